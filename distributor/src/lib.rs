@@ -1,0 +1,1 @@
+//! Takes writes in: checks, cuts by partition, fans out to replicas.

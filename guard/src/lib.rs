@@ -1,0 +1,1 @@
+//! May this request go ahead, and who asks: tenants, limits, identity.

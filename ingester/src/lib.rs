@@ -1,0 +1,1 @@
+//! One replica: runs the store's jobs and answers the peers.

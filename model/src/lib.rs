@@ -1,0 +1,29 @@
+//! The vocabulary of Cumae: pure data, no I/O, no serde.
+//!
+//! Every other crate speaks in these words. Nothing here reads a clock, a disk or a socket, and
+//! nothing here knows how bytes look on disk or on a wire.
+
+pub mod column;
+pub mod context;
+pub mod kind;
+pub mod label;
+pub mod matcher;
+pub mod mutation;
+pub mod partition;
+pub mod read;
+pub mod regex;
+pub mod sample;
+pub mod series;
+pub mod tenant;
+pub mod time;
+
+pub use column::{Column, SeriesColumns};
+pub use context::{Context, Principal, RequestId};
+pub use kind::Kind;
+pub use label::{DuplicateLabel, LabelSet, METRIC_NAME, Text};
+pub use matcher::{MatchOp, Matcher};
+pub use partition::{PartitionKey, Token};
+pub use sample::Sample;
+pub use series::{Handle, SeriesId, SeriesRef};
+pub use tenant::TenantId;
+pub use time::{Clock, DayBucket, TimeRange, TimestampMs};

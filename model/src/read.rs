@@ -1,0 +1,77 @@
+//! What a reader asks of a replica or of a source of series.
+
+use crate::label::{LabelSet, Text};
+use crate::matcher::Matcher;
+use crate::mutation::MetricMetadata;
+use crate::time::{DayBucket, TimeRange};
+
+/// Which samples are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// All of them have to match.
+    pub matchers: Vec<Matcher>,
+    /// Samples outside of it are not returned, nor series without a sample in it.
+    pub range: TimeRange,
+    /// Only samples of these days; `None` is every day. A coordinator asks a replica for the days
+    /// whose partitions lie there.
+    pub days: Option<Vec<DayBucket>>,
+    /// What the reader can bear.
+    pub bounds: SelectBounds,
+}
+
+/// The most that one selection may return; beyond it the answer is an error, never a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectBounds {
+    /// The most series.
+    pub series_max: u64,
+    /// The most samples.
+    pub samples_max: u64,
+}
+
+impl SelectBounds {
+    /// No bound.
+    pub const NONE: Self = Self { series_max: u64::MAX, samples_max: u64::MAX };
+}
+
+/// A question about labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelQuery {
+    /// What is wanted.
+    pub want: LabelWant,
+    /// Series that match all matchers of one of the sets; no set at all is every series.
+    pub matcher_sets: Vec<Vec<Matcher>>,
+    /// Only series with a sample in it. Names and values may round it outward to days.
+    pub range: TimeRange,
+    /// At most so many, the first in order; 0 is no limit. Ask for one more to see a cut.
+    pub limit: u64,
+}
+
+/// What a [`LabelQuery`] wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelWant {
+    /// The names of labels.
+    Names,
+    /// The values of the label with this name.
+    Values(Text),
+    /// Whole label sets.
+    Series,
+}
+
+/// The answer to a [`LabelQuery`], ascending and unique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelAnswer {
+    /// Names or values.
+    Texts(Vec<Text>),
+    /// Label sets.
+    Series(Vec<LabelSet>),
+}
+
+/// A question about metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataQuery {
+    /// Only this metric; `None` is every metric.
+    pub metric: Option<Text>,
+}
+
+/// The answer to a [`MetadataQuery`], ascending by metric.
+pub type MetadataAnswer = Vec<MetricMetadata>;

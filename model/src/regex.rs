@@ -1,0 +1,321 @@
+//! Regular expressions as Prometheus has them: RE2's syntax and ASCII classes, over the whole
+//! value, `.` matches a newline too. Compiled size and text are bounded.
+//!
+//! An alternation of literals (a dashboard's "All" variable) is never compiled: it is a sorted
+//! list, so five thousand values cost a binary search.
+
+use crate::label::Text;
+use regex_automata::meta::Regex;
+use regex_automata::util::captures::Captures;
+use regex_automata::{Anchored, Input, meta, util::syntax};
+use regex_syntax::hir::{Class, Hir, HirKind};
+use std::sync::Arc;
+
+/// The longest text of a regex that has to be compiled, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 4 << 10;
+/// The largest compiled form of one regex, in bytes.
+pub const COMPILED_BYTES_MAX: usize = 1 << 20;
+const NEST_MAX: u32 = 50;
+
+/// A regex that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("error parsing regexp: {reason}: `{pattern}`")]
+pub struct RegexError {
+    /// What is wrong with it.
+    pub reason: String,
+    /// The pattern as written.
+    pub pattern: Text,
+}
+
+/// A compiled regex that matches a whole value.
+#[derive(Clone, Debug)]
+pub struct AnchoredRegex {
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// Sorted and unique: matches exactly these values.
+    Literals(Arc<[Text]>),
+    /// `.*`
+    Any,
+    /// `.+`
+    NotEmpty,
+    Automaton(Regex),
+}
+
+impl AnchoredRegex {
+    /// Compiles `pattern`.
+    ///
+    /// # Errors
+    /// [`RegexError`] if it is not a regex, too long, too deep, or too large when compiled.
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        match pattern {
+            ".*" => return Ok(Self { form: Form::Any }),
+            ".+" => return Ok(Self { form: Form::NotEmpty }),
+            _ => {}
+        }
+        if let Some(plain) = plain_alternation(pattern) {
+            return Ok(Self { form: Form::Literals(plain) });
+        }
+        let hir = parse(pattern)?;
+        if let Some(literals) = literal_set(&hir) {
+            return Ok(Self { form: Form::Literals(sorted(literals)) });
+        }
+        Ok(Self { form: Form::Automaton(compile(&hir, pattern)?) })
+    }
+
+    /// Whether the whole of `value` matches.
+    #[must_use]
+    pub fn is_match(&self, value: &str) -> bool {
+        match &self.form {
+            Form::Literals(set) => set.binary_search_by(|have| (**have).cmp(value)).is_ok(),
+            Form::Any => true,
+            Form::NotEmpty => !value.is_empty(),
+            Form::Automaton(regex) => regex.is_match(Input::new(value).anchored(Anchored::Yes)),
+        }
+    }
+
+    /// The only values that match, ascending, if the regex is an alternation of literals.
+    #[must_use]
+    pub fn literals(&self) -> Option<&[Text]> {
+        match &self.form {
+            Form::Literals(set) => Some(set),
+            _ => None,
+        }
+    }
+}
+
+/// A compiled regex over a whole value whose groups can be asked for, as `label_replace` needs.
+#[derive(Clone, Debug)]
+pub struct CaptureRegex {
+    regex: Regex,
+}
+
+impl CaptureRegex {
+    /// Compiles `pattern`.
+    ///
+    /// # Errors
+    /// As [`AnchoredRegex::new`].
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        Ok(Self { regex: compile(&parse(pattern)?, pattern)? })
+    }
+
+    /// The groups of the match over the whole of `value`: group 0 is all of it, a group that took
+    /// no part is `None`. `None` if the value does not match.
+    #[must_use]
+    pub fn captures<'v>(&self, value: &'v str) -> Option<Vec<Option<&'v str>>> {
+        let mut captures: Captures = self.regex.create_captures();
+        self.regex.captures(Input::new(value).anchored(Anchored::Yes), &mut captures);
+        if !captures.is_match() {
+            return None;
+        }
+        Some(captures.iter().map(|group| group.map(|span| &value[span.start..span.end])).collect())
+    }
+
+    /// The index of the group called `name`.
+    #[must_use]
+    pub fn group_index(&self, name: &str) -> Option<usize> {
+        self.regex.group_info().to_index(regex_automata::PatternID::ZERO, name)
+    }
+}
+
+fn fault(pattern: &str, reason: impl Into<String>) -> RegexError {
+    RegexError { reason: reason.into(), pattern: pattern.into() }
+}
+
+fn sorted(mut literals: Vec<Text>) -> Arc<[Text]> {
+    literals.sort_unstable();
+    literals.dedup();
+    literals.into()
+}
+
+/// `a|b|c` without any character that means something else: the fast way for long lists.
+fn plain_alternation(pattern: &str) -> Option<Arc<[Text]>> {
+    let special = |byte: u8| b"\\.+*?()[]{}^$".contains(&byte);
+    if pattern.bytes().any(special) {
+        return None;
+    }
+    Some(sorted(pattern.split('|').map(Text::from).collect()))
+}
+
+fn parse(pattern: &str) -> Result<Hir, RegexError> {
+    // Go spells a named group `(?P<n>)` or `(?<n>)`; both are known here. `\z` is; `\Z` is not,
+    // in neither. Perl classes are ASCII in Go.
+    let ascii = ascii_classes(pattern);
+    let mut parser = regex_syntax::ParserBuilder::new()
+        .nest_limit(NEST_MAX)
+        .dot_matches_new_line(true)
+        .utf8(true)
+        .build();
+    let hir = parser.parse(&ascii).map_err(|error| {
+        let reason = match &error {
+            regex_syntax::Error::Parse(parse) => parse.kind().to_string(),
+            regex_syntax::Error::Translate(translate) => translate.kind().to_string(),
+            _ => "invalid regexp".to_owned(),
+        };
+        fault(pattern, reason)
+    })?;
+    let alternation = matches!(hir.kind(), HirKind::Alternation(_)) && literal_set(&hir).is_some();
+    if pattern.len() > PATTERN_BYTES_MAX && !alternation {
+        return Err(fault(pattern, format!("expression longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    Ok(hir)
+}
+
+/// Rewrites the Perl classes to their ASCII meaning: `\d` outside and inside of brackets.
+fn ascii_classes(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('Q') => push_quoted(&mut chars, &mut out),
+            Some('d') => out.push_str("[0-9]"),
+            Some('D') => out.push_str("[^0-9]"),
+            Some('w') => out.push_str("[0-9A-Za-z_]"),
+            Some('W') => out.push_str("[^0-9A-Za-z_]"),
+            Some('s') => out.push_str("[\\t\\n\\f\\r ]"),
+            Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
+            Some('b') => out.push_str("(?-u:\\b)"),
+            Some('B') => out.push_str("(?-u:\\B)"),
+            Some(other) => {
+                out.push('\\');
+                out.push(other);
+            }
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+/// `\Q…\E`: everything up to `\E` stands for itself.
+fn push_quoted(chars: &mut std::str::Chars<'_>, out: &mut String) {
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.as_str().starts_with('E') {
+            chars.next();
+            return;
+        }
+        let mut buffer = [0; 4];
+        out.push_str(&regex_syntax::escape(c.encode_utf8(&mut buffer)));
+    }
+}
+
+fn compile(hir: &Hir, pattern: &str) -> Result<Regex, RegexError> {
+    let whole = Hir::concat(vec![
+        Hir::look(regex_syntax::hir::Look::Start),
+        hir.clone(),
+        Hir::look(regex_syntax::hir::Look::End),
+    ]);
+    let config = meta::Config::new().nfa_size_limit(Some(COMPILED_BYTES_MAX));
+    meta::Builder::new()
+        .configure(config)
+        .syntax(syntax::Config::new())
+        .build_from_hir(&whole)
+        .map_err(|_| fault(pattern, "expression too large"))
+}
+
+/// The strings a regex matches if it is nothing but literals, at most [`LITERALS_MAX`] of them.
+fn literal_set(hir: &Hir) -> Option<Vec<Text>> {
+    match hir.kind() {
+        HirKind::Empty => Some(vec!["".into()]),
+        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.into()]),
+        HirKind::Capture(capture) => literal_set(&capture.sub),
+        HirKind::Alternation(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(literal_set(part)?);
+            }
+            Some(all)
+        }
+        HirKind::Concat(parts) => cross_product(parts),
+        HirKind::Class(class) => small_class(class),
+        HirKind::Look(_) | HirKind::Repetition(_) => None,
+    }
+}
+
+const LITERALS_MAX: usize = 256;
+
+fn cross_product(parts: &[Hir]) -> Option<Vec<Text>> {
+    let mut all: Vec<String> = vec![String::new()];
+    for part in parts {
+        let tails = literal_set(part)?;
+        if all.len() * tails.len() > LITERALS_MAX.max(tails.len()) {
+            return None;
+        }
+        all = all
+            .iter()
+            .flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}")))
+            .collect();
+    }
+    Some(all.into_iter().map(Text::from).collect())
+}
+
+fn small_class(class: &Class) -> Option<Vec<Text>> {
+    let Class::Unicode(class) = class else { return None };
+    let mut all = Vec::new();
+    for range in class.iter() {
+        for c in range.start()..=range.end() {
+            if all.len() >= LITERALS_MAX {
+                return None;
+            }
+            all.push(Text::from(c.to_string()));
+        }
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_match(pattern: &str, value: &str) -> bool {
+        AnchoredRegex::new(pattern).unwrap().is_match(value)
+    }
+
+    #[test]
+    fn the_whole_value_has_to_match() {
+        assert!(is_match("fo+", "foo") && !is_match("fo+", "xfoo") && !is_match("fo+", "foox"));
+        assert!(is_match("a|ab", "ab") && is_match("(a|ab)(c|bcd)", "abcd"));
+        assert!(is_match("a.+|b.+", "bx") && !is_match("a.+|b.+", "xbx"));
+        assert!(is_match("", "") && !is_match("", "x"));
+    }
+
+    #[test]
+    fn a_dot_matches_a_newline_and_classes_are_ascii() {
+        assert!(is_match("a.b", "a\nb") && is_match(".*x", "\n\nx"));
+        assert!(is_match("\\d+", "12") && !is_match("\\d", "٣"));
+        assert!(is_match("[\\d_]+", "1_2") && !is_match("\\w", "é") && is_match("\\W", "é"));
+        assert!(is_match("\\Qa.b\\E+", "a.bb") && !is_match("\\Qa.b\\E", "axb"));
+    }
+
+    #[test]
+    fn an_alternation_of_literals_is_a_set() {
+        let many = (0..5_000).map(|n| format!("host-{n}\\.example")).collect::<Vec<_>>().join("|");
+        let regex = AnchoredRegex::new(&many).unwrap();
+        assert_eq!(regex.literals().map(<[Text]>::len), Some(5_000));
+        assert!(regex.is_match("host-4999.example") && !regex.is_match("host-4999xexample"));
+        let prefixed = AnchoredRegex::new("node-(a|b|c)").unwrap();
+        assert_eq!(prefixed.literals().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        assert!(AnchoredRegex::new("(a{1000}){1000}").is_err());
+        assert!(AnchoredRegex::new(&"(".repeat(100_000)).is_err());
+        assert!(AnchoredRegex::new(&format!("{}.+", "a".repeat(PATTERN_BYTES_MAX))).is_err());
+        assert!(AnchoredRegex::new("a(").is_err());
+    }
+
+    #[test]
+    fn groups_can_be_asked_for() {
+        let regex = CaptureRegex::new("(?P<host>[^:]+):(\\d+)?").unwrap();
+        assert_eq!(regex.captures("h:1"), Some(vec![Some("h:1"), Some("h"), Some("1")]));
+        assert_eq!(regex.captures("h:"), Some(vec![Some("h:"), Some("h"), None]));
+        assert_eq!(regex.captures("h"), None);
+        assert_eq!(regex.group_index("host"), Some(1));
+    }
+}

@@ -1,0 +1,1 @@
+//! Answers PromQL over HTTP: asks enough replicas, joins, evaluates.

@@ -1,0 +1,1 @@
+//! Tests across crates: architecture, conformance, crashes, real processes.

@@ -1,0 +1,3 @@
+//! Bytes between processes: remote write, peer frames, error to status. The only crate that opens a socket to a peer.
+
+pub mod replica;

@@ -1,0 +1,41 @@
+//! What a coordinator can ask of a replica, in this process or in another.
+//!
+//! The distributor and the querier see replicas only through [`Replica`]. `ingester` answers it in
+//! memory, `peer` carries it over a socket; `node` decides who gets which. Nothing is serialised
+//! when both sides live in one process.
+
+use model::mutation::{Mutation, WriteAnswer};
+use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::{Context, Kind, SeriesColumns};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// The answer of a replica, to be awaited.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, ReplicaError>> + Send>>;
+
+/// One replica of the ring.
+pub trait Replica: Send + Sync + fmt::Debug {
+    /// Keeps a mutation. The answer comes when it is on this replica's disk.
+    fn write(&self, mutation: Mutation) -> Answer<WriteAnswer>;
+    /// The series and samples of a selection that this replica holds, ascending by labels.
+    fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>>;
+    /// Answers a question about labels from what this replica holds.
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer>;
+    /// The metadata that this replica holds.
+    fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer>;
+}
+
+/// Why a replica did not answer, or answered no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("replica {replica}: {message}")]
+pub struct ReplicaError {
+    /// The replica's name.
+    pub replica: String,
+    /// What the caller can do about it. `Unavailable` and `Timeout` say nothing about whether a
+    /// write was kept.
+    pub kind: Kind,
+    /// What happened.
+    pub message: String,
+}
