@@ -1,0 +1,2 @@
+//! The binary `cumae`: roles, configuration, telemetry, command line.
+pub mod config;
