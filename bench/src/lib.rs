@@ -4,4 +4,7 @@
 //! crate of ours: a mistake in our decoder must not hide behind the same mistake in our encoder.
 
 pub mod http;
+pub mod process;
 pub mod remote_write;
+pub mod workload;
+pub mod write;
