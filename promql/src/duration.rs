@@ -137,7 +137,7 @@ pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
 /// Whole milliseconds, toward zero; `None` beyond [`SECONDS_MAX`] or if not a number.
 pub(crate) fn seconds_to_ms(seconds: f64) -> Option<i64> {
-    if !(seconds.abs() <= SECONDS_MAX) {
+    if seconds.is_nan() || seconds.abs() > SECONDS_MAX {
         return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "its magnitude is checked above")]
