@@ -3,13 +3,13 @@
 //! Every path of the API stands under three prefixes: none, `/prometheus`, `/api/prom`.
 
 use crate::call::Call;
-use crate::error::{Error, error_type};
+use crate::error::Error;
 use crate::querier::Querier;
 use crate::{label_calls, page, query_calls, rules, status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use std::future::Future;
 use std::pin::Pin;
@@ -107,7 +107,7 @@ where
                 Err(error) => Err(error),
             };
             flight.end(&answer);
-            answer.unwrap_or_else(IntoResponse::into_response)
+            answer.unwrap_or_else(|error| error.into_response(querier.inner.clock.monotonic_ns()))
         })
     }
 }
@@ -130,7 +130,7 @@ impl Flight {
     fn end(mut self, answer: &Result<Response, Error>) {
         self.outcome = match answer {
             Ok(_) => "success",
-            Err(error) => error_type(error.kind()),
+            Err(error) => wire::http_error::error_type(error.kind()),
         };
     }
 }

@@ -1,5 +1,6 @@
 //! Where a querier gets series from: many replicas, or one.
 
+use crate::select::ReplicatedSource;
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
 use model::{Context, SeriesColumns};
 use promql::SourceError;
@@ -60,4 +61,33 @@ fn answer<T: 'static>(asked: Answer<T>) -> SourceAnswer<T> {
     Box::pin(async move {
         asked.await.map_err(|error| SourceError { kind: error.kind, message: error.to_string() })
     })
+}
+
+/// All replicas of a cluster.
+#[derive(Clone, Debug)]
+pub struct AllReplicas(pub Arc<ReplicatedSource>);
+
+impl Source for AllReplicas {
+    fn select(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+    ) -> SourceAnswer<Vec<SeriesColumns>> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.select(&context, &selection).await })
+    }
+
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.labels(&context, &query).await })
+    }
+
+    fn metadata(
+        &self,
+        context: Arc<Context>,
+        query: MetadataQuery,
+    ) -> SourceAnswer<MetadataAnswer> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.metadata(&context, &query).await })
+    }
 }
