@@ -64,10 +64,9 @@ impl Admission {
     ) -> Result<(Inside, Arc<Semaphore>), Error> {
         let runs_max = bound(limits.max_concurrency);
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(tenant.clone()).or_insert_with(|| Gate {
-            inside: 0,
-            permits: Arc::new(Semaphore::new(runs_max)),
-        });
+        let gate = gates
+            .entry(tenant.clone())
+            .or_insert_with(|| Gate { inside: 0, permits: Arc::new(Semaphore::new(runs_max)) });
         if gate.inside >= runs_max.saturating_add(bound(limits.max_queue)) {
             let (runs, waits) = (limits.max_concurrency.0, limits.max_queue.0);
             return Err(Error::new(

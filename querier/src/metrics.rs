@@ -1,6 +1,8 @@
 //! The querier's own metrics.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 /// Counts what is asked and answered. Labels are fixed sets: routes and error types.
 #[derive(Debug)]

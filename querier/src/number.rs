@@ -38,11 +38,7 @@ pub(crate) fn push_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
     if timestamp_ms < 0 {
         out.push(b'-');
     }
-    let _ = if rest == 0 {
-        write!(out, "{seconds}")
-    } else {
-        write!(out, "{seconds}.{rest:03}")
-    };
+    let _ = if rest == 0 { write!(out, "{seconds}") } else { write!(out, "{seconds}.{rest:03}") };
 }
 
 fn push_exponent(out: &mut Vec<u8>, value: f64) {
@@ -100,12 +96,15 @@ mod tests {
     fn written_samples_read_back_as_the_same_bits() {
         let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..20_000 {
-            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let value = f64::from_bits(bits);
             if value.is_nan() {
                 continue;
             }
-            for text in [written(|out| push_sample(out, value)), written(|out| push_plain(out, value))]
+            for text in
+                [written(|out| push_sample(out, value)), written(|out| push_plain(out, value))]
             {
                 assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits, "{text}");
             }

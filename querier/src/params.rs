@@ -138,7 +138,10 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 fn bad_escape(tail: &[u8]) -> Error {
     let escape = String::from_utf8_lossy(tail.get(..2).unwrap_or(tail)).into_owned();
-    Error::invalid(format!("error parsing form values: invalid URL escape {:?}", format!("%{escape}")))
+    Error::invalid(format!(
+        "error parsing form values: invalid URL escape {:?}",
+        format!("%{escape}")
+    ))
 }
 
 #[cfg(test)]

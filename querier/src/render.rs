@@ -27,6 +27,9 @@ const SAMPLES_PER_TURN: usize = 256;
 /// The most warnings, and the most infos, that an answer spells out.
 const ANNOTATIONS_MAX: usize = 10;
 
+/// The warning of an answer that `limit` has cut.
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+
 /// What the engine and the handlers have to say beside the data.
 #[derive(Debug, Default)]
 pub(crate) struct Annotations {
@@ -309,10 +312,10 @@ mod tests {
             query(Value::String { timestamp_ms: at, text: "h\"i".to_owned() }),
             r#"{"status":"success","data":{"resultType":"string","result":[1700000000,"h\"i"]}}"#
         );
-        for (value, kind) in [(Value::Vector(vec![]), "vector"), (Value::Matrix(vec![]), "matrix")] {
-            let empty = format!(
-                r#"{{"status":"success","data":{{"resultType":"{kind}","result":[]}}}}"#
-            );
+        for (value, kind) in [(Value::Vector(vec![]), "vector"), (Value::Matrix(vec![]), "matrix")]
+        {
+            let empty =
+                format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":[]}}}}"#);
             assert_eq!(query(value), empty);
         }
     }

@@ -23,7 +23,8 @@ fn check(params: &Params) -> Result<(), Error> {
         return Err(Error::param("type", format!("not supported value {kind:?}")));
     }
     let exclude = params.get("exclude_alerts");
-    let truths = ["", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
+    let truths =
+        ["", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
     if !truths.contains(&exclude) {
         let reason = format!(
             "error converting exclude_alerts: strconv.ParseBool: parsing {exclude:?}: invalid syntax"

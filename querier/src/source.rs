@@ -24,11 +24,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Names, values or label sets, ascending and unique.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer>;
     /// What metrics mean, ascending by metric.
-    fn metadata(
-        &self,
-        context: Arc<Context>,
-        query: MetadataQuery,
-    ) -> SourceAnswer<MetadataAnswer>;
+    fn metadata(&self, context: Arc<Context>, query: MetadataQuery)
+    -> SourceAnswer<MetadataAnswer>;
 }
 
 /// One replica that holds everything.

@@ -109,7 +109,9 @@ fn rfc3339(moment: TimestampMs) -> String {
 pub(crate) async fn config(querier: Querier, _: Call) -> Result<Response, Error> {
     match querier.inner.tenancy {
         Tenancy::Single(_) => Ok(object(&[("yaml", &querier.inner.config_yaml)])),
-        Tenancy::Multi => Err(Error::new(Kind::Denied, "only operators may read the configuration")),
+        Tenancy::Multi => {
+            Err(Error::new(Kind::Denied, "only operators may read the configuration"))
+        }
     }
 }
 

@@ -54,9 +54,7 @@ pub(crate) fn parse_time(text: &str) -> Result<TimestampMs, String> {
 pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_float(text) {
         if seconds.abs() > DURATION_SECONDS_MAX {
-            return Err(format!(
-                "cannot parse {text:?} to a valid duration. It overflows int64"
-            ));
+            return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));
         }
         return Ok(to_i64((seconds * 1_000.0).trunc()).unwrap_or(0));
     }
@@ -214,12 +212,38 @@ mod tests {
     #[test]
     fn what_is_no_time_is_named() {
         let table = [
-            "", " ", "abc", "1 ", " 1", "0x10", "1_000", "Inf", "-inf", "NaN", "infinity", "1e400",
-            "1e300", "9223372036854775.9", "9223372036854776", "2023-11-14", "2023-11-14T22:13Z",
-            "2023-11-14T22:13:20", "2023-11-14 22:13:20Z", "2023-13-14T22:13:20Z",
-            "2023-02-29T00:00:00Z", "2023-11-14T24:00:00Z", "2023-11-14T22:13:20.Z",
-            "2023-11-14T22:13:20+25:00", "2023-11-14T22:13:20z", "é023-11-14T22:13:20Z",
-            "2023-1é-14T22:13:20Z", "2023-11-14T22:13:20+é", "12023-11-14T22:13:20Z", "T", "+T+", ".",
+            "",
+            " ",
+            "abc",
+            "1 ",
+            " 1",
+            "0x10",
+            "1_000",
+            "Inf",
+            "-inf",
+            "NaN",
+            "infinity",
+            "1e400",
+            "1e300",
+            "9223372036854775.9",
+            "9223372036854776",
+            "2023-11-14",
+            "2023-11-14T22:13Z",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20Z",
+            "2023-13-14T22:13:20Z",
+            "2023-02-29T00:00:00Z",
+            "2023-11-14T24:00:00Z",
+            "2023-11-14T22:13:20.Z",
+            "2023-11-14T22:13:20+25:00",
+            "2023-11-14T22:13:20z",
+            "é023-11-14T22:13:20Z",
+            "2023-1é-14T22:13:20Z",
+            "2023-11-14T22:13:20+é",
+            "12023-11-14T22:13:20Z",
+            "T",
+            "+T+",
+            ".",
         ];
         for text in table {
             let refusal = format!("cannot parse {text:?} to a valid timestamp");
@@ -249,8 +273,23 @@ mod tests {
     #[test]
     fn what_is_no_duration_is_named() {
         for text in [
-            "", "1h30", "1x", "m", "1m1h", "1s1s", "-5m", "5 m", "1e", "300y", "99999999999999999999s",
-            "0x5", "NaN", "Inf", "1.5h", "5M", "é",
+            "",
+            "1h30",
+            "1x",
+            "m",
+            "1m1h",
+            "1s1s",
+            "-5m",
+            "5 m",
+            "1e",
+            "300y",
+            "99999999999999999999s",
+            "0x5",
+            "NaN",
+            "Inf",
+            "1.5h",
+            "5M",
+            "é",
         ] {
             let refusal = format!("cannot parse {text:?} to a valid duration");
             assert_eq!(parse_duration(text), Err(refusal));
