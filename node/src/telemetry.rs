@@ -139,7 +139,7 @@ fn as_counter(family: &mut MetricFamily) {
     family.set_field_type(prometheus::proto::MetricType::COUNTER);
     for metric in family.mut_metric() {
         let mut counter = prometheus::proto::Counter::default();
-        counter.set_value(metric.get_gauge().value());
+        counter.set_value(metric.get_gauge().get_value());
         metric.set_counter(counter);
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         let families = registry.gather();
         let value = |name: &str| {
             let family = families.iter().find(|family| family.name() == name).unwrap();
-            family.get_metric()[0].get_gauge().value()
+            family.get_metric()[0].get_gauge().get_value()
         };
         assert!(value("process_resident_memory_bytes") > 1e6);
         assert!(value("process_open_fds") >= 3.0);
