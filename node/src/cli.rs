@@ -36,10 +36,8 @@ pub struct Cli {
 }
 
 /// What `--version` says after the name.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (answers like Prometheus 3.14.0; remote write 1.0)"
-);
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (answers like Prometheus 3.14.0; remote write 1.0)");
 
 /// Flags, and variables of the environment, over the configuration file.
 #[derive(Debug, Args)]

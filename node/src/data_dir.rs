@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message names its fields")]
-pub enum Error {
+pub(crate) enum Error {
     /// Somebody else holds the lock.
     #[error(
         "the data directory `{dir}` is in use by another cumae (process {holder}); stop it, or give \
@@ -31,7 +30,7 @@ pub enum Error {
 
 /// A data directory that is ours.
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     node_id: String,
     // Held for its lock.
@@ -43,7 +42,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`Error`]: in use, or the operating system refused.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let node_id = node_id(path)?;
@@ -52,20 +51,21 @@ impl DataDir {
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The node's id: 16 hex digits, drawn when the directory was made.
     #[must_use]
-    pub fn node_id(&self) -> &str {
+    pub(crate) fn node_id(&self) -> &str {
         &self.node_id
     }
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("LOCK");
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let open =
+        || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open().map_err(io_error("open", &path))?;
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The machine's clocks.
 #[derive(Debug)]
-pub struct SystemClock {
+pub(crate) struct SystemClock {
     start: Instant,
 }
 
@@ -14,7 +14,7 @@ impl SystemClock {
     /// Begins to count.
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: Instant::now() }
     }
 }
@@ -37,7 +37,7 @@ impl Clock for SystemClock {
 ///
 /// # Errors
 /// If the operating system has none.
-pub fn random_u64() -> io::Result<u64> {
+pub(crate) fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
     let mut filled = 0;
     while filled < bytes.len() {

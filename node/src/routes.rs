@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Whether this process takes requests, and if not, why.
 #[derive(Clone, Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     // Guards the reason only; nothing else is locked under it.
     reason: Arc<Mutex<Option<&'static str>>>,
 }
@@ -19,17 +19,17 @@ pub struct Readiness {
 impl Readiness {
     /// Not ready: it starts.
     #[must_use]
-    pub fn starting() -> Self {
+    pub(crate) fn starting() -> Self {
         Self { reason: Arc::new(Mutex::new(Some("starting"))) }
     }
 
     /// Ready from now on.
-    pub fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         *self.reason.lock() = None;
     }
 
     /// Not ready any more.
-    pub fn set_draining(&self) {
+    pub(crate) fn set_draining(&self) {
         *self.reason.lock() = Some("draining: this process is about to end");
     }
 }
@@ -41,7 +41,7 @@ struct Parts {
 }
 
 /// The routes.
-pub fn router(readiness: Readiness, registry: Registry) -> Router {
+pub(crate) fn router(readiness: Readiness, registry: Registry) -> Router {
     Router::new()
         .route("/-/healthy", get(async || "Cumae is healthy.\n"))
         .route("/-/ready", get(ready))
@@ -63,9 +63,8 @@ async fn ready(State(parts): State<Parts>) -> Response {
 
 async fn metrics(State(parts): State<Parts>) -> Response {
     match TextEncoder::new().encode_to_string(&parts.registry.gather()) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-        }
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "our own metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

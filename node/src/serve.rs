@@ -18,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why the process ends with a failure.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message names its fields")]
 pub(crate) enum Error {
     /// The data directory is in use, or cannot be used.
     #[error(transparent)]

@@ -32,7 +32,7 @@ const HEADERS_MAX: usize = 100;
 
 /// A listener that does not serve yet.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
     settings: config::Server,
@@ -45,7 +45,7 @@ impl Server {
     ///
     /// # Errors
     /// The address is taken or not ours, or the registry has these metrics already.
-    pub async fn bind(settings: &config::Server, registry: &Registry) -> io::Result<Self> {
+    pub(crate) async fn bind(settings: &config::Server, registry: &Registry) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
         let open = IntGauge::new("cumae_http_connections", "Open HTTP connections.");
@@ -53,8 +53,7 @@ impl Server {
             "cumae_http_connections_refused_total",
             "Connections closed at accept because there were too many.",
         );
-        let (open, refused) =
-            (open.map_err(io::Error::other)?, refused.map_err(io::Error::other)?);
+        let (open, refused) = (open.map_err(io::Error::other)?, refused.map_err(io::Error::other)?);
         registry.register(Box::new(open.clone())).map_err(io::Error::other)?;
         registry.register(Box::new(refused.clone())).map_err(io::Error::other)?;
         let admission = Arc::new(Admission {
@@ -68,12 +67,12 @@ impl Server {
 
     /// Where it listens, the port that was taken included.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until `stop` is done, then drains. Returns how many connections had to be dropped.
-    pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> usize {
+    pub(crate) async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> usize {
         let router = router
             .layer(RequestBodyDeadlineLayer::new(self.settings.body_timeout))
             .layer(CatchPanicLayer::new());

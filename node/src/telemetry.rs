@@ -10,7 +10,7 @@ use prometheus::{Gauge, IntGauge, Opts, Registry};
 use tracing_subscriber::EnvFilter;
 
 /// Sends logs to stderr from now on. Only the first call has an effect.
-pub fn start_logs(settings: &config::Log) {
+pub(crate) fn start_logs(settings: &config::Log) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -29,11 +29,12 @@ pub fn start_logs(settings: &config::Log) {
 ///
 /// # Errors
 /// Never for a registry that is new.
-pub fn registry(started: TimestampMs, version: &str) -> Result<Registry, prometheus::Error> {
+pub(crate) fn registry(started: TimestampMs, version: &str) -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessMetrics::new(started)?))?;
     let build = IntGauge::with_opts(
-        Opts::new("cumae_build_info", "1, and the version as a label.").const_label("version", version),
+        Opts::new("cumae_build_info", "1, and the version as a label.")
+            .const_label("version", version),
     )?;
     build.set(1);
     registry.register(Box::new(build))?;

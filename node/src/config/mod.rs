@@ -297,7 +297,10 @@ impl Config {
             }
             Some(member) if !same_roles(&member.roles, &self.roles) => faults.push(Fault::new(
                 "roles",
-                format!("this process has other roles than cluster.members says of `{}`", member.node),
+                format!(
+                    "this process has other roles than cluster.members says of `{}`",
+                    member.node
+                ),
             )),
             Some(_) => {}
         }

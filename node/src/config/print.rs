@@ -56,7 +56,12 @@ impl Visitor for Printer {
         self.indent -= 2;
     }
 
-    fn members(&mut self, key: &'static str, meaning: &'static str, list: &mut Vec<MemberSettings>) {
+    fn members(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        list: &mut Vec<MemberSettings>,
+    ) {
         self.meaning(meaning);
         if list.is_empty() {
             return self.line(&format!("{key}: []"));

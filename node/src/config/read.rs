@@ -116,7 +116,12 @@ impl Visitor for Reader {
         }
     }
 
-    fn members(&mut self, key: &'static str, _meaning: &'static str, list: &mut Vec<MemberSettings>) {
+    fn members(
+        &mut self,
+        key: &'static str,
+        _meaning: &'static str,
+        list: &mut Vec<MemberSettings>,
+    ) {
         match self.take(key) {
             None => {}
             Some(Value::Array(given)) => {

@@ -110,7 +110,12 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     bytes(v, "max_label_name_bytes", "One label name.", &mut limits.max_label_name_bytes);
     bytes(v, "max_label_value_bytes", "One label value.", &mut limits.max_label_value_bytes);
     bytes(v, "max_labels_bytes", "All labels of one series.", &mut limits.max_labels_bytes);
-    span(v, "max_future", "How far ahead of the clock a sample may lie.", &mut limits.max_future_ms);
+    span(
+        v,
+        "max_future",
+        "How far ahead of the clock a sample may lie.",
+        &mut limits.max_future_ms,
+    );
     span(v, "retention", "How far behind it; 0 keeps for ever.", &mut limits.retention_ms);
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     let query = &mut limits.query;
@@ -131,7 +136,11 @@ fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting("node", "Which of the members this process is.", &mut cluster.node);
     v.setting("listen", "Where this process listens for its peers.", &mut cluster.listen);
-    v.secret("secret", "What peers prove themselves with; needed off loopback.", &mut cluster.secret);
+    v.secret(
+        "secret",
+        "What peers prove themselves with; needed off loopback.",
+        &mut cluster.secret,
+    );
     v.members(
         "members",
         "All members, the same list on each: node, address, and if need be roles and rack. Empty: \

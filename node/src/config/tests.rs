@@ -11,7 +11,9 @@ fn faults(text: &str) -> Vec<String> {
 fn without_a_file_one_tenant_is_served_on_loopback_by_every_role() {
     let config = Config::default();
     assert_eq!(config.check(), vec![]);
-    assert!(matches!(config.tenancy, guard::Tenancy::Single(ref tenant) if tenant.as_str() == "default"));
+    assert!(
+        matches!(config.tenancy, guard::Tenancy::Single(ref tenant) if tenant.as_str() == "default")
+    );
     assert!(config.server.listen.ip().is_loopback());
     assert_eq!(config.roles, Role::ALL);
 }
