@@ -222,6 +222,7 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
                 last.floats.timestamps_ms.extend(series.floats.timestamps_ms);
                 last.floats.values.extend(series.floats.values);
             }
+            Some(last) if last.labels > series.labels => return bad("labels do not ascend"),
             _ => all.push(series),
         }
     }
