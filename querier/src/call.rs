@@ -8,11 +8,11 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::request::Parts;
-use axum::http::{Method, Request, header};
-use guard::Access;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
 use guard::identity::TENANT_HEADER;
+use guard::{Access, Tenancy};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use model::{Context, Kind, Principal};
+use model::{Context, Kind, Principal, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,15 @@ use std::time::Duration;
 const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// Whether a request may name several tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Several {
+    /// Yes: the answer is the same for each of them.
+    Accepted,
+    /// No.
+    Refused,
+}
 
 /// One request.
 #[derive(Debug)]
@@ -37,11 +46,13 @@ impl Call {
     ///
     /// # Errors
     /// 401, 403 or 400 for the tenant; 400 or 413 for the parameters.
-    pub(crate) async fn read(querier: &Querier, request: Request<Body>) -> Result<Self, Error> {
+    pub(crate) async fn read(
+        querier: &Querier,
+        several: Several,
+        request: Request<Body>,
+    ) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
-        let values = parts.headers.get_all(TENANT_HEADER).iter();
-        let values = values.map(axum::http::HeaderValue::as_bytes);
-        let tenant = querier.inner.tenancy.tenant(values, Access::Read)?;
+        let tenant = tenant(&querier.inner.tenancy, several, &parts.headers)?;
         let timeout_ms = querier.limits_of(&tenant).timeout_ms.0;
         let context = Context {
             tenant,
@@ -61,6 +72,18 @@ impl Call {
             Err(_) => String::new(),
         };
         Ok(Self { context: Arc::new(context), params, path_label })
+    }
+}
+
+/// The tenant of a request, or the first of several where that does not matter.
+fn tenant(tenancy: &Tenancy, several: Several, headers: &HeaderMap) -> Result<TenantId, Error> {
+    let values = || headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
+    match tenancy.tenant(values(), Access::Read) {
+        Err(guard::Error::Federation) if several == Several::Accepted => {
+            let first = values().filter_map(|value| value.split(|byte| *byte == b'|').next());
+            Ok(tenancy.tenant(first, Access::Read)?)
+        }
+        tenant => Ok(tenant?),
     }
 }
 

@@ -36,7 +36,8 @@ impl Params {
 
     /// The first value of `key`; empty if there is none.
     pub(crate) fn get(&self, key: &str) -> &str {
-        self.pairs.iter().find(|(have, _)| have == key).map_or("", |(_, value)| value.as_str())
+        let found = self.pairs.iter().find(|(have, _)| have == key);
+        found.map_or("", |(_, value)| value)
     }
 
     /// Every value of `key`.

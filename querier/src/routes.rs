@@ -2,7 +2,7 @@
 //!
 //! Every path of the API stands under three prefixes: none, `/prometheus`, `/api/prom`.
 
-use crate::call::Call;
+use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
 use crate::{label_calls, page, query_calls, rules, status};
@@ -98,11 +98,16 @@ where
     Fut: Future<Output = Result<Response, Error>> + Send + 'static,
 {
     let querier = querier.clone();
+    // Dashboards probe these for all tenants at once, and there is nothing to tell apart.
+    let several = match route {
+        "rules" | "alerts" => Several::Accepted,
+        _ => Several::Refused,
+    };
     move |request| {
         let (querier, run) = (querier.clone(), run.clone());
         Box::pin(async move {
             let flight = Flight::start(&querier, route);
-            let answer = match Call::read(&querier, request).await {
+            let answer = match Call::read(&querier, several, request).await {
                 Ok(call) => run(querier.clone(), call).await,
                 Err(error) => Err(error),
             };

@@ -22,5 +22,12 @@ pub(crate) fn render(param: &str, finished: &Finished) -> (Option<Vec<u8>>, Opti
          \"execTotalTime\":{total}}},\"samples\":{{\"totalQueryableSamples\":{samples},\
          \"peakSamples\":{samples}}}}}"
     );
-    (Some(out), None)
+    let deprecated = !matches!(param, "true" | "all");
+    let warning = deprecated.then(|| {
+        format!(
+            "value {param:?} for parameter \"stats\" is deprecated and will be rejected in the next \
+             major release, use \"true\" or \"all\""
+        )
+    });
+    (Some(out), warning)
 }
