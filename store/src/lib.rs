@@ -5,5 +5,6 @@ pub mod commit_log;
 pub mod disk;
 pub mod error;
 pub mod manifest;
+pub mod sim;
 
 pub use error::{Error, Result};
