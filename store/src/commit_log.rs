@@ -25,7 +25,7 @@ pub use replay::{Damage, ReplayReport, Replayed};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
-use frame::SegmentHeader;
+use frame::{Previous, SegmentHeader};
 use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ struct Pending {
 struct Writer {
     segment: Option<Box<dyn DiskFile>>,
     next_number: u64,
-    /// The last segment that was created whole; 0 if there was none.
-    previous_number: u64,
+    /// The last segment that was created whole.
+    newest: Previous,
     /// Records whose write or sync failed; they go in front of the next group.
     refused: Vec<u8>,
     /// The sequence number of the first record not on disk.
@@ -126,7 +126,7 @@ impl CommitLog {
         from_segment: u64,
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<(Self, ReplayReport)> {
-        let report = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
+        let (report, newest) = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
         // The directory's own name must last, and so must the names of what was replayed.
         disk.create_dir(directory)?;
         disk.sync_dir(crate::disk::parent(directory))?;
@@ -138,7 +138,7 @@ impl CommitLog {
         let writer = Writer {
             segment: None,
             next_number: last.saturating_add(1).max(from_segment).max(1),
-            previous_number: last,
+            newest,
             refused: Vec::new(),
             first_sequence: 1,
             spare: Vec::new(),
@@ -261,7 +261,7 @@ impl CommitLog {
     /// # Errors
     /// If the operating system refuses; then some may be gone.
     pub fn remove_through(&self, through: u64) -> Result<()> {
-        let newest = self.writer.lock().previous_number;
+        let newest = self.writer.lock().newest.number;
         let last = through.min(newest.saturating_sub(1));
         let gone: Vec<u64> =
             self.segments()?.into_iter().filter(|number| *number <= last).collect();
@@ -296,6 +296,7 @@ impl CommitLog {
         };
         segment.append(group)?;
         segment.sync_data()?;
+        writer.newest.bytes = segment.written_bytes();
         writer.segment = Some(segment);
         Ok(())
     }
@@ -309,7 +310,7 @@ impl CommitLog {
         let header = SegmentHeader {
             start: self.start,
             number,
-            previous: writer.previous_number,
+            previous: writer.newest,
             first_sequence: writer.first_sequence,
         };
         let created = self.disk.create_new(&path).and_then(|mut segment| {
@@ -320,7 +321,8 @@ impl CommitLog {
         });
         match created {
             Ok(segment) => {
-                writer.previous_number = number;
+                let first_sequence = writer.first_sequence;
+                writer.newest = Previous { number, first_sequence, bytes: segment.written_bytes() };
                 Ok(segment)
             }
             Err(error) => {
@@ -369,3 +371,6 @@ fn segment_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(digits, 16).ok()?;
     (segment_name(number) == name).then_some(number)
 }
+
+#[cfg(test)]
+mod tests;
