@@ -6,7 +6,7 @@
 //! A number up to there of which no good copy is left was acknowledged and is damage; any other
 //! was never acknowledged.
 //!
-//! Not here: bringing to the disk what was accepted (`CommitLog::open` does it).
+//! Not here: bringing to the disk what was accepted (`carry.rs`).
 
 use super::frame::{
     Previous, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+/// More numbers than a group can have lost in a power cut; a forged log may name any.
+const LOST_MAX: usize = 1 << 20;
 
 /// A record that replay found whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +85,29 @@ struct Hole {
 struct StartState {
     good: Sequences,
     synced: u64,
-    /// The lowest first sequence number that a segment header of the start names.
+    /// The lowest sequence number that a segment header of the start names.
     lowest: Option<u64>,
+    /// Where the good records above `synced` are, ascending by sequence number.
+    unsure: Vec<Place>,
+}
+
+/// Where a whole record lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) sequence: u64,
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    is_empty: bool,
+}
+
+/// The records of a start that nothing in the log says were on disk.
+#[derive(Debug)]
+pub(super) struct Unsure {
+    pub(super) start: u64,
+    pub(super) places: Vec<Place>,
+    /// The numbers up to the last of `places` that were lost without ever being acknowledged.
+    pub(super) lost: Vec<u64>,
 }
 
 /// One segment on disk.
@@ -107,15 +130,22 @@ struct Replay<'a> {
     report: ReplayReport,
 }
 
-/// Visits every whole record of the segments from `from_segment` on, and returns the newest
-/// segment that is whole. Writes nothing.
+/// What `CommitLog::open` needs of a replay.
+pub(super) struct Found {
+    pub(super) report: ReplayReport,
+    /// The newest segment with a good header.
+    pub(super) newest: Previous,
+    pub(super) unsure: Vec<Unsure>,
+}
+
+/// Visits every whole record of the segments from `from_segment` on. Writes nothing.
 pub(super) fn run(
     disk: &dyn Disk,
     directory: &str,
     config: &Config,
     from_segment: u64,
     visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
-) -> Result<(ReplayReport, Previous)> {
+) -> Result<Found> {
     let mut replay = Replay {
         disk,
         directory,
@@ -128,17 +158,30 @@ pub(super) fn run(
     for segment in segments.iter_mut().filter(|segment| segment.number >= from_segment) {
         replay.segment(segment, visit)?;
     }
-    let newest = segments.iter().rev().find(|segment| segment.header.is_some());
-    let newest = newest.map_or_else(Previous::default, |segment| Previous {
-        number: segment.number,
-        first_sequence: 0,
-        bytes: segment.good_bytes,
-    });
+    let unsure = replay.unsure();
+    let newest = newest(&segments, from_segment, &unsure);
     segments.retain(|segment| segment.number >= from_segment);
     replay.close_holes(&segments);
     replay.check_previous(from_segment.max(1), &segments);
     replay.judge();
-    Ok((replay.report, newest))
+    Ok(Found { report: replay.report, newest, unsure })
+}
+
+/// The newest segment whose header is on disk, and how much of it is at least. Records are only
+/// written behind a header that was synced, so a segment without any does not count.
+fn newest(segments: &[Segment], from_segment: u64, unsure: &[Unsure]) -> Previous {
+    let is_sure = |segment: &&Segment| match segment.header {
+        Some(_) if segment.number < from_segment => true,
+        Some(_) => segment.good_bytes > SEGMENT_HEADER_BYTES as u64,
+        None => false,
+    };
+    let Some(segment) = segments.iter().rev().find(is_sure) else {
+        return Previous::default();
+    };
+    let places = unsure.iter().flat_map(|unsure| &unsure.places);
+    let first_unsure = places.filter(|place| place.segment == segment.number);
+    let bytes = first_unsure.map(|place| place.offset).min().unwrap_or(segment.good_bytes);
+    Previous { number: segment.number, first_sequence: 0, bytes }
 }
 
 /// Reads every header before anything is visited, so that a later release's log is refused
@@ -207,7 +250,10 @@ impl Replay<'_> {
             }
             after = found.sequence;
             segment.good_bytes = behind;
-            self.accept(number, found, source.payload(), visit)?;
+            let sequence = found.sequence;
+            let (bytes, is_empty) = (behind - at, source.payload().is_empty());
+            let place = Place { sequence, segment: number, offset: at, bytes, is_empty };
+            self.accept(found, place, source.payload(), visit)?;
             at = behind;
         }
         if let Some(offset) = hole_from {
@@ -226,16 +272,22 @@ impl Replay<'_> {
 
     fn accept(
         &mut self,
-        segment: u64,
         header: RecordHeader,
+        place: Place,
         payload: &[u8],
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<()> {
         let state = self.start(header.start);
-        state.synced = state.synced.max(header.synced_sequence);
+        if header.synced_sequence > state.synced {
+            state.synced = header.synced_sequence;
+            state.unsure.retain(|place| place.sequence > header.synced_sequence);
+        }
         if !state.good.insert(header.sequence) {
             self.report.copies += 1;
             return Ok(());
+        }
+        if header.sequence > state.synced {
+            state.unsure.push(place);
         }
         if payload.is_empty() {
             return Ok(());
@@ -243,7 +295,26 @@ impl Replay<'_> {
         self.report.records += 1;
         self.report.payload_bytes += payload.len() as u64;
         let RecordHeader { start, sequence, .. } = header;
+        let segment = place.segment;
         visit(Replayed { segment, start, sequence, payload })
+    }
+
+    /// The starts with records that nothing in the log says were on disk. Only idle marks among
+    /// them are not worth a thing.
+    fn unsure(&mut self) -> Vec<Unsure> {
+        let mut all = Vec::new();
+        for (start, state) in &mut self.starts {
+            let mut places = std::mem::take(&mut state.unsure);
+            places.sort_unstable_by_key(|place| place.sequence);
+            let Some(last) = places.last().filter(|_| places.iter().any(|p| !p.is_empty)) else {
+                continue;
+            };
+            let gaps = state.good.missing(state.synced.saturating_add(1), last.sequence);
+            let lost = gaps.into_iter().flat_map(|(first, last)| first..=last);
+            let lost = lost.take(LOST_MAX).collect();
+            all.push(Unsure { start: *start, places, lost });
+        }
+        all
     }
 
     /// A hole at the end of a segment reaches to the first record of the next one of its start:
