@@ -10,6 +10,7 @@ mod measure;
 mod parts;
 mod roles;
 mod routes;
+mod self_metrics;
 mod serve;
 mod server;
 mod telemetry;
