@@ -8,6 +8,7 @@
 //!
 //! # Invariants
 //! - Same series and round, same bytes: all chance comes from the series' number.
+//! - Without its name a series is still unlike every other, so that `count_over_time` can count all.
 //! - Each sample carries the label `cluster="bench"`, so that a server's answer can be counted.
 
 use crate::remote_write::push_label;
@@ -150,7 +151,10 @@ fn shape(index: u32) -> (String, Vec<(&'static str, String)>, Kind) {
         446..476 => {
             ("node_hwmon_temp_celsius".into(), own("sensor", format!("temp{index}")), Kind::Gauge)
         }
-        476..546 => (format!("node_memory_part_{}_bytes", index - 476), Vec::new(), Kind::Walk),
+        476..546 => {
+            let name = format!("node_memory_part_{}_bytes", index % 10);
+            (name, own("part", index.to_string()), Kind::Walk)
+        }
         546..606 => {
             let labels = own("device", format!("eth{}", index - 546));
             ("node_network_receive_errs_total".into(), labels, Kind::SparseCounter)

@@ -38,11 +38,19 @@ impl Clock for SystemClock {
 /// # Errors
 /// If the operating system has none.
 pub(crate) fn random_u64() -> io::Result<u64> {
-    let mut bytes = [0; 8];
+    random_bytes().map(u64::from_ne_bytes)
+}
+
+/// Random bytes of the operating system.
+///
+/// # Errors
+/// If the operating system has none.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     let mut filled = 0;
-    while filled < bytes.len() {
+    while filled < N {
         let rest = bytes.get_mut(filled..).unwrap_or_default();
         filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
     }
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }

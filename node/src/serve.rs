@@ -58,7 +58,7 @@ async fn run(config: &Config, data_dir: &DataDir) -> Result<(), Error> {
 
     let readiness = Readiness::starting();
     let roles = Roles::start(config, data_dir, clock, &registry).await?;
-    let router = roles.router().merge(routes::router(readiness.clone(), registry));
+    let router = roles.router().merge(routes::router(readiness.clone(), roles.peers(), registry));
     let router = querier::dress(router, querier::Origins::default());
     readiness.set_ready();
     let names: Vec<&str> = config.roles.iter().map(|role| role.as_str()).collect();

@@ -40,7 +40,7 @@ INSTANT = [
     "resets(prometheus_http_requests_total[1m])", "avg_over_time(go_goroutines[1m])",
     "stddev_over_time(go_goroutines[1m])", "quantile_over_time(0.7, go_goroutines[1m])",
     "max_over_time(process_resident_memory_bytes[1m])", "predict_linear(process_resident_memory_bytes[1m], 3600)",
-    "sum(count_over_time({job=~\".+\"}[1m]))", "last_over_time(up[30s])",
+    "sum by (job) (count_over_time(up[1m]))", "{job=\"prometheus\"}[21s]", "last_over_time(up[30s])",
     # Aggregations.
     "sum by (job) (rate(process_cpu_seconds_total[1m]))", "count by (__name__) ({job=~\".+\"})",
     "avg without (code, handler) (rate(prometheus_http_requests_total[1m]))",
@@ -171,10 +171,11 @@ def main():
             time.sleep(1.7)
         moment, distance = quiet_moment(prometheus, time.time() - 6)
         print(f"compare_prometheus: asking at {moment:.3f}, {distance} ms from the nearest scrape (modulo 1 s)")
-        count = "sum(count_over_time({job=~\".+\"}[2m]))"
-        servers.wait_until("cumae to hold what Prometheus holds", lambda: (
-            cumae.query(count, moment) and cumae.query(count, moment)[0]["value"] == prometheus.query(count, moment)[0]["value"]
-        ))
+        # The samples of the last seconds are the last to be sent.
+        count = lambda server: sum(len(row["values"]) for row in server.query('{job=~".+"}[1m]', moment))
+        held = count(prometheus)
+        servers.wait_until(f"cumae to hold {held} samples as Prometheus does", lambda: count(cumae) == held)
+        print(f"compare_prometheus: both hold {held} samples of the last minute")
         failed, asked = ask_all(cumae, prometheus, moment)
         refused = prometheus.query("sum(prometheus_remote_storage_samples_failed_total)", moment)[0]["value"][1]
         if refused != "0":
