@@ -1,0 +1,384 @@
+//! Replay: every record that is whole, once, in the order it was written; and what is not whole.
+//!
+//! After a bad record the next good one is looked for, so that only the bad one is lost. Whether
+//! a lost record is *damage* or the *torn tail* of a crash is judged by the log itself: every
+//! record says up to which sequence number its start had reached the disk when it was framed.
+//! A number up to there of which no good copy is left was acknowledged and is damage; any other
+//! was never acknowledged.
+//!
+//! Not here: bringing to the disk what was accepted (`CommitLog::open` does it).
+
+use super::frame::{
+    RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+    SegmentStart, VERSION,
+};
+use super::sequences::Sequences;
+use super::{Config, segment_name, segment_numbers};
+use crate::disk::{Disk, DiskReader, join};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A record that replay found whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed<'a> {
+    /// The number of the segment it lies in.
+    pub segment: u64,
+    /// The start of the process that appended it.
+    pub start: u64,
+    /// Its sequence number within that start.
+    pub sequence: u64,
+    /// What was appended.
+    pub payload: &'a [u8],
+}
+
+/// Bytes of the log that hold no good record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, or the log's directory if a whole file is gone.
+    pub path: String,
+    /// The first bad byte.
+    pub offset: u64,
+    /// How many bytes up to the next good record.
+    pub bytes: u64,
+    /// The first and the last sequence number lost.
+    pub sequences: Option<(u64, u64)>,
+}
+
+/// What replay found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// The segments with good records, ascending.
+    pub segments: Vec<u64>,
+    /// Records visited.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Good copies of records that had been visited: written again after a failed sync.
+    pub copies: u64,
+    /// Acknowledged records that are lost. To be repaired from another replica.
+    pub damage: Vec<Damage>,
+    /// Bytes behind the last whole group of a start: never acknowledged, or copied elsewhere.
+    pub torn: Vec<Damage>,
+}
+
+/// Bad bytes between two good records, before it is known whether they matter.
+#[derive(Debug)]
+struct Hole {
+    segment: u64,
+    offset: u64,
+    bytes: u64,
+    /// The start of the segment, if a good header or record says it.
+    start: Option<u64>,
+    /// The last good sequence number before and the first one behind, in the same segment.
+    after: u64,
+    before: u64,
+}
+
+/// What is known of one start.
+#[derive(Debug, Default)]
+struct StartState {
+    good: Sequences,
+    synced: u64,
+    /// The lowest first sequence number that a segment header of the start names.
+    lowest: Option<u64>,
+}
+
+struct Replay<'a> {
+    disk: &'a dyn Disk,
+    directory: &'a str,
+    record_bytes_max: u64,
+    starts: BTreeMap<u64, StartState>,
+    holes: Vec<Hole>,
+    report: ReplayReport,
+}
+
+/// Visits every whole record of the segments from `from_segment` on. Writes nothing.
+pub(super) fn run(
+    disk: &dyn Disk,
+    directory: &str,
+    config: &Config,
+    from_segment: u64,
+    visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+) -> Result<ReplayReport> {
+    let mut numbers = segment_numbers(disk, directory)?;
+    numbers.retain(|number| *number >= from_segment);
+    let mut replay = Replay {
+        disk,
+        directory,
+        record_bytes_max: u64::from(config.record_bytes_max),
+        starts: BTreeMap::new(),
+        holes: Vec::new(),
+        report: ReplayReport::default(),
+    };
+    let headers = replay.headers(&numbers)?;
+    for (number, header) in numbers.iter().zip(&headers) {
+        replay.segment(*number, *header, visit)?;
+    }
+    replay.close_holes(&numbers, &headers);
+    replay.judge();
+    replay.missing_segments(from_segment, &numbers, &headers);
+    Ok(replay.report)
+}
+
+impl Replay<'_> {
+    /// Reads every header before anything is visited, so that a later release's log is refused
+    /// untouched.
+    fn headers(&mut self, numbers: &[u64]) -> Result<Vec<Option<SegmentHeader>>> {
+        let mut headers = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let path = join(self.directory, &segment_name(*number));
+            let reader = self.disk.open(&path)?;
+            let mut bytes = [0; SEGMENT_HEADER_BYTES];
+            let is_there = reader.file_bytes() >= SEGMENT_HEADER_BYTES as u64;
+            if is_there {
+                reader.read_at(0, &mut bytes)?;
+            }
+            headers.push(match SegmentHeader::decode(&bytes) {
+                SegmentStart::Newer(found) => {
+                    return Err(Error::NewerFormat { path, found, known: VERSION });
+                }
+                SegmentStart::Good(header) if header.number == *number => Some(header),
+                SegmentStart::Good(_) | SegmentStart::Bad => None,
+            });
+        }
+        Ok(headers)
+    }
+
+    fn segment(
+        &mut self,
+        number: u64,
+        header: Option<SegmentHeader>,
+        visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let path = join(self.directory, &segment_name(number));
+        let mut source = Source::open(self.disk, &path)?;
+        let mut start = header.map(|header| header.start);
+        let mut after = 0;
+        if let Some(header) = header {
+            let state = self.starts.entry(header.start).or_default();
+            let lowest = state.lowest.unwrap_or(u64::MAX);
+            state.lowest = Some(lowest.min(header.first_sequence));
+            after = header.first_sequence.saturating_sub(1);
+        }
+        // A good header is skipped; without one the records are looked for from the first byte.
+        let mut at = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
+        let mut hole_from = None;
+        let mut is_accepted = false;
+        while at < source.file_bytes {
+            let Some((found, behind)) = source.record_at(at, start, self.record_bytes_max)? else {
+                hole_from.get_or_insert(at);
+                at = source.next_magic(at + 1)?;
+                continue;
+            };
+            start = Some(found.start);
+            if let Some(offset) = hole_from.take() {
+                let bytes = at - offset;
+                let before = found.sequence;
+                self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
+            }
+            after = found.sequence;
+            is_accepted = true;
+            self.accept(number, found, source.payload(), visit)?;
+            at = behind;
+        }
+        if let Some(offset) = hole_from {
+            let bytes = source.file_bytes - offset;
+            let before = u64::MAX;
+            self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
+        }
+        if is_accepted {
+            self.report.segments.push(number);
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        segment: u64,
+        header: RecordHeader,
+        payload: &[u8],
+        visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let state = self.starts.entry(header.start).or_default();
+        state.synced = state.synced.max(header.synced_sequence);
+        if !state.good.insert(header.sequence) {
+            self.report.copies += 1;
+            return Ok(());
+        }
+        if payload.is_empty() {
+            return Ok(());
+        }
+        self.report.records += 1;
+        self.report.payload_bytes += payload.len() as u64;
+        let RecordHeader { start, sequence, .. } = header;
+        visit(Replayed { segment, start, sequence, payload })
+    }
+
+    /// A hole at the end of a segment reaches to the first record of the next one of its start:
+    /// what was written again there is no longer missing here.
+    fn close_holes(&mut self, numbers: &[u64], headers: &[Option<SegmentHeader>]) {
+        for hole in self.holes.iter_mut().filter(|hole| hole.before == u64::MAX) {
+            let next = numbers.iter().zip(headers).find(|(number, _)| **number > hole.segment);
+            if let Some((_, Some(header))) = next
+                && hole.start == Some(header.start)
+            {
+                hole.before = header.first_sequence;
+            }
+        }
+    }
+
+    /// Tells damage from torn tails.
+    fn judge(&mut self) {
+        let mut is_damage = vec![false; self.holes.len()];
+        for (start, state) in &self.starts {
+            let Some(low) = state.lowest.into_iter().chain(state.good.first()).min() else {
+                continue;
+            };
+            for (first, last) in state.good.missing(low, state.synced) {
+                // The place is known if the hole lies between the neighbours of what is missing.
+                let mut places = 0;
+                for (hole, is_damage) in self.holes.iter().zip(&mut is_damage) {
+                    let is_own = hole.start.is_none_or(|of| of == *start);
+                    if is_own && hole.after < last && hole.before > first {
+                        places += 1;
+                        *is_damage = true;
+                        self.report.damage.push(hole.report(self.directory, Some((first, last))));
+                    }
+                }
+                if places == 0 {
+                    self.report.damage.push(gone(self.directory, (first, last)));
+                }
+            }
+        }
+        for (hole, is_damage) in self.holes.iter().zip(is_damage) {
+            if !is_damage {
+                self.report.torn.push(hole.report(self.directory, None));
+            }
+        }
+    }
+
+    /// Each segment names the one before it: one that is gone whole is found even if no record
+    /// of its start is left.
+    fn missing_segments(
+        &mut self,
+        from_segment: u64,
+        numbers: &[u64],
+        headers: &[Option<SegmentHeader>],
+    ) {
+        for header in headers.iter().flatten() {
+            let previous = header.previous;
+            if previous >= from_segment.max(1) && numbers.binary_search(&previous).is_err() {
+                let path = join(self.directory, &segment_name(previous));
+                self.report.damage.push(Damage { path, offset: 0, bytes: 0, sequences: None });
+            }
+        }
+    }
+}
+
+impl Hole {
+    fn report(&self, directory: &str, sequences: Option<(u64, u64)>) -> Damage {
+        Damage {
+            path: join(directory, &segment_name(self.segment)),
+            offset: self.offset,
+            bytes: self.bytes,
+            sequences,
+        }
+    }
+}
+
+fn gone(directory: &str, sequences: (u64, u64)) -> Damage {
+    Damage { path: directory.to_owned(), offset: 0, bytes: 0, sequences: Some(sequences) }
+}
+
+/// A segment read through a window that moves forward.
+struct Source {
+    reader: Arc<dyn DiskReader>,
+    file_bytes: u64,
+    window: Vec<u8>,
+    window_offset: u64,
+    /// Where the payload of the last record found lies in the window.
+    payload: std::ops::Range<usize>,
+}
+
+impl Source {
+    fn open(disk: &dyn Disk, path: &str) -> Result<Self> {
+        let reader = disk.open(path)?;
+        let file_bytes = reader.file_bytes();
+        Ok(Self { reader, file_bytes, window: Vec::new(), window_offset: 0, payload: 0..0 })
+    }
+
+    /// The bytes from `offset` on: `len` of them, or `None` if the file ends before.
+    fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+        let left = self.file_bytes.saturating_sub(offset);
+        if left < len as u64 {
+            return Ok(None);
+        }
+        let end = offset + len as u64;
+        let window_end = self.window_offset + self.window.len() as u64;
+        if offset < self.window_offset || end > window_end {
+            // Bounded by what the file has, and by the longest record or one chunk.
+            let wanted = len.max(CHUNK_BYTES);
+            let bytes = usize::try_from(left).map_or(wanted, |left| left.min(wanted));
+            self.window.resize(bytes, 0);
+            self.window_offset = offset;
+            self.reader.read_at(offset, &mut self.window)?;
+        }
+        let from = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
+        Ok(self.window.get(from..from.saturating_add(len)))
+    }
+
+    /// The record at `offset` and the offset behind it, if it is whole, of `start` if that is
+    /// known, and not over the limit.
+    fn record_at(
+        &mut self,
+        offset: u64,
+        start: Option<u64>,
+        bytes_max: u64,
+    ) -> Result<Option<(RecordHeader, u64)>> {
+        let Some(header) = self.bytes(offset, RECORD_HEADER_BYTES)?.and_then(RecordHeader::decode)
+        else {
+            return Ok(None);
+        };
+        let payload_bytes = u64::from(header.payload_bytes);
+        if payload_bytes > bytes_max || start.is_some_and(|start| start != header.start) {
+            return Ok(None);
+        }
+        let whole = RECORD_HEADER_BYTES.saturating_add(header.payload_bytes as usize);
+        let Some(record) = self.bytes(offset, whole)? else {
+            return Ok(None);
+        };
+        if crc32c::crc32c(&record[RECORD_HEADER_BYTES..]) != header.payload_checksum {
+            return Ok(None);
+        }
+        let from = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
+        self.payload = from.saturating_add(RECORD_HEADER_BYTES)..from.saturating_add(whole);
+        Ok(Some((header, offset + whole as u64)))
+    }
+
+    /// The payload of the record found last.
+    fn payload(&self) -> &[u8] {
+        self.window.get(self.payload.clone()).unwrap_or_default()
+    }
+
+    /// Where the next record may begin, from `offset` on; the file's end if nowhere.
+    fn next_magic(&mut self, mut offset: u64) -> Result<u64> {
+        loop {
+            let left = self.file_bytes.saturating_sub(offset);
+            let len = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+            let file_bytes = self.file_bytes;
+            let Some(chunk) = self.bytes(offset, len)?.filter(|_| len >= RECORD_MAGIC.len()) else {
+                return Ok(file_bytes);
+            };
+            let found = chunk.windows(RECORD_MAGIC.len()).position(|four| four == RECORD_MAGIC);
+            match found {
+                Some(index) => return Ok(offset + index as u64),
+                // The last three bytes may begin a magic that the next chunk ends.
+                None => offset += (len - (RECORD_MAGIC.len() - 1)) as u64,
+            }
+        }
+    }
+}
