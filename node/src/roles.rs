@@ -17,7 +17,7 @@ use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
-use ingester::Ingester;
+use ingester::{Embedded, EmbeddedParts};
 use model::Clock;
 use prometheus::Registry;
 use querier::{AllReplicas, Querier, ReplicatedSource};
@@ -49,6 +49,12 @@ pub(crate) enum Error {
     /// The replica does not start, or does not end well.
     #[error("ingester: {0}")]
     Ingester(#[from] ingester::Error),
+    /// The store's directory cannot be used.
+    #[error("store: {0}")]
+    Store(#[from] store::Error),
+    /// A task of ours panicked.
+    #[error("a task died: {0}")]
+    Died(tokio::task::JoinError),
     /// The distributor does not start.
     #[error("distributor: {0}")]
     Distributor(#[from] distributor::Error),
@@ -58,7 +64,7 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct Roles {
     router: Router,
-    ingester: Option<Arc<Ingester>>,
+    ingester: Option<Arc<Embedded>>,
     peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
     peer_server: Option<(CancellationToken, JoinHandle<()>)>,
     self_metrics: Option<JoinHandle<()>>,
@@ -94,7 +100,7 @@ impl Roles {
         let distributor = assembly.distributor(replicas.clone())?;
         let mut router = Router::new();
         if config.has(Role::Distributor) {
-            router = router.merge(distributor::router(&distributor));
+            router = router.merge(distributor::router(distributor.clone()));
         }
         if config.has(Role::Querier) {
             let local = ingester.is_some().then_some(assembly.local);
@@ -133,7 +139,7 @@ impl Roles {
             client.close().await;
         }
         if let Some(ingester) = self.ingester {
-            ingester.stop().await?;
+            ingester.shutdown().await?;
         }
         Ok(())
     }
@@ -176,17 +182,44 @@ impl<'a> Assembly<'a> {
         Ok(Self { config, data_dir, clock, registry, limits, topology, local, peer_parts })
     }
 
-    async fn ingester(&self) -> Result<Arc<Ingester>, Error> {
-        let parts = ingester::Parts {
-            data_dir: self.data_dir.path().to_owned(),
-            cluster_name: self.config.cluster.name.clone(),
+    /// Opens the replica. Replay takes its time, so it runs off the async threads.
+    async fn ingester(&self) -> Result<Arc<Embedded>, Error> {
+        let disk = store::disk::FileDisk::open(self.data_dir.path().join("store"))?;
+        let parts = EmbeddedParts {
+            name: self.peer_parts.config.node.clone(),
+            store: store::engine::Parts {
+                disk: Arc::new(disk),
+                cluster_name: self.config.cluster.name.clone(),
+                generation_seed: random_u64().map_err(Error::Random)?,
+            },
             clock: Arc::clone(&self.clock),
-            generation_seed: random_u64().map_err(Error::Random)?,
             limits: Arc::clone(&self.limits),
             topology: Arc::clone(&self.topology),
             registry: self.registry.clone(),
         };
-        Ok(Ingester::start(ingester::Config::default(), parts).await?)
+        let began_ns = self.clock.monotonic_ns();
+        let open = move || Embedded::open(parts, &ingester::Config::default());
+        let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
+        let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
+        tracing::info!(
+            series = report.series,
+            samples = report.samples,
+            sstables = report.sstables,
+            millis,
+            "store opened"
+        );
+        for (path, error) in &report.sstables_damaged {
+            tracing::error!(path, %error, "an sstable cannot be read; its samples are missing");
+        }
+        let lost = report.samples_without_series + report.records_damaged;
+        if lost > 0 {
+            tracing::error!(
+                samples = report.samples_without_series,
+                records = report.records_damaged,
+                "the commit log is damaged; these are lost here"
+            );
+        }
+        Ok(ingester)
     }
 
     /// A client for each ingester but ourselves.
@@ -201,7 +234,7 @@ impl<'a> Assembly<'a> {
 
     async fn peer_server(
         &self,
-        ingester: &Arc<Ingester>,
+        ingester: &Arc<Embedded>,
     ) -> Result<Option<(CancellationToken, JoinHandle<()>)>, Error> {
         if self.config.cluster.members.len() < 2 {
             return Ok(None);

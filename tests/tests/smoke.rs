@@ -1,4 +1,5 @@
 //! The real binary, from its start to its end: what a newcomer meets in the first minute.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bench::http;
 use bench::remote_write::{self, Series};
