@@ -320,5 +320,5 @@ pub(crate) fn counter(registry: &prometheus::Registry, name: &str) -> HashMap<St
             metric.get_label().iter().map(|pair| pair.value().to_owned()).collect();
         values.join(",")
     };
-    metrics.iter().map(|metric| (labels(metric), metric.get_counter().value())).collect()
+    metrics.iter().map(|metric| (labels(metric), metric.get_counter().get_value())).collect()
 }
