@@ -76,16 +76,19 @@ fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
+/// Takes one number out of the store's sizes.
+type Size = fn(&Stats) -> u64;
+
 /// The store's sizes, asked for when somebody looks.
 pub(crate) struct StoreSizes {
     engine: Arc<Engine>,
-    gauges: Vec<(IntGauge, fn(&Stats) -> u64)>,
-    counters: Vec<(IntCounter, fn(&Stats) -> u64)>,
+    gauges: Vec<(IntGauge, Size)>,
+    counters: Vec<(IntCounter, Size)>,
 }
 
 impl StoreSizes {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
-        let gauges: [(&str, &str, fn(&Stats) -> u64); 9] = [
+        let gauges: [(&str, &str, Size); 9] = [
             ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
             ("cumae_store_series", "Series in the head.", |s| s.series),
             ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
@@ -98,7 +101,7 @@ impl StoreSizes {
             ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
             ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
         ];
-        let counters: [(&str, &str, fn(&Stats) -> u64); 3] = [
+        let counters: [(&str, &str, Size); 3] = [
             ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
             ("cumae_store_samples_appended_total", "Samples appended.", |s| {
                 s.samples_appended_total

@@ -10,19 +10,15 @@
 //! Not here: frames (`frame.rs`), sockets.
 
 use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
+use crate::peer::mutation::{
+    place_of, read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
+    write_metadata, write_mutation,
+};
+use crate::peer::query::{read_label_query, read_selection, write_label_query, write_selection};
 use crate::replica::ReplicaError;
-use model::matcher::MatchOp;
-use model::mutation::{
-    MetricMetadata, MetricType, Mutation, SeriesRefusal, SeriesRows, WriteAnswer, Written,
-};
-use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
-};
-use model::sample::SampleKind;
-use model::{
-    Column, Context, DayBucket, Kind, LabelSet, Matcher, Principal, RequestId, SeriesColumns,
-    SeriesRef, TenantId, Text, TimeRange, TimestampMs,
-};
+use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
+use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::{Column, Context, Kind, LabelSet, SeriesColumns, Text};
 use std::sync::Arc;
 
 /// About how large a part of an answer is.
@@ -328,17 +324,6 @@ fn write_sets(out: &mut Writer, sets: &[LabelSet]) {
     sets.iter().for_each(|labels| symbols.write_set(out, labels));
 }
 
-const METRIC_TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
 const KINDS: [Kind; 13] = [
     Kind::Invalid,
     Kind::Unauthenticated,
@@ -355,279 +340,12 @@ const KINDS: [Kind; 13] = [
     Kind::Internal,
 ];
 
-const MATCH_OPS: [MatchOp; 4] =
-    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
-
-fn place_of<T: PartialEq>(table: &[T], item: &T) -> u8 {
-    let place =
-        table.iter().position(|have| have == item).and_then(|place| u8::try_from(place).ok());
-    assert!(place.is_some(), "the table lists every member");
-    place.unwrap_or_default()
-}
-
 fn kind_to_byte(kind: Kind) -> u8 {
     place_of(&KINDS, &kind)
 }
 
 fn kind_of_byte(byte: u8) -> Result<Kind, DecodeError> {
     KINDS.get(usize::from(byte)).copied().map_or_else(|| bad("an unknown kind"), Ok)
-}
-
-fn write_metadata(out: &mut Writer, list: &[MetricMetadata]) {
-    out.len(list.len());
-    for metadata in list {
-        out.text(&metadata.metric);
-        out.u8(place_of(&METRIC_TYPES, &metadata.metric_type));
-        out.text(&metadata.help);
-        out.text(&metadata.unit);
-    }
-}
-
-fn read_metadata(from: &mut Reader<'_>) -> Result<Vec<MetricMetadata>, DecodeError> {
-    from.list(4, |r| {
-        let metric = r.text()?.into();
-        let byte = usize::from(r.u8()?);
-        let Some(metric_type) = METRIC_TYPES.get(byte).copied() else {
-            return bad("an unknown metric type");
-        };
-        Ok(MetricMetadata { metric, metric_type, help: r.text()?.into(), unit: r.text()?.into() })
-    })
-}
-
-fn write_context(out: &mut Writer, context: &Context) {
-    match &context.principal {
-        Principal::Anonymous => out.u8(0),
-        Principal::System => out.u8(1),
-        Principal::Named(name) => {
-            out.u8(2);
-            out.text(name);
-        }
-    }
-    out.text(context.tenant.as_str());
-    out.u64_fixed(context.request_id.0);
-    out.u64(context.timeout_ms.into());
-    out.u64(context.ring_version);
-}
-
-fn read_context(from: &mut Reader<'_>) -> Result<Context, DecodeError> {
-    let principal = match from.u8()? {
-        0 => Principal::Anonymous,
-        1 => Principal::System,
-        2 => Principal::Named(from.text()?.into()),
-        _ => return bad("an unknown principal"),
-    };
-    let Ok(tenant) = TenantId::parse(from.text()?) else { return bad("not a tenant") };
-    let request_id = RequestId(from.u64_fixed()?);
-    let (timeout_ms, ring_version) = (from.u32()?, from.u64()?);
-    Ok(Context { tenant, principal, request_id, timeout_ms, ring_version })
-}
-
-fn write_mutation(out: &mut Writer, mutation: &Mutation) {
-    out.u64_fixed(mutation.generation);
-    out.u64(mutation.revision.into());
-    out.u8(match mutation.kind {
-        SampleKind::Float => 0,
-        SampleKind::Histogram => 1,
-    });
-    let sets = mutation.series.iter().filter_map(|rows| match &rows.series {
-        SeriesRef::Labels(labels) => Some(labels),
-        SeriesRef::Number(_) => None,
-    });
-    let symbols = SymbolWriter::of(sets);
-    symbols.write_table(out);
-    out.len(mutation.series.len());
-    let mut start = 0;
-    for rows in &mutation.series {
-        match &rows.series {
-            SeriesRef::Number(number) => {
-                out.u8(0);
-                out.u64((*number).into());
-            }
-            SeriesRef::Labels(labels) => {
-                out.u8(1);
-                symbols.write_set(out, labels);
-            }
-        }
-        out.u64(rows.sample_end.saturating_sub(start).into());
-        start = rows.sample_end;
-    }
-    out.len(mutation.timestamps_ms.len());
-    out.deltas(&mutation.timestamps_ms);
-    out.floats(&mutation.values);
-    out.u8(u8::from(!mutation.start_timestamps_ms.is_empty()));
-    out.deltas(&mutation.start_timestamps_ms);
-    write_metadata(out, &mutation.metadata);
-}
-
-fn read_mutation(from: &mut Reader<'_>, context: Arc<Context>) -> Result<Mutation, DecodeError> {
-    let generation = from.u64_fixed()?;
-    let revision = from.u32()?;
-    let kind = match from.u8()? {
-        0 => SampleKind::Float,
-        1 => SampleKind::Histogram,
-        _ => return bad("an unknown kind of sample"),
-    };
-    let symbols = SymbolTable::read(from)?;
-    let mut series = from.list(3, |r| {
-        let series = match r.u8()? {
-            0 => SeriesRef::Number(r.u32()?),
-            1 => SeriesRef::Labels(symbols.read_set(r)?),
-            _ => return bad("an unknown way to name a series"),
-        };
-        Ok(SeriesRows { series, sample_end: r.u32()? })
-    })?;
-    let mut end = 0_u32;
-    for rows in &mut series {
-        end = end.checked_add(rows.sample_end).map_or_else(|| bad("too many samples"), Ok)?;
-        rows.sample_end = end;
-    }
-    let count = from.count(9)?;
-    if u32::try_from(count) != Ok(end) {
-        return bad("samples that belong to no series");
-    }
-    let timestamps_ms = from.deltas(count)?;
-    let values = from.floats(count)?;
-    let start_timestamps_ms = match from.u8()? {
-        0 => Vec::new(),
-        1 => from.deltas(count)?,
-        _ => return bad("an unknown choice of start timestamps"),
-    };
-    let metadata = read_metadata(from)?;
-    let (series, context) = (series, context);
-    Ok(Mutation {
-        context,
-        generation,
-        revision,
-        kind,
-        series,
-        timestamps_ms,
-        values,
-        start_timestamps_ms,
-        metadata,
-    })
-}
-
-fn write_answer(out: &mut Writer, answer: &WriteAnswer) {
-    let WriteAnswer::Written(written) = answer else {
-        out.u8(0);
-        return;
-    };
-    out.u8(1);
-    out.u64_fixed(written.generation);
-    out.len(written.numbers.len());
-    for (index, number) in &written.numbers {
-        out.u64((*index).into());
-        out.u64((*number).into());
-    }
-    out.len(written.refused.len());
-    for (index, refusal) in &written.refused {
-        out.u64((*index).into());
-        let (kind, limit) = match refusal {
-            SeriesRefusal::SeriesLimit { limit } => (0, limit),
-            SeriesRefusal::MetricSeriesLimit { limit } => (1, limit),
-        };
-        out.u8(kind);
-        out.u64(*limit);
-    }
-}
-
-fn read_answer(from: &mut Reader<'_>) -> Result<WriteAnswer, DecodeError> {
-    match from.u8()? {
-        0 => return Ok(WriteAnswer::NeedLabels),
-        1 => {}
-        _ => return bad("an unknown answer to a write"),
-    }
-    let generation = from.u64_fixed()?;
-    let numbers = from.list(2, |r| Ok((r.u32()?, r.u32()?)))?;
-    let refused = from.list(3, |r| {
-        let index = r.u32()?;
-        let refusal = match (r.u8()?, r.u64()?) {
-            (0, limit) => SeriesRefusal::SeriesLimit { limit },
-            (1, limit) => SeriesRefusal::MetricSeriesLimit { limit },
-            _ => return bad("an unknown refusal"),
-        };
-        Ok((index, refusal))
-    })?;
-    Ok(WriteAnswer::Written(Written { generation, numbers, refused }))
-}
-
-fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
-    out.len(matchers.len());
-    for matcher in matchers {
-        out.text(&matcher.name);
-        out.u8(place_of(&MATCH_OPS, &matcher.op));
-        out.text(&matcher.value);
-    }
-}
-
-fn read_matchers(from: &mut Reader<'_>) -> Result<Vec<Matcher>, DecodeError> {
-    from.list(3, |r| {
-        let name = r.text()?;
-        let Some(op) = MATCH_OPS.get(usize::from(r.u8()?)).copied() else {
-            return bad("an unknown operator");
-        };
-        Ok(Matcher::new(name, op, r.text()?))
-    })
-}
-
-fn write_range(out: &mut Writer, range: TimeRange) {
-    out.i64(range.start.0);
-    out.i64(range.end.0);
-}
-
-fn read_range(from: &mut Reader<'_>) -> Result<TimeRange, DecodeError> {
-    Ok(TimeRange { start: TimestampMs(from.i64()?), end: TimestampMs(from.i64()?) })
-}
-
-fn write_selection(out: &mut Writer, selection: &Selection) {
-    write_matchers(out, &selection.matchers);
-    write_range(out, selection.range);
-    out.u8(u8::from(selection.days.is_some()));
-    if let Some(days) = &selection.days {
-        out.len(days.len());
-        days.iter().for_each(|day| out.i64(day.0.into()));
-    }
-    out.u64(selection.bounds.series_max);
-    out.u64(selection.bounds.samples_max);
-}
-
-fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeError> {
-    let matchers = read_matchers(from)?;
-    let range = read_range(from)?;
-    let days = match from.u8()? {
-        0 => None,
-        1 => Some(from.list(1, |r| Ok(DayBucket(r.i32()?)))?),
-        _ => return bad("an unknown choice of days"),
-    };
-    let bounds = SelectBounds { series_max: from.u64()?, samples_max: from.u64()? };
-    Ok(Selection { matchers, range, days, bounds })
-}
-
-fn write_label_query(out: &mut Writer, query: &LabelQuery) {
-    match &query.want {
-        LabelWant::Names => out.u8(0),
-        LabelWant::Values(name) => {
-            out.u8(1);
-            out.text(name);
-        }
-        LabelWant::Series => out.u8(2),
-    }
-    out.len(query.matcher_sets.len());
-    query.matcher_sets.iter().for_each(|matchers| write_matchers(out, matchers));
-    write_range(out, query.range);
-    out.u64(query.limit);
-}
-
-fn read_label_query(from: &mut Reader<'_>) -> Result<LabelQuery, DecodeError> {
-    let want = match from.u8()? {
-        0 => LabelWant::Names,
-        1 => LabelWant::Values(from.text()?.into()),
-        2 => LabelWant::Series,
-        _ => return bad("an unknown want"),
-    };
-    let matcher_sets = from.list(1, read_matchers)?;
-    let range = read_range(from)?;
-    Ok(LabelQuery { want, matcher_sets, range, limit: from.u64()? })
 }
 
 #[cfg(test)]

@@ -1,6 +1,14 @@
 //! Properties of the messages: decode of encode is identity, junk is refused.
 
 use super::*;
+use crate::peer::mutation::METRIC_TYPES;
+use crate::peer::query::MATCH_OPS;
+use model::mutation::{SeriesRefusal, Written};
+use model::read::{LabelWant, SelectBounds};
+use model::sample::SampleKind;
+use model::{
+    DayBucket, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange, TimestampMs,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
