@@ -3,58 +3,73 @@
 use crate::error::Error;
 use crate::params::Params;
 use guard::QueryLimits;
-use model::Matcher;
-use promql::Expr;
+use model::{Kind, Matcher};
+use promql::{Expr, ParseOptions};
 
 const EMPTY_MATCHERS: &str = "match[] must contain at least one non-empty matcher";
 
-/// Parses the parameter `query`.
+/// The parameter `query`, if it is not too long. Parsing it is work for another thread.
 ///
 /// # Errors
-/// [`Error::param`] if it is too long or no PromQL.
-pub(crate) fn query(params: &Params, limits: &QueryLimits) -> Result<Expr, Error> {
-    parse(params, limits).map_err(|reason| Error::param("query", reason))
+/// [`Kind::Invalid`] if it is longer than the limit.
+pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<String, Error> {
+    let text = params.get("query");
+    let (len, max) = (text.len(), limits.max_text_bytes);
+    if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
+        let max = max.0;
+        let reason = format!("the query has {len} bytes, limit `query.max_text_bytes` is {max}");
+        return Err(Error::param("query", reason));
+    }
+    Ok(text.to_owned())
 }
 
-/// Parses the parameter `query`; the refusal does not name the parameter.
+/// Parses a query.
 ///
 /// # Errors
-/// The text that says why not.
-pub(crate) fn parse(params: &Params, limits: &QueryLimits) -> Result<Expr, String> {
-    let text = params.get("query");
-    let max = limits.max_text_bytes;
-    if u64::try_from(text.len()).is_ok_and(|len| max.is_exceeded_by(len)) {
-        let (len, max) = (text.len(), max.0);
-        return Err(format!("the query has {len} bytes, limit `query.max_text_bytes` is {max}"));
-    }
-    Err("not there yet".to_owned())
+/// The text that says what is wrong with it and where.
+pub(crate) fn parse(text: &str) -> Result<Expr, String> {
+    promql::parse(text, ParseOptions::default()).map_err(|error| error.to_string())
 }
 
 /// The selectors of every `match[]`. Refusals begin with the parameter's name if `named` gives it.
 ///
 /// # Errors
-/// [`Error`] if one is no selector, or matches the empty string with every matcher.
+/// [`Kind::Invalid`] if one is no selector, or matches the empty string with every matcher.
 pub(crate) fn matcher_sets(
     params: &Params,
     named: Option<&str>,
 ) -> Result<Vec<Vec<Matcher>>, Error> {
     let refuse = |reason: String| match named {
         Some(key) => Error::param(key, reason),
-        None => Error::invalid(reason),
+        None => Error::new(Kind::Invalid, reason),
     };
     params.all("match[]").map(|text| selector(text).map_err(refuse)).collect()
 }
 
-fn selector(_: &str) -> Result<Vec<Matcher>, String> {
+fn selector(text: &str) -> Result<Vec<Matcher>, String> {
+    let matchers = promql::parse_selector(text).map_err(|error| error.to_string())?;
+    for matcher in &matchers {
+        if !matcher.compile().map_err(|error| error.to_string())?.matches("") {
+            return Ok(matchers);
+        }
+    }
     Err(EMPTY_MATCHERS.to_owned())
 }
 
 /// Whether the query selects any series.
-pub(crate) fn has_selector(_: &Expr) -> bool {
-    true
-}
-
-/// The query, formatted.
-pub(crate) fn pretty(_: &Expr) -> String {
-    String::new()
+pub(crate) fn has_selector(expr: &Expr) -> bool {
+    match expr {
+        Expr::Vector(_) | Expr::Matrix(_) => true,
+        Expr::Number(_) | Expr::String(_) => false,
+        Expr::Subquery(node) => has_selector(&node.expr),
+        Expr::Call(node) => node.args.iter().any(has_selector),
+        Expr::Aggregation(node) => {
+            has_selector(&node.expr) || node.param.as_deref().is_some_and(has_selector)
+        }
+        Expr::Binary(node) => {
+            has_selector(&node.first) || node.links.iter().any(|link| has_selector(&link.rhs))
+        }
+        Expr::Unary(node) => has_selector(&node.expr),
+        Expr::Paren(node) => has_selector(&node.expr),
+    }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod call;
+mod cardinality;
 pub mod coverage;
 mod error;
 mod http;
@@ -24,6 +25,7 @@ pub mod select;
 mod source;
 mod stats;
 mod status;
+mod syntax;
 mod time_param;
 
 pub use error::Error;

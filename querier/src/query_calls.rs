@@ -5,13 +5,15 @@ use crate::error::Error;
 use crate::params::Params;
 use crate::querier::Querier;
 use crate::render::{Annotations, Data, TRUNCATED, success};
-use crate::run::{self, Finished, Job};
+use crate::run::{self, Desk};
 use crate::time_param::{TIME_MAX, TIME_MIN, parse_duration};
-use crate::{json, language, stats};
+use crate::{json, language, stats, syntax};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use guard::QueryLimits;
-use promql::{EvalParams, Expr, Value, ValueType};
+use model::Kind;
+use promql::{EvalParams, Evaluation, Query, Value, ValueType};
+use std::time::Duration;
 
 /// The most steps that a range has beside its first.
 const STEPS_MAX: i64 = 11_000;
@@ -19,24 +21,14 @@ const STEPS_MAX: i64 = 11_000;
 pub(crate) async fn query(querier: Querier, call: Call) -> Result<Response, Error> {
     let limit = call.params.limit()?;
     let time = call.params.time_or("time", querier.inner.clock.now())?;
-    let params = EvalParams::instant(time.0);
-    let (options, expr) = prepare(&querier, &call)?;
-    answer(&querier, call, expr, options.apply(params), options.timeout_ms, limit).await
+    let job = prepare(&querier, &call, EvalParams::instant(time.0))?;
+    answer(&querier, &call, job, limit).await
 }
 
 pub(crate) async fn query_range(querier: Querier, call: Call) -> Result<Response, Error> {
     let limit = call.params.limit()?;
-    let params = range(&call.params)?;
-    let (options, expr) = prepare(&querier, &call)?;
-    let value_type = expr.value_type();
-    if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-        let reason = format!(
-            "invalid expression type {:?} for range query, must be Scalar or instant Vector",
-            type_text(value_type)
-        );
-        return Err(Error::param("query", reason));
-    }
-    answer(&querier, call, expr, options.apply(params), options.timeout_ms, limit).await
+    let job = prepare(&querier, &call, range(&call.params)?)?;
+    answer(&querier, &call, job, limit).await
 }
 
 /// The type as Prometheus spells it out.
@@ -75,27 +67,15 @@ fn range(params: &Params) -> Result<EvalParams, Error> {
     Ok(EvalParams::range(start.0, end.0, step_ms))
 }
 
-/// What a caller may choose about an evaluation.
+/// What to evaluate, and how long its caller waits.
 #[derive(Debug)]
-struct Options {
-    timeout_ms: Option<u64>,
-    lookback_ms: i64,
-    subquery_step_ms: i64,
-    limits: promql::Limits,
+struct Job {
+    text: String,
+    params: EvalParams,
+    timeout: Duration,
 }
 
-impl Options {
-    fn apply(&self, params: EvalParams) -> EvalParams {
-        EvalParams {
-            lookback_ms: self.lookback_ms,
-            subquery_step_ms: self.subquery_step_ms,
-            limits: self.limits,
-            ..params
-        }
-    }
-}
-
-fn prepare(querier: &Querier, call: &Call) -> Result<(Options, Expr), Error> {
+fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Error> {
     let limits = querier.limits_of(&call.context.tenant);
     let timeout_ms = match call.params.get("timeout") {
         "" => None,
@@ -108,13 +88,30 @@ fn prepare(querier: &Querier, call: &Call) -> Result<(Options, Expr), Error> {
             Error::invalid(format!("error parsing lookback delta duration: {reason}"))
         })?,
     };
-    let options = Options {
-        timeout_ms,
+    let params = EvalParams {
         lookback_ms: if lookback_ms > 0 { lookback_ms } else { settings.lookback_delta_ms },
         subquery_step_ms: settings.evaluation_interval_ms,
         limits: engine_limits(limits),
+        ..params
     };
-    Ok((options, language::query(&call.params, limits)?))
+    let text = language::query_text(&call.params, limits)?;
+    Ok(Job { text, params, timeout: run::timeout(limits, timeout_ms) })
+}
+
+/// Parses and evaluates; blocks.
+fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
+    let expr = language::parse(&job.text).map_err(|reason| Error::param("query", reason))?;
+    let value_type = expr.value_type();
+    if !job.params.is_instant() && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+        let reason = format!(
+            "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+            type_text(value_type)
+        );
+        return Err(Error::param("query", reason));
+    }
+    let query = Query { text: &job.text, expr: &expr };
+    promql::evaluate(&desk.source, query, &job.params, &desk.cancel)
+        .map_err(|error| Error::new(error.kind(), error.to_string()))
 }
 
 fn engine_limits(limits: &QueryLimits) -> promql::Limits {
@@ -126,20 +123,11 @@ fn engine_limits(limits: &QueryLimits) -> promql::Limits {
     }
 }
 
-async fn answer(
-    querier: &Querier,
-    call: Call,
-    expr: Expr,
-    params: EvalParams,
-    timeout_ms: Option<u64>,
-    limit: u64,
-) -> Result<Response, Error> {
-    let timeout = run::timeout(querier.limits_of(&call.context.tenant), timeout_ms);
-    let text = call.params.get("query").to_owned();
-    let job = Job { context: call.context, text, expr, params, timeout };
-    let finished = run::evaluate(querier, job).await?;
-    let (stats, deprecated) = stats::render(call.params.get("stats"), &finished);
-    let Finished { evaluation, .. } = finished;
+async fn answer(querier: &Querier, call: &Call, job: Job, limit: u64) -> Result<Response, Error> {
+    let timeout = job.timeout;
+    let work = move |desk: &Desk| evaluate(&job, desk);
+    let (evaluation, took) = run::run(querier, &call.context, timeout, work).await?;
+    let (stats, deprecated) = stats::render(call.params.get("stats"), &took);
     let mut annotations = Annotations { warnings: evaluation.warnings, infos: evaluation.infos };
     let mut value = evaluation.value;
     if truncate(&mut value, limit) {
@@ -170,18 +158,50 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
     if end < start {
         return Err(Error::invalid("end timestamp must not be before start timestamp"));
     }
-    let limits = querier.limits_of(&call.context.tenant);
-    let expr = language::parse(&call.params, limits).map_err(Error::invalid)?;
-    if !language::has_selector(&expr) {
+    let selects = |text: &str| {
+        let expr = language::parse(text).map_err(Error::invalid)?;
+        Ok(language::has_selector(&expr))
+    };
+    if !about_text(&querier, &call, selects).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(success(Data::Json(b"[]".to_vec()), &Annotations::default()))
 }
 
 pub(crate) async fn format_query(querier: Querier, call: Call) -> Result<Response, Error> {
-    let limits = querier.limits_of(&call.context.tenant);
-    let expr = language::query(&call.params, limits)?;
-    let mut out = Vec::new();
-    json::push_string(&mut out, &language::pretty(&expr));
+    let format = |text: &str| {
+        let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
+        let mut out = Vec::new();
+        let pretty = promql::pretty(&expr)
+            .map_err(|error| Error::new(Kind::Unexecutable, error.to_string()))?;
+        json::push_string(&mut out, &pretty);
+        Ok(out)
+    };
+    let out = about_text(&querier, &call, format).await?;
     Ok(success(Data::Json(out), &Annotations::default()))
+}
+
+pub(crate) async fn parse_query(querier: Querier, call: Call) -> Result<Response, Error> {
+    let tree = |text: &str| {
+        let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
+        let mut out = Vec::new();
+        syntax::push(&mut out, &expr);
+        Ok(out)
+    };
+    let out = about_text(&querier, &call, tree).await?;
+    Ok(success(Data::Json(out), &Annotations::default()))
+}
+
+/// Works on a query's text under the rules of a query: in turn, off the async threads.
+async fn about_text<T: Send + 'static>(
+    querier: &Querier,
+    call: &Call,
+    work: impl FnOnce(&str) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let limits = querier.limits_of(&call.context.tenant);
+    let text = language::query_text(&call.params, limits)?;
+    let timeout = run::timeout(limits, None);
+    let (answer, _) =
+        run::run(querier, &call.context, timeout, move |_: &Desk| work(&text)).await?;
+    Ok(answer)
 }

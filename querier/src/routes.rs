@@ -5,7 +5,7 @@
 use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::{label_calls, page, query_calls, rules, status};
+use crate::{cardinality, label_calls, page, query_calls, rules, status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -54,6 +54,7 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         both!("query_range", query_calls::query_range),
         both!("query_exemplars", query_calls::query_exemplars),
         both!("format_query", query_calls::format_query),
+        both!("parse_query", query_calls::parse_query),
         both!("labels", label_calls::names),
         both!("series", label_calls::series),
         ("label/{name}/values", get(values)),
@@ -81,6 +82,7 @@ fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         only_get!("status/runtimeinfo", status::runtimeinfo),
         only_get!("status/config", status::config),
         only_get!("status/flags", status::flags),
+        only_get!("status/tsdb", cardinality::tsdb),
         only_get!("status/walreplay", status::walreplay),
     ]
 }

@@ -1,8 +1,7 @@
-//! Runs a query: waits for its turn, evaluates off the async threads, stops when nobody waits.
+//! Runs queries: waits for a turn, works off the async threads, stops when nobody waits.
 //!
 //! # Invariants
-//! - A tenant's ticket and the process' evaluation slot are held until the evaluation has really
-//!   ended, also when its caller has left.
+//! - A tenant's ticket and the process' evaluation slot are held until the work has really ended, also when its caller has left.
 //! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
 //!   source is dropped.
 
@@ -13,12 +12,12 @@ use crate::source::{Source, SourceAnswer};
 use guard::QueryLimits;
 use model::read::Selection;
 use model::{Context, Kind, SeriesColumns};
-use promql::{Cancel, EvalParams, Evaluation, Expr, Query, SeriesSource, SourceError};
+use promql::{Cancel, SeriesSource, SourceError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How many bytes one sample takes while it is read: its time and its value.
@@ -27,32 +26,24 @@ const SAMPLE_BYTES: u64 = 16;
 /// The latest deadline: a timer does not reach further.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400 * 365);
 
-/// A finished evaluation and what it took.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// The answer.
-    pub(crate) evaluation: Evaluation,
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
     /// How long it waited for its turn, in nanoseconds.
     pub(crate) queued_ns: u64,
-    /// How long it was evaluated, in nanoseconds.
-    pub(crate) evaluated_ns: u64,
+    /// How long it ran, in nanoseconds.
+    pub(crate) ran_ns: u64,
     /// How many samples it read.
     pub(crate) samples_read: u64,
 }
 
-/// What to evaluate.
+/// What a piece of work may use.
 #[derive(Debug)]
-pub(crate) struct Job {
-    /// Who asks, for whom.
-    pub(crate) context: Arc<Context>,
-    /// The query as written.
-    pub(crate) text: String,
-    /// What it means.
-    pub(crate) expr: Expr,
-    /// When and how.
-    pub(crate) params: EvalParams,
-    /// The longest that the caller waits.
-    pub(crate) timeout: Duration,
+pub(crate) struct Desk {
+    /// The tenant's series, within the tenant's limits.
+    pub(crate) source: BlockingQuery,
+    /// Whether to stop.
+    pub(crate) cancel: Cancel,
 }
 
 /// The longest that a query of these limits may take; the caller's wish, if it is shorter.
@@ -79,15 +70,20 @@ pub(crate) async fn bounded<T>(
     }
 }
 
-/// Evaluates a query.
+/// Runs `work` on a thread of its own, when it is the tenant's turn.
 ///
 /// # Errors
-/// What the engine or the source says; 429 if too many wait; 503 if it takes too long.
-pub(crate) async fn evaluate(querier: &Querier, job: Job) -> Result<Finished, Error> {
+/// What the work says; 429 if too many wait; 503 if it takes longer than `timeout`.
+pub(crate) async fn run<T: Send + 'static>(
+    querier: &Querier,
+    context: &Arc<Context>,
+    timeout: Duration,
+    work: impl FnOnce(&Desk) -> Result<T, Error> + Send + 'static,
+) -> Result<(T, Took), Error> {
     let clock = querier.inner.clock.clone();
-    let deadline = Instant::now() + job.timeout;
+    let deadline = Instant::now() + timeout;
     let asked_ns = clock.monotonic_ns();
-    let ticket = enter(querier, &job.context, deadline).await?;
+    let ticket = enter(querier, context, deadline).await?;
     let slots = Arc::clone(&querier.inner.evaluations);
     let slot = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
         Ok(Ok(slot)) => slot,
@@ -95,48 +91,33 @@ pub(crate) async fn evaluate(querier: &Querier, job: Job) -> Result<Finished, Er
         Err(_) => return Err(queue_timeout()),
     };
     let started_ns = clock.monotonic_ns();
-
     let stop = Stop::default();
-    let cancel = Cancel::new(Arc::clone(&stop.flag));
-    let read = Arc::new(AtomicU64::new(0));
     let source = BlockingQuery {
         source: Arc::clone(&querier.inner.source),
-        context: Arc::clone(&job.context),
-        limits: querier.limits_of(&job.context.tenant).clone(),
+        context: Arc::clone(context),
+        limits: querier.limits_of(&context.tenant).clone(),
         runtime: Handle::current(),
         stopped: stop.told.subscribe(),
         series_read: AtomicU64::new(0),
-        samples_read: Arc::clone(&read),
+        samples_read: Arc::default(),
     };
-    let work = tokio::task::spawn_blocking(move || work(&source, &job, &cancel, (ticket, slot)));
+    let read = Arc::clone(&source.samples_read);
+    let desk = Desk { source, cancel: Cancel::new(Arc::clone(&stop.flag)) };
+    let work = tokio::task::spawn_blocking(move || {
+        // The right to run goes back when the work has ended, not when its caller leaves.
+        let _right = (ticket, slot);
+        work(&desk)
+    });
     let outcome = tokio::time::timeout_at(deadline, work).await;
     let samples_read = read.load(Ordering::Relaxed);
     querier.inner.metrics.samples.inc_by(samples_read);
-    let evaluation = match outcome {
-        Ok(Ok(evaluation)) => evaluation?,
-        Ok(Err(_)) => return Err(Error::new(Kind::Internal, "the evaluation broke off")),
-        Err(_) => {
-            return Err(Error::new(Kind::Timeout, "query timed out in expression evaluation"));
-        }
-    };
-    Ok(Finished {
-        evaluation,
-        queued_ns: started_ns.saturating_sub(asked_ns),
-        evaluated_ns: clock.monotonic_ns().saturating_sub(started_ns),
-        samples_read,
-    })
-}
-
-/// The part that blocks. It gives the right to run back when it returns, not when its caller leaves.
-fn work(
-    source: &BlockingQuery,
-    job: &Job,
-    cancel: &Cancel,
-    _right: (Ticket, OwnedSemaphorePermit),
-) -> Result<Evaluation, Error> {
-    let query = Query { text: &job.text, expr: &job.expr };
-    promql::evaluate(source, query, &job.params, cancel)
-        .map_err(|error| Error::new(error.kind(), error.to_string()))
+    let ran_ns = clock.monotonic_ns().saturating_sub(started_ns);
+    let took = Took { queued_ns: started_ns.saturating_sub(asked_ns), ran_ns, samples_read };
+    match outcome {
+        Ok(Ok(answer)) => Ok((answer?, took)),
+        Ok(Err(_)) => Err(Error::new(Kind::Internal, "the evaluation broke off")),
+        Err(_) => Err(Error::new(Kind::Timeout, "query timed out in expression evaluation")),
+    }
 }
 
 async fn enter(querier: &Querier, context: &Context, deadline: Instant) -> Result<Ticket, Error> {
@@ -171,7 +152,7 @@ impl Drop for Stop {
 
 /// The source as one query's evaluation sees it: blocking, bounded by what the query has left.
 #[derive(Debug)]
-struct BlockingQuery {
+pub(crate) struct BlockingQuery {
     source: Arc<dyn Source>,
     context: Arc<Context>,
     limits: QueryLimits,
