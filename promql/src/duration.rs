@@ -38,8 +38,6 @@ pub enum DurationKind {
     MinOf(Box<[DurationExpr; 2]>),
     /// `max_of(a, b)`
     MaxOf(Box<[DurationExpr; 2]>),
-    /// `+a`
-    Plus(Box<DurationExpr>),
     /// `-a`
     Minus(Box<DurationExpr>),
     /// `(a)`
@@ -122,6 +120,9 @@ impl Duration {
         };
         let seconds = expr.seconds(window)?;
         let fault = |reason| Err(DurationError { reason, span: expr.span });
+        if !seconds.is_finite() {
+            return fault("duration is NaN or infinite");
+        }
         if allowed == Allowed::Positive && seconds <= 0.0 {
             return fault("duration must be greater than 0");
         }
@@ -133,7 +134,26 @@ impl Duration {
 }
 
 /// The longest duration there is, in seconds: what 64-bit nanoseconds hold, some 292 years.
-pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.854_775;
+pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.854_776;
+
+/// What `offset NaN` stands for: upstream makes the least 64-bit number of nanoseconds of it. One
+/// below what any other literal can give.
+pub(crate) const NAN_MS: i64 = -9_223_372_036_855;
+
+impl Duration {
+    /// No time at all.
+    pub const ZERO: Self = Self::Fixed(0);
+
+    /// A literal of so many seconds, rounded to nanoseconds and cut to milliseconds.
+    pub(crate) fn literal(seconds: f64) -> Self {
+        if seconds.is_nan() {
+            return Self::Fixed(NAN_MS);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "beyond the range it stays at its end")]
+        let nanoseconds = (seconds * 1e9).round() as i64;
+        Self::Fixed(nanoseconds / 1_000_000)
+    }
+}
 
 /// Whole milliseconds, toward zero; `None` beyond [`SECONDS_MAX`] or if not a number.
 pub(crate) fn seconds_to_ms(seconds: f64) -> Option<i64> {
@@ -163,7 +183,7 @@ impl DurationExpr {
                 let [a, b] = &**pair;
                 -go_min(-a.seconds(window)?, -b.seconds(window)?)
             }
-            DurationKind::Plus(expr) | DurationKind::Paren(expr) => expr.seconds(window)?,
+            DurationKind::Paren(expr) => expr.seconds(window)?,
             DurationKind::Minus(expr) => -expr.seconds(window)?,
             DurationKind::Chain { first, links } => {
                 let mut value = first.seconds(window)?;
