@@ -1,14 +1,17 @@
 //! The PromQL language and engine: asks a SeriesSource, knows no HTTP.
 
+mod annotations;
 pub mod ast;
 mod check;
 pub mod duration;
 pub mod error;
 pub mod eval;
+mod functions;
 mod lexer;
 mod math;
 mod number;
 mod parse;
+mod plan;
 pub mod pretty;
 mod print;
 mod quote;
