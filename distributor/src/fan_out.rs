@@ -53,7 +53,9 @@ pub(crate) async fn fan_out(sending: Sending, plan: Plan) -> Result<Refusals, Er
     let sending = Arc::new(Sending { cuts: plan.cuts, ..sending });
     let mut causes = Vec::new();
     let mut writes = plan.writes;
-    if let (Some(only), true) = (writes.pop(), writes.is_empty()) {
+    if writes.len() == 1
+        && let Some(only) = writes.pop()
+    {
         let answer = write_one(Arc::clone(&sending), only).await;
         hear(&sending, &mut gather, &mut causes, answer);
     } else {
@@ -227,3 +229,6 @@ fn limit_text(batch: &Batch, raw: &[u8], why: &SeriesRefusal) -> String {
     };
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,3 +169,6 @@ async fn collect(
 
 /// What a sender only declares does not reserve more than this.
 const FIRST_RESERVATION_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -316,8 +316,9 @@ pub(crate) fn counter(registry: &prometheus::Registry, name: &str) -> HashMap<St
     let family = families.iter().find(|family| family.name() == name);
     let metrics = family.map(|family| family.get_metric().to_vec()).unwrap_or_default();
     let labels = |metric: &prometheus::proto::Metric| {
-        let values: Vec<_> = metric.get_label().iter().map(|pair| pair.value().to_owned()).collect();
+        let values: Vec<_> =
+            metric.get_label().iter().map(|pair| pair.value().to_owned()).collect();
         values.join(",")
     };
-    metrics.iter().map(|metric| (labels(metric), metric.get_counter().value())).collect()
+    metrics.iter().map(|metric| (labels(metric), metric.get_counter().get_value())).collect()
 }

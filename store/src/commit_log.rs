@@ -17,6 +17,7 @@
 //! Not here: what is in a payload (`engine.rs`); when to sync (the ingester's thread: it has the
 //! clock); what a checkpoint holds and when a segment may go.
 
+mod carry;
 mod frame;
 mod replay;
 mod sequences;
@@ -25,7 +26,7 @@ pub use replay::{Damage, ReplayReport, Replayed};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
-use frame::SegmentHeader;
+use frame::{Previous, SegmentHeader};
 use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
@@ -98,8 +99,8 @@ struct Pending {
 struct Writer {
     segment: Option<Box<dyn DiskFile>>,
     next_number: u64,
-    /// The last segment that was created whole; 0 if there was none.
-    previous_number: u64,
+    /// The last segment that was created whole.
+    newest: Previous,
     /// Records whose write or sync failed; they go in front of the next group.
     refused: Vec<u8>,
     /// The sequence number of the first record not on disk.
@@ -126,19 +127,25 @@ impl CommitLog {
         from_segment: u64,
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<(Self, ReplayReport)> {
-        let report = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
-        // The directory's own name must last, and so must the names of what was replayed.
+        let found = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
+        // The directory's own name must last, and so must what was replayed.
         disk.create_dir(directory)?;
         disk.sync_dir(crate::disk::parent(directory))?;
-        for number in &report.segments {
+        for number in &found.report.segments {
             disk.sync_file(&join(directory, &segment_name(*number)))?;
         }
         disk.sync_dir(directory)?;
         let last = segment_numbers(disk.as_ref(), directory)?.last().copied().unwrap_or(0);
+        let mut next_number = last.saturating_add(1).max(from_segment).max(1);
+        let mut newest = found.newest;
+        for unsure in &found.unsure {
+            newest = carry::run(disk.as_ref(), directory, unsure, next_number, newest)?;
+            next_number += 1;
+        }
         let writer = Writer {
             segment: None,
-            next_number: last.saturating_add(1).max(from_segment).max(1),
-            previous_number: last,
+            next_number,
+            newest,
             refused: Vec::new(),
             first_sequence: 1,
             spare: Vec::new(),
@@ -158,7 +165,7 @@ impl CommitLog {
             writer: Mutex::new(writer),
             pending: Mutex::new(pending),
         };
-        Ok((log, report))
+        Ok((log, found.report))
     }
 
     /// Puts a record in line and returns its sequence number. It is on disk, and may be
@@ -261,7 +268,7 @@ impl CommitLog {
     /// # Errors
     /// If the operating system refuses; then some may be gone.
     pub fn remove_through(&self, through: u64) -> Result<()> {
-        let newest = self.writer.lock().previous_number;
+        let newest = self.writer.lock().newest.number;
         let last = through.min(newest.saturating_sub(1));
         let gone: Vec<u64> =
             self.segments()?.into_iter().filter(|number| *number <= last).collect();
@@ -292,45 +299,47 @@ impl CommitLog {
         let open = writer.segment.take().filter(|segment| segment.written_bytes() < bytes_max);
         let mut segment = match open {
             Some(segment) => segment,
-            None => self.create_segment(writer)?,
+            None => self.next_segment(writer)?,
         };
         segment.append(group)?;
         segment.sync_data()?;
+        writer.newest.bytes = segment.written_bytes();
         writer.segment = Some(segment);
         Ok(())
     }
 
-    /// Creates the next segment; its header and its name are on disk when this returns.
-    fn create_segment(&self, writer: &mut Writer) -> Result<Box<dyn DiskFile>> {
+    /// Creates the next segment.
+    fn next_segment(&self, writer: &mut Writer) -> Result<Box<dyn DiskFile>> {
         let number = writer.next_number;
         // A number whose creation failed is not used again: its name may be on disk or not.
         writer.next_number += 1;
-        let path = join(&self.directory, &segment_name(number));
-        let header = SegmentHeader {
-            start: self.start,
-            number,
-            previous: writer.previous_number,
-            first_sequence: writer.first_sequence,
-        };
-        let created = self.disk.create_new(&path).and_then(|mut segment| {
-            segment.append(&header.encode())?;
-            segment.sync_data()?;
-            self.disk.sync_dir(&self.directory)?;
-            Ok(segment)
-        });
-        match created {
-            Ok(segment) => {
-                writer.previous_number = number;
-                Ok(segment)
-            }
-            Err(error) => {
-                // Best effort: an empty segment is harmless, but a failing disk must not
-                // collect one per attempt.
-                let _ = self.disk.unlink(&path);
-                Err(error)
-            }
-        }
+        let (first_sequence, previous) = (writer.first_sequence, writer.newest);
+        let header = SegmentHeader { start: self.start, number, first_sequence, previous };
+        let segment = create_segment(self.disk.as_ref(), &self.directory, header)?;
+        writer.newest = Previous { number, first_sequence, bytes: segment.written_bytes() };
+        Ok(segment)
     }
+}
+
+/// Creates a segment; its header and its name are on disk when this returns.
+fn create_segment(
+    disk: &dyn Disk,
+    directory: &str,
+    header: SegmentHeader,
+) -> Result<Box<dyn DiskFile>> {
+    let path = join(directory, &segment_name(header.number));
+    let created = disk.create_new(&path).and_then(|mut segment| {
+        segment.append(&header.encode())?;
+        segment.sync_data()?;
+        disk.sync_dir(directory)?;
+        Ok(segment)
+    });
+    if created.is_err() {
+        // Best effort: an empty segment is harmless, but a failing disk must not collect one
+        // per attempt.
+        let _ = disk.unlink(&path);
+    }
+    created
 }
 
 impl Pending {
@@ -369,3 +378,6 @@ fn segment_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(digits, 16).ok()?;
     (segment_name(number) == name).then_some(number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod manifest;
+pub mod sim;
 
 pub use config::Config;
 pub use engine::Engine;

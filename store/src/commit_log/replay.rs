@@ -6,10 +6,10 @@
 //! A number up to there of which no good copy is left was acknowledged and is damage; any other
 //! was never acknowledged.
 //!
-//! Not here: bringing to the disk what was accepted (`CommitLog::open` does it).
+//! Not here: bringing to the disk what was accepted (`carry.rs`).
 
 use super::frame::{
-    RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+    Previous, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
     SegmentStart, VERSION,
 };
 use super::sequences::Sequences;
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+/// More numbers than a group can have lost in a power cut; a forged log may name any.
+const LOST_MAX: usize = 1 << 20;
 
 /// A record that replay found whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub struct Damage {
 /// What replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// The segments with good records, ascending.
+    /// The segments with a good header or record, ascending: what is believed, and so synced.
     pub segments: Vec<u64>,
     /// Records visited.
     pub records: u64,
@@ -83,8 +85,40 @@ struct Hole {
 struct StartState {
     good: Sequences,
     synced: u64,
-    /// The lowest first sequence number that a segment header of the start names.
+    /// The lowest sequence number that a segment header of the start names.
     lowest: Option<u64>,
+    /// Where the good records above `synced` are, ascending by sequence number.
+    unsure: Vec<Place>,
+}
+
+/// Where a whole record lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) sequence: u64,
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    is_empty: bool,
+}
+
+/// The records of a start that nothing in the log says were on disk.
+#[derive(Debug)]
+pub(super) struct Unsure {
+    pub(super) start: u64,
+    pub(super) places: Vec<Place>,
+    /// The numbers up to the last of `places` that were lost without ever being acknowledged.
+    pub(super) lost: Vec<u64>,
+}
+
+/// One segment on disk.
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    file_bytes: u64,
+    /// `None` if it is torn or damaged.
+    header: Option<SegmentHeader>,
+    /// The byte behind its last good record.
+    good_bytes: u64,
 }
 
 struct Replay<'a> {
@@ -96,6 +130,14 @@ struct Replay<'a> {
     report: ReplayReport,
 }
 
+/// What `CommitLog::open` needs of a replay.
+pub(super) struct Found {
+    pub(super) report: ReplayReport,
+    /// The newest segment with a good header.
+    pub(super) newest: Previous,
+    pub(super) unsure: Vec<Unsure>,
+}
+
 /// Visits every whole record of the segments from `from_segment` on. Writes nothing.
 pub(super) fn run(
     disk: &dyn Disk,
@@ -103,9 +145,7 @@ pub(super) fn run(
     config: &Config,
     from_segment: u64,
     visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
-) -> Result<ReplayReport> {
-    let mut numbers = segment_numbers(disk, directory)?;
-    numbers.retain(|number| *number >= from_segment);
+) -> Result<Found> {
     let mut replay = Replay {
         disk,
         directory,
@@ -114,60 +154,86 @@ pub(super) fn run(
         holes: Vec::new(),
         report: ReplayReport::default(),
     };
-    let headers = replay.headers(&numbers)?;
-    for (number, header) in numbers.iter().zip(&headers) {
-        replay.segment(*number, *header, visit)?;
+    let mut segments = headers(disk, directory)?;
+    for segment in segments.iter_mut().filter(|segment| segment.number >= from_segment) {
+        replay.segment(segment, visit)?;
     }
-    replay.close_holes(&numbers, &headers);
+    let unsure = replay.unsure();
+    let newest = newest(&segments, from_segment, &unsure);
+    segments.retain(|segment| segment.number >= from_segment);
+    replay.close_holes(&segments);
+    replay.check_previous(from_segment.max(1), &segments);
     replay.judge();
-    replay.missing_segments(from_segment, &numbers, &headers);
-    Ok(replay.report)
+    Ok(Found { report: replay.report, newest, unsure })
+}
+
+/// The newest segment whose header is on disk, and how much of it is at least. Records are only
+/// written behind a header that was synced, so a segment without any does not count.
+fn newest(segments: &[Segment], from_segment: u64, unsure: &[Unsure]) -> Previous {
+    let is_sure = |segment: &&Segment| match segment.header {
+        Some(_) if segment.number < from_segment => true,
+        Some(_) => segment.good_bytes > SEGMENT_HEADER_BYTES as u64,
+        None => false,
+    };
+    let Some(segment) = segments.iter().rev().find(is_sure) else {
+        return Previous::default();
+    };
+    let places = unsure.iter().flat_map(|unsure| &unsure.places);
+    let first_unsure = places.filter(|place| place.segment == segment.number);
+    let bytes = first_unsure.map(|place| place.offset).min().unwrap_or(segment.good_bytes);
+    Previous { number: segment.number, first_sequence: 0, bytes }
+}
+
+/// Reads every header before anything is visited, so that a later release's log is refused
+/// untouched.
+fn headers(disk: &dyn Disk, directory: &str) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for number in segment_numbers(disk, directory)? {
+        let path = join(directory, &segment_name(number));
+        let reader = disk.open(&path)?;
+        let file_bytes = reader.file_bytes();
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if file_bytes >= SEGMENT_HEADER_BYTES as u64 {
+            reader.read_at(0, &mut bytes)?;
+        }
+        let header = match SegmentHeader::decode(&bytes) {
+            SegmentStart::Newer(found) => {
+                return Err(Error::NewerFormat { path, found, known: VERSION });
+            }
+            SegmentStart::Good(header) if header.number == number => Some(header),
+            SegmentStart::Good(_) | SegmentStart::Bad => None,
+        };
+        let good_bytes = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
+        segments.push(Segment { number, file_bytes, header, good_bytes });
+    }
+    Ok(segments)
+}
+
+impl StartState {
+    /// A sequence number from which on the start's records should be there.
+    fn reaches_down_to(&mut self, sequence: u64) {
+        self.lowest = Some(self.lowest.map_or(sequence, |lowest| lowest.min(sequence)));
+    }
 }
 
 impl Replay<'_> {
-    /// Reads every header before anything is visited, so that a later release's log is refused
-    /// untouched.
-    fn headers(&mut self, numbers: &[u64]) -> Result<Vec<Option<SegmentHeader>>> {
-        let mut headers = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            let path = join(self.directory, &segment_name(*number));
-            let reader = self.disk.open(&path)?;
-            let mut bytes = [0; SEGMENT_HEADER_BYTES];
-            let is_there = reader.file_bytes() >= SEGMENT_HEADER_BYTES as u64;
-            if is_there {
-                reader.read_at(0, &mut bytes)?;
-            }
-            headers.push(match SegmentHeader::decode(&bytes) {
-                SegmentStart::Newer(found) => {
-                    return Err(Error::NewerFormat { path, found, known: VERSION });
-                }
-                SegmentStart::Good(header) if header.number == *number => Some(header),
-                SegmentStart::Good(_) | SegmentStart::Bad => None,
-            });
-        }
-        Ok(headers)
-    }
-
     fn segment(
         &mut self,
-        number: u64,
-        header: Option<SegmentHeader>,
+        segment: &mut Segment,
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<()> {
+        let (number, header) = (segment.number, segment.header);
         let path = join(self.directory, &segment_name(number));
         let mut source = Source::open(self.disk, &path)?;
         let mut start = header.map(|header| header.start);
         let mut after = 0;
         if let Some(header) = header {
-            let state = self.starts.entry(header.start).or_default();
-            let lowest = state.lowest.unwrap_or(u64::MAX);
-            state.lowest = Some(lowest.min(header.first_sequence));
+            self.start(header.start).reaches_down_to(header.first_sequence);
             after = header.first_sequence.saturating_sub(1);
         }
         // A good header is skipped; without one the records are looked for from the first byte.
         let mut at = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
         let mut hole_from = None;
-        let mut is_accepted = false;
         while at < source.file_bytes {
             let Some((found, behind)) = source.record_at(at, start, self.record_bytes_max)? else {
                 hole_from.get_or_insert(at);
@@ -176,38 +242,52 @@ impl Replay<'_> {
             };
             start = Some(found.start);
             if let Some(offset) = hole_from.take() {
-                let bytes = at - offset;
-                let before = found.sequence;
+                let (bytes, before) = (at - offset, found.sequence);
+                if offset == 0 {
+                    self.start(found.start).reaches_down_to(lowest_lost(before, bytes));
+                }
                 self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
             }
             after = found.sequence;
-            is_accepted = true;
-            self.accept(number, found, source.payload(), visit)?;
+            segment.good_bytes = behind;
+            let sequence = found.sequence;
+            let (bytes, is_empty) = (behind - at, source.payload().is_empty());
+            let place = Place { sequence, segment: number, offset: at, bytes, is_empty };
+            self.accept(found, place, source.payload(), visit)?;
             at = behind;
         }
         if let Some(offset) = hole_from {
-            let bytes = source.file_bytes - offset;
-            let before = u64::MAX;
+            let (bytes, before) = (source.file_bytes - offset, u64::MAX);
             self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
         }
-        if is_accepted {
+        if segment.good_bytes > 0 {
             self.report.segments.push(number);
         }
         Ok(())
     }
 
+    fn start(&mut self, start: u64) -> &mut StartState {
+        self.starts.entry(start).or_default()
+    }
+
     fn accept(
         &mut self,
-        segment: u64,
         header: RecordHeader,
+        place: Place,
         payload: &[u8],
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<()> {
-        let state = self.starts.entry(header.start).or_default();
-        state.synced = state.synced.max(header.synced_sequence);
+        let state = self.start(header.start);
+        if header.synced_sequence > state.synced {
+            state.synced = header.synced_sequence;
+            state.unsure.retain(|place| place.sequence > header.synced_sequence);
+        }
         if !state.good.insert(header.sequence) {
             self.report.copies += 1;
             return Ok(());
+        }
+        if header.sequence > state.synced {
+            state.unsure.push(place);
         }
         if payload.is_empty() {
             return Ok(());
@@ -215,19 +295,63 @@ impl Replay<'_> {
         self.report.records += 1;
         self.report.payload_bytes += payload.len() as u64;
         let RecordHeader { start, sequence, .. } = header;
+        let segment = place.segment;
         visit(Replayed { segment, start, sequence, payload })
+    }
+
+    /// The starts with records that nothing in the log says were on disk. Only idle marks among
+    /// them are not worth a thing.
+    fn unsure(&mut self) -> Vec<Unsure> {
+        let mut all = Vec::new();
+        for (start, state) in &mut self.starts {
+            let mut places = std::mem::take(&mut state.unsure);
+            places.sort_unstable_by_key(|place| place.sequence);
+            let Some(last) = places.last().filter(|_| places.iter().any(|p| !p.is_empty)) else {
+                continue;
+            };
+            let gaps = state.good.missing(state.synced.saturating_add(1), last.sequence);
+            let lost = gaps.into_iter().flat_map(|(first, last)| first..=last);
+            let lost = lost.take(LOST_MAX).collect();
+            all.push(Unsure { start: *start, places, lost });
+        }
+        all
     }
 
     /// A hole at the end of a segment reaches to the first record of the next one of its start:
     /// what was written again there is no longer missing here.
-    fn close_holes(&mut self, numbers: &[u64], headers: &[Option<SegmentHeader>]) {
+    fn close_holes(&mut self, segments: &[Segment]) {
         for hole in self.holes.iter_mut().filter(|hole| hole.before == u64::MAX) {
-            let next = numbers.iter().zip(headers).find(|(number, _)| **number > hole.segment);
-            if let Some((_, Some(header))) = next
-                && hole.start == Some(header.start)
+            let next = segments.iter().find(|segment| segment.number > hole.segment);
+            if let Some(header) = next.and_then(|next| next.header)
+                && hole.start.is_none_or(|start| start == header.start)
             {
                 hole.before = header.first_sequence;
             }
+        }
+    }
+
+    /// Each segment tells of the one before it: one that is gone, cut, or has lost its header is
+    /// found out even if no record of its start is left.
+    fn check_previous(&mut self, from_segment: u64, segments: &[Segment]) {
+        for header in segments.iter().filter_map(|segment| segment.header) {
+            let previous = header.previous;
+            if previous.number < from_segment {
+                continue;
+            }
+            if previous.first_sequence > 0 {
+                self.start(header.start).reaches_down_to(previous.first_sequence);
+            }
+            let found = segments.iter().find(|segment| segment.number == previous.number);
+            let (offset, bytes) = match found {
+                None => (0, previous.bytes),
+                Some(segment) if segment.header.is_none() => (0, SEGMENT_HEADER_BYTES as u64),
+                Some(segment) if segment.file_bytes < previous.bytes => {
+                    (segment.file_bytes, previous.bytes - segment.file_bytes)
+                }
+                Some(_) => continue,
+            };
+            let path = join(self.directory, &segment_name(previous.number));
+            self.report.damage.push(Damage { path, offset, bytes, sequences: None });
         }
     }
 
@@ -260,23 +384,6 @@ impl Replay<'_> {
             }
         }
     }
-
-    /// Each segment names the one before it: one that is gone whole is found even if no record
-    /// of its start is left.
-    fn missing_segments(
-        &mut self,
-        from_segment: u64,
-        numbers: &[u64],
-        headers: &[Option<SegmentHeader>],
-    ) {
-        for header in headers.iter().flatten() {
-            let previous = header.previous;
-            if previous >= from_segment.max(1) && numbers.binary_search(&previous).is_err() {
-                let path = join(self.directory, &segment_name(previous));
-                self.report.damage.push(Damage { path, offset: 0, bytes: 0, sequences: None });
-            }
-        }
-    }
 }
 
 impl Hole {
@@ -288,6 +395,13 @@ impl Hole {
             sequences,
         }
     }
+}
+
+/// The lowest sequence number that may have been in `bytes` at the front of a segment without
+/// header, before the good record `before`: a record takes a header at least.
+fn lowest_lost(before: u64, bytes: u64) -> u64 {
+    let records = bytes.saturating_sub(SEGMENT_HEADER_BYTES as u64) / RECORD_HEADER_BYTES as u64;
+    before.saturating_sub(records).max(1)
 }
 
 fn gone(directory: &str, sequences: (u64, u64)) -> Damage {
