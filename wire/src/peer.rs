@@ -21,13 +21,11 @@ pub mod handshake;
 mod lane;
 pub mod message;
 mod mutation;
-pub mod peers;
 mod query;
 pub mod server;
 
 pub use client::{PeerClient, PeerParts};
 pub use config::{Entropy, PeerConfig, Secret, check_listen};
-pub use peers::Peers;
 pub use server::PeerServer;
 
 #[cfg(test)]
