@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod commit_log;
 pub mod disk;
 pub mod error;
+pub mod format_marker;
 pub mod manifest;
 pub mod sim;
 
