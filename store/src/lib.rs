@@ -5,10 +5,17 @@ pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
 pub mod config;
+mod definitions;
 pub mod disk;
 pub mod engine;
 pub mod error;
+mod head;
 pub mod manifest;
+mod merge;
+mod postings;
+mod record;
+mod select;
+mod sstable;
 
 pub use config::Config;
 pub use engine::Engine;
