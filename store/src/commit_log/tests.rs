@@ -595,3 +595,20 @@ fn the_worked_example_of_the_format_is_what_is_written() {
     let format = include_str!("../../FORMAT.md");
     assert!(format.contains(&dump.join("\n")), "{}", dump.join("\n"));
 }
+
+#[test]
+fn a_segment_that_cannot_be_read_is_told_by_name_and_nothing_is_changed() {
+    let (disk, _) = sealed();
+    let path = disk.paths()[1].clone();
+    let bad = path.clone();
+    disk.set_hook(move |call| match call.action {
+        Action::Read if call.path == bad => Outcome::Fail(ErrorKind::Other),
+        _ => Outcome::Done,
+    });
+    let calls = disk.calls();
+    let error = open(&disk, 9).unwrap_err();
+    assert!(error.to_string().contains(&path), "{error}");
+    assert_eq!((error.kind(), disk.calls()), (Kind::Unavailable, calls));
+    disk.clear_hook();
+    assert_eq!(open(&disk, 9).unwrap().1.damage, []);
+}
