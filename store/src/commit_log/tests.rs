@@ -612,3 +612,43 @@ fn a_segment_that_cannot_be_read_is_told_by_name_and_nothing_is_changed() {
     disk.clear_hook();
     assert_eq!(open(&disk, 9).unwrap().1.damage, []);
 }
+
+#[test]
+fn writers_side_by_side_lose_nothing_when_the_process_stops_under_them() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let (log, _, _) = open(&disk, 1).unwrap();
+        disk.stop_at(disk.calls() + 3 + seed);
+        let outcomes: Vec<(u64, Vec<u64>)> = std::thread::scope(|scope| {
+            let write = |writer: u64| {
+                let mut acknowledged = Vec::new();
+                for number in 0..60 {
+                    let sequence = log.append(&payload(writer, number)).unwrap();
+                    match log.sync() {
+                        Ok(through) => {
+                            assert!(through >= sequence);
+                            acknowledged.push(number);
+                        }
+                        Err(failed) => assert!(failed.through >= sequence),
+                    }
+                    if number % 10 == writer {
+                        log.roll();
+                    }
+                }
+                (writer, acknowledged)
+            };
+            let writers: Vec<_> = (1..4).map(|writer| scope.spawn(move || write(writer))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let mut checker = Checker::default();
+        for (writer, acknowledged) in outcomes {
+            checker.tried.extend((0..60).map(|number| (writer, number)));
+            checker.acknowledged.extend(acknowledged.iter().map(|number| (writer, *number)));
+        }
+        assert!(disk.is_stopped() || checker.acknowledged.len() == 180);
+        let killed = disk.fork(seed);
+        assert_eq!(verdict(&killed, &mut checker.clone()), Vec::<String>::new(), "seed {seed}");
+        disk.power_cut();
+        assert_eq!(verdict(&disk, &mut checker), Vec::<String>::new(), "seed {seed}");
+    }
+}
