@@ -45,6 +45,9 @@ pub struct Config {
     pub pending_bytes_max: usize,
     /// The largest payload. Default 48 MiB: above what the largest request becomes.
     pub record_bytes_max: u32,
+    /// With less than this free on the disk a sync is refused: the rest is for flushes, which give
+    /// space back. Default 64 MiB; more where flushes are larger.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Config {
@@ -53,6 +56,7 @@ impl Default for Config {
             segment_bytes_max: 64 << 20,
             pending_bytes_max: 64 << 20,
             record_bytes_max: 48 << 20,
+            free_bytes_min: 64 << 20,
         }
     }
 }
@@ -209,9 +213,11 @@ impl CommitLog {
     ///
     /// # Errors
     /// [`SyncFailed`]: its group is refused. The records stay, and go in front of the next group
-    /// into a new segment; the segment that failed is not touched again.
+    /// into a new segment; the segment that failed is not touched again. Or the disk is nearly
+    /// full: then nothing was touched.
     pub fn sync(&self) -> Result<u64, SyncFailed> {
         let mut writer = self.writer.lock();
+        self.check_reserve()?;
         let (group, through) = {
             let mut pending = self.pending.lock();
             let mut group = mem::take(&mut writer.refused);
@@ -293,6 +299,25 @@ impl CommitLog {
     pub fn pending_bytes(&self) -> usize {
         let pending = self.pending.lock();
         pending.records.len().saturating_add(pending.taken_bytes)
+    }
+
+    /// Refuses what is in line if the disk is nearly full.
+    fn check_reserve(&self) -> Result<(), SyncFailed> {
+        let reserve_bytes = self.config.free_bytes_min;
+        let pending = self.pending.lock();
+        let (through, waits) = (pending.next_sequence - 1, pending.synced_sequence);
+        drop(pending);
+        if reserve_bytes == 0 || through == waits {
+            return Ok(());
+        }
+        match self.disk.free_bytes() {
+            Ok(free_bytes) if free_bytes < reserve_bytes => {
+                let error = Error::DiskReserve { free_bytes, reserve_bytes };
+                Err(SyncFailed { through, error })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(SyncFailed { through, error }),
+        }
     }
 
     fn write_group(&self, writer: &mut Writer, group: &[u8]) -> Result<()> {

@@ -6,8 +6,12 @@ use model::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
-const SMALL: Config =
-    Config { segment_bytes_max: 2_000, pending_bytes_max: 64 << 10, record_bytes_max: 16 << 10 };
+const SMALL: Config = Config {
+    segment_bytes_max: 2_000,
+    pending_bytes_max: 64 << 10,
+    record_bytes_max: 16 << 10,
+    free_bytes_min: 0,
+};
 
 /// A payload that says who wrote it, and is as long as it says.
 fn payload(life: u64, number: u64) -> Vec<u8> {
@@ -651,4 +655,25 @@ fn writers_side_by_side_lose_nothing_when_the_process_stops_under_them() {
         disk.power_cut();
         assert_eq!(verdict(&disk, &mut checker), Vec::<String>::new(), "seed {seed}");
     }
+}
+
+#[test]
+fn a_nearly_full_disk_refuses_before_it_is_touched_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity_bytes(Some(10_000));
+    let config = Config { free_bytes_min: 9_000, ..SMALL };
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, _) = CommitLog::open(shared, LOG, config, 1, 0, &mut |_| Ok(())).unwrap();
+    log.append(&payload(1, 0)).unwrap();
+    log.sync().unwrap();
+    disk.set_capacity_bytes(Some(9_000));
+    log.append(&payload(1, 1)).unwrap();
+    let calls = disk.calls();
+    let failed = log.sync().unwrap_err();
+    assert!(matches!(failed.error, Error::DiskReserve { .. }), "{failed}");
+    assert_eq!((failed.through, failed.error.kind()), (2, Kind::Unavailable));
+    assert_eq!(disk.calls(), calls);
+    disk.set_capacity_bytes(None);
+    assert_eq!(log.sync().unwrap(), 2);
+    assert_eq!(log.segments().unwrap(), [1], "the segment was not to blame");
 }
