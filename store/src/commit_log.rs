@@ -27,7 +27,7 @@ pub use replay::{Damage, ReplayReport, Replayed};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
-use frame::{Previous, SegmentHeader};
+use frame::{Payload, Previous, SegmentHeader};
 use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
@@ -185,6 +185,7 @@ impl CommitLog {
         if payload.len() > bytes_max {
             return Err(Error::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
+        let framed = Payload::new(payload);
         let mut pending = self.pending.lock();
         let waiting = pending.records.len().saturating_add(pending.taken_bytes);
         let pending_bytes = waiting.saturating_add(frame::RECORD_HEADER_BYTES + payload.len());
@@ -192,7 +193,7 @@ impl CommitLog {
             let pending_bytes_max = self.config.pending_bytes_max;
             return Err(Error::LogFull { pending_bytes, pending_bytes_max });
         }
-        Ok(pending.push(self.start, payload))
+        Ok(pending.push(self.start, framed))
     }
 
     /// Puts an idle mark in line: an empty record that says how far the log was on disk, so that
@@ -203,7 +204,7 @@ impl CommitLog {
         if pending.is_marked {
             return None;
         }
-        let sequence = pending.push(self.start, &[]);
+        let sequence = pending.push(self.start, Payload::default());
         pending.is_marked = true;
         Some(sequence)
     }
@@ -369,7 +370,7 @@ fn create_segment(
 }
 
 impl Pending {
-    fn push(&mut self, start: u64, payload: &[u8]) -> u64 {
+    fn push(&mut self, start: u64, payload: Payload<'_>) -> u64 {
         let sequence = self.next_sequence;
         frame::push_record(&mut self.records, start, sequence, self.synced_sequence, payload);
         self.next_sequence += 1;

@@ -537,7 +537,7 @@ fn a_length_that_lies_allocates_nothing_beyond_the_file() {
     let path = "log/0000000000000001.log";
     let mut bytes = disk.bytes_of(path).unwrap();
     let mut lying = Vec::new();
-    frame::push_record(&mut lying, 1, 2, 1, b"short");
+    frame::push_record(&mut lying, 1, 2, 1, Payload::new(b"short"));
     lying[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     let checksum = crc32c::crc32c(&lying[8..40]);
     lying[4..8].copy_from_slice(&checksum.to_le_bytes());
@@ -676,4 +676,39 @@ fn a_nearly_full_disk_refuses_before_it_is_touched_and_goes_on_when_there_is_roo
     disk.set_capacity_bytes(None);
     assert_eq!(log.sync().unwrap(), 2);
     assert_eq!(log.segments().unwrap(), [1], "the segment was not to blame");
+}
+
+#[test]
+fn segments_of_any_bytes_invent_nothing_and_double_nothing() {
+    let (disk, records) = sealed();
+    let paths = disk.paths();
+    let pool: Vec<u8> = paths.iter().flat_map(|path| disk.bytes_of(path).unwrap()).collect();
+    let mut random = 42_u64;
+    let mut below = |bound: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        usize::try_from(random >> 33).unwrap() % bound
+    };
+    let mut visited = 0;
+    for case in 0..500 {
+        let disk = disk.fork(case);
+        let path = &paths[below(paths.len())];
+        // Pieces of true segments in any order, with noise between.
+        let mut bytes = Vec::new();
+        for _ in 0..below(8) {
+            let from = below(pool.len());
+            bytes.extend_from_slice(&pool[from..pool.len().min(from + below(2_000))]);
+            bytes.extend((0..below(50)).map(|_| u8::try_from(below(256)).unwrap()));
+        }
+        disk.overwrite(path, &bytes);
+        let mut found = BTreeSet::new();
+        let shared = Arc::new(disk);
+        let opened = CommitLog::open(shared, LOG, SMALL, 9, 0, &mut |record| {
+            assert_eq!(records.get(&record.sequence).map(Vec::as_slice), Some(record.payload));
+            assert!(found.insert(record.sequence));
+            Ok(())
+        });
+        assert!(opened.is_ok());
+        visited += found.len();
+    }
+    assert!(visited > 5_000, "{visited}");
 }
