@@ -102,7 +102,7 @@ async fn collect(
         return Err(too_large().into());
     }
     reservation.raise_to(declared.min(FIRST_RESERVATION_MAX))?;
-    let mut collected = distributor.parts().pool.take();
+    let mut collected = distributor.parts().bodies.take();
     collected.clear();
     let timeout_ms = distributor.parts().config.body_timeout_ms;
     let all = async {

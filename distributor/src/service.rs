@@ -70,7 +70,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
     pub(crate) rates: RateLimiter,
-    pub(crate) pool: Arc<Pool>,
+    /// Bodies as sent.
+    pub(crate) bodies: Arc<Pool>,
+    /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
+    messages: Arc<Pool>,
     pub(crate) budget: Budget,
     tenants: Tenants,
     hasher: LabelHasher,
@@ -116,7 +119,8 @@ impl Distributor {
             tenancy: parts.tenancy,
             clock: parts.clock,
             rates: RateLimiter::default(),
-            pool: Arc::default(),
+            bodies: Arc::default(),
+            messages: Arc::default(),
             hasher,
             seed: parts.seed,
             drawn: AtomicU64::new(counter),
@@ -135,7 +139,7 @@ impl Distributor {
         series: &[PushSeries],
         metadata: &[MetricMetadata],
     ) -> Result<Refusals, Error> {
-        let mut body = self.inner.pool.take();
+        let mut body = self.inner.messages.take();
         body.clear();
         for PushSeries { labels, samples } in series {
             remote_write::encode_series(labels, samples, &mut body);
@@ -159,7 +163,7 @@ impl Distributor {
         principal: Principal,
         body: &[u8],
     ) -> Result<Refusals, Error> {
-        let mut raw = self.inner.pool.take();
+        let mut raw = self.inner.bodies.take();
         raw.clear();
         raw.extend_from_slice(body);
         self.take(tenant, principal, raw, self.inner.budget.reserve()).await
@@ -267,7 +271,7 @@ struct Decode {
 
 impl Decode {
     fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
-        let mut message = self.distributor.inner.pool.take();
+        let mut message = self.distributor.inner.messages.take();
         let limit = self.limits.max_decoded_bytes;
         let len = remote_write::decompress(&self.raw, limit, &mut message)?;
         drop(self.raw);
