@@ -37,6 +37,9 @@ pub struct Coverage {
     prefer: Option<NodeIndex>,
     failed: NodeSet,
     needs: Vec<Need>,
+    /// The days of all needs, `None` without one. A node that is asked for each is asked for every
+    /// day: the range of the question bounds it as well.
+    days: Option<BTreeSet<DayBucket>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,8 +98,9 @@ impl Coverage {
         let needs: BTreeSet<Need> =
             needs.map(|(day, nodes)| Need { day, replicas: idle(nodes) }).collect();
         let required = level.required(placement.replication_factor());
+        let days = needs.iter().map(|need| need.day).collect();
         let needs = needs.into_iter().collect();
-        Self { required, prefer, failed: NodeSet::default(), needs }
+        Self { required, prefer, failed: NodeSet::default(), needs, days }
     }
 
     /// What to ask now. Empty if what is out can still do, or all is there.
@@ -144,6 +148,7 @@ impl Coverage {
     fn ask(&self, node: NodeIndex, needs: Vec<usize>) -> Ask {
         let days: Option<BTreeSet<DayBucket>> =
             needs.iter().map(|need| self.needs[*need].day).collect();
+        let days = if days == self.days { None } else { days };
         Ask { node, days: days.map(|days| days.into_iter().collect()), needs }
     }
 
@@ -264,7 +269,7 @@ mod tests {
             assert_eq!(asks.len(), 2);
             assert!(asks.iter().all(|ask| replicas.contains(&ask.node)));
             assert!(asks.iter().any(|ask| ask.node == *prefer));
-            assert!(asks.iter().all(|ask| ask.days == Some(vec![DayBucket(1)])));
+            assert!(asks.iter().all(|ask| ask.days.is_none()), "the only day is every day");
             asks.iter().for_each(|ask| coverage.answered(ask));
             assert!(coverage.is_complete() && coverage.plan().unwrap().is_empty());
         }
