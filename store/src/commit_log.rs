@@ -21,6 +21,7 @@ mod carry;
 mod frame;
 mod replay;
 mod sequences;
+mod source;
 
 pub use replay::{Damage, ReplayReport, Replayed};
 

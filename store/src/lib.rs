@@ -8,6 +8,7 @@ pub mod config;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod format_marker;
 pub mod manifest;
 pub mod sim;
 

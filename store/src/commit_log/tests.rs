@@ -578,3 +578,20 @@ fn appends_go_on_while_a_sync_is_under_way() {
     assert_eq!((found.len(), report.damage.len()), (800, 0));
     assert!(report.segments.len() > 2);
 }
+
+#[test]
+fn the_worked_example_of_the_format_is_what_is_written() {
+    let disk = Arc::new(SimDisk::new(1));
+    let shared: Arc<dyn Disk> = Arc::clone(&disk) as _;
+    let start = 0x1122_3344_5566_7788;
+    let (log, _) = CommitLog::open(shared, LOG, SMALL, start, 0, &mut |_| Ok(())).unwrap();
+    log.append(b"hi").unwrap();
+    log.sync().unwrap();
+    let bytes = disk.bytes_of("log/0000000000000001.log").unwrap();
+    let dump: Vec<String> = bytes
+        .chunks(16)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
+        .collect();
+    let format = include_str!("../../FORMAT.md");
+    assert!(format.contains(&dump.join("\n")), "{}", dump.join("\n"));
+}
