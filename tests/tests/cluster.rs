@@ -1,6 +1,8 @@
 //! Three real processes on loopback, three copies, QUORUM: what any of them may be asked, what the
 //! death of one and of two means, and that tenants never see each other.
 
+#![cfg(test)]
+
 use bench::http::{self, Response};
 use bench::remote_write::{self, Series};
 use serde_json::{Value, json};
@@ -169,6 +171,7 @@ fn writes_into_any_node_are_answered_alike_by_every_node_and_tenants_never_mix()
 type Acknowledged = Mutex<Vec<(String, i64, u64)>>;
 
 /// Senders and askers that try everything at most twice, the second time elsewhere.
+#[derive(Default)]
 struct Load {
     stop: AtomicBool,
     sent: AtomicU64,
@@ -193,6 +196,16 @@ impl Load {
             }
         }
         self.failures.lock().unwrap().push(last);
+    }
+
+    /// Waits until so many more writes were sent, and some queries asked.
+    fn go_on(&self, more: u64) {
+        let (sent, asked) = (self.sent.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+        let is_done = || {
+            let now = (self.sent.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+            now.0 >= sent + more && now.1 >= asked + 10
+        };
+        assert!(eventually(is_done), "the load stands still");
     }
 
     fn send(&self, sender: usize, addresses: [SocketAddr; 2], start: i64) {
@@ -245,20 +258,12 @@ fn assert_answers_all(trio: &Trio, node: usize, acknowledged: &[(String, i64, u6
     }
 }
 
-#[test]
-fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return() {
-    let mut trio = Trio::start();
-    let start = wall_ms() - 600_000;
-    let load = Arc::new(Load {
-        stop: AtomicBool::new(false),
-        sent: AtomicU64::new(0),
-        asked: AtomicU64::new(0),
-        acknowledged: Mutex::default(),
-        failures: Mutex::default(),
-    });
+/// Sends and asks while the third node dies; what was acknowledged. The first choice of one sender
+/// and one asker is the node that dies.
+fn kill_the_third_under_load(trio: &mut Trio, start: i64) -> Vec<(String, i64, u64)> {
+    let load = Arc::new(Load::default());
     let [a, b, c] = trio.http;
     let mut threads = Vec::new();
-    // The first choice of one sender and one asker is the node that dies.
     for (sender, addresses) in [[a, b], [b, a], [c, a]].into_iter().enumerate() {
         let load = Arc::clone(&load);
         threads.push(thread::spawn(move || load.send(sender, addresses, start)));
@@ -267,47 +272,52 @@ fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return
         let load = Arc::clone(&load);
         threads.push(thread::spawn(move || load.ask(addresses, start + 1_000)));
     }
-    let sent = |count| move |load: &Load| load.sent.load(Ordering::Relaxed) >= count;
-    let progress = |more: u64| {
-        let goal = load.sent.load(Ordering::Relaxed) + more;
-        let asked = load.asked.load(Ordering::Relaxed) + 10;
-        let reached = sent(goal);
-        assert!(eventually(|| reached(&load) && load.asked.load(Ordering::Relaxed) >= asked));
-    };
-    progress(150);
+    load.go_on(150);
     trio.kill(2);
-    progress(300);
+    load.go_on(300);
     load.stop.store(true, Ordering::Relaxed);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let failures = std::mem::take(&mut *load.failures.lock().unwrap());
     assert!(failures.is_empty(), "after one retry: {failures:?}\n{}", trio.logs());
-    let acknowledged = std::mem::take(&mut *load.acknowledged.lock().unwrap());
-    assert!(acknowledged.len() >= 450, "{}", acknowledged.len());
-    let end = start + 600_000;
-    assert_answers_all(&trio, 0, &acknowledged, end);
-    assert_answers_all(&trio, 1, &acknowledged, end);
+    std::mem::take(&mut *load.acknowledged.lock().unwrap())
+}
 
-    // The dead one comes back: it answers the same, and takes writes again.
-    trio.revive(2);
-    let late = [Series::new("late", &[("job", "load")], &[(start, 1.0)])];
-    let written = |address| push(address, "red", &late).is_ok_and(|r| r.status == 204);
-    assert!(eventually(|| written(c)), "{}", trio.logs());
-    assert_answers_all(&trio, 2, &acknowledged, end);
-
-    // With two dead nothing is acknowledged, nothing half-answered, and the caller is told when.
-    trio.kill(1);
-    trio.kill(2);
-    let lost = [Series::new("lost", &[("job", "load")], &[(start, 1.0)])];
-    let refused = push(a, "red", &lost).unwrap();
+/// That a node which stands alone acknowledges nothing, answers nothing, and says when to come back.
+fn assert_alone(address: SocketAddr, series: &[Series], time: i64) {
+    let refused = push(address, "red", series).unwrap();
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.header("retry-after").is_some(), "{:?}", refused.headers);
-    for route in routes(start) {
-        let refused = ask(a, "red", &route).unwrap();
+    for route in routes(time) {
+        let refused = ask(address, "red", &route).unwrap();
         assert_eq!(refused.status, 503, "{route}: {}", refused.text());
         assert!(refused.header("retry-after").is_some(), "{route}: {:?}", refused.headers);
         let body: Value = serde_json::from_slice(&refused.body).unwrap();
         assert_eq!(body["errorType"], "unavailable", "{route}: {body}");
     }
+}
+
+#[test]
+fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return() {
+    let mut trio = Trio::start();
+    let start = wall_ms() - 600_000;
+    let end = start + 600_000;
+    let acknowledged = kill_the_third_under_load(&mut trio, start);
+    assert!(acknowledged.len() >= 450, "{}", acknowledged.len());
+    assert_answers_all(&trio, 0, &acknowledged, end);
+    assert_answers_all(&trio, 1, &acknowledged, end);
+
+    // The dead one comes back: it answers the same, and takes writes again.
+    trio.revive(2);
+    let [a, _, c] = trio.http;
+    let late = [Series::new("late", &[("job", "load")], &[(start, 1.0)])];
+    let written = |address| push(address, "red", &late).is_ok_and(|r| r.status == 204);
+    assert!(eventually(|| written(c)), "{}", trio.logs());
+    assert_answers_all(&trio, 2, &acknowledged, end);
+
+    trio.kill(1);
+    trio.kill(2);
+    let lost = [Series::new("lost", &[("job", "load")], &[(start, 1.0)])];
+    assert_alone(a, &lost, start);
 
     // They return; the retried write is taken, and all that was ever acknowledged is there.
     trio.revive(1);
