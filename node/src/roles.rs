@@ -173,8 +173,10 @@ impl<'a> Assembly<'a> {
         let topology = Arc::new(Topology::new(layout).map_err(Error::Topology)?);
         let local = topology.members.find(name).unwrap_or(NodeIndex(0));
         let secret = Secret::new(&settings.secret);
+        let mut peer_config = PeerConfig::new(&settings.name, name, secret);
+        peer_config.node_id = data_dir.node_id().to_owned();
         let peer_parts = PeerParts {
-            config: Arc::new(PeerConfig::new(&settings.name, name, secret)),
+            config: Arc::new(peer_config),
             topology: Arc::clone(&topology),
             entropy: Arc::new(Entropy::new(random_bytes().map_err(Error::Random)?)),
         };
