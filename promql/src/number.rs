@@ -80,6 +80,11 @@ const DURATION_MS_MAX: u64 = 9_223_372_036_854;
 /// # Errors
 /// What upstream says about it.
 pub(crate) fn parse_duration(text: &str) -> Result<u64, String> {
+    match text {
+        "" => return Err("empty duration string".to_owned()),
+        "0" => return Ok(0),
+        _ => {}
+    }
     let invalid = || format!("not a valid duration string: {}", quoted(text));
     let mut rest = text;
     let mut total: u64 = 0;
@@ -119,7 +124,7 @@ pub(crate) fn format_duration(ms: i64) -> String {
     }
     for unit in &UNITS {
         let count = left / unit.ms;
-        if count == 0 || (unit.exact && left % unit.ms != 0) {
+        if count == 0 || (unit.exact && !left.is_multiple_of(unit.ms)) {
             continue;
         }
         out.push_str(&count.to_string());

@@ -15,8 +15,3 @@ pub(crate) fn to_i64(value: f64) -> i64 {
 pub(crate) fn to_index(value: f64) -> usize {
     usize::try_from(to_i64(value)).unwrap_or(0)
 }
-
-/// A length as i64.
-pub(crate) fn len_i64(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
-}

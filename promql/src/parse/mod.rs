@@ -13,8 +13,11 @@
 
 mod duration;
 mod expr;
+pub(crate) mod metric;
 mod operand;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use crate::ast::Expr;
 use crate::check;
