@@ -30,7 +30,6 @@ impl Origins {
 
 /// Puts the shared behaviour around all routes of a server. Call it once, after the routers of the
 /// roles have been merged.
-#[must_use]
 pub fn dress(router: Router, origins: Origins) -> Router {
     router
         .method_not_allowed_fallback(wrong_method)

@@ -1,6 +1,6 @@
 //! Hostile and mistaken requests: the right answer, at once.
 
-use super::support::{Data, Server, encode, filled};
+use super::support::{Data, Server, encode, filled, form};
 use axum::body::Body;
 use axum::http::Request;
 use std::time::Duration;
@@ -13,7 +13,10 @@ async fn hostile_queries_are_refused_at_once() {
     let server = Server::single(Data::default());
     let nested = format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000));
     let table = [
-        ("", "invalid parameter \"query\": unknown position: parse error: no expression found in input"),
+        (
+            "",
+            "invalid parameter \"query\": unknown position: parse error: no expression found in input",
+        ),
         (&*nested, "invalid parameter \"query\": 1:"),
         (&"(".repeat(400_000), "invalid parameter \"query\": 1:"),
         (&"-".repeat(400_000), "invalid parameter \"query\": 1:"),
@@ -22,15 +25,16 @@ async fn hostile_queries_are_refused_at_once() {
     ];
     for (query, refusal) in table {
         for path in ["query", "format_query", "query_exemplars"] {
+            let request = form(path, &[("query", query)]);
             let started = tokio::time::Instant::now();
-            let got = server.post(path, &[("query", query)]).await;
+            let got = server.send(request).await;
             let took = started.elapsed();
             let (status, kind, text) = got.error();
             assert_eq!((status, kind.as_str()), (400, "bad_data"), "{path}");
             // Exemplars' refusals of a query do not name the parameter.
             let bare = refusal.trim_start_matches("invalid parameter \"query\": ");
-            let as_said = text.starts_with(refusal)
-                || (path == "query_exemplars" && text.starts_with(bare));
+            let as_said =
+                text.starts_with(refusal) || (path == "query_exemplars" && text.starts_with(bare));
             assert!(as_said, "{path}: {text:.200}");
             assert!(text.len() < 4_096, "{}", text.len());
             assert!(took < AT_ONCE, "{path} took {took:?} for {} bytes", query.len());

@@ -3,6 +3,8 @@
 mod bad_input;
 mod grafana;
 mod labels;
+mod language;
 mod limits;
+mod openapi;
 mod parameters;
 mod support;

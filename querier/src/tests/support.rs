@@ -264,11 +264,16 @@ impl Server {
 
     /// POSTs a form to a path under `/api/v1/`.
     pub(crate) async fn post(&self, path: &str, params: &[(&str, &str)]) -> Got {
-        let request = Request::post(format!("/api/v1/{path}"))
-            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
-            .body(Body::from(encode(params)));
-        self.send(request.unwrap()).await
+        self.send(form(path, params)).await
     }
+}
+
+/// A form for a path under `/api/v1/`.
+pub(crate) fn form(path: &str, params: &[(&str, &str)]) -> Request<Body> {
+    Request::post(format!("/api/v1/{path}"))
+        .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        .body(Body::from(encode(params)))
+        .unwrap()
 }
 
 pub(crate) fn one_tenant() -> Tenancy {
