@@ -32,8 +32,8 @@ pub(crate) async fn tsdb(querier: Querier, call: Call) -> Result<Response, Error
         range: TimeRange::inclusive(start, now),
         limit: SERIES_MAX + 1,
     };
-    let answer = querier.inner.source.labels(call.context.clone(), query);
-    let LabelAnswer::Series(sets) = run::bounded(&querier, &call.context, answer).await? else {
+    let ask = |context| querier.inner.source.labels(context, query);
+    let LabelAnswer::Series(sets) = run::bounded(&querier, &call.context, ask).await? else {
         return Err(Error::new(Kind::Internal, "asked for series, got something else"));
     };
     if u64::try_from(sets.len()).unwrap_or(u64::MAX) > SERIES_MAX {

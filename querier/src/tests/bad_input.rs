@@ -1,6 +1,6 @@
 //! Hostile and mistaken requests: the right answer, at once.
 
-use super::support::{Data, Server, encode, filled, form};
+use super::support::{Data, Memory, Server, encode, filled, form};
 use axum::body::Body;
 use axum::http::Request;
 use std::time::Duration;
@@ -119,8 +119,59 @@ async fn the_page_names_version_and_tenant_under_every_prefix() {
         let got = server.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(got.status, 200, "{path}");
         assert!(got.text().contains("0.1.0-test") && got.text().contains("default"));
+        assert!(got.header("content-type").starts_with("text/html"));
         let head = server.send(Request::head(path).body(Body::empty()).unwrap()).await;
         assert_eq!((head.status.as_u16(), head.body.len()), (200, 0), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_asks_those_for_a_tenant_who_name_none() {
+    let server = Server::new(Memory::default(), guard::Tenancy::Multi, guard::Limits::default());
+    let got = server.send(Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(got.status, 200);
+    assert!(got.text().contains("X-Scope-OrgID"));
+}
+
+#[tokio::test]
+async fn times_at_the_ends_of_the_calendar_break_nothing() {
+    let server = Server::single(filled());
+    let ends = ["9223372036854774", "-9223372036854774", "292277025-08-18T07:12:54.999999999Z"];
+    let queries = [
+        "up",
+        "up offset 1y",
+        "up offset -1y",
+        "rate(up[5m])",
+        "max_over_time(up[1y:1d])",
+        "up @ 9223372036854",
+        "time()",
+        "timestamp(up)",
+        "day_of_month()",
+        "up @ start()",
+        "absent_over_time(up[100y])",
+        "up[5m]",
+    ];
+    for at in ends {
+        for query in queries {
+            let got = server.get("query", &[("query", query), ("time", at)]).await;
+            assert!(got.status == 200 || got.status == 422, "{query} {at}: {}", got.text());
+            let range = [("query", query), ("start", at), ("end", at), ("step", "1y")];
+            let got = server.get("query_range", &range).await;
+            assert!(got.status.as_u16() < 500, "{query} {at}: {}", got.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn selectors_that_are_costly_to_compile_are_bounded() {
+    let server = Server::single(Data::default());
+    let long = format!("{{a=\"{}\"}}", "x".repeat(600 << 10));
+    for path in ["labels", "series"] {
+        let error = server.post(path, &[("match[]", &long)]).await.error();
+        assert_eq!(error.0, 400, "{path}");
+        assert!(error.2.contains("query.max_text_bytes"), "{}", error.2);
+        let bomb = server.post(path, &[("match[]", "{a=~\"(b{1000}){1000}\"}")]).await;
+        assert_eq!(bomb.error().0, 400, "{path}");
     }
 }
 
@@ -128,11 +179,7 @@ async fn the_page_names_version_and_tenant_under_every_prefix() {
 async fn the_configuration_is_for_operators() {
     let server = Server::single(Data::default());
     assert_eq!(server.get("status/config", &[]).await.data()["yaml"], "tenancy: single\n");
-    let many = Server::new(
-        super::support::Memory::default(),
-        guard::Tenancy::Multi,
-        guard::Limits::default(),
-    );
+    let many = Server::new(Memory::default(), guard::Tenancy::Multi, guard::Limits::default());
     let request = Request::get(format!("/api/v1/status/config?{}", encode(&[])));
     let request = request.header("x-scope-orgid", "a").body(Body::empty()).unwrap();
     assert_eq!(many.send(request).await.error().0, 403);
