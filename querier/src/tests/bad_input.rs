@@ -184,3 +184,40 @@ async fn the_configuration_is_for_operators() {
     let request = request.header("x-scope-orgid", "a").body(Body::empty()).unwrap();
     assert_eq!(many.send(request).await.error().0, 403);
 }
+
+#[tokio::test]
+async fn the_deepest_and_the_longest_legal_queries_are_answered() {
+    let server = Server::single(filled());
+    let wrap = |open: &str, inner: &str, close: &str, times: usize| {
+        format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+    };
+    let queries = [
+        wrap("(", "up", ")", 120),
+        wrap("abs(", "up", ")", 60),
+        wrap("sum(", "up", ")", 60),
+        wrap("-(", "up", ")", 60),
+        wrap("max_over_time(", "up", "[2m:1m])", 40),
+        format!("up{}", " or up".repeat(20_000)),
+        format!("0{}", "+0".repeat(200_000)),
+        format!("sum(up) > bool 1{}", " or vector(1)".repeat(10_000)),
+    ];
+    for query in &queries {
+        let got = server.send(form("query", &[("query", query)])).await;
+        assert_eq!(got.status, 200, "{query:.40}: {:.300}", got.text());
+    }
+}
+
+#[tokio::test]
+async fn queries_that_would_take_more_than_they_may_are_422() {
+    let server = Server::single(filled());
+    let queries = [
+        "max_over_time(up[1y:1ms])",
+        "max_over_time(max_over_time(up[1y:1s])[1y:1s])",
+        "count_over_time(vector(1)[100y:1ms])",
+        "up + on () up",
+    ];
+    for query in queries {
+        let (status, kind, text) = server.get("query", &[("query", query)]).await.error();
+        assert_eq!((status, kind.as_str()), (422, "execution"), "{query}: {text}");
+    }
+}
