@@ -116,3 +116,36 @@ fn push_top(
     }
     out.push(b']');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value as Json, json};
+
+    #[test]
+    fn the_contracts_example_is_counted() {
+        let set = |instance: &str| {
+            LabelSet::from_pairs([("__name__", "up"), ("job", "a"), ("instance", instance)])
+        };
+        let sets = [set("x").unwrap(), set("yy").unwrap()];
+        let range = (TimestampMs(1), TimestampMs(2));
+        let json: Json = serde_json::from_slice(&rendered(&sets, 2, range)).unwrap();
+        assert_eq!(
+            json["headStats"],
+            json!({"numSeries": 2, "numLabelPairs": 4, "chunkCount": 0, "minTime": 1, "maxTime": 2})
+        );
+        assert_eq!(json["seriesCountByMetricName"], json!([{"name": "up", "value": 2}]));
+        assert_eq!(
+            json["labelValueCountByLabelName"],
+            json!([{"name": "instance", "value": 2}, {"name": "__name__", "value": 1}])
+        );
+        assert_eq!(
+            json["memoryInBytesByLabelName"],
+            json!([{"name": "instance", "value": 3}, {"name": "__name__", "value": 2}])
+        );
+        assert_eq!(
+            json["seriesCountByLabelValuePair"],
+            json!([{"name": "__name__=up", "value": 2}, {"name": "job=a", "value": 2}])
+        );
+    }
+}

@@ -10,13 +10,13 @@
 //!
 //! Not here: what labels may look like (`distributor::validate`).
 
+mod encode;
 mod protobuf;
 mod walk;
 
+pub use encode::{encode_metadata, encode_series};
 pub use protobuf::ProtobufError;
-pub use walk::{
-    Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk, encode_label,
-};
+pub use walk::{Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk};
 
 use guard::Limit;
 use model::Kind;

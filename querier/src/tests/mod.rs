@@ -7,4 +7,5 @@ mod language;
 mod limits;
 mod openapi;
 mod parameters;
+mod properties;
 mod support;

@@ -17,6 +17,7 @@ const SAMPLE_KEY: u8 = 0x12;
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     cursor: Cursor<'a>,
+    len: usize,
     saw_version1: bool,
     saw_version2: bool,
 }
@@ -34,7 +35,8 @@ impl<'a> Walk<'a> {
     /// At the beginning of a decoded body.
     #[must_use]
     pub fn new(message: &'a [u8]) -> Self {
-        Self { cursor: Cursor::new(message), saw_version1: false, saw_version2: false }
+        let (cursor, len) = (Cursor::new(message), message.len());
+        Self { cursor, len, saw_version1: false, saw_version2: false }
     }
 
     /// The next series or metadata; `None` at the end.
@@ -49,7 +51,8 @@ impl<'a> Walk<'a> {
                 1 => {
                     self.saw_version1 = true;
                     let message = self.cursor.expect_bytes(number, wire_type)?;
-                    return Ok(Some(Field::Series(SeriesView { message })));
+                    let offset = self.len - self.cursor.rest.len() - message.len();
+                    return Ok(Some(Field::Series(SeriesView { message, offset })));
                 }
                 3 => {
                     self.saw_version1 = true;
@@ -73,6 +76,7 @@ impl<'a> Walk<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesView<'a> {
     message: &'a [u8],
+    offset: usize,
 }
 
 /// Where the samples of a series go.
@@ -100,6 +104,12 @@ impl<'a> SeriesView<'a> {
     #[must_use]
     pub fn message(&self) -> &'a [u8] {
         self.message
+    }
+
+    /// Where the message begins in the decoded body.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
     }
 
     /// The first `len` bytes, if the labels could end there: nothing follows, or no label does.
@@ -278,35 +288,6 @@ impl<'a> Iterator for LabelIter<'a> {
         }
         Some(label)
     }
-}
-
-/// Writes a label in the form it has in a series, for those who make raw labels themselves.
-pub fn encode_label(name: &str, value: &str, into: &mut Vec<u8>) {
-    let part_len = |part: &str| 1 + varint_len(part.len()) + part.len();
-    into.push(LABEL_KEY);
-    push_varint(part_len(name) + part_len(value), into);
-    for (key, part) in [(0x0a, name), (0x12, value)] {
-        into.push(key);
-        push_varint(part.len(), into);
-        into.extend_from_slice(part.as_bytes());
-    }
-}
-
-fn varint_len(mut number: usize) -> usize {
-    let mut len = 1;
-    while number >= 0x80 {
-        number >>= 7;
-        len += 1;
-    }
-    len
-}
-
-fn push_varint(mut number: usize, into: &mut Vec<u8>) {
-    while number >= 0x80 {
-        into.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.push(number.to_le_bytes()[0]);
 }
 
 /// One `MetricMetadata`; texts as sent, not yet known to be UTF-8.

@@ -1,0 +1,69 @@
+//! Chunks: consecutive samples of one series, coded.
+//!
+//! A chunk has a type tag, so that denser encodings can come beside the first. Its timestamps
+//! ascend, each occurs once, and all of them lie in one UTC day.
+//!
+//! Not here: which samples make a chunk (`head`), and where it lies on disk (`sstable`).
+
+pub(crate) mod decimal;
+pub(crate) mod fast;
+
+use crate::bytes::Damaged;
+use model::Sample;
+
+/// The type tag of [`fast`].
+pub(crate) const FAST: u8 = 1;
+
+/// What is known of a chunk without decoding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkHead {
+    /// How it is coded.
+    pub(crate) encoding: u8,
+    /// The revision of all its samples.
+    pub(crate) revision: u32,
+    /// How many samples there are; at least one.
+    pub(crate) count: u32,
+    /// The first sample's time.
+    pub(crate) first_ms: i64,
+    /// The last sample's time.
+    pub(crate) last_ms: i64,
+}
+
+/// A chunk that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// What is known of it.
+    pub(crate) head: ChunkHead,
+    /// Its samples, coded.
+    pub(crate) bytes: Box<[u8]>,
+}
+
+impl ChunkHead {
+    /// Whether some of its samples may lie in `[start_ms, end_ms)`.
+    pub(crate) fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
+        self.first_ms < end_ms && start_ms <= self.last_ms
+    }
+
+    /// Hands each sample of the chunk's `bytes` to `visit`, in order, until it returns `false`.
+    pub(crate) fn decode(
+        &self,
+        bytes: &[u8],
+        visit: impl FnMut(i64, f64, i64) -> bool,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            FAST => fast::decode(bytes, self.first_ms, self.count, visit),
+            _ => Err(Damaged("a chunk has an unknown encoding")),
+        }
+    }
+}
+
+impl Chunk {
+    /// Codes samples that ascend in time, share a revision and lie in one day; `None` without any.
+    pub(crate) fn of(samples: &[Sample]) -> Option<Self> {
+        let mut encoder = fast::Encoder::default();
+        for sample in samples {
+            encoder.push(sample.timestamp_ms, sample.value, sample.start_timestamp_ms);
+        }
+        encoder.seal(samples.first()?.revision)
+    }
+}

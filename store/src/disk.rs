@@ -1,0 +1,166 @@
+//! The disk: what the store asks of a file system, so that real files and the simulator's are one.
+//!
+//! *Path*: relative to the data directory, parts joined by `/`; the empty path is the directory
+//! itself. Nothing here takes a path from outside of the store: names are numbers.
+//!
+//! # Rules
+//! - A file is written once, from its start to its end, by whoever created it. There is no
+//!   overwriting and no appending to a file of an earlier start.
+//! - What [`DiskFile::sync_data`] returned `Ok` for is on disk with its length. That the *name* is
+//!   on disk too takes a [`Disk::sync_dir`] of its directory; likewise for a rename or unlink.
+//! - After a failed sync nobody knows what is on disk, and a second sync may say `Ok` for pages
+//!   that are lost. So it is never asked again on the same file.
+//!
+//! Not here: the simulator (`sim.rs`), which forgets what was not synced.
+
+mod file;
+
+pub use file::FileDisk;
+
+use crate::error::Result;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A file system below one data directory.
+pub trait Disk: Debug + Send + Sync {
+    /// Creates a file that must not exist yet.
+    ///
+    /// # Errors
+    /// If there is one of that name, or the operating system refuses.
+    fn create_new(&self, path: &str) -> Result<Box<dyn DiskFile>>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// If there is none, or the operating system refuses.
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>>;
+
+    /// The names in a directory, sorted, without `.` and `..`; none if there is no such directory.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn list(&self, directory: &str) -> Result<Vec<String>>;
+
+    /// The file's size in bytes, or `None` if there is no such file.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn len(&self, path: &str) -> Result<Option<u64>>;
+
+    /// Gives a file another name in the same directory, at once and in place of any other.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// If the operating system refuses, or `to` is taken.
+    fn hard_link(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Removes a name. Readers that are open go on. A name that is not there is no error.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn unlink(&self, path: &str) -> Result<()>;
+
+    /// Creates a directory. One that is there is no error.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn create_dir(&self, path: &str) -> Result<()>;
+
+    /// Brings the names in a directory to the disk.
+    ///
+    /// # Errors
+    /// If the operating system refuses; then nobody knows which names are there.
+    fn sync_dir(&self, directory: &str) -> Result<()>;
+
+    /// Brings a file's bytes to the disk that an earlier start of the process wrote.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn sync_file(&self, path: &str) -> Result<()>;
+
+    /// The bytes that may still be written.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn free_bytes(&self) -> Result<u64>;
+}
+
+/// A file that is being written.
+pub trait DiskFile: Debug + Send {
+    /// Writes `bytes` behind what is there, all of them.
+    ///
+    /// # Errors
+    /// If the operating system refuses; then any part of `bytes` may be there.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Returns when everything appended is on the disk.
+    ///
+    /// # Errors
+    /// If the operating system refuses. Do not ask again: see the rules above.
+    fn sync_data(&mut self) -> Result<()>;
+
+    /// The bytes appended so far.
+    fn written_bytes(&self) -> u64;
+}
+
+/// A file that is being read, by any number of threads.
+pub trait DiskReader: Debug + Send + Sync {
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// If the file ends before the buffer is full, or the operating system refuses.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// The file's size in bytes when it was opened.
+    fn file_bytes(&self) -> u64;
+}
+
+/// Reads a whole file that may not be larger than `bytes_max`.
+///
+/// # Errors
+/// If the file is larger, ends early, or the operating system refuses.
+pub fn read_all(disk: &dyn Disk, path: &str, bytes_max: u64) -> Result<Vec<u8>> {
+    let reader = disk.open(path)?;
+    let file_bytes = reader.file_bytes();
+    let too_large = || {
+        let detail = format!("{file_bytes} bytes, expected at most {bytes_max}");
+        crate::Error::corrupt(path, bytes_max, detail)
+    };
+    if file_bytes > bytes_max {
+        return Err(too_large());
+    }
+    let mut bytes = vec![0; usize::try_from(file_bytes).map_err(|_| too_large())?];
+    reader.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a whole file so that after a crash its old bytes are there or its new ones.
+///
+/// # Errors
+/// If the operating system refuses; then either may be there, and nobody knows which.
+pub fn replace(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Result<()> {
+    let temporary = format!("{path}.tmp");
+    disk.unlink(&temporary)?;
+    let mut file = disk.create_new(&temporary)?;
+    file.append(bytes)?;
+    file.sync_data()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(parent(path))
+}
+
+/// The directory a path lies in.
+#[must_use]
+pub fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+/// The path of `name` in `directory`.
+#[must_use]
+pub fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}

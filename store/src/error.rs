@@ -1,0 +1,67 @@
+//! What can go wrong in the store, and what it asks of the caller.
+
+use model::Kind;
+use std::io;
+use std::sync::Arc;
+
+/// What can go wrong in the store.
+///
+/// It can be cloned, because one failed write refuses everybody who waited for it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message names its fields")]
+pub enum Error {
+    /// The operating system refused. What was acknowledged before is still safe.
+    #[error("failed to {action} `{path}`: {source}")]
+    Io { action: &'static str, path: String, source: Arc<io::Error> },
+    /// Stored bytes are not what was written. Nothing of this file is guessed.
+    #[error("`{path}` is damaged at byte {offset}: {detail}")]
+    Corrupt { path: String, offset: u64, detail: String },
+    /// The file comes from a later release. Nothing was touched.
+    #[error(
+        "`{path}` has format version {found}, this release knows up to {known}: use the release that wrote it"
+    )]
+    NewerFormat { path: String, found: u32, known: u32 },
+    /// Another process works on the directory. Nothing was touched.
+    #[error("the data directory `{directory}` is in use by another process")]
+    Locked { directory: String },
+    /// More waits for the disk than may wait: come back later.
+    #[error("{pending_bytes} bytes wait for the commit log, at most {pending_bytes_max} may")]
+    LogFull { pending_bytes: usize, pending_bytes_max: usize },
+    /// One record is bigger than the log takes.
+    #[error("a log record of {bytes} bytes is over the limit of {bytes_max}")]
+    RecordTooLarge { bytes: usize, bytes_max: usize },
+    /// The disk is nearly full: writes wait, reads and expiry go on.
+    #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
+    DiskReserve { free_bytes: u64, reserve_bytes: u64 },
+}
+
+impl Error {
+    /// The operating system refused to `action` (a verb) the file at `path`.
+    #[must_use]
+    pub fn io(action: &'static str, path: &str, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    /// The bytes of `path` from `offset` on are not what was written.
+    #[must_use]
+    pub fn corrupt(path: &str, offset: u64, detail: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), offset, detail: detail.into() }
+    }
+
+    /// What the error asks of the caller.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            // A failing disk is no fault of the sender: it must keep its samples and try again.
+            Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
+            Self::Locked { .. } => Kind::Unavailable,
+            Self::Corrupt { .. } => Kind::Corrupt,
+            Self::NewerFormat { .. } => Kind::Unsupported,
+            Self::RecordTooLarge { .. } => Kind::TooLarge,
+        }
+    }
+}
+
+/// What the store's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

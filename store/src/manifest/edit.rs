@@ -1,0 +1,251 @@
+//! The manifest's edits and their bytes. `FORMAT.md` draws them.
+
+/// The version that this release writes, and the last one it reads.
+pub(super) const VERSION: u32 = 1;
+/// Bytes before the first record.
+pub(super) const HEADER_BYTES: usize = 16;
+/// How far the number of a record may be above the one before it.
+pub(super) const NUMBER_STEP_MAX: u64 = 1 << 20;
+
+const MAGIC: [u8; 8] = *b"cumaeman";
+const RECORD_MAGIC: [u8; 4] = [0xC5, 0xF9, 0x2E, 0xFF];
+/// Magic, length of the edits, checksum, number, next file id.
+const RECORD_HEADER_BYTES: usize = 28;
+
+const TAG_ADD_SSTABLE: u8 = 1;
+const TAG_REMOVE_SSTABLE: u8 = 2;
+const TAG_SET_CHECKPOINT: u8 = 3;
+const TAG_SET_RETENTION_CLASS: u8 = 4;
+
+/// A live sstable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SstableMeta {
+    /// Its number, as in its name.
+    pub id: u64,
+    /// Which retention class it belongs to.
+    pub retention_class: u32,
+    /// The first day of its window.
+    pub window_first_day: i32,
+    /// How many days its window has; 0 for the window of all before the year 2000.
+    pub window_days: u32,
+    /// Its size.
+    pub file_bytes: u64,
+    /// xxh3 of the whole file.
+    pub file_hash: u64,
+    /// How many series are in it, and how many samples.
+    pub series: u64,
+    /// How many samples are in it.
+    pub samples: u64,
+    /// Its first sample's moment, in milliseconds.
+    pub min_timestamp_ms: i64,
+    /// Its last sample's moment, in milliseconds.
+    pub max_timestamp_ms: i64,
+}
+
+/// Where replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointRef {
+    /// The checkpoint's number, as in its name.
+    pub id: u64,
+    /// The first segment that holds anything neither in the checkpoint nor in an sstable.
+    pub log_from_segment: u64,
+}
+
+/// How long samples of a class are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionClass {
+    /// Its number; 0 is the default class.
+    pub id: u32,
+    /// How many days; 0 is for ever.
+    pub retention_days: u32,
+    /// How many days its windows have.
+    pub window_days: u32,
+}
+
+/// One part of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// An sstable is live. Its bytes and its name are on disk.
+    AddSstable(SstableMeta),
+    /// The sstable of this number is no longer live.
+    RemoveSstable(u64),
+    /// Replay begins here. The checkpoint is on disk.
+    SetCheckpoint(CheckpointRef),
+    /// A retention class is this from now on.
+    SetRetentionClass(RetentionClass),
+}
+
+/// What the first bytes of a manifest turn out to be.
+pub(super) enum Header {
+    Good,
+    Newer(u32),
+    Bad,
+}
+
+impl Header {
+    pub(super) fn encode() -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..12]);
+        bytes[12..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Self::Bad;
+        };
+        let mut fields = Fields { bytes: &bytes[8..] };
+        let (version, checksum) = (fields.u32(), fields.u32());
+        match (version, checksum) {
+            _ if bytes[..8] != MAGIC || checksum != Some(crc32c::crc32c(&bytes[..12])) => Self::Bad,
+            (Some(newer), _) if newer > VERSION => Self::Newer(newer),
+            _ => Self::Good,
+        }
+    }
+}
+
+/// The bytes of one change.
+pub(super) fn encode_record(number: u64, next_file_id: u64, edits: &[Edit]) -> Vec<u8> {
+    let mut body = Vec::new();
+    edits.iter().for_each(|edit| edit.encode(&mut body));
+    // A manifest of 4 GiB is far beyond its limit.
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(RECORD_HEADER_BYTES + body.len());
+    bytes.extend(RECORD_MAGIC);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(number.to_le_bytes());
+    bytes.extend(next_file_id.to_le_bytes());
+    bytes.extend(body);
+    let checksum = record_checksum(&bytes);
+    bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn record_checksum(record: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&record[..8]), &record[12..])
+}
+
+/// One change, read back.
+pub(super) struct Decoded {
+    pub(super) number: u64,
+    pub(super) next_file_id: u64,
+    pub(super) edits: Vec<Edit>,
+    /// The index behind it.
+    pub(super) end: usize,
+}
+
+impl Decoded {
+    /// The record at index `at`, if it is whole and its number follows `last_number`.
+    pub(super) fn at(bytes: &[u8], at: usize, last_number: u64) -> Option<Self> {
+        let rest = bytes.get(at..)?;
+        let mut fields = Fields { bytes: rest.strip_prefix(&RECORD_MAGIC)? };
+        let (length, checksum) = (fields.u32()?, fields.u32()?);
+        let (number, next_file_id) = (fields.u64()?, fields.u64()?);
+        let is_next =
+            last_number == 0 || (last_number < number && number - last_number <= NUMBER_STEP_MAX);
+        let whole = RECORD_HEADER_BYTES.checked_add(length as usize)?;
+        let record = rest.get(..whole)?;
+        if number == 0 || !is_next || checksum != record_checksum(record) {
+            return None;
+        }
+        let mut fields = Fields { bytes: &record[RECORD_HEADER_BYTES..] };
+        let mut edits = Vec::new();
+        while !fields.bytes.is_empty() {
+            edits.push(Edit::decode(&mut fields)?);
+        }
+        Some(Self { number, next_file_id, edits, end: at + whole })
+    }
+
+    /// Whether a good record with a number above `last_number` lies behind index `at`.
+    pub(super) fn is_behind(bytes: &[u8], at: usize, last_number: u64) -> bool {
+        (at + 1..bytes.len()).any(|at| Self::at(bytes, at, last_number).is_some())
+    }
+}
+
+impl Edit {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::AddSstable(meta) => {
+                out.push(TAG_ADD_SSTABLE);
+                out.extend(meta.id.to_le_bytes());
+                out.extend(meta.retention_class.to_le_bytes());
+                out.extend(meta.window_first_day.to_le_bytes());
+                out.extend(meta.window_days.to_le_bytes());
+                out.extend(meta.file_bytes.to_le_bytes());
+                out.extend(meta.file_hash.to_le_bytes());
+                out.extend(meta.series.to_le_bytes());
+                out.extend(meta.samples.to_le_bytes());
+                out.extend(meta.min_timestamp_ms.to_le_bytes());
+                out.extend(meta.max_timestamp_ms.to_le_bytes());
+            }
+            Self::RemoveSstable(id) => {
+                out.push(TAG_REMOVE_SSTABLE);
+                out.extend(id.to_le_bytes());
+            }
+            Self::SetCheckpoint(checkpoint) => {
+                out.push(TAG_SET_CHECKPOINT);
+                out.extend(checkpoint.id.to_le_bytes());
+                out.extend(checkpoint.log_from_segment.to_le_bytes());
+            }
+            Self::SetRetentionClass(class) => {
+                out.push(TAG_SET_RETENTION_CLASS);
+                out.extend(class.id.to_le_bytes());
+                out.extend(class.retention_days.to_le_bytes());
+                out.extend(class.window_days.to_le_bytes());
+            }
+        }
+    }
+
+    fn decode(fields: &mut Fields<'_>) -> Option<Self> {
+        let [tag] = fields.array()?;
+        Some(match tag {
+            TAG_ADD_SSTABLE => Self::AddSstable(SstableMeta {
+                id: fields.u64()?,
+                retention_class: fields.u32()?,
+                window_first_day: i32::from_le_bytes(fields.array()?),
+                window_days: fields.u32()?,
+                file_bytes: fields.u64()?,
+                file_hash: fields.u64()?,
+                series: fields.u64()?,
+                samples: fields.u64()?,
+                min_timestamp_ms: i64::from_le_bytes(fields.array()?),
+                max_timestamp_ms: i64::from_le_bytes(fields.array()?),
+            }),
+            TAG_REMOVE_SSTABLE => Self::RemoveSstable(fields.u64()?),
+            TAG_SET_CHECKPOINT => Self::SetCheckpoint(CheckpointRef {
+                id: fields.u64()?,
+                log_from_segment: fields.u64()?,
+            }),
+            TAG_SET_RETENTION_CLASS => Self::SetRetentionClass(RetentionClass {
+                id: fields.u32()?,
+                retention_days: fields.u32()?,
+                window_days: fields.u32()?,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Takes fields from the front of some bytes.
+struct Fields<'a> {
+    bytes: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.bytes.split_first_chunk()?;
+        self.bytes = rest;
+        Some(*field)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
