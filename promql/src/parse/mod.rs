@@ -13,6 +13,8 @@
 
 mod duration;
 mod expr;
+#[cfg(test)]
+mod hostile_tests;
 pub(crate) mod metric;
 mod operand;
 mod selector;
@@ -27,7 +29,8 @@ use crate::quote::unquote;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
 use crate::{DEPTH_MAX, LENGTH_MAX};
-use model::Matcher;
+use model::{METRIC_NAME, Matcher, Text};
+use std::collections::HashSet;
 
 /// Which parts of the language are switched on. The default is Prometheus' own: no experiments,
 /// arithmetic in durations.
@@ -106,7 +109,9 @@ pub(crate) struct Parser<'t> {
     height: usize,
     aggregations_open: usize,
     /// Regexes are compiled to see whether they can be; each text once.
-    regexes_seen: std::collections::HashSet<String>,
+    regexes_seen: HashSet<Text>,
+    /// [`METRIC_NAME`], shared by all selectors.
+    metric_name: Text,
 }
 
 type Parsed<T> = Result<T, ParseError>;
@@ -126,7 +131,8 @@ impl<'t> Parser<'t> {
             depth: 0,
             height: 0,
             aggregations_open: 0,
-            regexes_seen: std::collections::HashSet::new(),
+            regexes_seen: HashSet::new(),
+            metric_name: METRIC_NAME.into(),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::ast::{Edges, RawMatcher, VectorSelector};
 use crate::duration::Duration;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
-use model::{METRIC_NAME, MatchOp, Matcher};
+use model::{METRIC_NAME, MatchOp, Matcher, Text};
 
 /// How many different regexes one query may hold: each has to be compiled.
 const REGEXES_MAX: usize = 1000;
@@ -38,9 +38,9 @@ impl Parser<'_> {
         if self.peek()?.kind == TokenKind::LeftBrace {
             self.braces(&mut selector)?;
         }
-        let text = self.token_text(name);
-        selector.matchers.push(Matcher::equal(METRIC_NAME, text));
-        selector.name = Some(text.into());
+        let text: Text = self.token_text(name).into();
+        selector.matchers.push(Matcher::equal(self.metric_name.clone(), text.clone()));
+        selector.name = Some(text);
         Ok(selector)
     }
 
@@ -139,7 +139,7 @@ impl Parser<'_> {
         if let Err(error) = matcher.compile() {
             return self.fault(span, error.to_string());
         }
-        self.regexes_seen.insert(matcher.value.to_string());
+        self.regexes_seen.insert(matcher.value.clone());
         Ok(())
     }
 }
