@@ -6,6 +6,7 @@ pub mod duration;
 pub mod error;
 mod lexer;
 mod number;
+pub mod operator;
 mod parse;
 pub mod pretty;
 mod print;

@@ -16,6 +16,7 @@ mod expr;
 #[cfg(test)]
 mod hostile_tests;
 pub(crate) mod metric;
+mod modifier;
 mod operand;
 mod selector;
 #[cfg(test)]
