@@ -1,13 +1,18 @@
 //! The PromQL language and engine: asks a SeriesSource, knows no HTTP.
 
+mod annotations;
 pub mod ast;
 mod check;
 pub mod duration;
 pub mod error;
+pub mod eval;
+mod functions;
 mod lexer;
+mod math;
 mod number;
 pub mod operator;
 mod parse;
+mod plan;
 pub mod pretty;
 mod print;
 mod quote;
@@ -20,6 +25,7 @@ pub mod value;
 
 pub use ast::{Expr, ValueType};
 pub use error::ParseError;
+pub use eval::{Cancel, EvalError, EvalParams, Limits, Query, evaluate};
 pub use parse::{ParseOptions, parse, parse_selector};
 pub use pretty::pretty;
 pub use series_desc::{SeriesDescription, parse_series};
