@@ -12,7 +12,7 @@
 mod scan;
 
 use crate::ast::BinaryOp;
-use crate::error::ParseError;
+use crate::error::{Fault, ParseError};
 use crate::quote::quoted_char;
 use crate::span::Span;
 use crate::token::{Keyword, Token, TokenKind, duration_word, keyword};
@@ -33,7 +33,7 @@ pub(crate) struct Lexer<'t> {
     seen_duration: bool,
 }
 
-type Lexed = Result<TokenKind, ParseError>;
+type Lexed = Result<TokenKind, Fault>;
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')
@@ -63,7 +63,7 @@ impl<'t> Lexer<'t> {
     }
 
     /// The next token; at the end of the text `Eof`, again and again.
-    pub(crate) fn next_token(&mut self) -> Result<Token, ParseError> {
+    pub(crate) fn next_token(&mut self) -> Result<Token, Fault> {
         self.skip_blanks();
         self.start = self.at;
         let kind = if self.in_duration {
@@ -116,13 +116,13 @@ impl<'t> Lexer<'t> {
         self.text.get(self.start..self.at).unwrap_or("")
     }
 
-    fn fault<T>(&self, message: impl Into<String>) -> Result<T, ParseError> {
+    fn fault<T>(&self, message: impl Into<String>) -> Result<T, Fault> {
         let span = Span::new(offset(self.start), offset(self.text.len()));
-        Err(ParseError::new(self.text, span, message))
+        Err(Box::new(ParseError::new(self.text, span, message)))
     }
 
     /// An error about what follows the token just read.
-    fn fault_behind<T>(&mut self, message: impl Into<String>) -> Result<T, ParseError> {
+    fn fault_behind<T>(&mut self, message: impl Into<String>) -> Result<T, Fault> {
         self.start = self.at;
         self.fault(message)
     }

@@ -1,7 +1,7 @@
 //! Strings, numbers and durations: the tokens that are more than a word or a sign.
 
 use super::{Lexed, Lexer, is_alphanumeric};
-use crate::error::ParseError;
+use crate::error::Fault;
 use crate::quote::{is_printable, quoted};
 use crate::token::TokenKind;
 
@@ -30,7 +30,7 @@ impl Lexer<'_> {
     }
 
     /// Checks an escape; its backslash has been read.
-    fn escape(&mut self, quote: char) -> Result<(), ParseError> {
+    fn escape(&mut self, quote: char) -> Result<(), Fault> {
         let (first, digits, radix, value_max) = match self.next() {
             None => return self.fault("escape sequence not terminated"),
             Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\') => return Ok(()),

@@ -15,6 +15,7 @@ const BAD_AT: &str = "@ modifier must be preceded by an instant vector selector 
 
 impl Parser<'_> {
     /// `[range]` or `[range:step]` behind `expr`.
+    #[inline(never)]
     pub(super) fn brackets(&mut self, expr: Expr) -> Parsed<Expr> {
         let open = self.next()?;
         let range = self.positive_duration(
@@ -57,6 +58,7 @@ impl Parser<'_> {
         Ok(Expr::Matrix(MatrixSelector { vector, range, span }))
     }
 
+    #[inline(never)]
     pub(super) fn offset_modifier(&mut self, expr: &mut Expr) -> Parsed<()> {
         self.next()?;
         let (duration, end) = self.offset_duration()?;
@@ -75,6 +77,7 @@ impl Parser<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn at_modifier(&mut self, expr: &mut Expr) -> Parsed<()> {
         const EXPECTED: &str = " in @, expected timestamp";
         self.next()?;
@@ -126,6 +129,7 @@ impl Parser<'_> {
         Ok(if ms == i64::MAX { i64::MIN } else { ms })
     }
 
+    #[inline(never)]
     pub(super) fn edges_modifier(&self, expr: &mut Expr, word: Keyword) -> Parsed<()> {
         let (name, edges) = match word {
             Keyword::Anchored => ("anchored", Edges::Anchored),

@@ -55,6 +55,7 @@ impl Parser<'_> {
     }
 
     /// A number or duration literal, if the next token is one.
+    #[inline(never)]
     pub(super) fn accept_number(&mut self) -> Parsed<Option<NumberLiteral>> {
         let token = self.peek()?;
         let text = self.token_text(token);
@@ -75,15 +76,17 @@ impl Parser<'_> {
         Ok(Some(NumberLiteral { value, is_duration, span: token.span() }))
     }
 
+    #[inline(never)]
     fn paren(&mut self) -> Parsed<Expr> {
         let open = self.next()?;
-        let expr = Box::new(self.nest(Self::expr)?);
+        let expr = self.inner()?;
         let close = self.expect(TokenKind::RightParen)?;
         self.grow(self.height)?;
         Ok(Expr::Paren(Paren { expr, span: open.span().to(close.span()) }))
     }
 
     /// What starts with a name: a call, an aggregation or a selector.
+    #[inline(never)]
     fn name_or_call(&mut self) -> Parsed<Expr> {
         let name = self.next()?;
         let next = self.peek()?.kind;
@@ -103,6 +106,7 @@ impl Parser<'_> {
         }
     }
 
+    #[inline(never)]
     fn call(&mut self, name: Token) -> Parsed<Expr> {
         let (args, close) = self.call_body()?;
         let text = self.token_text(name);
@@ -117,13 +121,14 @@ impl Parser<'_> {
     }
 
     /// Arguments in parentheses, and the closing one.
+    #[inline(never)]
     fn call_body(&mut self) -> Parsed<(Vec<Expr>, Token)> {
         self.expect(TokenKind::LeftParen)?;
         let mut args = Vec::new();
         let mut height = 0;
         let mut close = self.accept(TokenKind::RightParen)?;
         while close.is_none() {
-            args.push(self.nest(Self::expr)?);
+            args.push(*self.inner()?);
             height = height.max(self.height);
             if let Some(comma) = self.accept(TokenKind::Comma)? {
                 if !self.peek()?.kind.starts_expr() {
@@ -141,6 +146,7 @@ impl Parser<'_> {
         }
     }
 
+    #[inline(never)]
     fn aggregation(&mut self, name: Token, op: AggregateOp) -> Parsed<Expr> {
         self.aggregations_open += 1;
         let before = self.grouping()?;
@@ -162,6 +168,7 @@ impl Parser<'_> {
         Ok(Expr::Aggregation(Aggregation { op, expr, param, grouping: labels, without, span }))
     }
 
+    #[inline(never)]
     fn grouping(&mut self) -> Parsed<Option<(Grouping, Token)>> {
         let without = match self.peek()?.kind {
             TokenKind::Keyword(Keyword::By) => false,
@@ -174,6 +181,7 @@ impl Parser<'_> {
     }
 
     /// The expression and the parameter of an aggregation.
+    #[inline(never)]
     fn aggregation_args(
         &self,
         op: AggregateOp,
