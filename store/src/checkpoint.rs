@@ -170,3 +170,77 @@ impl Source<'_> {
         self.offset == self.reader.file_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimDisk;
+
+    const PATH: &str = "checkpoints/1.ckpt";
+
+    fn frames() -> Vec<Vec<u8>> {
+        vec![b"first".to_vec(), Vec::new(), vec![7; 300], b"first".to_vec()]
+    }
+
+    fn write(disk: &SimDisk) -> Result<()> {
+        disk.create_dir("checkpoints")?;
+        disk.sync_dir("")?;
+        let mut writer = Writer::create(disk, PATH)?;
+        for frame in frames() {
+            writer.frame(&frame)?;
+        }
+        writer.finish()
+    }
+
+    fn frames_of(disk: &SimDisk) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        read(disk, PATH, &mut |frame| {
+            found.push(frame.to_vec());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn it_is_there_whole_or_not_at_all_wherever_the_power_goes() {
+        let disk = SimDisk::new(0);
+        write(&disk).unwrap();
+        assert_eq!(frames_of(&disk).unwrap(), frames());
+        for stop_at in 0..=disk.calls() {
+            for seed in 0..8 {
+                let disk = SimDisk::new(seed);
+                disk.stop_at(stop_at);
+                let is_written = write(&disk).is_ok();
+                disk.power_cut();
+                match disk.len(PATH).unwrap() {
+                    Some(_) => assert_eq!(frames_of(&disk).unwrap(), frames(), "{stop_at}"),
+                    None => assert!(!is_written, "{stop_at}"),
+                }
+                // What the crash left is no obstacle.
+                write(&disk.fork(0)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_or_changed_checkpoint_is_refused_by_name() {
+        let disk = SimDisk::new(0);
+        write(&disk).unwrap();
+        let bytes = disk.bytes_of(PATH).unwrap();
+        for length in 0..bytes.len() {
+            disk.overwrite(PATH, &bytes[..length]);
+            let error = frames_of(&disk).unwrap_err();
+            assert!(matches!(&error, Error::Corrupt { path, .. } if path == PATH), "{error}");
+        }
+        for at in 0..bytes.len() {
+            for change in [1 << (at % 8), 0xFF] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                disk.overwrite(PATH, &changed);
+                assert!(frames_of(&disk).is_err(), "byte {at} ^ {change}");
+            }
+        }
+        disk.overwrite(PATH, &[bytes.clone(), vec![0]].concat());
+        assert!(frames_of(&disk).is_err(), "bytes behind the end");
+    }
+}

@@ -17,15 +17,17 @@
 //! Not here: what is in a payload (`engine.rs`); when to sync (the ingester's thread: it has the
 //! clock); what a checkpoint holds and when a segment may go.
 
+mod carry;
 mod frame;
 mod replay;
 mod sequences;
+mod source;
 
 pub use replay::{Damage, ReplayReport, Replayed};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
-use frame::SegmentHeader;
+use frame::{Payload, Previous, SegmentHeader};
 use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
@@ -43,6 +45,9 @@ pub struct Config {
     pub pending_bytes_max: usize,
     /// The largest payload. Default 48 MiB: above what the largest request becomes.
     pub record_bytes_max: u32,
+    /// With less than this free on the disk a sync is refused: the rest is for flushes, which give
+    /// space back. Default 64 MiB; more where flushes are larger.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Config {
@@ -51,6 +56,7 @@ impl Default for Config {
             segment_bytes_max: 64 << 20,
             pending_bytes_max: 64 << 20,
             record_bytes_max: 48 << 20,
+            free_bytes_min: 64 << 20,
         }
     }
 }
@@ -98,8 +104,8 @@ struct Pending {
 struct Writer {
     segment: Option<Box<dyn DiskFile>>,
     next_number: u64,
-    /// The last segment that was created whole; 0 if there was none.
-    previous_number: u64,
+    /// The last segment that was created whole.
+    newest: Previous,
     /// Records whose write or sync failed; they go in front of the next group.
     refused: Vec<u8>,
     /// The sequence number of the first record not on disk.
@@ -126,19 +132,25 @@ impl CommitLog {
         from_segment: u64,
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<(Self, ReplayReport)> {
-        let report = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
-        // The directory's own name must last, and so must the names of what was replayed.
+        let found = replay::run(disk.as_ref(), directory, &config, from_segment, visit)?;
+        // The directory's own name must last, and so must what was replayed.
         disk.create_dir(directory)?;
         disk.sync_dir(crate::disk::parent(directory))?;
-        for number in &report.segments {
+        for number in &found.report.segments {
             disk.sync_file(&join(directory, &segment_name(*number)))?;
         }
         disk.sync_dir(directory)?;
         let last = segment_numbers(disk.as_ref(), directory)?.last().copied().unwrap_or(0);
+        let mut next_number = last.saturating_add(1).max(from_segment).max(1);
+        let mut newest = found.newest;
+        for unsure in &found.unsure {
+            newest = carry::run(disk.as_ref(), directory, unsure, next_number, newest)?;
+            next_number += 1;
+        }
         let writer = Writer {
             segment: None,
-            next_number: last.saturating_add(1).max(from_segment).max(1),
-            previous_number: last,
+            next_number,
+            newest,
             refused: Vec::new(),
             first_sequence: 1,
             spare: Vec::new(),
@@ -158,7 +170,7 @@ impl CommitLog {
             writer: Mutex::new(writer),
             pending: Mutex::new(pending),
         };
-        Ok((log, report))
+        Ok((log, found.report))
     }
 
     /// Puts a record in line and returns its sequence number. It is on disk, and may be
@@ -173,6 +185,7 @@ impl CommitLog {
         if payload.len() > bytes_max {
             return Err(Error::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
+        let framed = Payload::new(payload);
         let mut pending = self.pending.lock();
         let waiting = pending.records.len().saturating_add(pending.taken_bytes);
         let pending_bytes = waiting.saturating_add(frame::RECORD_HEADER_BYTES + payload.len());
@@ -180,7 +193,7 @@ impl CommitLog {
             let pending_bytes_max = self.config.pending_bytes_max;
             return Err(Error::LogFull { pending_bytes, pending_bytes_max });
         }
-        Ok(pending.push(self.start, payload))
+        Ok(pending.push(self.start, framed))
     }
 
     /// Puts an idle mark in line: an empty record that says how far the log was on disk, so that
@@ -191,7 +204,7 @@ impl CommitLog {
         if pending.is_marked {
             return None;
         }
-        let sequence = pending.push(self.start, &[]);
+        let sequence = pending.push(self.start, Payload::default());
         pending.is_marked = true;
         Some(sequence)
     }
@@ -201,9 +214,11 @@ impl CommitLog {
     ///
     /// # Errors
     /// [`SyncFailed`]: its group is refused. The records stay, and go in front of the next group
-    /// into a new segment; the segment that failed is not touched again.
+    /// into a new segment; the segment that failed is not touched again. Or the disk is nearly
+    /// full: then nothing was touched.
     pub fn sync(&self) -> Result<u64, SyncFailed> {
         let mut writer = self.writer.lock();
+        self.check_reserve()?;
         let (group, through) = {
             let mut pending = self.pending.lock();
             let mut group = mem::take(&mut writer.refused);
@@ -261,7 +276,7 @@ impl CommitLog {
     /// # Errors
     /// If the operating system refuses; then some may be gone.
     pub fn remove_through(&self, through: u64) -> Result<()> {
-        let newest = self.writer.lock().previous_number;
+        let newest = self.writer.lock().newest.number;
         let last = through.min(newest.saturating_sub(1));
         let gone: Vec<u64> =
             self.segments()?.into_iter().filter(|number| *number <= last).collect();
@@ -287,54 +302,75 @@ impl CommitLog {
         pending.records.len().saturating_add(pending.taken_bytes)
     }
 
+    /// Refuses what is in line if the disk is nearly full.
+    fn check_reserve(&self) -> Result<(), SyncFailed> {
+        let reserve_bytes = self.config.free_bytes_min;
+        let pending = self.pending.lock();
+        let (through, waits) = (pending.next_sequence - 1, pending.synced_sequence);
+        drop(pending);
+        if reserve_bytes == 0 || through == waits {
+            return Ok(());
+        }
+        match self.disk.free_bytes() {
+            Ok(free_bytes) if free_bytes < reserve_bytes => {
+                let error = Error::DiskReserve { free_bytes, reserve_bytes };
+                Err(SyncFailed { through, error })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(SyncFailed { through, error }),
+        }
+    }
+
     fn write_group(&self, writer: &mut Writer, group: &[u8]) -> Result<()> {
         let bytes_max = self.config.segment_bytes_max;
         let open = writer.segment.take().filter(|segment| segment.written_bytes() < bytes_max);
         let mut segment = match open {
             Some(segment) => segment,
-            None => self.create_segment(writer)?,
+            None => self.next_segment(writer)?,
         };
         segment.append(group)?;
         segment.sync_data()?;
+        writer.newest.bytes = segment.written_bytes();
         writer.segment = Some(segment);
         Ok(())
     }
 
-    /// Creates the next segment; its header and its name are on disk when this returns.
-    fn create_segment(&self, writer: &mut Writer) -> Result<Box<dyn DiskFile>> {
+    /// Creates the next segment.
+    fn next_segment(&self, writer: &mut Writer) -> Result<Box<dyn DiskFile>> {
         let number = writer.next_number;
         // A number whose creation failed is not used again: its name may be on disk or not.
         writer.next_number += 1;
-        let path = join(&self.directory, &segment_name(number));
-        let header = SegmentHeader {
-            start: self.start,
-            number,
-            previous: writer.previous_number,
-            first_sequence: writer.first_sequence,
-        };
-        let created = self.disk.create_new(&path).and_then(|mut segment| {
-            segment.append(&header.encode())?;
-            segment.sync_data()?;
-            self.disk.sync_dir(&self.directory)?;
-            Ok(segment)
-        });
-        match created {
-            Ok(segment) => {
-                writer.previous_number = number;
-                Ok(segment)
-            }
-            Err(error) => {
-                // Best effort: an empty segment is harmless, but a failing disk must not
-                // collect one per attempt.
-                let _ = self.disk.unlink(&path);
-                Err(error)
-            }
-        }
+        let (first_sequence, previous) = (writer.first_sequence, writer.newest);
+        let header = SegmentHeader { start: self.start, number, first_sequence, previous };
+        let segment = create_segment(self.disk.as_ref(), &self.directory, header)?;
+        writer.newest = Previous { number, first_sequence, bytes: segment.written_bytes() };
+        Ok(segment)
     }
 }
 
+/// Creates a segment; its header and its name are on disk when this returns.
+fn create_segment(
+    disk: &dyn Disk,
+    directory: &str,
+    header: SegmentHeader,
+) -> Result<Box<dyn DiskFile>> {
+    let path = join(directory, &segment_name(header.number));
+    let created = disk.create_new(&path).and_then(|mut segment| {
+        segment.append(&header.encode())?;
+        segment.sync_data()?;
+        disk.sync_dir(directory)?;
+        Ok(segment)
+    });
+    if created.is_err() {
+        // Best effort: an empty segment is harmless, but a failing disk must not collect one
+        // per attempt.
+        let _ = disk.unlink(&path);
+    }
+    created
+}
+
 impl Pending {
-    fn push(&mut self, start: u64, payload: &[u8]) -> u64 {
+    fn push(&mut self, start: u64, payload: Payload<'_>) -> u64 {
         let sequence = self.next_sequence;
         frame::push_record(&mut self.records, start, sequence, self.synced_sequence, payload);
         self.next_sequence += 1;
@@ -369,3 +405,6 @@ fn segment_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(digits, 16).ok()?;
     (segment_name(number) == name).then_some(number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,14 @@ mod definitions;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod format_marker;
 mod head;
 pub mod manifest;
 mod merge;
 mod postings;
 mod record;
 mod select;
+pub mod sim;
 mod sstable;
 
 pub use config::Config;

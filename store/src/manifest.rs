@@ -22,6 +22,7 @@ pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta};
 
 use crate::disk::{self, Disk, DiskFile, join};
 use crate::error::{Error, Result};
+use crate::format_marker;
 use edit::{Decoded, HEADER_BYTES, Header};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl Manifest {
     /// [`Error::NewerFormat`] and [`Error::Corrupt`], with nothing touched; or the operating
     /// system's refusal.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+        format_marker::check(disk.as_ref())?;
         let (state, next_number) = match disk.len(MANIFEST_FILE)? {
             Some(_) => read(disk.as_ref())?,
             None => (begin(disk.as_ref())?, 1),
@@ -267,3 +269,6 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
     }
     Ok((state, last_number.saturating_add(1)))
 }
+
+#[cfg(test)]
+mod tests;

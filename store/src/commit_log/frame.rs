@@ -9,11 +9,23 @@ pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"cumaelog";
 /// The version of segments and frames that this release writes, and the last one it reads.
 pub(super) const VERSION: u32 = 1;
 /// Bytes before a segment's first record.
-pub(super) const SEGMENT_HEADER_BYTES: usize = 48;
+pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 /// What a record begins with: no text in UTF-8 contains it.
 pub(super) const RECORD_MAGIC: [u8; 4] = [0xC5, 0xF8, 0x1D, 0xFF];
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 40;
+
+/// What a segment says about the one that was written before it, so that one that was damaged,
+/// cut or removed since is found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Previous {
+    /// Its number; 0 if there was none.
+    pub(super) number: u64,
+    /// Its first sequence number, if this start wrote it; else 0.
+    pub(super) first_sequence: u64,
+    /// How many bytes of it were on disk at least.
+    pub(super) bytes: u64,
+}
 
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +34,9 @@ pub(super) struct SegmentHeader {
     pub(super) start: u64,
     /// Its number, as in its name.
     pub(super) number: u64,
-    /// The number of the segment written before it; 0 if it is the first of all.
-    pub(super) previous: u64,
     /// No record of this start with a lower sequence number is in it or behind it.
     pub(super) first_sequence: u64,
+    pub(super) previous: Previous,
 }
 
 /// What the first bytes of a segment turn out to be.
@@ -45,8 +56,10 @@ impl SegmentHeader {
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.start.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.number.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.previous.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.first_sequence.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.first_sequence.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.previous.number.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.previous.first_sequence.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.previous.bytes.to_le_bytes());
         let checksum = segment_checksum(&bytes);
         bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -61,8 +74,12 @@ impl SegmentHeader {
             _ => SegmentStart::Good(Self {
                 start: u64_at(bytes, 16),
                 number: u64_at(bytes, 24),
-                previous: u64_at(bytes, 32),
-                first_sequence: u64_at(bytes, 40),
+                first_sequence: u64_at(bytes, 32),
+                previous: Previous {
+                    number: u64_at(bytes, 40),
+                    first_sequence: u64_at(bytes, 48),
+                    bytes: u64_at(bytes, 56),
+                },
             }),
         }
     }
@@ -119,17 +136,30 @@ pub(super) fn push_record(
     start: u64,
     sequence: u64,
     synced_sequence: u64,
-    payload: &[u8],
+    payload: Payload<'_>,
 ) {
     let header = RecordHeader {
-        payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-        payload_checksum: crc32c::crc32c(payload),
+        payload_bytes: u32::try_from(payload.bytes.len()).unwrap_or(u32::MAX),
+        payload_checksum: payload.checksum,
         start,
         sequence,
         synced_sequence,
     };
     buffer.extend_from_slice(&header.encode());
-    buffer.extend_from_slice(payload);
+    buffer.extend_from_slice(payload.bytes);
+}
+
+/// A payload and its checksum, which is computed before any lock is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Payload<'a> {
+    bytes: &'a [u8],
+    checksum: u32,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, checksum: crc32c::crc32c(bytes) }
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

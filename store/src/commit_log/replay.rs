@@ -6,21 +6,20 @@
 //! A number up to there of which no good copy is left was acknowledged and is damage; any other
 //! was never acknowledged.
 //!
-//! Not here: bringing to the disk what was accepted (`CommitLog::open` does it).
+//! Not here: bringing to the disk what was accepted (`carry.rs`).
+
+mod judge;
 
 use super::frame::{
-    RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
-    SegmentStart, VERSION,
+    Previous, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentStart,
+    VERSION,
 };
 use super::sequences::Sequences;
+use super::source::Source;
 use super::{Config, segment_name, segment_numbers};
-use crate::disk::{Disk, DiskReader, join};
+use crate::disk::{Disk, join};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// Bytes read at a time.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// A record that replay found whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub struct Damage {
 /// What replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// The segments with good records, ascending.
+    /// The segments with a good header or record, ascending: what is believed, and so synced.
     pub segments: Vec<u64>,
     /// Records visited.
     pub records: u64,
@@ -83,8 +82,40 @@ struct Hole {
 struct StartState {
     good: Sequences,
     synced: u64,
-    /// The lowest first sequence number that a segment header of the start names.
+    /// The lowest sequence number that a segment header of the start names.
     lowest: Option<u64>,
+    /// Where the good records above `synced` are, ascending by sequence number.
+    unsure: Vec<Place>,
+}
+
+/// Where a whole record lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) sequence: u64,
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    is_empty: bool,
+}
+
+/// The records of a start that nothing in the log says were on disk.
+#[derive(Debug)]
+pub(super) struct Unsure {
+    pub(super) start: u64,
+    pub(super) places: Vec<Place>,
+    /// The numbers up to the last of `places` that were lost without ever being acknowledged.
+    pub(super) lost: Vec<u64>,
+}
+
+/// One segment on disk.
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    file_bytes: u64,
+    /// `None` if it is torn or damaged.
+    header: Option<SegmentHeader>,
+    /// The byte behind its last good record.
+    good_bytes: u64,
 }
 
 struct Replay<'a> {
@@ -96,6 +127,14 @@ struct Replay<'a> {
     report: ReplayReport,
 }
 
+/// What `CommitLog::open` needs of a replay.
+pub(super) struct Found {
+    pub(super) report: ReplayReport,
+    /// The newest segment with a good header.
+    pub(super) newest: Previous,
+    pub(super) unsure: Vec<Unsure>,
+}
+
 /// Visits every whole record of the segments from `from_segment` on. Writes nothing.
 pub(super) fn run(
     disk: &dyn Disk,
@@ -103,9 +142,7 @@ pub(super) fn run(
     config: &Config,
     from_segment: u64,
     visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
-) -> Result<ReplayReport> {
-    let mut numbers = segment_numbers(disk, directory)?;
-    numbers.retain(|number| *number >= from_segment);
+) -> Result<Found> {
     let mut replay = Replay {
         disk,
         directory,
@@ -114,60 +151,69 @@ pub(super) fn run(
         holes: Vec::new(),
         report: ReplayReport::default(),
     };
-    let headers = replay.headers(&numbers)?;
-    for (number, header) in numbers.iter().zip(&headers) {
-        replay.segment(*number, *header, visit)?;
+    let mut segments = headers(disk, directory)?;
+    for segment in segments.iter_mut().filter(|segment| segment.number >= from_segment) {
+        replay.segment(segment, visit)?;
     }
-    replay.close_holes(&numbers, &headers);
+    let unsure = replay.unsure();
+    let newest = judge::newest(&segments, from_segment, &unsure);
+    segments.retain(|segment| segment.number >= from_segment);
+    replay.close_holes(&segments);
+    replay.check_previous(from_segment.max(1), &segments);
     replay.judge();
-    replay.missing_segments(from_segment, &numbers, &headers);
-    Ok(replay.report)
+    Ok(Found { report: replay.report, newest, unsure })
+}
+
+/// Reads every header before anything is visited, so that a later release's log is refused
+/// untouched.
+fn headers(disk: &dyn Disk, directory: &str) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for number in segment_numbers(disk, directory)? {
+        let path = join(directory, &segment_name(number));
+        let reader = disk.open(&path)?;
+        let file_bytes = reader.file_bytes();
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if file_bytes >= SEGMENT_HEADER_BYTES as u64 {
+            reader.read_at(0, &mut bytes)?;
+        }
+        let header = match SegmentHeader::decode(&bytes) {
+            SegmentStart::Newer(found) => {
+                return Err(Error::NewerFormat { path, found, known: VERSION });
+            }
+            SegmentStart::Good(header) if header.number == number => Some(header),
+            SegmentStart::Good(_) | SegmentStart::Bad => None,
+        };
+        let good_bytes = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
+        segments.push(Segment { number, file_bytes, header, good_bytes });
+    }
+    Ok(segments)
+}
+
+impl StartState {
+    /// A sequence number from which on the start's records should be there.
+    fn reaches_down_to(&mut self, sequence: u64) {
+        self.lowest = Some(self.lowest.map_or(sequence, |lowest| lowest.min(sequence)));
+    }
 }
 
 impl Replay<'_> {
-    /// Reads every header before anything is visited, so that a later release's log is refused
-    /// untouched.
-    fn headers(&mut self, numbers: &[u64]) -> Result<Vec<Option<SegmentHeader>>> {
-        let mut headers = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            let path = join(self.directory, &segment_name(*number));
-            let reader = self.disk.open(&path)?;
-            let mut bytes = [0; SEGMENT_HEADER_BYTES];
-            let is_there = reader.file_bytes() >= SEGMENT_HEADER_BYTES as u64;
-            if is_there {
-                reader.read_at(0, &mut bytes)?;
-            }
-            headers.push(match SegmentHeader::decode(&bytes) {
-                SegmentStart::Newer(found) => {
-                    return Err(Error::NewerFormat { path, found, known: VERSION });
-                }
-                SegmentStart::Good(header) if header.number == *number => Some(header),
-                SegmentStart::Good(_) | SegmentStart::Bad => None,
-            });
-        }
-        Ok(headers)
-    }
-
     fn segment(
         &mut self,
-        number: u64,
-        header: Option<SegmentHeader>,
+        segment: &mut Segment,
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<()> {
+        let (number, header) = (segment.number, segment.header);
         let path = join(self.directory, &segment_name(number));
         let mut source = Source::open(self.disk, &path)?;
         let mut start = header.map(|header| header.start);
         let mut after = 0;
         if let Some(header) = header {
-            let state = self.starts.entry(header.start).or_default();
-            let lowest = state.lowest.unwrap_or(u64::MAX);
-            state.lowest = Some(lowest.min(header.first_sequence));
+            self.start(header.start).reaches_down_to(header.first_sequence);
             after = header.first_sequence.saturating_sub(1);
         }
         // A good header is skipped; without one the records are looked for from the first byte.
         let mut at = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
         let mut hole_from = None;
-        let mut is_accepted = false;
         while at < source.file_bytes {
             let Some((found, behind)) = source.record_at(at, start, self.record_bytes_max)? else {
                 hole_from.get_or_insert(at);
@@ -176,38 +222,52 @@ impl Replay<'_> {
             };
             start = Some(found.start);
             if let Some(offset) = hole_from.take() {
-                let bytes = at - offset;
-                let before = found.sequence;
+                let (bytes, before) = (at - offset, found.sequence);
+                if offset == 0 {
+                    self.start(found.start).reaches_down_to(lowest_lost(before, bytes));
+                }
                 self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
             }
             after = found.sequence;
-            is_accepted = true;
-            self.accept(number, found, source.payload(), visit)?;
+            segment.good_bytes = behind;
+            let sequence = found.sequence;
+            let (bytes, is_empty) = (behind - at, source.payload().is_empty());
+            let place = Place { sequence, segment: number, offset: at, bytes, is_empty };
+            self.accept(found, place, source.payload(), visit)?;
             at = behind;
         }
         if let Some(offset) = hole_from {
-            let bytes = source.file_bytes - offset;
-            let before = u64::MAX;
+            let (bytes, before) = (source.file_bytes - offset, u64::MAX);
             self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
         }
-        if is_accepted {
+        if segment.good_bytes > 0 {
             self.report.segments.push(number);
         }
         Ok(())
     }
 
+    fn start(&mut self, start: u64) -> &mut StartState {
+        self.starts.entry(start).or_default()
+    }
+
     fn accept(
         &mut self,
-        segment: u64,
         header: RecordHeader,
+        place: Place,
         payload: &[u8],
         visit: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
     ) -> Result<()> {
-        let state = self.starts.entry(header.start).or_default();
-        state.synced = state.synced.max(header.synced_sequence);
+        let state = self.start(header.start);
+        if header.synced_sequence > state.synced {
+            state.synced = header.synced_sequence;
+            state.unsure.retain(|place| place.sequence > header.synced_sequence);
+        }
         if !state.good.insert(header.sequence) {
             self.report.copies += 1;
             return Ok(());
+        }
+        if header.sequence > state.synced {
+            state.unsure.push(place);
         }
         if payload.is_empty() {
             return Ok(());
@@ -215,170 +275,14 @@ impl Replay<'_> {
         self.report.records += 1;
         self.report.payload_bytes += payload.len() as u64;
         let RecordHeader { start, sequence, .. } = header;
+        let segment = place.segment;
         visit(Replayed { segment, start, sequence, payload })
     }
-
-    /// A hole at the end of a segment reaches to the first record of the next one of its start:
-    /// what was written again there is no longer missing here.
-    fn close_holes(&mut self, numbers: &[u64], headers: &[Option<SegmentHeader>]) {
-        for hole in self.holes.iter_mut().filter(|hole| hole.before == u64::MAX) {
-            let next = numbers.iter().zip(headers).find(|(number, _)| **number > hole.segment);
-            if let Some((_, Some(header))) = next
-                && hole.start == Some(header.start)
-            {
-                hole.before = header.first_sequence;
-            }
-        }
-    }
-
-    /// Tells damage from torn tails.
-    fn judge(&mut self) {
-        let mut is_damage = vec![false; self.holes.len()];
-        for (start, state) in &self.starts {
-            let Some(low) = state.lowest.into_iter().chain(state.good.first()).min() else {
-                continue;
-            };
-            for (first, last) in state.good.missing(low, state.synced) {
-                // The place is known if the hole lies between the neighbours of what is missing.
-                let mut places = 0;
-                for (hole, is_damage) in self.holes.iter().zip(&mut is_damage) {
-                    let is_own = hole.start.is_none_or(|of| of == *start);
-                    if is_own && hole.after < last && hole.before > first {
-                        places += 1;
-                        *is_damage = true;
-                        self.report.damage.push(hole.report(self.directory, Some((first, last))));
-                    }
-                }
-                if places == 0 {
-                    self.report.damage.push(gone(self.directory, (first, last)));
-                }
-            }
-        }
-        for (hole, is_damage) in self.holes.iter().zip(is_damage) {
-            if !is_damage {
-                self.report.torn.push(hole.report(self.directory, None));
-            }
-        }
-    }
-
-    /// Each segment names the one before it: one that is gone whole is found even if no record
-    /// of its start is left.
-    fn missing_segments(
-        &mut self,
-        from_segment: u64,
-        numbers: &[u64],
-        headers: &[Option<SegmentHeader>],
-    ) {
-        for header in headers.iter().flatten() {
-            let previous = header.previous;
-            if previous >= from_segment.max(1) && numbers.binary_search(&previous).is_err() {
-                let path = join(self.directory, &segment_name(previous));
-                self.report.damage.push(Damage { path, offset: 0, bytes: 0, sequences: None });
-            }
-        }
-    }
 }
 
-impl Hole {
-    fn report(&self, directory: &str, sequences: Option<(u64, u64)>) -> Damage {
-        Damage {
-            path: join(directory, &segment_name(self.segment)),
-            offset: self.offset,
-            bytes: self.bytes,
-            sequences,
-        }
-    }
-}
-
-fn gone(directory: &str, sequences: (u64, u64)) -> Damage {
-    Damage { path: directory.to_owned(), offset: 0, bytes: 0, sequences: Some(sequences) }
-}
-
-/// A segment read through a window that moves forward.
-struct Source {
-    reader: Arc<dyn DiskReader>,
-    file_bytes: u64,
-    window: Vec<u8>,
-    window_offset: u64,
-    /// Where the payload of the last record found lies in the window.
-    payload: std::ops::Range<usize>,
-}
-
-impl Source {
-    fn open(disk: &dyn Disk, path: &str) -> Result<Self> {
-        let reader = disk.open(path)?;
-        let file_bytes = reader.file_bytes();
-        Ok(Self { reader, file_bytes, window: Vec::new(), window_offset: 0, payload: 0..0 })
-    }
-
-    /// The bytes from `offset` on: `len` of them, or `None` if the file ends before.
-    fn bytes(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
-        let left = self.file_bytes.saturating_sub(offset);
-        if left < len as u64 {
-            return Ok(None);
-        }
-        let end = offset + len as u64;
-        let window_end = self.window_offset + self.window.len() as u64;
-        if offset < self.window_offset || end > window_end {
-            // Bounded by what the file has, and by the longest record or one chunk.
-            let wanted = len.max(CHUNK_BYTES);
-            let bytes = usize::try_from(left).map_or(wanted, |left| left.min(wanted));
-            self.window.resize(bytes, 0);
-            self.window_offset = offset;
-            self.reader.read_at(offset, &mut self.window)?;
-        }
-        let from = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
-        Ok(self.window.get(from..from.saturating_add(len)))
-    }
-
-    /// The record at `offset` and the offset behind it, if it is whole, of `start` if that is
-    /// known, and not over the limit.
-    fn record_at(
-        &mut self,
-        offset: u64,
-        start: Option<u64>,
-        bytes_max: u64,
-    ) -> Result<Option<(RecordHeader, u64)>> {
-        let Some(header) = self.bytes(offset, RECORD_HEADER_BYTES)?.and_then(RecordHeader::decode)
-        else {
-            return Ok(None);
-        };
-        let payload_bytes = u64::from(header.payload_bytes);
-        if payload_bytes > bytes_max || start.is_some_and(|start| start != header.start) {
-            return Ok(None);
-        }
-        let whole = RECORD_HEADER_BYTES.saturating_add(header.payload_bytes as usize);
-        let Some(record) = self.bytes(offset, whole)? else {
-            return Ok(None);
-        };
-        if crc32c::crc32c(&record[RECORD_HEADER_BYTES..]) != header.payload_checksum {
-            return Ok(None);
-        }
-        let from = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
-        self.payload = from.saturating_add(RECORD_HEADER_BYTES)..from.saturating_add(whole);
-        Ok(Some((header, offset + whole as u64)))
-    }
-
-    /// The payload of the record found last.
-    fn payload(&self) -> &[u8] {
-        self.window.get(self.payload.clone()).unwrap_or_default()
-    }
-
-    /// Where the next record may begin, from `offset` on; the file's end if nowhere.
-    fn next_magic(&mut self, mut offset: u64) -> Result<u64> {
-        loop {
-            let left = self.file_bytes.saturating_sub(offset);
-            let len = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
-            let file_bytes = self.file_bytes;
-            let Some(chunk) = self.bytes(offset, len)?.filter(|_| len >= RECORD_MAGIC.len()) else {
-                return Ok(file_bytes);
-            };
-            let found = chunk.windows(RECORD_MAGIC.len()).position(|four| four == RECORD_MAGIC);
-            match found {
-                Some(index) => return Ok(offset + index as u64),
-                // The last three bytes may begin a magic that the next chunk ends.
-                None => offset += (len - (RECORD_MAGIC.len() - 1)) as u64,
-            }
-        }
-    }
+/// The lowest sequence number that may have been in `bytes` at the front of a segment without
+/// header, before the good record `before`: a record takes a header at least.
+fn lowest_lost(before: u64, bytes: u64) -> u64 {
+    let records = bytes.saturating_sub(SEGMENT_HEADER_BYTES as u64) / RECORD_HEADER_BYTES as u64;
+    before.saturating_sub(records).max(1)
 }

@@ -1,0 +1,554 @@
+//! The simulator's disk: in memory, and it forgets what was not synced.
+//!
+//! It is part of the public door, behind no feature: the store's own tests crash on it, and the
+//! crate `tests` simulates whole nodes on it.
+//!
+//! *Kill*: the process dies; what it wrote stays in the page cache, readable and not on disk.
+//! *Power cut*: the page cache is gone; each page of 4 KiB that was not synced is on disk, or not,
+//! or torn at a sector of 512 bytes; each name that was created, changed or removed since the last
+//! sync of its directory is as before or as after; all of it drawn from the seed.
+//!
+//! # Rules
+//! - A failed sync leaves its pages clean and lost, as ext4 does: the page cache still has them,
+//!   the next sync says `Ok`, and a power cut drops them.
+//! - A rename is atomic; what was not synced may be kept in any combination, in no order.
+//! - Same seed, same calls, same outcome.
+//!
+//! Not here: the page cache's rules (`sim/nodes.rs`).
+
+mod nodes;
+
+use crate::disk::{Disk, DiskFile, DiskReader};
+use crate::error::{Error, Result};
+use nodes::{NodeId, Nodes};
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// One call of the store, as the [hook](SimDisk::set_hook) sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// What is to be done.
+    pub action: Action,
+    /// To which file or directory; for a rename or link, its new name.
+    pub path: &'a str,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names of the disk's functions")]
+pub enum Action {
+    CreateNew,
+    Append,
+    SyncData,
+    SyncFile,
+    SyncDir,
+    Rename,
+    HardLink,
+    Unlink,
+    CreateDir,
+    Read,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    #[default]
+    Done,
+    /// Nothing is done, and `Ok` is returned.
+    Lie,
+    /// It fails: a sync loses its pages, an append writes the first half.
+    Fail(io::ErrorKind),
+}
+
+/// Decides what becomes of a call. It is asked in the order of the calls, one at a time.
+pub type Hook = Box<dyn FnMut(Call<'_>) -> Outcome + Send>;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    nodes: Nodes,
+    random: Random,
+    /// Changing calls since the disk was made.
+    calls: u64,
+    stop_at: Option<u64>,
+    is_stopped: bool,
+    /// Which life of the process it is: files opened in an earlier one are dead.
+    life: u64,
+    capacity_bytes: Option<u64>,
+    hook: Option<Hook>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl SimDisk {
+    /// An empty disk. All chance comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let inner = Inner {
+            nodes: Nodes::default(),
+            random: Random(seed),
+            calls: 0,
+            stop_at: None,
+            is_stopped: false,
+            life: 0,
+            capacity_bytes: None,
+            hook: None,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Another disk with the same content, synced and not, and a seed of its own. It has no hook,
+    /// no stop and no open files.
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> Self {
+        let other = Self::new(seed);
+        {
+            let inner = self.inner.lock();
+            let mut copy = other.inner.lock();
+            copy.nodes = inner.nodes.clone();
+            copy.capacity_bytes = inner.capacity_bytes;
+        }
+        other
+    }
+
+    /// How many changing calls were made so far: everything but reading and listing.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.inner.lock().calls
+    }
+
+    /// The process stops in its `call`-th changing call, counted from 0 since the disk was made:
+    /// that call and every later one fails. If it is an append, a part of it is written.
+    pub fn stop_at(&self, call: u64) {
+        self.inner.lock().stop_at = Some(call);
+    }
+
+    /// Whether the process has been stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.inner.lock().is_stopped
+    }
+
+    /// Asks `hook` what becomes of each call; it must not use the disk itself.
+    pub fn set_hook(&self, hook: impl FnMut(Call<'_>) -> Outcome + Send + 'static) {
+        self.inner.lock().hook = Some(Box::new(hook));
+    }
+
+    /// Every call is done again.
+    pub fn clear_hook(&self) {
+        self.inner.lock().hook = None;
+    }
+
+    /// How much fits on the disk; over it an append writes what fits, and fails.
+    pub fn set_capacity_bytes(&self, capacity_bytes: Option<u64>) {
+        self.inner.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// The process dies, and another may begin: the page cache stays, open files are dead.
+    pub fn kill(&self) {
+        let mut inner = self.inner.lock();
+        inner.life += 1;
+        inner.is_stopped = false;
+        inner.stop_at = None;
+    }
+
+    /// The power goes and comes back: see the module. What is left is on disk.
+    pub fn power_cut(&self) {
+        self.kill();
+        let mut inner = self.inner.lock();
+        let Inner { nodes, random, .. } = &mut *inner;
+        nodes.power_cut(random);
+    }
+
+    /// The bytes of a file as a reader would see them.
+    #[must_use]
+    pub fn bytes_of(&self, path: &str) -> Option<Vec<u8>> {
+        let inner = self.inner.lock();
+        inner.nodes.find(path).map(|node| inner.nodes.bytes(node).to_vec())
+    }
+
+    /// Puts other bytes in place of a file's, on disk and in the page cache: damage from outside.
+    pub fn overwrite(&self, path: &str, bytes: &[u8]) {
+        let mut inner = self.inner.lock();
+        if let Some(node) = inner.nodes.find(path) {
+            inner.nodes.overwrite(node, bytes);
+        }
+    }
+
+    /// Every file's path, sorted.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.inner.lock().nodes.paths()
+    }
+}
+
+impl Inner {
+    /// Counts a changing call and settles what becomes of it.
+    fn begin(&mut self, action: Action, path: &str) -> Result<Outcome> {
+        let call = self.calls;
+        self.alive(action, path)?;
+        self.calls += 1;
+        if self.stop_at.is_some_and(|stop_at| call >= stop_at) {
+            self.is_stopped = true;
+            return Ok(Outcome::Fail(io::ErrorKind::Other));
+        }
+        Ok(self.ask(action, path))
+    }
+
+    fn alive(&self, action: Action, path: &str) -> Result<()> {
+        if self.is_stopped { Err(failure(action, path, io::ErrorKind::Other)) } else { Ok(()) }
+    }
+
+    fn ask(&mut self, action: Action, path: &str) -> Outcome {
+        self.hook.as_mut().map_or(Outcome::Done, |hook| hook(Call { action, path }))
+    }
+
+    /// For the calls that are done whole or not at all.
+    fn change(
+        &mut self,
+        action: Action,
+        path: &str,
+        change: impl FnOnce(&mut Nodes) -> std::result::Result<(), io::ErrorKind>,
+    ) -> Result<()> {
+        match self.begin(action, path)? {
+            Outcome::Lie => Ok(()),
+            Outcome::Fail(kind) => Err(failure(action, path, kind)),
+            Outcome::Done => change(&mut self.nodes).map_err(|kind| failure(action, path, kind)),
+        }
+    }
+
+    fn sync(&mut self, action: Action, path: &str, node: NodeId) -> Result<()> {
+        match self.begin(action, path)? {
+            Outcome::Lie => Ok(()),
+            Outcome::Fail(kind) => {
+                // A process that stops here has not asked yet; a disk that fails has lost it.
+                if !self.is_stopped {
+                    self.nodes.lose_dirty(node);
+                }
+                Err(failure(action, path, kind))
+            }
+            Outcome::Done => {
+                self.nodes.sync(node);
+                Ok(())
+            }
+        }
+    }
+
+    /// How much of `wanted` bytes fits.
+    fn room(&self, wanted: usize) -> usize {
+        let Some(capacity_bytes) = self.capacity_bytes else { return wanted };
+        let free = capacity_bytes.saturating_sub(self.nodes.used_bytes());
+        usize::try_from(free).map_or(wanted, |free| free.min(wanted))
+    }
+}
+
+fn failure(action: Action, path: &str, kind: io::ErrorKind) -> Error {
+    let verb = match action {
+        Action::CreateNew => "create",
+        Action::Append => "write",
+        Action::SyncData | Action::SyncFile => "sync",
+        Action::SyncDir => "sync the directory",
+        Action::Rename => "rename",
+        Action::HardLink => "link",
+        Action::Unlink => "unlink",
+        Action::CreateDir => "create the directory",
+        Action::Read => "read",
+    };
+    Error::io(verb, path, io::Error::new(kind, "simulated"))
+}
+
+impl Disk for SimDisk {
+    fn create_new(&self, path: &str) -> Result<Box<dyn DiskFile>> {
+        let mut inner = self.inner.lock();
+        let mut node = None;
+        inner.change(Action::CreateNew, path, |nodes| {
+            node = Some(nodes.create(path)?);
+            Ok(())
+        })?;
+        let node = node.unwrap_or_default();
+        let (disk, life) = (self.clone(), inner.life);
+        Ok(Box::new(Writer { disk, path: path.to_owned(), node, life, written_bytes: 0 }))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>> {
+        let inner = self.inner.lock();
+        inner.alive(Action::Read, path)?;
+        let missing = || failure(Action::Read, path, io::ErrorKind::NotFound);
+        let node = inner.nodes.find(path).ok_or_else(missing)?;
+        let file_bytes = inner.nodes.bytes(node).len() as u64;
+        let (disk, life) = (self.clone(), inner.life);
+        Ok(Arc::new(Reader { disk, path: path.to_owned(), node, life, file_bytes }))
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<String>> {
+        let inner = self.inner.lock();
+        inner.alive(Action::Read, directory)?;
+        Ok(inner.nodes.list(directory))
+    }
+
+    fn len(&self, path: &str) -> Result<Option<u64>> {
+        let inner = self.inner.lock();
+        inner.alive(Action::Read, path)?;
+        Ok(inner.nodes.find(path).map(|node| inner.nodes.bytes(node).len() as u64))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.inner.lock().change(Action::Rename, to, |nodes| nodes.rename(from, to))
+    }
+
+    fn hard_link(&self, from: &str, to: &str) -> Result<()> {
+        self.inner.lock().change(Action::HardLink, to, |nodes| nodes.link(from, to))
+    }
+
+    fn unlink(&self, path: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.nodes.find(path).is_none() {
+            return inner.alive(Action::Unlink, path);
+        }
+        inner.change(Action::Unlink, path, |nodes| {
+            nodes.unlink(path);
+            Ok(())
+        })
+    }
+
+    fn create_dir(&self, path: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.nodes.has_dir(path) {
+            return inner.alive(Action::CreateDir, path);
+        }
+        inner.change(Action::CreateDir, path, |nodes| nodes.create_dir(path))
+    }
+
+    fn sync_dir(&self, directory: &str) -> Result<()> {
+        self.inner.lock().change(Action::SyncDir, directory, |nodes| nodes.sync_dir(directory))
+    }
+
+    fn sync_file(&self, path: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.alive(Action::SyncFile, path)?;
+        let missing = || failure(Action::SyncFile, path, io::ErrorKind::NotFound);
+        let node = inner.nodes.find(path).ok_or_else(missing)?;
+        inner.sync(Action::SyncFile, path, node)
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        let inner = self.inner.lock();
+        inner.alive(Action::Read, "")?;
+        let capacity_bytes = inner.capacity_bytes.unwrap_or(1 << 40);
+        Ok(capacity_bytes.saturating_sub(inner.nodes.used_bytes()))
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    disk: SimDisk,
+    path: String,
+    node: NodeId,
+    life: u64,
+    written_bytes: u64,
+}
+
+impl DiskFile for Writer {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut inner = self.disk.inner.lock();
+        if inner.life != self.life {
+            return Err(failure(Action::Append, &self.path, io::ErrorKind::BrokenPipe));
+        }
+        let outcome = inner.begin(Action::Append, &self.path)?;
+        let (written, failed) = match outcome {
+            Outcome::Lie => (0, None),
+            Outcome::Fail(kind) => (bytes.len() / 2, Some(kind)),
+            Outcome::Done => match inner.room(bytes.len()) {
+                all if all == bytes.len() => (all, None),
+                part => (part, Some(io::ErrorKind::StorageFull)),
+            },
+        };
+        inner.nodes.append(self.node, bytes.get(..written).unwrap_or_default());
+        if let Some(kind) = failed {
+            return Err(failure(Action::Append, &self.path, kind));
+        }
+        self.written_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync_data(&mut self) -> Result<()> {
+        let mut inner = self.disk.inner.lock();
+        if inner.life != self.life {
+            return Err(failure(Action::SyncData, &self.path, io::ErrorKind::BrokenPipe));
+        }
+        inner.sync(Action::SyncData, &self.path, self.node)
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    disk: SimDisk,
+    path: String,
+    node: NodeId,
+    life: u64,
+    file_bytes: u64,
+}
+
+impl DiskReader for Reader {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut inner = self.disk.inner.lock();
+        inner.alive(Action::Read, &self.path)?;
+        let fail = |kind| Err(failure(Action::Read, &self.path, kind));
+        if inner.life != self.life {
+            return fail(io::ErrorKind::BrokenPipe);
+        }
+        if let Outcome::Fail(kind) = inner.ask(Action::Read, &self.path) {
+            return fail(kind);
+        }
+        let bytes = inner.nodes.bytes(self.node);
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        match bytes.get(from..from.saturating_add(buffer.len())) {
+            Some(found) => {
+                buffer.copy_from_slice(found);
+                Ok(())
+            }
+            None => fail(io::ErrorKind::UnexpectedEof),
+        }
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+}
+
+/// The disk's chance: `SplitMix64`.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(disk: &SimDisk, path: &str, bytes: &[u8]) -> Box<dyn DiskFile> {
+        let mut file = disk.create_new(path).unwrap();
+        file.append(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_kill_keeps_what_was_written_and_a_power_cut_only_what_was_synced() {
+        let mut outcomes = std::collections::BTreeSet::new();
+        for seed in 0..60 {
+            let disk = SimDisk::new(seed);
+            written(&disk, "synced", &[1; 9000]).sync_data().unwrap();
+            disk.sync_dir("").unwrap();
+            drop(written(&disk, "loose", &[2; 9000]));
+            disk.kill();
+            assert_eq!(disk.bytes_of("loose").unwrap(), [2; 9000]);
+            disk.power_cut();
+            assert_eq!(disk.bytes_of("synced").unwrap(), [1; 9000]);
+            let loose = disk.bytes_of("loose");
+            assert!(loose.iter().flatten().all(|byte| *byte == 0 || *byte == 2));
+            outcomes.insert(loose.map(|bytes| (bytes.len(), bytes.contains(&0))));
+        }
+        // Gone, empty, whole, cut, with holes: all of it happens.
+        assert!(outcomes.len() > 6, "{outcomes:?}");
+        assert!(outcomes.contains(&None) && outcomes.contains(&Some((9000, false))));
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_next_says_ok_and_the_bytes_are_lost() {
+        let disk = SimDisk::new(5);
+        let mut file = written(&disk, "f", &[1; 100]);
+        disk.sync_dir("").unwrap();
+        disk.set_hook(|call| match call.action {
+            Action::SyncData => Outcome::Fail(io::ErrorKind::Other),
+            _ => Outcome::Done,
+        });
+        file.sync_data().unwrap_err();
+        disk.clear_hook();
+        file.sync_data().unwrap();
+        assert_eq!(disk.bytes_of("f").unwrap(), [1; 100], "the page cache still has them");
+        disk.power_cut();
+        assert_eq!(disk.bytes_of("f").unwrap(), [0; 100]);
+    }
+
+    #[test]
+    fn a_stopped_process_does_nothing_more_and_its_files_are_dead() {
+        let disk = SimDisk::new(5);
+        let mut file = written(&disk, "f", b"1234");
+        disk.stop_at(disk.calls());
+        file.append(b"5678").unwrap_err();
+        assert!(disk.is_stopped() && disk.list("").is_err() && disk.sync_dir("").is_err());
+        disk.kill();
+        assert_eq!(disk.bytes_of("f").unwrap(), b"123456", "a part of the last write is there");
+        file.append(b"9").unwrap_err();
+        assert!(disk.list("").is_ok());
+    }
+
+    #[test]
+    fn a_rename_that_was_not_synced_leaves_one_name_or_the_other() {
+        for seed in 0..40 {
+            let disk = SimDisk::new(seed);
+            written(&disk, "old", b"old").sync_data().unwrap();
+            written(&disk, "new", b"new").sync_data().unwrap();
+            disk.sync_dir("").unwrap();
+            disk.rename("new", "old").unwrap();
+            disk.power_cut();
+            let left = (disk.bytes_of("old").unwrap(), disk.bytes_of("new"));
+            let before = (b"old".to_vec(), Some(b"new".to_vec()));
+            assert!(left == before || left == (b"new".to_vec(), None), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn same_seed_and_calls_give_the_same_outcome() {
+        let outcome = |seed| {
+            let disk = SimDisk::new(seed);
+            for name in ["a", "b", "c", "d"] {
+                drop(written(&disk, name, &[7; 20_000]));
+            }
+            disk.power_cut();
+            disk.paths().iter().map(|path| disk.bytes_of(path)).collect::<Vec<_>>()
+        };
+        assert!((0..20).all(|seed| outcome(seed) == outcome(seed)));
+        assert!((0..20).any(|seed| outcome(seed) != outcome(seed + 1)));
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits_and_a_removed_file_makes_room() {
+        let disk = SimDisk::new(5);
+        disk.set_capacity_bytes(Some(10));
+        let mut file = written(&disk, "f", b"12345678");
+        assert_eq!(disk.free_bytes().unwrap(), 2);
+        file.append(b"9abc").unwrap_err();
+        assert_eq!(disk.bytes_of("f").unwrap(), b"123456789a");
+        Disk::unlink(&disk, "f").unwrap();
+        assert_eq!(disk.free_bytes().unwrap(), 10);
+    }
+}
