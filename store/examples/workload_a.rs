@@ -2,7 +2,12 @@
 //! selection; prints what CPU time each costs.
 //!
 //! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory]`
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it measures and prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "it measures and prints"
+)]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use model::mutation::Mutation;
@@ -141,8 +146,8 @@ fn main() {
         for request in 0..series / 2000 {
             let mut mutation = Mutation::empty(Arc::clone(&context));
             mutation.generation = generation;
-            for index in request * 2000..request * 2000 + 2000 {
-                let value = walks[index].next(&mut state);
+            for (index, walk) in walks.iter_mut().enumerate().skip(request * 2000).take(2000) {
+                let value = walk.next(&mut state);
                 let named = match numbers.get(index) {
                     Some(number) => SeriesRef::Number(*number),
                     None => SeriesRef::Labels(labels(

@@ -271,10 +271,13 @@ fn a_reader_gets_an_error_and_never_a_cut() {
     assert_eq!(select(&bounded(2, 10)).unwrap().len(), 2);
 }
 
+/// Samples: time, value, start.
+type Rows = Vec<(i64, f64, i64)>;
+
 /// A step of a story.
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Vec<(usize, Vec<(i64, f64, i64)>)>, u32, bool),
+    Append(Vec<(usize, Rows)>, u32, bool),
     Flush,
     Kill,
     PowerCut,
