@@ -82,6 +82,13 @@ impl History {
         (writer, *next - 1)
     }
 
+    /// Takes in what other writers did at the same time.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.tried.extend(other.tried);
+        self.acknowledged.extend(other.acknowledged);
+        self.next.extend(other.next);
+    }
+
     /// What is wrong with an answer to "everything", tenant by tenant; and what was in it.
     pub(super) fn check(&self, answers: &[Vec<SeriesColumns>]) -> (Vec<String>, BTreeSet<Id>) {
         let mut faults = Vec::new();

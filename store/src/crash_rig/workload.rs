@@ -67,6 +67,8 @@ pub(super) fn everything(engine: &Engine) -> Result<Vec<Vec<SeriesColumns>>> {
 pub(super) struct Senders<'a> {
     pub(super) engine: &'a Engine,
     pub(super) history: &'a mut History,
+    /// The lowest number of a series that is picked.
+    pub(super) first_number: u64,
     /// Numbers that were handed out in this life, with an acknowledgement.
     numbers: BTreeMap<Writer, (u64, u32)>,
     /// What waits for the disk: the ticket, its samples, and the numbers it hands out.
@@ -87,18 +89,26 @@ struct Waiting {
 impl<'a> Senders<'a> {
     pub(super) fn new(engine: &'a Engine, history: &'a mut History) -> Self {
         let (numbers, waiting, last) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { engine, history, numbers, waiting, last, acknowledged: 0, refused: 0 }
+        let (first_number, acknowledged, refused) = (0, 0, 0);
+        Self { engine, history, first_number, numbers, waiting, last, acknowledged, refused }
     }
 
     /// One random step of a life.
     pub(super) fn step(&mut self, random: &mut Random) {
         match random.below(20) {
             0 => drop(self.engine.flush(now())),
-            1 => {
+            _ => self.step_without_flush(random),
+        }
+    }
+
+    /// One random step of a life whose flushes come from elsewhere.
+    pub(super) fn step_without_flush(&mut self, random: &mut Random) {
+        match random.below(20) {
+            0 => {
                 let outcome = self.engine.idle_sync();
                 self.settle(outcome.map_err(|failed| failed.through));
             }
-            2..=6 => self.sync(),
+            1..=5 => self.sync(),
             _ => {
                 let samples = self.pick(random);
                 self.send(&samples, random.below(4) > 0);
@@ -115,7 +125,7 @@ impl<'a> Senders<'a> {
             return self.last.clone();
         }
         let tenant = usize::try_from(random.below(2)).unwrap();
-        let first = random.below(12);
+        let first = self.first_number + random.below(12);
         let mut samples = Vec::new();
         for number in first..first + 1 + random.below(4) {
             for _ in 0..=random.below(3) {
