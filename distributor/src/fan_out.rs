@@ -7,11 +7,11 @@
 //! - A replica that does not know its numbers any more is asked once more, with labels.
 //! - No answer within the timeout counts as none.
 
+use crate::batch::{Batch, Row};
 use crate::error::Error;
 use crate::plan::{Cut, Cuts, Plan, Planner, ReplicaWrite};
 use crate::pool::Reservation;
 use crate::refusal::{Reason, Refusals};
-use crate::resolve::{Batch, Row};
 use crate::series_cache::UNCACHED;
 use crate::service::Distributor;
 use crate::tally::{Gather, RefusedCut};

@@ -7,8 +7,8 @@
 //! - Each cut goes to every replica of its set, in the order of the rows.
 //! - A mutation's numbers are all of the generation it names.
 
+use crate::batch::{Batch, Row};
 use crate::error::Error;
-use crate::resolve::{Batch, Row};
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
 use crate::validate::label_set;

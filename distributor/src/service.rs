@@ -1,5 +1,6 @@
 //! The distributor put together: its parts, and the way of one write through it.
 
+use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
@@ -7,7 +8,7 @@ use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
 use crate::refusal::Refusals;
-use crate::resolve::{Batch, Resolver};
+use crate::resolve::Resolver;
 use crate::routing::Routing;
 use crate::series_cache::epoch_at;
 use crate::telemetry::Telemetry;

@@ -63,6 +63,25 @@ async fn series_in_another_order_are_still_told_apart() {
 }
 
 #[tokio::test]
+async fn a_series_whose_labels_begin_like_the_expected_ones_is_another_series() {
+    let rig = alone(Limits::default());
+    let (short, long) = (metric("m"), labels(&[("__name__", "m"), ("job", "a"), ("z", "1")]));
+    let first = metric("first");
+    for (round, second) in [&short, &long, &short, &long].into_iter().enumerate() {
+        let samples = vec![(NOW_MS + i64::try_from(round).unwrap(), 1.0)];
+        let series = [&first, second]
+            .map(|labels| PushSeries { labels: labels.clone(), samples: samples.clone() });
+        rig.distributor.push(&id("default"), Principal::System, &series, &[]).await.unwrap();
+    }
+    let times = |labels: &LabelSet| {
+        let samples = rig.replicas[0].samples("default", labels);
+        samples.into_iter().map(|(time, _)| time - NOW_MS).collect::<Vec<_>>()
+    };
+    assert_eq!((times(&short), times(&long)), (vec![0, 2], vec![1, 3]));
+    assert_eq!(times(&first), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_replica_that_forgot_its_numbers_is_sent_labels_once() {
     let rig = cluster(3, 3);
     rig.write(&[("a", &[(NOW_MS, 1.0)])]).await.unwrap();
