@@ -283,16 +283,6 @@ impl SeriesCache {
         }
     }
 
-    /// Forgets the numbers of a replica, if they are still of `generation`.
-    pub(crate) fn forget_numbers(&mut self, slot: usize, generation: u64) {
-        if let Some(numbers) = self.numbers.get_mut(slot)
-            && numbers.generation == generation
-        {
-            numbers.by_entry.fill(UNKNOWN);
-            numbers.generation = 0;
-        }
-    }
-
     #[inline]
     fn entry(&self, entry: u32) -> Option<&Entry> {
         self.entries.get(entry as usize)
