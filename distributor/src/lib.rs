@@ -5,9 +5,11 @@
 //! mutations to replicas and answers to one answer (`fan_out`, `tally`). Nothing in this crate is
 //! state that matters: a distributor that starts anew asks for labels again and goes on.
 
+mod batch;
 mod config;
 mod error;
 mod fan_out;
+mod label_hash;
 mod plan;
 mod pool;
 mod refusal;

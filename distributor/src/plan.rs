@@ -7,8 +7,8 @@
 //! - Each cut goes to every replica of its set, in the order of the rows.
 //! - A mutation's numbers are all of the generation it names.
 
+use crate::batch::{Batch, Row};
 use crate::error::Error;
-use crate::resolve::Batch;
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
 use crate::validate::label_set;
@@ -88,7 +88,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`Error::Internal`] if labels that were valid are not any more.
-    pub(crate) fn plan(&self, batch: &Batch, cache: &SeriesCache) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, batch: &mut Batch, cache: &SeriesCache) -> Result<Plan, Error> {
         let cuts = self.cut(batch, cache);
         let sets = match &cuts {
             Cuts::Whole if batch.rows.is_empty() => Vec::new(),
@@ -101,8 +101,12 @@ impl Planner<'_> {
             }
         };
         let mut writes = Vec::new();
-        for slot in 0..self.routing.nodes().len() {
-            let mutation = self.mutation(batch, &cuts, slot, Some(cache))?;
+        let slots = self.routing.nodes().len();
+        let mut parsed = std::mem::take(&mut batch.parsed);
+        for slot in 0..slots {
+            // The last mutation gets the labels themselves; who needs them again parses again.
+            let mut labels = Parsed { sets: &mut parsed, at: 0, may_take: slot + 1 == slots };
+            let mutation = self.mutation(batch, &cuts, slot, Some(cache), &mut labels)?;
             if !mutation.series.is_empty() || !mutation.metadata.is_empty() {
                 writes.push(ReplicaWrite { slot, mutation });
             }
@@ -110,44 +114,62 @@ impl Planner<'_> {
         Ok(Plan { cuts, sets, writes })
     }
 
-    /// What `slot` shall keep; with labels alone if there is no cache to take numbers from.
+    /// What `slot` shall keep, with labels alone.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    pub(crate) fn mutation(
+    pub(crate) fn mutation_by_labels(
+        &self,
+        batch: &Batch,
+        cuts: &Cuts,
+        slot: usize,
+    ) -> Result<Mutation, Error> {
+        let mut labels = Parsed { sets: &mut [], at: 0, may_take: false };
+        self.mutation(batch, cuts, slot, None, &mut labels)
+    }
+
+    fn mutation(
         &self,
         batch: &Batch,
         cuts: &Cuts,
         slot: usize,
         cache: Option<&SeriesCache>,
+        labels: &mut Parsed<'_>,
     ) -> Result<Mutation, Error> {
         let mut mutation = Mutation::empty(Arc::clone(&batch.context));
         let (generation, numbers) = cache.map_or((0, &[][..]), |cache| cache.numbers(slot));
-        mutation.generation = generation;
-        mutation.series.reserve(batch.rows.len());
-        let whole = *cuts == Cuts::Whole;
-        for (_, cut) in cuts.of_slot(batch, self.routing, slot) {
-            let row = &batch.rows[cut.row as usize];
+        let mut any_number = false;
+        let mut series_of = |row: &Row, place: u32| {
             let number = match row.entry {
                 UNCACHED => UNKNOWN,
                 entry => numbers.get(entry as usize).copied().unwrap_or(UNKNOWN),
             };
-            let series = match number {
-                UNKNOWN => SeriesRef::Labels(labels_of(batch, cut.row)?),
-                number => SeriesRef::Number(number),
-            };
-            if whole {
-                mutation.series.push(SeriesRows { series, sample_end: cut.end });
-            } else {
-                let samples = cut.start as usize..cut.end as usize;
-                let times = batch.columns.timestamps_ms[samples.clone()].iter().copied();
-                mutation.push(series, times.zip(batch.columns.values[samples].iter().copied()));
+            if number != UNKNOWN {
+                any_number = true;
+                return Ok(SeriesRef::Number(number));
+            }
+            labels.of(place).map_or_else(|| labels_of(batch, place), Ok).map(SeriesRef::Labels)
+        };
+        match cuts {
+            Cuts::Whole => {
+                mutation.series.reserve(batch.rows.len());
+                for (row, place) in batch.rows.iter().zip(0..) {
+                    let series = series_of(row, place)?;
+                    mutation.series.push(SeriesRows { series, sample_end: row.sample_end });
+                }
+                mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms);
+                mutation.values.extend_from_slice(&batch.columns.values);
+            }
+            Cuts::Split(_) => {
+                for (_, cut) in cuts.of_slot(batch, self.routing, slot) {
+                    let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
+                    let samples = cut.start as usize..cut.end as usize;
+                    let times = batch.columns.timestamps_ms[samples.clone()].iter().copied();
+                    mutation.push(series, times.zip(batch.columns.values[samples].iter().copied()));
+                }
             }
         }
-        if whole {
-            mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms);
-            mutation.values.extend_from_slice(&batch.columns.values);
-        }
+        mutation.generation = if any_number { generation } else { 0 };
         mutation.metadata = self.metadata(batch, slot);
         Ok(mutation)
     }
@@ -196,13 +218,34 @@ impl Planner<'_> {
     }
 }
 
+/// Labels that were parsed, asked for in row order.
+struct Parsed<'p> {
+    sets: &'p mut [(u32, LabelSet)],
+    at: usize,
+    may_take: bool,
+}
+
+impl Parsed<'_> {
+    fn of(&mut self, row: u32) -> Option<LabelSet> {
+        while self.sets.get(self.at).is_some_and(|(before, _)| *before < row) {
+            self.at += 1;
+        }
+        let (_, labels) = self.sets.get_mut(self.at).filter(|(found, _)| *found == row)?;
+        if !self.may_take {
+            return Some(labels.clone());
+        }
+        self.at += 1;
+        Some(std::mem::take(labels))
+    }
+}
+
 /// The labels of a row: parsed already, or parsed again from the body.
 fn labels_of(batch: &Batch, row: u32) -> Result<LabelSet, Error> {
     if let Ok(found) = batch.parsed.binary_search_by_key(&row, |(row, _)| *row) {
         return Ok(batch.parsed[found].1.clone());
     }
     let raw = batch.raw_labels(&batch.rows[row as usize]);
-    match label_set(raw, &batch.tenant.limits)? {
+    match label_set(raw, &batch.tenant.limits, None)? {
         Ok(labels) => Ok(labels),
         Err(fault) => Err(Error::Internal(format!("labels became invalid: {}", fault.text))),
     }
