@@ -102,6 +102,9 @@ impl Roles {
         if config.has(Role::Distributor) {
             router = router.merge(distributor::router(distributor.clone()));
         }
+        if let Some(ingester) = &ingester {
+            router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));
+        }
         if config.has(Role::Querier) {
             let local = ingester.is_some().then_some(assembly.local);
             router = router.merge(assembly.querier(replicas, local)?.router());
