@@ -285,3 +285,152 @@ impl Replica for Embedded {
         Box::pin(self.inner.clone().read(work))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::TopologyConfig;
+    use guard::{Limit, Limits};
+    use model::mutation::{SeriesRefusal, Written};
+    use model::read::{LabelWant, SelectBounds};
+    use model::{LabelSet, Matcher, Principal, RequestId, SeriesRef, TimeRange, TimestampMs};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use store::disk::FileDisk;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    #[derive(Debug, Default)]
+    struct Ticking(AtomicU64);
+    impl Clock for Ticking {
+        fn now(&self) -> TimestampMs {
+            TimestampMs(NOW_MS)
+        }
+        fn monotonic_ns(&self) -> u64 {
+            self.0.fetch_add(1_000, Ordering::Relaxed)
+        }
+    }
+
+    fn open(dir: &Path, max_series: u64) -> Arc<Embedded> {
+        let limits = Limits { max_series: Limit(max_series), ..Limits::default() };
+        let parts = EmbeddedParts {
+            name: "n0".into(),
+            store: Parts {
+                disk: Arc::new(FileDisk::open(dir).unwrap()),
+                cluster_name: "c".into(),
+                generation_seed: 7,
+            },
+            clock: Arc::new(Ticking::default()),
+            limits: Arc::new(LimitTable::new(limits)),
+            topology: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
+            registry: Registry::new(),
+        };
+        Embedded::open(parts, &Config::default()).unwrap().0
+    }
+
+    fn context(tenant: &str) -> Arc<Context> {
+        Arc::new(Context {
+            tenant: TenantId::parse(tenant).unwrap(),
+            principal: Principal::Anonymous,
+            request_id: RequestId(1),
+            timeout_ms: 0,
+            ring_version: 0,
+        })
+    }
+
+    fn mutation(tenant: &str, metric: &str, value: f64) -> Mutation {
+        let mut mutation = Mutation::empty(context(tenant));
+        let labels = LabelSet::from_pairs([("__name__", metric), ("job", "a")]).unwrap();
+        mutation.push(SeriesRef::Labels(labels), [(NOW_MS, value)]);
+        mutation
+    }
+
+    async fn values(replica: &Embedded, tenant: &str) -> Vec<f64> {
+        let selection = Selection {
+            matchers: vec![Matcher::equal("job", "a")],
+            range: TimeRange::ALL,
+            days: None,
+            bounds: SelectBounds::NONE,
+        };
+        let series = replica.select(context(tenant), selection).await.unwrap();
+        series.into_iter().flat_map(|series| series.floats.values).collect()
+    }
+
+    fn written(answer: WriteAnswer) -> Written {
+        match answer {
+            WriteAnswer::Written(written) => written,
+            WriteAnswer::NeedLabels => panic!("labels were sent"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_answered_is_there_after_a_shutdown_and_only_for_its_tenant() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 0);
+        let writes: Vec<_> = (0..64_u8)
+            .map(|i| tokio::spawn(replica.write(mutation("a", &format!("m{i:02}"), i.into()))))
+            .collect();
+        for write in writes {
+            assert_eq!(written(write.await.unwrap().unwrap()).numbers.len(), 1);
+        }
+        let want: Vec<f64> = (0..64_u8).map(f64::from).collect();
+        assert_eq!(values(&replica, "a").await, want);
+        assert_eq!(values(&replica, "b").await, Vec::<f64>::new());
+        replica.flush().await.unwrap();
+        assert_eq!(values(&replica, "a").await, want);
+        replica.shutdown().await.unwrap();
+        // The store holds its directory until nobody has it any more.
+        drop(replica);
+
+        let again = open(dir.path(), 0);
+        assert_eq!(values(&again, "a").await, want);
+        assert_eq!(again.tenants(), [TenantId::parse("a").unwrap()]);
+        again.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_replica_that_has_stopped_refuses_and_stopping_it_again_does_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 0);
+        replica.shutdown().await.unwrap();
+        replica.shutdown().await.unwrap();
+        let refused = replica.write(mutation("a", "m", 1.0)).await.unwrap_err();
+        assert_eq!((refused.kind, refused.replica.as_str()), (Kind::Unavailable, "n0"));
+        let query = LabelQuery {
+            want: LabelWant::Names,
+            matcher_sets: Vec::new(),
+            range: TimeRange::ALL,
+            limit: 0,
+        };
+        let refused = replica.labels(context("a"), query).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Unavailable);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn beyond_the_limit_a_new_series_is_refused_by_name_and_a_known_one_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 1);
+        assert!(written(replica.write(mutation("a", "m", 1.0)).await.unwrap()).refused.is_empty());
+        let second = written(replica.write(mutation("a", "n", 2.0)).await.unwrap());
+        assert_eq!(second.refused, [(0, SeriesRefusal::SeriesLimit { limit: 1 })]);
+        assert!(written(replica.write(mutation("a", "m", 3.0)).await.unwrap()).refused.is_empty());
+        // Another tenant has a limit of its own.
+        assert!(written(replica.write(mutation("b", "n", 4.0)).await.unwrap()).refused.is_empty());
+        assert_eq!(values(&replica, "a").await, [3.0]);
+        replica.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_write_whose_caller_leaves_is_kept_and_the_next_one_is_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 0);
+        let mut left = replica.write(mutation("a", "m", 1.0));
+        let polled =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(left.as_mut().poll(cx).is_ready()));
+        polled.await;
+        drop(left);
+        assert!(replica.write(mutation("a", "n", 2.0)).await.is_ok());
+        assert_eq!(values(&replica, "a").await, [1.0, 2.0]);
+        replica.shutdown().await.unwrap();
+    }
+}
