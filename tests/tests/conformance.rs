@@ -4,6 +4,13 @@
 //! to be exact: a case that begins to fail and one that begins to pass both fail the test. With
 //! `UPDATE_EXPECTED=1` in the environment the list is written anew instead.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "it is all test, its helpers too"
+)]
+
 use promql::{EvalParams, ParseOptions};
 use std::collections::BTreeMap;
 use std::fs;
