@@ -3,12 +3,7 @@
 //! Bodies as workload A has them: targets of 1,000 series with 19 to 21 labels (480 bytes of label
 //! text), 2,000 samples a request, each scrape in the same order. The replica keeps nothing, so what
 //! is measured is snappy, the walk with its look-ups, and making the mutation.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a bench"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench")]
 
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::{Config, Distributor, Parts};

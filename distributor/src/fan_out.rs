@@ -139,7 +139,7 @@ async fn write_or_resend(
     sending.batch.tenant.cache.write().forget_numbers(slot, generation);
     sending.distributor.parts().telemetry.resent();
     let again = planner(sending)
-        .mutation(&sending.batch, &sending.cuts, slot, None)
+        .mutation_by_labels(&sending.batch, &sending.cuts, slot)
         .map_err(|error| replica_error(sending, slot, Kind::Internal, error.to_string()))?;
     match replica.write(again).await? {
         WriteAnswer::Written(written) => Ok(learn(sending, slot, written)),

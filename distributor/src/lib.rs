@@ -8,6 +8,7 @@
 mod config;
 mod error;
 mod fan_out;
+mod label_hash;
 mod plan;
 mod pool;
 mod refusal;

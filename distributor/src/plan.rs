@@ -88,7 +88,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`Error::Internal`] if labels that were valid are not any more.
-    pub(crate) fn plan(&self, batch: &Batch, cache: &SeriesCache) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, batch: &mut Batch, cache: &SeriesCache) -> Result<Plan, Error> {
         let cuts = self.cut(batch, cache);
         let sets = match &cuts {
             Cuts::Whole if batch.rows.is_empty() => Vec::new(),
@@ -101,8 +101,12 @@ impl Planner<'_> {
             }
         };
         let mut writes = Vec::new();
-        for slot in 0..self.routing.nodes().len() {
-            let mutation = self.mutation(batch, &cuts, slot, Some(cache))?;
+        let slots = self.routing.nodes().len();
+        let mut parsed = std::mem::take(&mut batch.parsed);
+        for slot in 0..slots {
+            // The last mutation gets the labels themselves; who needs them again parses again.
+            let mut labels = Parsed { sets: &mut parsed, at: 0, may_take: slot + 1 == slots };
+            let mutation = self.mutation(batch, &cuts, slot, Some(cache), &mut labels)?;
             if !mutation.series.is_empty() || !mutation.metadata.is_empty() {
                 writes.push(ReplicaWrite { slot, mutation });
             }
@@ -110,16 +114,27 @@ impl Planner<'_> {
         Ok(Plan { cuts, sets, writes })
     }
 
-    /// What `slot` shall keep; with labels alone if there is no cache to take numbers from.
+    /// What `slot` shall keep, with labels alone.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    pub(crate) fn mutation(
+    pub(crate) fn mutation_by_labels(
+        &self,
+        batch: &Batch,
+        cuts: &Cuts,
+        slot: usize,
+    ) -> Result<Mutation, Error> {
+        let mut labels = Parsed { sets: &mut [], at: 0, may_take: false };
+        self.mutation(batch, cuts, slot, None, &mut labels)
+    }
+
+    fn mutation(
         &self,
         batch: &Batch,
         cuts: &Cuts,
         slot: usize,
         cache: Option<&SeriesCache>,
+        labels: &mut Parsed<'_>,
     ) -> Result<Mutation, Error> {
         let mut mutation = Mutation::empty(Arc::clone(&batch.context));
         let (generation, numbers) = cache.map_or((0, &[][..]), |cache| cache.numbers(slot));
@@ -133,7 +148,10 @@ impl Planner<'_> {
                 entry => numbers.get(entry as usize).copied().unwrap_or(UNKNOWN),
             };
             let series = match number {
-                UNKNOWN => SeriesRef::Labels(labels_of(batch, cut.row)?),
+                UNKNOWN => SeriesRef::Labels(match labels.of(cut.row) {
+                    Some(labels) => labels,
+                    None => labels_of(batch, cut.row)?,
+                }),
                 number => SeriesRef::Number(number),
             };
             if whole {
@@ -196,13 +214,34 @@ impl Planner<'_> {
     }
 }
 
+/// Labels that were parsed, asked for in row order.
+struct Parsed<'p> {
+    sets: &'p mut [(u32, LabelSet)],
+    at: usize,
+    may_take: bool,
+}
+
+impl Parsed<'_> {
+    fn of(&mut self, row: u32) -> Option<LabelSet> {
+        while self.sets.get(self.at).is_some_and(|(before, _)| *before < row) {
+            self.at += 1;
+        }
+        let (_, labels) = self.sets.get_mut(self.at).filter(|(found, _)| *found == row)?;
+        if !self.may_take {
+            return Some(labels.clone());
+        }
+        self.at += 1;
+        Some(std::mem::take(labels))
+    }
+}
+
 /// The labels of a row: parsed already, or parsed again from the body.
 fn labels_of(batch: &Batch, row: u32) -> Result<LabelSet, Error> {
     if let Ok(found) = batch.parsed.binary_search_by_key(&row, |(row, _)| *row) {
         return Ok(batch.parsed[found].1.clone());
     }
     let raw = batch.raw_labels(&batch.rows[row as usize]);
-    match label_set(raw, &batch.tenant.limits)? {
+    match label_set(raw, &batch.tenant.limits, None)? {
         Ok(labels) => Ok(labels),
         Err(fault) => Err(Error::Internal(format!("labels became invalid: {}", fault.text))),
     }

@@ -9,9 +9,10 @@
 //! - Series and samples are counted while decoding, so a body is given up at its limit.
 
 use crate::error::Error;
+use crate::label_hash::{LabelHash, LabelHasher};
 use crate::pool::Buffer;
 use crate::refusal::Refusals;
-use crate::series_cache::{LabelHash, LabelHasher, SeriesCache, UNCACHED};
+use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
 use model::mutation::MetricMetadata;
@@ -201,7 +202,8 @@ impl Resolver<'_> {
         for miss in &misses {
             let row = batch.rows[miss.row as usize];
             let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
-            match label_set(raw, &tenant.limits)? {
+            let neighbour = batch.parsed.last().map(|(_, labels)| labels);
+            match label_set(raw, &tenant.limits, neighbour)? {
                 Ok(labels) => batch.parsed.push((miss.row, labels)),
                 Err(fault) => faults.push((miss.row, fault)),
             }
@@ -216,7 +218,7 @@ impl Resolver<'_> {
                 && let Some(metric) = labels.get(METRIC_NAME)
             {
                 let row = &mut batch.rows[miss.row as usize];
-                row.entry = cache.insert(miss.hash, row.labels_len, metric, self.epoch);
+                row.entry = cache.insert(miss.hash, metric, self.epoch);
             }
         }
         // What this request evicted itself was idle for long, and none of its own.
@@ -254,7 +256,7 @@ struct Out<'p> {
 impl Pass<'_> {
     #[inline]
     fn series(&mut self, view: &SeriesView<'_>) -> Result<(), Error> {
-        let (mut entry, mut hash, mut labels_len) = (UNCACHED, 0, 0);
+        let (mut entry, mut hash, mut labels_len) = (UNCACHED, LabelHash::default(), 0);
         let predicted = self.cache.predict(self.previous);
         if let Some((successor, len)) = predicted
             && let Some(raw) = view.labels_of_len(len)

@@ -14,11 +14,11 @@
 //!
 //! Not here: locks (`tenant.rs`), parsing and checking labels (`validate.rs`).
 
+use crate::label_hash::LabelHash;
 use hashbrown::HashTable;
 use model::Text;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 /// No entry: the series is not in the cache.
 pub(crate) const UNCACHED: u32 = u32::MAX;
@@ -36,48 +36,10 @@ pub(crate) fn epoch_at(monotonic_ns: u64) -> u32 {
     u32::try_from(monotonic_ns / EPOCH_NS + 2 * u64::from(IDLE_EPOCHS)).unwrap_or(u32::MAX)
 }
 
-/// Hashes raw labels under a key that senders do not know.
-#[derive(Clone)]
-pub(crate) struct LabelHasher {
-    secret: [u8; 192],
-}
-
-impl std::fmt::Debug for LabelHasher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LabelHasher")
-    }
-}
-
-/// The keyed hash of the raw labels of a series.
-pub(crate) type LabelHash = u128;
-
-impl LabelHasher {
-    /// A hasher whose key comes from `random`, which is asked again and again.
-    pub(crate) fn new(mut random: impl FnMut() -> u64) -> Self {
-        let mut secret = [0; 192];
-        for chunk in secret.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&random().to_le_bytes());
-        }
-        Self { secret }
-    }
-
-    #[inline]
-    pub(crate) fn hash(&self, raw: &[u8]) -> LabelHash {
-        xxh3_128_with_secret(raw, &self.secret)
-    }
-}
-
-/// The half of a hash that the table is probed by.
-fn probe(hash: LabelHash) -> u64 {
-    let low = hash.to_le_bytes();
-    u64::from_le_bytes([low[0], low[1], low[2], low[3], low[4], low[5], low[6], low[7]])
-}
-
 #[derive(Debug)]
 struct Entry {
-    // Two halves, so that an entry needs no 16-byte alignment.
-    hash_low: u64,
-    hash_high: u64,
+    // The hash in pieces: whole, its padding would make the entry a quarter larger.
+    hash_parts: (u64, u64),
     raw_len: u32,
     metric: u32,
     successor: AtomicU32,
@@ -85,10 +47,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn is(&self, hash: LabelHash) -> bool {
-        let bytes = hash.to_le_bytes();
-        let (low, high) = bytes.split_at(8);
-        self.hash_low.to_le_bytes() == low && self.hash_high.to_le_bytes() == high
+    #[inline]
+    fn hash(&self) -> LabelHash {
+        LabelHash::of_parts(self.hash_parts.0, self.hash_parts.1, self.raw_len)
     }
 }
 
@@ -160,7 +121,7 @@ impl SeriesCache {
     #[inline]
     pub(crate) fn confirm(&self, entry: u32, hash: LabelHash, epoch: u32) -> bool {
         match self.entry(entry) {
-            Some(known) if known.is(hash) => {
+            Some(known) if known.hash() == hash => {
                 touch(known, epoch);
                 true
             }
@@ -170,8 +131,8 @@ impl SeriesCache {
 
     /// The entry with this hash; it counts as used in `epoch`.
     pub(crate) fn find(&self, hash: LabelHash, epoch: u32) -> Option<u32> {
-        let is_it = |place: &u32| self.entry(*place).is_some_and(|entry| entry.is(hash));
-        let place = *self.table.find(probe(hash), is_it)?;
+        let is_it = |place: &u32| self.entry(*place).is_some_and(|entry| entry.hash() == hash);
+        let place = *self.table.find(hash.probe(), is_it)?;
         if let Some(entry) = self.entry(place) {
             touch(entry, epoch);
         }
@@ -190,13 +151,7 @@ impl SeriesCache {
 
     /// The entry for labels that passed validation, a new one if need be; [`UNCACHED`] when the
     /// cache is full of series that are in use.
-    pub(crate) fn insert(
-        &mut self,
-        hash: LabelHash,
-        raw_len: u32,
-        metric: &Text,
-        epoch: u32,
-    ) -> u32 {
+    pub(crate) fn insert(&mut self, hash: LabelHash, metric: &Text, epoch: u32) -> u32 {
         if let Some(place) = self.find(hash, epoch) {
             return place;
         }
@@ -206,23 +161,17 @@ impl SeriesCache {
         if self.len() >= self.entries_max {
             return UNCACHED;
         }
-        let bytes = hash.to_le_bytes();
-        let half = |at: usize| {
-            let mut half = [0; 8];
-            half.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(half)
-        };
         let entry = Entry {
-            hash_low: half(0),
-            hash_high: half(8),
-            raw_len,
+            hash_parts: hash.parts(),
+            raw_len: hash.len(),
             metric: self.metric(metric),
             successor: AtomicU32::new(UNCACHED),
             epoch: AtomicU32::new(epoch),
         };
         let place = self.place(entry);
         let entries = &self.entries;
-        self.table.insert_unique(probe(hash), place, |place| entries[*place as usize].hash_low);
+        self.table
+            .insert_unique(hash.probe(), place, |place| entries[*place as usize].hash().probe());
         place
     }
 
@@ -364,8 +313,12 @@ mod tests {
         SeriesCache::new(1, entries_max)
     }
 
-    fn add(cache: &mut SeriesCache, hash: u128, epoch: u32) -> u32 {
-        cache.insert(hash << 64 | hash, 10, &format!("m{}", hash % 3).into(), epoch)
+    fn hash_of(number: u64) -> LabelHash {
+        LabelHash::of_parts(number, number, 10)
+    }
+
+    fn add(cache: &mut SeriesCache, hash: u64, epoch: u32) -> u32 {
+        cache.insert(hash_of(hash), &format!("m{}", hash % 3).into(), epoch)
     }
 
     #[test]
@@ -374,14 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn two_entries_that_share_half_of_a_hash_stay_two() {
+    fn entries_that_share_half_of_a_hash_or_all_but_the_length_stay_apart() {
         let mut cache = cache(10);
-        let first = cache.insert(1 << 64 | 7, 10, &"m".into(), 9);
-        let second = cache.insert(2 << 64 | 7, 10, &"m".into(), 9);
-        assert_ne!(first, second);
-        assert_eq!(cache.find(1 << 64 | 7, 9), Some(first));
-        assert_eq!(cache.find(2 << 64 | 7, 9), Some(second));
-        assert_eq!(cache.find(3 << 64 | 7, 9), None);
+        let hash = |low, high, len| LabelHash::of_parts(low, high, len);
+        let first = cache.insert(hash(7, 1, 10), &"m".into(), 9);
+        let second = cache.insert(hash(7, 2, 10), &"m".into(), 9);
+        let third = cache.insert(hash(7, 1, 11), &"m".into(), 9);
+        assert_eq!(cache.len(), 3);
+        assert_eq!(cache.find(hash(7, 1, 10), 9), Some(first));
+        assert_eq!(cache.find(hash(7, 2, 10), 9), Some(second));
+        assert_eq!(cache.find(hash(7, 1, 11), 9), Some(third));
+        assert_eq!(cache.find(hash(8, 1, 10), 9), None);
     }
 
     #[test]
@@ -402,7 +358,7 @@ mod tests {
         }
         assert_eq!(add(&mut cache, 4, 9), UNCACHED);
         assert_eq!(cache.len(), 4);
-        assert_eq!(cache.find(4 << 64 | 4, 9), None);
+        assert_eq!(cache.find(hash_of(4), 9), None);
     }
 
     #[test]
@@ -412,15 +368,15 @@ mod tests {
             add(&mut cache, hash, 9);
         }
         cache.learn(0, 5, 1, 77);
-        assert!(cache.find(2 << 64 | 2, 12).is_some());
+        assert!(cache.find(hash_of(2), 12).is_some());
         let before = cache.evictions();
 
         assert_ne!(add(&mut cache, 9, 13), UNCACHED);
         assert_eq!(cache.len(), 2);
         assert_ne!(cache.evictions(), before);
-        assert_eq!(cache.find(1 << 64 | 1, 13), None);
+        assert_eq!(cache.find(hash_of(1), 13), None);
         assert_eq!(cache.numbers(0).1[1], UNKNOWN);
-        assert!(cache.find(2 << 64 | 2, 13).is_some());
+        assert!(cache.find(hash_of(2), 13).is_some());
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
+use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
 use crate::refusal::Refusals;
 use crate::resolve::{Batch, Resolver};
 use crate::routing::Routing;
-use crate::series_cache::{LabelHasher, epoch_at};
+use crate::series_cache::epoch_at;
 use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};

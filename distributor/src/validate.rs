@@ -8,7 +8,7 @@
 
 use crate::refusal::Reason;
 use guard::Limits;
-use model::{LabelSet, TimestampMs};
+use model::{LabelSet, Text, TimestampMs};
 use std::fmt::Write as _;
 use wire::remote_write::{Error, LabelIter};
 
@@ -28,7 +28,8 @@ fn over<T>(reason: Reason, what: &str, found: u64, limit: u64) -> Result<T, Seri
     fault(reason, format!("{what} {found} over the limit of {limit} ({key})"))
 }
 
-/// The label set of a series from its raw labels.
+/// The label set of a series from its raw labels. Texts that `neighbour` has too, in the same
+/// place, are shared with it: a scrape's series differ in few.
 ///
 /// # Errors
 /// The outer one if the bytes are no protobuf: the whole body is bad. The inner one if this series
@@ -36,15 +37,20 @@ fn over<T>(reason: Reason, what: &str, found: u64, limit: u64) -> Result<T, Seri
 pub(crate) fn label_set(
     raw: &[u8],
     limits: &Limits,
+    neighbour: Option<&LabelSet>,
 ) -> Result<Result<LabelSet, SeriesFault>, Error> {
     let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
     for label in LabelIter::new(raw) {
         pairs.push(label?);
     }
-    Ok(checked(&pairs, limits))
+    Ok(checked(&pairs, limits, neighbour))
 }
 
-fn checked(pairs: &[(&[u8], &[u8])], limits: &Limits) -> Result<LabelSet, SeriesFault> {
+fn checked(
+    pairs: &[(&[u8], &[u8])],
+    limits: &Limits,
+    neighbour: Option<&LabelSet>,
+) -> Result<LabelSet, SeriesFault> {
     let used = || pairs.iter().filter(|(_, value)| !value.is_empty());
     let count = used().count() as u64;
     if limits.max_labels.is_exceeded_by(count) {
@@ -67,11 +73,12 @@ fn checked(pairs: &[(&[u8], &[u8])], limits: &Limits) -> Result<LabelSet, Series
     if limits.max_labels_bytes.is_exceeded_by(bytes) {
         return over(Reason::LabelsBytes, "bytes of labels", bytes, limits.max_labels_bytes.0);
     }
-    as_set(pairs)
+    as_set(pairs, neighbour)
 }
 
-fn as_set(pairs: &[(&[u8], &[u8])]) -> Result<LabelSet, SeriesFault> {
+fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<LabelSet, SeriesFault> {
     let mut texts = Vec::with_capacity(pairs.len());
+    let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
     for (name, value) in pairs {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             return fault(Reason::NotUtf8, format!("invalid UTF-8 in label {}", shown(name)));
@@ -79,7 +86,15 @@ fn as_set(pairs: &[(&[u8], &[u8])]) -> Result<LabelSet, SeriesFault> {
         if name.is_empty() && !value.is_empty() {
             return fault(Reason::NoLabelName, "label without a name");
         }
-        texts.push((name, value));
+        while shared.next_if(|(theirs, _)| ***theirs < *name).is_some() {}
+        texts.push(match shared.peek() {
+            Some((their_name, their_value)) if ***their_name == *name => {
+                let same_value = ***their_value == *value;
+                let value = if same_value { Text::clone(their_value) } else { value.into() };
+                (Text::clone(their_name), value)
+            }
+            _ => (name.into(), value.into()),
+        });
     }
     match LabelSet::from_pairs(texts) {
         Err(duplicate) => {
