@@ -30,7 +30,7 @@ pub use params::{Cancel, EvalParams, Limits, Query};
 
 pub(crate) use evaluator::{Evaluator, bare};
 pub(crate) use grid::Grid;
-pub(crate) use selector::sample_times;
+pub(crate) use selector::{info_times, sample_times};
 pub(crate) use value::{ABSENT, Scalar, Series, Val, is_absent};
 
 use crate::ast::{Expr, ValueType};

@@ -5,10 +5,11 @@ use super::evaluator::Evaluator;
 use super::grid::Grid;
 use super::value::{ABSENT, Series, Val, is_absent};
 use super::window::{RangeSeries, Samples, Windows};
-use crate::ast::{Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::math::convert::seconds;
+use crate::plan::Ends;
 use model::sample::is_stale;
-use model::{Column, SeriesColumns};
+use model::{Column, Matcher, SeriesColumns};
 use std::borrow::Cow;
 
 /// An instant selector: at each step the newest sample of the lookback, unless it is stale.
@@ -33,6 +34,17 @@ pub(crate) fn sample_times(
     newest(ctx, node, grid, |column, index| seconds(column.timestamps_ms[index]))
 }
 
+/// The times in milliseconds of the newest samples of the info series that a call wants.
+pub(crate) fn info_times(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let (ends, need) = ctx.times.info_need(node, grid)?;
+    let wanted = (&need.matchers[..], ends, need.first_ms, need.last_ms);
+    newest_of(ctx, wanted, grid, |column, index| column.timestamps_ms[index] as f64)
+}
+
 fn newest(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
@@ -40,8 +52,17 @@ fn newest(
     pick: impl Fn(&Column, usize) -> f64,
 ) -> Result<Vec<Series>, EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
+    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, pick)
+}
+
+fn newest_of(
+    ctx: &Evaluator<'_>,
+    (matchers, ends, first_ms, last_ms): (&[Matcher], Ends, i64, i64),
+    grid: Grid,
+    pick: impl Fn(&Column, usize) -> f64,
+) -> Result<Vec<Series>, EvalError> {
     let mut vector = Vec::new();
-    for series in ctx.series(&node.matchers, first_ms, last_ms)? {
+    for series in ctx.series(matchers, first_ms, last_ms)? {
         let column = &series.floats;
         let mut values: Option<Vec<f64>> = None;
         let mut next = column.timestamps_ms.partition_point(|time| *time < first_ms);
