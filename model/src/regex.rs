@@ -182,7 +182,9 @@ fn syntax_fault(pattern: &str, error: &regex_syntax::ast::Error) -> RegexError {
         ErrorKind::RepetitionCountInvalid => fault(part, "invalid repeat count"),
         ErrorKind::NestLimitExceeded(_) => fault(pattern, "expression nests too deeply"),
         ErrorKind::UnsupportedLookAround | ErrorKind::FlagUnrecognized => {
-            fault(part, "invalid or unsupported Perl syntax")
+            let before = error.pattern().get(..end).unwrap_or("");
+            let group = before.rfind("(?").and_then(|at| before.get(at..)).unwrap_or(part);
+            fault(group, "invalid or unsupported Perl syntax")
         }
         other => fault(pattern, other.to_string()),
     }
@@ -380,6 +382,7 @@ mod tests {
             ("*a", "missing argument to repetition operator: `*`"),
             ("a\\", "trailing backslash at end of expression: ``"),
             ("\\q", "invalid escape sequence: `\\q`"),
+            ("a(?i_b)", "invalid or unsupported Perl syntax: `(?i_`"),
             ("[b-a]", "invalid character class range: `b-a`"),
         ];
         for (pattern, text) in cases {
