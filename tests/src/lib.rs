@@ -1,1 +1,6 @@
 //! Tests across crates: architecture, conformance, crashes, real processes.
+
+pub mod compliance;
+pub mod memory;
+pub mod promqltest;
+pub mod shared;

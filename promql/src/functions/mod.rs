@@ -5,6 +5,7 @@
 pub(crate) mod absent;
 mod classic_histogram;
 pub(crate) mod date;
+pub(crate) mod info;
 pub(crate) mod labels;
 mod math;
 mod natural;
@@ -82,6 +83,7 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
             sort::sort(&args).map(Val::Vector)
         }
+        "info" => info::info(&args).map(Val::Vector),
         "histogram_quantile" => classic_histogram::quantile(&args).map(Val::Vector),
         "histogram_quantiles" => classic_histogram::quantiles(&args).map(Val::Vector),
         "histogram_fraction" => classic_histogram::fraction(&args).map(Val::Vector),
