@@ -20,6 +20,7 @@ mod error;
 mod evaluator;
 mod grid;
 pub(crate) mod merge;
+mod names;
 mod params;
 mod selector;
 mod value;
