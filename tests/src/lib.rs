@@ -3,4 +3,5 @@
 pub mod compliance;
 pub mod memory;
 pub mod promqltest;
+pub mod random_series;
 pub mod shared;
