@@ -11,12 +11,15 @@
     reason = "it is all test, its helpers too"
 )]
 
-use promql::{EvalParams, ParseOptions};
+use model::LabelSet;
+use promql::{EvalParams, ParseOptions, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::promqltest::{Ask, EngineSubject, Outcome, Report, evaluate, parse_script, run};
-use tests::{compliance, shared};
+use tests::promqltest::{
+    Ask, EngineSubject, Outcome, Report, Subject, evaluate, parse_script, run,
+};
+use tests::{compliance, random_series, shared};
 
 const LIST: &str = "tests/not_yet_passing.txt";
 
@@ -130,4 +133,121 @@ fn compliance_queries_are_answered_as_upstream_does() {
     }
     println!("compliance: {} of {} queries", golden.len() - faults.len(), golden.len());
     assert_eq!((golden.len(), &faults[..]), (322, &[][..] as &[String]));
+}
+
+/// Queries whose value at a step depends on that step alone.
+const STEPWISE: &[&str] = &[
+    "a",
+    "a offset 1m",
+    "a offset -90s",
+    "a @ 600",
+    "-a + 1",
+    "rate(a[2m])",
+    "increase(a[5m] offset 30s)",
+    "delta(a[70s])",
+    "irate(a[3m])",
+    "idelta(a[3m])",
+    "sum_over_time(a[2m])",
+    "avg_over_time(a[10m])",
+    "min_over_time(a[4m])",
+    "max_over_time(a[4m])",
+    "ts_of_max_over_time(a[4m])",
+    "ts_of_min_over_time(a[4m])",
+    "count_over_time(a[47s])",
+    "stddev_over_time(a[3m])",
+    "quantile_over_time(0.3, a[3m])",
+    "mad_over_time(a[3m])",
+    "last_over_time(a[3m])",
+    "first_over_time(a[3m])",
+    "changes(a[5m])",
+    "resets(a[9m])",
+    "deriv(a[3m])",
+    "predict_linear(a[3m], 60)",
+    "double_exponential_smoothing(a[3m], 0.4, 0.6)",
+    "absent_over_time(a{job=\"j1\", instance=\"i1\"}[30s])",
+    "absent(a{instance=\"i2\"})",
+    "rate(a[3m] anchored)",
+    "increase(a[3m] smoothed)",
+    "a smoothed",
+    "timestamp(a)",
+    "sum by (job) (rate(a[2m]))",
+    "avg without (instance) (a)",
+    "stdvar(a)",
+    "max by (job) (a)",
+    "min(a)",
+    "count by (instance) (a > 100)",
+    "quantile by (job) (0.7, a)",
+    "topk by (job) (2, a)",
+    "bottomk(scalar(count(b)) - 5, a)",
+    "limitk(3, a)",
+    "limit_ratio(0.5, a)",
+    "count_values by (job) (\"v\", clamp_max(a, 3))",
+    "a + b",
+    "a / on (job, instance) group_left b",
+    "a > bool b",
+    "a < b",
+    "a * on (job) group_left sum by (job) (b)",
+    "a and b > 200",
+    "a unless on (instance) b < 300",
+    "a > 500 or b > 200 or vector(1)",
+    "a + on (job, instance) fill (0) b",
+    "a - on (job, instance) fill_left (7) b",
+    "scalar(a{job=\"j0\", instance=\"i0\"})",
+    "max_over_time(sum by (job) (a)[5m:20s])",
+    "rate(max_over_time(a[1m])[5m:30s] offset 10s)",
+    "sum_over_time((a > 100)[3m:])",
+    "label_replace(a, \"x\", \"$1\", \"instance\", \"i(.)\")",
+    "hour(a) + scalar(minute()) + time()",
+    "round(a, 7) % 5",
+    "histogram_quantile(0.5, label_replace(a, \"le\", \"$1\", \"instance\", \"i(.)\"))",
+    "histogram_quantile(0.5, label_replace(a, \"le\", \"+Inf\", \"instance\", \"i3\"))",
+];
+
+/// The samples of a matrix at one time.
+fn at_step(value: &Value, time: i64) -> BTreeMap<LabelSet, u64> {
+    let Value::Matrix(matrix) = value else { panic!("{value:?}") };
+    let mut found = BTreeMap::new();
+    for series in matrix {
+        if let Ok(index) = series.floats.timestamps_ms.binary_search(&time) {
+            found.insert(series.labels.clone(), bits(series.floats.values[index]));
+        }
+    }
+    found
+}
+
+fn bits(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+#[test]
+fn every_step_of_a_range_query_is_the_instant_query_of_its_time() {
+    const UNTIL_MS: i64 = 3_600_000;
+    let mut answered = BTreeMap::new();
+    for seed in 1..=4 {
+        let mut subject = EngineSubject::upstream();
+        subject.params.limits.samples_max = 1_000_000;
+        subject.params.delayed_name_removal = seed % 2 == 0;
+        subject.load(&random_series::series("a", seed, UNTIL_MS));
+        subject.load(&random_series::series("b", seed + 100, UNTIL_MS));
+        for query in STEPWISE {
+            let (start_ms, step_ms) = (30_000, 37_000);
+            let ask = Ask { query, start_ms, end_ms: UNTIL_MS, step_ms };
+            let range = subject.ask(ask).unwrap_or_else(|error| panic!("{query}: {error}"));
+            for time in (start_ms..=UNTIL_MS).step_by(37_000) {
+                let ask = Ask { query, start_ms: time, end_ms: time, step_ms: 0 };
+                let have = at_step(&range.value, time);
+                let want: BTreeMap<LabelSet, u64> = match subject.ask(ask).unwrap().value {
+                    Value::Vector(vector) => {
+                        vector.into_iter().map(|of| (of.labels, bits(of.value))).collect()
+                    }
+                    Value::Scalar { value, .. } => [(LabelSet::default(), bits(value))].into(),
+                    other => panic!("{query}: {other:?}"),
+                };
+                *answered.entry(*query).or_insert(0) += have.len();
+                assert_eq!(have, want, "seed {seed}, {query} at {time}");
+            }
+        }
+    }
+    let silent: Vec<_> = answered.iter().filter(|(_, samples)| **samples == 0).collect();
+    assert!(silent.is_empty(), "nothing is compared by {silent:?}");
 }

@@ -4,7 +4,7 @@ use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
 use super::value::{ABSENT, Series, Val, is_absent};
-use super::window::{RangeSeries, Samples, Windows};
+use super::window::{RangeSeries, Samples, Windows, edges};
 use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::math::convert::seconds;
 use crate::plan::Ends;
@@ -18,8 +18,8 @@ pub(crate) fn instant(
     node: &VectorSelector,
     grid: Grid,
 ) -> Result<Val, EvalError> {
-    if node.edges != Edges::Plain {
-        return Err(unsupported_edges());
+    if node.edges == Edges::Smoothed {
+        return smoothed(ctx, node, grid).map(Val::Vector);
     }
     newest(ctx, node, grid, |column, index| column.values[index]).map(Val::Vector)
 }
@@ -113,9 +113,6 @@ fn samples<'a>(
     node: &MatrixSelector,
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
-    if node.vector.edges != Edges::Plain {
-        return Err(unsupported_edges());
-    }
     let (ends, range_ms, first_ms, last_ms) = ctx.times.matrix_range(node, grid)?;
     let mut series = Vec::new();
     for fetched in ctx.series(&node.vector.matchers, first_ms, last_ms)? {
@@ -126,7 +123,8 @@ fn samples<'a>(
             series.push(RangeSeries { labels, drop_name: false, samples });
         }
     }
-    Ok(RangeVector { series, windows: Windows { grid, ends, range_ms } })
+    let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
+    Ok(RangeVector { series, windows: Windows { grid, ends, range_ms, edges, outside_ms } })
 }
 
 /// The samples from `first_ms` to `last_ms`, stale markers left out.
@@ -149,7 +147,7 @@ fn subquery<'a>(
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
-    let windows = Windows { grid, ends, range_ms };
+    let windows = Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0 };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.eval_vector(&node.expr, inner)?;
@@ -166,6 +164,42 @@ fn subquery<'a>(
     Ok(RangeVector { series, windows })
 }
 
-fn unsupported_edges() -> EvalError {
-    EvalError::unexecutable("anchored and smoothed selectors are not supported yet")
+/// A smoothed instant selector: at each step the value of the line through the samples around it,
+/// or the last one before if none follows.
+fn smoothed(
+    ctx: &Evaluator<'_>,
+    node: &VectorSelector,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
+    let range_ms = ctx.params.lookback_ms;
+    let mut vector = Vec::new();
+    for fetched in ctx.series(&node.matchers, first_ms, last_ms)? {
+        let Samples { times_ms, values } = alive_between(fetched, first_ms, last_ms);
+        ctx.budget.take_column(grid.len)?;
+        let mut column = vec![ABSENT; grid.len];
+        for (step, value) in column.iter_mut().enumerate() {
+            let moment = ends.at(step);
+            let open_ms = moment.saturating_sub(range_ms);
+            let next = times_ms.partition_point(|time| *time < moment);
+            let before = next.checked_sub(1).filter(|at| times_ms[*at] > open_ms);
+            let after = Some(next).filter(|at| {
+                times_ms.get(*at).is_some_and(|time| *time <= moment.saturating_add(range_ms))
+            });
+            *value = match (before, after) {
+                (_, Some(at)) if times_ms[at] == moment => values[at],
+                (Some(from), Some(to)) => {
+                    let (times, ends) =
+                        ((times_ms[from], times_ms[to]), (values[from], values[to]));
+                    edges::line(times, ends, moment, false)
+                }
+                (Some(at), None) => values[at],
+                (None, _) => continue,
+            };
+        }
+        let labels = fetched.labels.clone();
+        vector.push(Series { labels, drop_name: false, values: column });
+    }
+    vector.retain(Series::is_present);
+    Ok(vector)
 }

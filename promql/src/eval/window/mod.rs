@@ -5,10 +5,12 @@
 //! that would change the last digit, the window's slice is worked through again.
 
 pub(crate) mod count;
+pub(crate) mod edges;
 pub(crate) mod over_time;
 pub(crate) mod rate;
 pub(crate) mod regression;
 
+use crate::ast::Edges;
 use crate::eval::grid::Grid;
 use crate::plan::Ends;
 use model::LabelSet;
@@ -23,6 +25,10 @@ pub(crate) struct Windows {
     pub(crate) ends: Ends,
     /// How far each goes back.
     pub(crate) range_ms: i64,
+    /// What happens at its edges.
+    pub(crate) edges: Edges,
+    /// How far outside of the window samples may help to find the value at an edge.
+    pub(crate) outside_ms: i64,
 }
 
 /// One window that holds samples: those from index `first` up to `end`.
@@ -46,13 +52,20 @@ impl Window {
 }
 
 impl Windows {
-    /// Calls `each` for every window with samples, in order; answers the most samples of one.
+    /// Calls `each` for every window with samples in it or around it, in order; answers the most
+    /// samples of one.
     pub(crate) fn slide(&self, times_ms: &[i64], mut each: impl FnMut(Window)) -> usize {
         let (mut first, mut end, mut most) = (0, 0, 0);
+        let (before_ms, after_ms) = match self.edges {
+            Edges::Plain => (self.range_ms, 0),
+            Edges::Anchored => (self.range_ms.saturating_add(self.outside_ms), 0),
+            Edges::Smoothed => (self.range_ms.saturating_add(self.outside_ms), self.outside_ms),
+        };
         for step in 0..self.grid.len {
             let end_ms = self.ends.at(step);
-            let open_ms = end_ms.saturating_sub(self.range_ms);
-            while end < times_ms.len() && times_ms[end] <= end_ms {
+            let (open_ms, last_ms) =
+                (end_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
+            while end < times_ms.len() && times_ms[end] <= last_ms {
                 end += 1;
             }
             while first < end && times_ms[first] <= open_ms {
@@ -95,7 +108,7 @@ pub(crate) mod tests {
     pub(crate) fn windows(start_ms: i64, end_ms: i64, step_ms: i64, range_ms: i64) -> Windows {
         let grid = Grid::new(start_ms, end_ms, step_ms).unwrap();
         let ends = Ends { first_ms: start_ms, step_ms, last_ms: grid.end_ms() };
-        Windows { grid, ends, range_ms }
+        Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0 }
     }
 
     #[test]
