@@ -24,8 +24,7 @@ pub(crate) fn instant(
     newest(ctx, node, grid, |column, index| column.values[index]).map(Val::Vector)
 }
 
-/// `timestamp` of an instant selector: the samples' own times. An `@` is taken at its word here,
-/// whatever the offset, as upstream does.
+/// `timestamp` of an instant selector: the samples' own times.
 pub(crate) fn sample_times(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
