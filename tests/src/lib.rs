@@ -3,5 +3,6 @@
 pub mod compliance;
 pub mod memory;
 pub mod promqltest;
+pub mod random_query;
 pub mod random_series;
 pub mod shared;
