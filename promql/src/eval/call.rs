@@ -74,6 +74,7 @@ fn run(
         ctx.budget.tick(series.samples.values.len())?;
         let mut values = vec![ABSENT; len];
         let most = kernel(&series.samples, &range.windows, &mut values);
+        ctx.budget.check()?;
         ctx.budget.fits(most as u64)?;
         let drop_name = series.drop_name;
         let mut result = Series { labels: series.labels.as_ref().clone(), drop_name, values };

@@ -223,9 +223,8 @@ fn is_invariant(expr: &Expr) -> bool {
             let depends = LOOKS_AT_TIME.contains(&node.function.name) && !of_selector;
             !depends && node.args.iter().all(is_invariant)
         }
-        Expr::Aggregation(node) => {
-            is_invariant(&node.expr) && node.param.as_deref().is_none_or(is_invariant)
-        }
+        // Upstream does not look at the parameter: it is taken from the first step then.
+        Expr::Aggregation(node) => is_invariant(&node.expr),
         Expr::Binary(node) => {
             is_invariant(&node.first) && node.links.iter().all(|link| is_invariant(&link.rhs))
         }

@@ -65,6 +65,8 @@ pub fn evaluate(
         expr @ (Expr::Matrix(_) | Expr::Subquery(_)) => Value::Matrix(matrix(&ctx, expr, grid)?),
         expr => answer(&ctx, ctx.eval(expr, grid)?, grid)?,
     };
+    // Whatever ended early because it was to stop has no answer.
+    ctx.budget.check()?;
     let (warnings, infos) = ctx.into_notes().into_texts(query.text);
     Ok(Evaluation { value, warnings, infos })
 }

@@ -24,8 +24,7 @@ pub(crate) fn instant(
     newest(ctx, node, grid, |column, index| column.values[index]).map(Val::Vector)
 }
 
-/// `timestamp` of an instant selector: the samples' own times. An `@` is taken at its word here,
-/// whatever the offset, as upstream does.
+/// `timestamp` of an instant selector: the samples' own times.
 pub(crate) fn sample_times(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
@@ -92,7 +91,7 @@ pub(crate) struct RangeVector<'a> {
     /// The series, those without a sample left out.
     pub(crate) series: Vec<RangeSeries<'a>>,
     /// The windows.
-    pub(crate) windows: Windows,
+    pub(crate) windows: Windows<'a>,
 }
 
 /// The range vector of a matrix selector or subquery; `None` if the expression is neither.
@@ -124,7 +123,9 @@ fn samples<'a>(
         }
     }
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
-    Ok(RangeVector { series, windows: Windows { grid, ends, range_ms, edges, outside_ms } })
+    let budget = Some(&ctx.budget);
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms, budget };
+    Ok(RangeVector { series, windows })
 }
 
 /// The samples from `first_ms` to `last_ms`, stale markers left out.
@@ -142,12 +143,13 @@ fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples
 }
 
 fn subquery<'a>(
-    ctx: &Evaluator<'_>,
+    ctx: &'a Evaluator<'_>,
     node: &Subquery,
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
-    let windows = Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0 };
+    let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms: 0, budget };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.eval_vector(&node.expr, inner)?;

@@ -136,6 +136,19 @@ fn a_long_evaluation_notices_that_the_caller_leaves() {
 }
 
 #[test]
+fn one_series_with_wide_windows_can_be_stopped() {
+    let source = Fixed::with(1, 20_000);
+    let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    let cancel =
+        Cancel::default().with_deadline(move || counted.fetch_add(1, Ordering::Relaxed) > 100);
+    let params = EvalParams::range(0, 200_000_000, 10_000);
+    let text = "quantile_over_time(0.5, m[30d])";
+    assert_eq!(ask_with(&source, text, &params, &cancel), Err(EvalError::Timeout));
+    assert!(count.load(Ordering::Relaxed) < 110, "it stops soon");
+}
+
+#[test]
 fn the_deepest_query_fits_a_small_stack_and_a_chain_needs_none() {
     let (done, wait) = mpsc::sync_channel(1);
     let small = std::thread::Builder::new().stack_size(512 << 10);

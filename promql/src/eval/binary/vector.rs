@@ -66,6 +66,11 @@ pub(super) fn apply(
         Sides { link, by, many, one, is_swapped, drops_name, numbers, many_of, one_of, grid };
     sides.check_one_side(ctx, is_filled)?;
     let pairs = sides.pairs(ctx)?;
+    if super::trims(link.op) {
+        let meet = pairs.iter().any(|pair| (0..grid.len).any(|step| pair.has(step)));
+        super::note_floats(ctx, link, meet);
+        return Ok(Vec::new());
+    }
     sides.check_pairs(&pairs)?;
     let mut result = Vec::with_capacity(pairs.len());
     for pair in pairs {
