@@ -167,8 +167,7 @@ impl Encoder {
     /// Ends the chunk and begins the next; `None` if there is no sample.
     pub(crate) fn seal(&mut self, revision: u32) -> Option<Chunk> {
         let done = std::mem::take(self);
-        (done.count > 0)
-            .then(|| Chunk { head: done.head(revision), bytes: done.bytes.into_boxed_slice() })
+        (done.count > 0).then(|| Chunk { head: done.head(revision), bytes: done.bytes.into() })
     }
 
     /// The chunk as it stands.

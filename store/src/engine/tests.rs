@@ -3,6 +3,7 @@
 use super::*;
 use crate::sim::SimDisk;
 use model::mutation::{MetricType, SeriesRefusal};
+use model::read::SelectBounds;
 use model::sample::{join_order, stale_marker};
 use model::time::DAY_MS;
 use model::{Context, DayBucket, LabelSet, Principal, RequestId, Sample, Text, TimeRange};
