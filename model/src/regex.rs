@@ -23,7 +23,7 @@ const NEST_MAX: u32 = 50;
 pub struct RegexError {
     /// What is wrong with it.
     pub reason: String,
-    /// The pattern as written.
+    /// The pattern, or the part of it that is wrong.
     pub pattern: Text,
 }
 
@@ -148,19 +148,44 @@ fn parse(pattern: &str) -> Result<Hir, RegexError> {
         .dot_matches_new_line(true)
         .utf8(true)
         .build();
-    let hir = parser.parse(&ascii).map_err(|error| {
-        let reason = match &error {
-            regex_syntax::Error::Parse(parse) => parse.kind().to_string(),
-            regex_syntax::Error::Translate(translate) => translate.kind().to_string(),
-            _ => "invalid regexp".to_owned(),
-        };
-        fault(pattern, reason)
+    let hir = parser.parse(&ascii).map_err(|error| match &error {
+        regex_syntax::Error::Parse(parse) => syntax_fault(pattern, parse),
+        regex_syntax::Error::Translate(error) => fault(pattern, error.kind().to_string()),
+        _ => fault(pattern, "invalid regexp"),
     })?;
     let alternation = matches!(hir.kind(), HirKind::Alternation(_)) && literal_set(&hir).is_some();
     if pattern.len() > PATTERN_BYTES_MAX && !alternation {
         return Err(fault(pattern, format!("expression longer than {PATTERN_BYTES_MAX} bytes")));
     }
     Ok(hir)
+}
+
+/// A syntax error in RE2's words, with the part of the pattern RE2 shows.
+fn syntax_fault(pattern: &str, error: &regex_syntax::ast::Error) -> RegexError {
+    use regex_syntax::ast::ErrorKind;
+    let (start, end) = (error.span().start.offset, error.span().end.offset);
+    let part = error.pattern().get(start..end).unwrap_or(pattern);
+    let rest = error.pattern().get(start..).unwrap_or(pattern);
+    match error.kind() {
+        ErrorKind::ClassUnclosed => fault(rest, "missing closing ]"),
+        ErrorKind::ClassRangeInvalid | ErrorKind::ClassRangeLiteral => {
+            fault(part, "invalid character class range")
+        }
+        ErrorKind::GroupUnclosed => fault(pattern, "missing closing )"),
+        ErrorKind::GroupUnopened => fault(pattern, "unexpected )"),
+        ErrorKind::RepetitionMissing => {
+            let operator = rest.get(..1).unwrap_or("");
+            fault(operator, "missing argument to repetition operator")
+        }
+        ErrorKind::EscapeUnexpectedEof => fault("", "trailing backslash at end of expression"),
+        ErrorKind::EscapeUnrecognized => fault(part, "invalid escape sequence"),
+        ErrorKind::RepetitionCountInvalid => fault(part, "invalid repeat count"),
+        ErrorKind::NestLimitExceeded(_) => fault(pattern, "expression nests too deeply"),
+        ErrorKind::UnsupportedLookAround | ErrorKind::FlagUnrecognized => {
+            fault(part, "invalid or unsupported Perl syntax")
+        }
+        other => fault(pattern, other.to_string()),
+    }
 }
 
 /// Rewrites the Perl classes to their ASCII meaning: `\d` outside and inside of brackets.
@@ -282,6 +307,23 @@ mod tests {
         assert!(is_match("a|ab", "ab") && is_match("(a|ab)(c|bcd)", "abcd"));
         assert!(is_match("a.+|b.+", "bx") && !is_match("a.+|b.+", "xbx"));
         assert!(is_match("", "") && !is_match("", "x"));
+    }
+
+    #[test]
+    fn a_syntax_error_has_re2s_words() {
+        let cases = [
+            ("a[b", "missing closing ]: `[b`"),
+            ("(a", "missing closing ): `(a`"),
+            ("a)", "unexpected ): `a)`"),
+            ("*a", "missing argument to repetition operator: `*`"),
+            ("a\\", "trailing backslash at end of expression: ``"),
+            ("\\q", "invalid escape sequence: `\\q`"),
+            ("[b-a]", "invalid character class range: `b-a`"),
+        ];
+        for (pattern, text) in cases {
+            let error = AnchoredRegex::new(pattern).unwrap_err().to_string();
+            assert_eq!(error, format!("error parsing regexp: {text}"));
+        }
     }
 
     #[test]

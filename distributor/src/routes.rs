@@ -1,0 +1,174 @@
+//! The HTTP side of writing: paths, headers, the body and its limits, the answer.
+//!
+//! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
+//! then the body is decoded. Answers are one line of text, or 204 and nothing.
+
+use crate::error::Error;
+use crate::pool::{Buffer, Reservation};
+use crate::service::Distributor;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use guard::identity::TENANT_HEADER;
+use guard::{Access, Limits};
+use http_body_util::BodyExt;
+use model::{Context, Kind, Principal, TenantId};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::http_error::text_response;
+use wire::remote_write;
+
+/// Decoded bodies above this many bytes leave the async threads.
+const INLINE_BYTES_MAX: usize = 2 << 20;
+
+/// The write paths.
+pub fn router(distributor: Distributor) -> Router {
+    let mut router = Router::new();
+    for prefix in ["", "/prometheus", "/api/prom"] {
+        for path in ["/api/v1/push", "/api/v1/write"] {
+            router = router.route(&format!("{prefix}{path}"), post(write));
+        }
+    }
+    router.route("/api/prom/push", post(write)).with_state(distributor)
+}
+
+async fn write(
+    State(distributor): State<Distributor>,
+    request: Request<Body>,
+) -> axum::response::Response {
+    let began_ns = distributor.parts().clock.monotonic_ns();
+    let response = match take(&distributor, request).await {
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(message)) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
+        Err(error) => refusal(&distributor, &error),
+    };
+    let took_ns = distributor.parts().clock.monotonic_ns().saturating_sub(began_ns);
+    let seconds = Duration::from_nanos(took_ns).as_secs_f64();
+    distributor.parts().telemetry.answered(response.status().as_u16(), seconds);
+    response
+}
+
+fn into_axum(response: Response<String>) -> axum::response::Response {
+    response.map(Body::from)
+}
+
+fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response {
+    let kind = error.kind();
+    match kind {
+        Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt => {
+            tracing::warn!(%error, ?kind, "write not acknowledged");
+        }
+        _ => tracing::debug!(%error, ?kind, "write refused"),
+    }
+    let random = distributor.parts().random();
+    into_axum(text_response(kind, &error.to_string(), error.retry_after_ms(), random))
+}
+
+/// Takes one write. `Some` tells what was refused of it while the rest is durable.
+async fn take(distributor: &Distributor, request: Request<Body>) -> Result<Option<String>, Error> {
+    let parts = distributor.parts();
+    let (head, body) = request.into_parts();
+    let org_ids = head.headers.get_all(TENANT_HEADER).iter();
+    let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
+    let value = |name| head.headers.get(name).map(axum::http::HeaderValue::as_bytes);
+    remote_write::check_headers(value(header::CONTENT_TYPE), value(header::CONTENT_ENCODING))?;
+    let limits = Arc::clone(parts.limits.of(&tenant));
+    parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
+
+    let mut reservation = parts.budget.reserve();
+    let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
+    // The message, its columns and the mutation made of them.
+    reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
+    let context = Arc::new(distributor.context(tenant, Principal::Anonymous));
+    let decode = Decode { distributor: distributor.clone(), context, raw, limits };
+    let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
+        let task = tokio::task::spawn_blocking(|| decode.run());
+        task.await.map_err(|error| Error::Internal(error.to_string()))??
+    } else {
+        decode.run()?
+    };
+    let (tenant, samples) = (&batch.tenant, batch.refusals.samples);
+    if samples > 0 {
+        let now_ns = parts.clock.monotonic_ns();
+        parts.rates.charge(&tenant.id, &tenant.limits, samples, now_ns)?;
+    }
+    let refusals = distributor.send(batch, plan, now, Some(reservation)).await?;
+    Ok(refusals.message())
+}
+
+/// The CPU work of one request.
+struct Decode {
+    distributor: Distributor,
+    context: Arc<Context>,
+    raw: Buffer,
+    limits: Arc<Limits>,
+}
+
+type Decoded = (crate::resolve::Batch, crate::plan::Plan, model::TimestampMs);
+
+impl Decode {
+    fn run(self) -> Result<Decoded, Error> {
+        let mut message = self.distributor.parts().pool.take();
+        let limit = self.limits.max_decoded_bytes;
+        let len = remote_write::decompress(&self.raw, limit, &mut message)?;
+        drop(self.raw);
+        self.distributor.resolve(self.context, message, len)
+    }
+}
+
+/// Collects the body, and gives up as soon as it is too large or too slow.
+async fn collect(
+    distributor: &Distributor,
+    tenant: &TenantId,
+    limits: &Limits,
+    headers: &HeaderMap,
+    body: Body,
+    reservation: &mut Reservation,
+) -> Result<Buffer, Error> {
+    let too_large = || guard::Error::RequestTooLarge {
+        tenant: tenant.clone(),
+        counted: "bytes",
+        limit: limits.max_request_bytes.0,
+        key: "max_request_bytes",
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let declared: u64 = declared.and_then(|text| text.parse().ok()).unwrap_or(0);
+    if limits.max_request_bytes.is_exceeded_by(declared) {
+        return Err(too_large().into());
+    }
+    reservation.raise_to(declared.min(FIRST_RESERVATION_MAX))?;
+    let mut collected = distributor.parts().pool.take();
+    collected.clear();
+    let timeout_ms = distributor.parts().config.body_timeout_ms;
+    let all = async {
+        let mut body = body;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let bytes = (collected.len() + data.len()) as u64;
+            if limits.max_request_bytes.is_exceeded_by(bytes) {
+                return Err(too_large().into());
+            }
+            reservation.raise_to(bytes)?;
+            collected.extend_from_slice(data);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(Duration::from_millis(timeout_ms), all).await {
+        Ok(outcome) => outcome.map(|()| collected),
+        Err(_) => Err(Error::BodyTimeout { timeout_ms }),
+    }
+}
+
+/// What a sender only declares does not reserve more than this.
+const FIRST_RESERVATION_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

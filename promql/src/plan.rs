@@ -1,0 +1,252 @@
+//! Which series a query wants, and from when to when: worked out before anything is fetched, so
+//! that each selection is asked for once, however often and with whatever offsets it is written.
+//!
+//! # Invariants
+//! - A range is left-open: of a window of 5m that ends at t, the sample at t - 5m is not wanted.
+//! - Selections of equal matchers whose ranges touch are one selection.
+//!
+//! Not here: evaluation (`eval`), which works the same windows out again and looks them up.
+
+use crate::ast::{At, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use crate::duration::{Allowed, Duration, QueryWindow};
+use crate::eval::{EvalError, EvalParams, Grid};
+use crate::span::line_column;
+use model::read::{SelectBounds, Selection};
+use model::{Matcher, TimeRange, TimestampMs};
+
+/// The times of a query that its selectors may refer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times<'q> {
+    text: &'q str,
+    start_ms: i64,
+    end_ms: i64,
+    window: QueryWindow,
+    lookback_ms: i64,
+    subquery_step_ms: i64,
+}
+
+/// The moments that windows end at: one for each step, or one for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The end at the first step.
+    pub(crate) first_ms: i64,
+    /// How far the end moves with each step; 0 if `@` holds it.
+    pub(crate) step_ms: i64,
+    /// The end at the last step.
+    pub(crate) last_ms: i64,
+}
+
+impl Ends {
+    /// The end at the step with this index.
+    #[inline]
+    pub(crate) fn at(self, index: usize) -> i64 {
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        self.first_ms.saturating_add(self.step_ms.saturating_mul(index))
+    }
+}
+
+impl<'q> Times<'q> {
+    pub(crate) fn new(text: &'q str, params: &EvalParams) -> Self {
+        let range_ms = params.end_ms.saturating_sub(params.start_ms);
+        Self {
+            text,
+            start_ms: params.start_ms,
+            end_ms: params.end_ms,
+            window: QueryWindow { step_ms: params.step_ms, range_ms },
+            lookback_ms: params.lookback_ms,
+            subquery_step_ms: params.subquery_step_ms,
+        }
+    }
+
+    /// The query's step and range.
+    pub(crate) fn window(&self) -> QueryWindow {
+        self.window
+    }
+
+    /// The milliseconds of a duration.
+    pub(crate) fn resolve(&self, duration: &Duration, allowed: Allowed) -> Result<i64, EvalError> {
+        duration.resolve(self.window, allowed).map_err(|fault| {
+            let place = line_column(self.text, fault.span.start);
+            EvalError::Invalid(format!("{place}: parse error: {}", fault.reason))
+        })
+    }
+
+    /// When the windows of a selector or subquery end.
+    pub(crate) fn ends(
+        &self,
+        grid: Grid,
+        at: Option<At>,
+        offset: &Duration,
+    ) -> Result<Ends, EvalError> {
+        let offset_ms = self.resolve(offset, Allowed::Any)?;
+        let fixed = at.map(|at| match at {
+            At::Time(ms) => ms,
+            At::Start => self.start_ms,
+            At::End => self.end_ms,
+        });
+        Ok(match fixed {
+            Some(ms) => {
+                let ms = ms.saturating_sub(offset_ms);
+                Ends { first_ms: ms, step_ms: 0, last_ms: ms }
+            }
+            None => Ends {
+                first_ms: grid.start_ms.saturating_sub(offset_ms),
+                step_ms: grid.step_ms,
+                last_ms: grid.end_ms().saturating_sub(offset_ms),
+            },
+        })
+    }
+
+    /// The first and the last moment whose samples an instant selector wants.
+    pub(crate) fn vector_range(
+        &self,
+        node: &VectorSelector,
+        grid: Grid,
+    ) -> Result<(Ends, i64, i64), EvalError> {
+        let ends = self.ends(grid, node.at, &node.offset)?;
+        let after = if node.edges == Edges::Smoothed { self.lookback_ms } else { 0 };
+        Ok((ends, left_open(ends, self.lookback_ms), ends.last_ms.saturating_add(after)))
+    }
+
+    /// The first and the last moment whose samples a range selector wants, and its range.
+    pub(crate) fn matrix_range(
+        &self,
+        node: &MatrixSelector,
+        grid: Grid,
+    ) -> Result<(Ends, i64, i64, i64), EvalError> {
+        let ends = self.ends(grid, node.vector.at, &node.vector.offset)?;
+        let range_ms = self.resolve(&node.range, Allowed::Positive)?;
+        let (before, after) = match node.vector.edges {
+            Edges::Plain => (0, 0),
+            Edges::Anchored => (self.lookback_ms, 0),
+            Edges::Smoothed => (self.lookback_ms, self.lookback_ms),
+        };
+        let first = left_open(ends, range_ms.saturating_add(before));
+        Ok((ends, range_ms, first, ends.last_ms.saturating_add(after)))
+    }
+
+    /// The steps of a subquery, its windows' ends and its range; no steps if none lies in them.
+    pub(crate) fn subquery_grid(
+        &self,
+        node: &Subquery,
+        grid: Grid,
+    ) -> Result<(Option<Grid>, Ends, i64), EvalError> {
+        let range_ms = self.resolve(&node.range, Allowed::Positive)?;
+        let step_ms = match &node.step {
+            Some(step) => self.resolve(step, Allowed::Positive)?,
+            None => self.subquery_step_ms,
+        };
+        let ends = self.ends(grid, node.at, &node.offset)?;
+        let inner = Grid::subquery(ends.first_ms, ends.last_ms, range_ms, 0, step_ms)?;
+        Ok((inner, ends, range_ms))
+    }
+}
+
+fn left_open(ends: Ends, back_ms: i64) -> i64 {
+    ends.first_ms.saturating_sub(back_ms).saturating_add(1)
+}
+
+/// A selection that a query needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Which series.
+    pub(crate) matchers: Vec<Matcher>,
+    /// The first moment.
+    pub(crate) first_ms: i64,
+    /// The last moment.
+    pub(crate) last_ms: i64,
+}
+
+impl Need {
+    /// The question to the source.
+    pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
+        let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
+        let range = TimeRange::inclusive(first, last);
+        Selection { matchers: self.matchers.clone(), range, days: None, bounds }
+    }
+}
+
+/// Every selection that the expression needs over the steps of `grid`.
+pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times<'_>) -> Result<Vec<Need>, EvalError> {
+    let mut found = Vec::new();
+    collect(expr, grid, times, &mut found)?;
+    Ok(united(found))
+}
+
+fn collect(
+    expr: &Expr,
+    grid: Grid,
+    times: &Times<'_>,
+    found: &mut Vec<Need>,
+) -> Result<(), EvalError> {
+    let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
+        found.push(Need { matchers: node.matchers.clone(), first_ms, last_ms });
+    };
+    match expr {
+        Expr::Number(_) | Expr::String(_) => Ok(()),
+        Expr::Vector(node) => {
+            let (_, first_ms, last_ms) = times.vector_range(node, grid)?;
+            need(node, first_ms, last_ms);
+            Ok(())
+        }
+        Expr::Matrix(node) => {
+            let (_, _, first_ms, last_ms) = times.matrix_range(node, grid)?;
+            need(&node.vector, first_ms, last_ms);
+            Ok(())
+        }
+        Expr::Subquery(node) => match times.subquery_grid(node, grid)?.0 {
+            Some(inner) => collect(&node.expr, inner, times, found),
+            None => Ok(()),
+        },
+        Expr::Call(node) => node.args.iter().try_for_each(|arg| collect(arg, grid, times, found)),
+        Expr::Aggregation(node) => {
+            let param = node.param.as_deref();
+            param.map_or(Ok(()), |param| collect(param, grid, times, found))?;
+            collect(&node.expr, grid, times, found)
+        }
+        Expr::Binary(node) => {
+            collect(&node.first, grid, times, found)?;
+            node.links.iter().try_for_each(|link| collect(&link.rhs, grid, times, found))
+        }
+        Expr::Unary(node) => collect(&node.expr, grid, times, found),
+        Expr::Paren(node) => collect(&node.expr, grid, times, found),
+    }
+}
+
+/// Joins needs of equal matchers whose ranges touch.
+fn united(found: Vec<Need>) -> Vec<Need> {
+    let mut united: Vec<Need> = Vec::new();
+    for mut need in found {
+        // Growing by one neighbour may make it touch another one: until none is left.
+        while let Some(at) = united.iter().position(|have| touches(have, &need)) {
+            let have = united.swap_remove(at);
+            need.first_ms = need.first_ms.min(have.first_ms);
+            need.last_ms = need.last_ms.max(have.last_ms);
+        }
+        united.push(need);
+    }
+    united
+}
+
+fn touches(a: &Need, b: &Need) -> bool {
+    a.first_ms <= b.last_ms.saturating_add(1)
+        && b.first_ms <= a.last_ms.saturating_add(1)
+        && a.matchers == b.matchers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
+        Need { matchers: vec![Matcher::equal("__name__", name)], first_ms, last_ms }
+    }
+
+    #[test]
+    fn selections_that_touch_are_asked_for_once() {
+        let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
+        let mut have = united(found);
+        have.sort_by(|x, y| x.matchers[0].value.cmp(&y.matchers[0].value));
+        assert_eq!(have, [need("a", 0, 30), need("b", 0, 10)]);
+    }
+}
