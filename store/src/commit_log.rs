@@ -27,7 +27,7 @@ pub use replay::{Damage, ReplayReport, Replayed};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
-use frame::{Previous, SegmentHeader};
+use frame::{Payload, Previous, SegmentHeader};
 use parking_lot::Mutex;
 use std::mem;
 use std::sync::Arc;
@@ -45,6 +45,9 @@ pub struct Config {
     pub pending_bytes_max: usize,
     /// The largest payload. Default 48 MiB: above what the largest request becomes.
     pub record_bytes_max: u32,
+    /// With less than this free on the disk a sync is refused: the rest is for flushes, which give
+    /// space back. Default 64 MiB; more where flushes are larger.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Config {
@@ -53,6 +56,7 @@ impl Default for Config {
             segment_bytes_max: 64 << 20,
             pending_bytes_max: 64 << 20,
             record_bytes_max: 48 << 20,
+            free_bytes_min: 64 << 20,
         }
     }
 }
@@ -181,6 +185,7 @@ impl CommitLog {
         if payload.len() > bytes_max {
             return Err(Error::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
+        let framed = Payload::new(payload);
         let mut pending = self.pending.lock();
         let waiting = pending.records.len().saturating_add(pending.taken_bytes);
         let pending_bytes = waiting.saturating_add(frame::RECORD_HEADER_BYTES + payload.len());
@@ -188,7 +193,7 @@ impl CommitLog {
             let pending_bytes_max = self.config.pending_bytes_max;
             return Err(Error::LogFull { pending_bytes, pending_bytes_max });
         }
-        Ok(pending.push(self.start, payload))
+        Ok(pending.push(self.start, framed))
     }
 
     /// Puts an idle mark in line: an empty record that says how far the log was on disk, so that
@@ -199,7 +204,7 @@ impl CommitLog {
         if pending.is_marked {
             return None;
         }
-        let sequence = pending.push(self.start, &[]);
+        let sequence = pending.push(self.start, Payload::default());
         pending.is_marked = true;
         Some(sequence)
     }
@@ -209,9 +214,11 @@ impl CommitLog {
     ///
     /// # Errors
     /// [`SyncFailed`]: its group is refused. The records stay, and go in front of the next group
-    /// into a new segment; the segment that failed is not touched again.
+    /// into a new segment; the segment that failed is not touched again. Or the disk is nearly
+    /// full: then nothing was touched.
     pub fn sync(&self) -> Result<u64, SyncFailed> {
         let mut writer = self.writer.lock();
+        self.check_reserve()?;
         let (group, through) = {
             let mut pending = self.pending.lock();
             let mut group = mem::take(&mut writer.refused);
@@ -295,6 +302,25 @@ impl CommitLog {
         pending.records.len().saturating_add(pending.taken_bytes)
     }
 
+    /// Refuses what is in line if the disk is nearly full.
+    fn check_reserve(&self) -> Result<(), SyncFailed> {
+        let reserve_bytes = self.config.free_bytes_min;
+        let pending = self.pending.lock();
+        let (through, waits) = (pending.next_sequence - 1, pending.synced_sequence);
+        drop(pending);
+        if reserve_bytes == 0 || through == waits {
+            return Ok(());
+        }
+        match self.disk.free_bytes() {
+            Ok(free_bytes) if free_bytes < reserve_bytes => {
+                let error = Error::DiskReserve { free_bytes, reserve_bytes };
+                Err(SyncFailed { through, error })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(SyncFailed { through, error }),
+        }
+    }
+
     fn write_group(&self, writer: &mut Writer, group: &[u8]) -> Result<()> {
         let bytes_max = self.config.segment_bytes_max;
         let open = writer.segment.take().filter(|segment| segment.written_bytes() < bytes_max);
@@ -344,7 +370,7 @@ fn create_segment(
 }
 
 impl Pending {
-    fn push(&mut self, start: u64, payload: &[u8]) -> u64 {
+    fn push(&mut self, start: u64, payload: Payload<'_>) -> u64 {
         let sequence = self.next_sequence;
         frame::push_record(&mut self.records, start, sequence, self.synced_sequence, payload);
         self.next_sequence += 1;

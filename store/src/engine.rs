@@ -1,13 +1,42 @@
 //! The engine: the store's only public door.
+//!
+//! A mutation goes to the commit log's line and into the head, and is answered when the log has
+//! been synced. Jobs bring the head into sstables. Reads put both together.
+//!
+//! # Invariants
+//! - What is answered is on disk: in the log, or in an sstable that the manifest names.
+//! - A record carries the definition of each series it uses until an earlier record with it is on
+//!   disk, and once more after that; and no segment goes before a checkpoint holds the definitions
+//!   that later segments use (DESIGN.md D15).
+//! - There is no thread, clock or chance in here: whoever owns the engine brings them.
+//!
+//! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
-use crate::commit_log::{ReplayReport, SyncFailed};
+mod flush;
+mod recover;
+
+use crate::checkpoint;
+use crate::commit_log::{CommitLog, ReplayReport, SyncFailed};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use model::mutation::{Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{SeriesColumns, TenantId, TimestampMs};
+use crate::head::{Resolved, Tenant};
+use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
+use crate::record;
+use crate::select::{Gather, Query, Want};
+use crate::sstable::tables::Tables;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use model::mutation::{MetricMetadata, Mutation, Written};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
+use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
+use parking_lot::{Mutex, RwLock};
+use recover::Recovery;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// What an engine is built of.
 #[derive(Clone, Debug)]
@@ -33,7 +62,8 @@ pub struct OpenReport {
     pub records_damaged: u64,
     /// Live sstables.
     pub sstables: u64,
-    /// Live sstables that could not be opened, by path, and why. Their samples are not answered.
+    /// Live sstables that could not be opened, by path, and why. Reads
+    /// of their windows are refused.
     pub sstables_damaged: Vec<(String, Error)>,
     /// Series put back into the head.
     pub series: u64,
@@ -121,65 +151,362 @@ pub struct Stats {
 }
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
+///
+/// Locks, in the order they are taken: `jobs`, `gate`, `tenants`, then those of a tenant.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
     parts: Parts,
+    log: CommitLog,
+    /// Shared by an append from its log record to the head; alone for the moment in which a flush
+    /// begins, so that every record of the segments before is in the head by then.
+    gate: RwLock<()>,
+    tenants: RwLock<HashMap<TenantId, Arc<Tenant>, RandomState>>,
+    /// The live sstables. Readers take a snapshot, after they have read the head.
+    tables: RwLock<Arc<Tables>>,
+    /// One job at a time; and the manifest is edited by jobs only.
+    jobs: Mutex<Manifest>,
+    flushed_at_ms: AtomicI64,
+    appended: AtomicU64,
+    late: AtomicU64,
 }
 
-// The signatures, for those who build on them; the bodies come with the head and the sstables.
-#[expect(unused_variables, missing_docs, clippy::missing_errors_doc, reason = "signatures only")]
 impl Engine {
+    /// Opens a store, or begins one in an empty directory.
+    ///
+    /// When this returns, every sample that was ever acknowledged can be read, but for those that
+    /// the report names as lost.
+    ///
+    /// # Errors
+    /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        let disk = Arc::clone(&parts.disk);
+        for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
+            disk.create_dir(directory)?;
+        }
+        disk.sync_dir("")?;
+        let manifest = Manifest::open(Arc::clone(&disk))?;
+        let tenants = RwLock::default();
+        let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
+        let mut recovery = Recovery::new(&make, seconds(now), config.metadata_max);
+        if let Some(checkpoint) = manifest.state().checkpoint {
+            let path = manifest::checkpoint_path(checkpoint.id);
+            checkpoint::read(&*disk, &path, &mut |frame| recovery.frame(&path, frame))?;
+        }
+        let (log, replay) = CommitLog::open(
+            Arc::clone(&disk),
+            LOG_DIRECTORY,
+            config.commit_log.clone(),
+            parts.generation_seed,
+            manifest.state().log_from_segment(),
+            &mut |record| {
+                if !record.payload.is_empty() {
+                    recovery.record(record.payload);
+                }
+                Ok(())
+            },
+        )?;
+        let mut report = recovery.report;
+        report.replay = replay;
+        let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;
+        if report.replay.damage.is_empty() && report.records_damaged == 0 {
+            manifest.remove_orphans()?;
+        }
+        let engine = Self {
+            log,
+            gate: RwLock::new(()),
+            tenants,
+            tables: RwLock::new(Arc::new(tables)),
+            jobs: Mutex::new(manifest),
+            flushed_at_ms: AtomicI64::new(now.0),
+            appended: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            config,
+            parts,
+        };
+        report.series = engine.stats().series;
+        Ok((engine, report))
     }
+
+    /// Puts a mutation in line for the disk and into the head.
+    ///
+    /// # Errors
+    /// [`Error::LogFull`] and [`Error::RecordTooLarge`] from the log, [`Error::BadMutation`]; then
+    /// no sample of it was kept.
     pub fn append(
         &self,
         mutation: &Mutation,
         limits: AppendLimits,
         now: TimestampMs,
     ) -> Result<Appended> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        let tenant = self.tenant(&mutation.context.tenant);
+        let has_numbers =
+            mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
+        if has_numbers && mutation.generation != tenant.generation {
+            return Ok(Appended::NeedLabels);
+        }
+        let _shared = self.gate.read();
+        let synced = self.log.synced_sequence();
+        let Some(resolved) = tenant.resolve(mutation, limits, synced, seconds(now)) else {
+            return Ok(Appended::NeedLabels);
+        };
+        let ticket = self.log_mutation(&tenant, mutation, &resolved)?;
+        let (samples, late) = tenant.apply(mutation, &resolved, ticket, seconds(now));
+        self.appended.fetch_add(samples, Ordering::Relaxed);
+        self.late.fetch_add(late, Ordering::Relaxed);
+        let written = Written {
+            generation: tenant.generation,
+            numbers: resolved.named,
+            refused: resolved.refused,
+        };
+        Ok(Appended::Queued { ticket, written })
     }
-    /// Blocks while the disk works; appends go on meanwhile.
+
+    /// Puts the mutation's record in line.
+    fn log_mutation(
+        &self,
+        tenant: &Tenant,
+        mutation: &Mutation,
+        resolved: &Resolved,
+    ) -> Result<u64> {
+        // Held until the record is in line, so that what is news to one is not old to another
+        // whose record comes first.
+        let mut metadata = (!mutation.metadata.is_empty()).then(|| tenant.metadata.lock());
+        let news: Vec<&MetricMetadata> = match &metadata {
+            Some(held) => mutation
+                .metadata
+                .iter()
+                .filter(|entry| held.is_news(entry, self.config.metadata_max))
+                .collect(),
+            None => Vec::new(),
+        };
+        let parts = record::Parts {
+            mutation,
+            generation: tenant.generation,
+            numbers: &resolved.numbers,
+            carried: &resolved.carried,
+            metadata: &news,
+        };
+        let record = match resolved.carried.is_empty() {
+            // Without definitions the strings are not looked at, so nobody has to wait.
+            true => record::encode(&parts, None),
+            false => record::encode(&parts, Some(&tenant.symbols.read())),
+        };
+        let ticket = self.log.append(&record.ok_or(Error::BadMutation)?)?;
+        if let Some(held) = &mut metadata {
+            news.into_iter().for_each(|entry| held.insert(entry.clone()));
+        }
+        Ok(ticket)
+    }
+
+    /// Brings everything in line to the disk; returns the highest ticket that is there.
+    ///
+    /// It blocks while the disk works; appends go on meanwhile.
+    ///
+    /// # Errors
+    /// [`SyncFailed`]: every ticket up to its `through` without an answer is refused.
     pub fn sync(&self) -> Result<u64, SyncFailed> {
-        Ok(0)
+        self.log.sync()
     }
+
     /// The highest ticket on disk.
+    #[must_use]
     pub fn synced_ticket(&self) -> u64 {
-        0
+        self.log.synced_sequence()
     }
-    /// After a second without a write, and at shutdown.
+
+    /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be
+    /// called after a second without a write; without news it does nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::sync`].
     pub fn idle_sync(&self) -> Result<u64, SyncFailed> {
-        Ok(0)
+        match self.log.mark() {
+            Some(_) => self.log.sync(),
+            None => Ok(self.log.synced_sequence()),
+        }
     }
+
+    /// The job that is due, if one is.
+    #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        let stats = self.stats();
+        let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
+        let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
+        if stats.head_sample_bytes > self.config.head_bytes_max {
+            return flush(FlushReason::MemoryPressure);
+        }
+        if stats.head_samples > tail_max.max(self.config.tail_samples_max) {
+            return flush(FlushReason::LongTail);
+        }
+        let block = |at: i64| {
+            at.saturating_sub(self.config.flush_slack_ms).div_euclid(self.config.block_ms.max(1))
+        };
+        if block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed)) {
+            return flush(FlushReason::BlockBorder);
+        }
         None
     }
+
+    /// Does a job.
+    ///
+    /// # Errors
+    /// What the disk says. Nothing is lost by it, and the job may be tried again.
     pub fn run(&self, job: Job, now: TimestampMs) -> Result<JobReport> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        let Job::Flush(_) = job;
+        self.flush_head(now)
     }
-    /// `run(Job::Flush(FlushReason::Asked), now)`.
+
+    /// Brings the whole head into sstables.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
     pub fn flush(&self, now: TimestampMs) -> Result<JobReport> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        self.run(Job::Flush(FlushReason::Asked), now)
     }
-    /// Flushes, then syncs the log with an idle mark.
+
+    /// Flushes the head and leaves the log with an idle mark.
+    ///
+    /// # Errors
+    /// What the disk says.
     pub fn close(&self, now: TimestampMs) -> Result<JobReport> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        self.log.sync().map_err(|failed| failed.error)?;
+        let report = self.flush(now)?;
+        self.idle_sync().map_err(|failed| failed.error)?;
+        Ok(report)
     }
+
+    /// The series and samples of a selection, ascending by labels.
+    ///
+    /// # Errors
+    /// [`Error::TooManySeries`], [`Error::TooManySamples`], [`Error::BadMatcher`],
+    /// [`Error::Corrupt`], or what the disk says.
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        let mut gather = Gather::new(selection.bounds);
+        if let Some(query) = Query::of_selection(selection)? {
+            self.collect(tenant, &query, &mut gather)?;
+        }
+        gather.finish()
     }
+
+    /// Answers a question about labels. Names and values are of series with a sample in the days
+    /// that the range touches, label sets of series with a sample in the range itself.
+    ///
+    /// # Errors
+    /// As [`Engine::select`].
     pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
-        Err(Error::corrupt("engine", 0, "signatures only"))
+        let want = match query.want {
+            LabelWant::Series => Want::Presence,
+            LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
+        };
+        let mut gather = Gather::new(SelectBounds::NONE);
+        let every: &[Vec<Matcher>] = &[Vec::new()];
+        let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
+        for matchers in sets {
+            if let Some(query) = Query::of_labels(query, matchers, want)? {
+                self.collect(tenant, &query, &mut gather)?;
+            }
+        }
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let mut texts = |name: Option<&str>| {
+            let mut texts =
+                std::mem::replace(&mut gather, Gather::new(SelectBounds::NONE)).finish_texts(name);
+            texts.truncate(limit);
+            LabelAnswer::Texts(texts)
+        };
+        Ok(match &query.want {
+            LabelWant::Names => texts(None),
+            LabelWant::Values(name) => texts(Some(name)),
+            LabelWant::Series => {
+                let mut series = gather.finish_labels();
+                series.truncate(limit);
+                LabelAnswer::Series(series)
+            }
+        })
     }
+
+    /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
+    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
+        let tenant = self.tenants.read().get(id).cloned();
+        if let Some(tenant) = tenant {
+            tenant.collect(query, gather)?;
+        }
+        let tables = Arc::clone(&self.tables.read());
+        tables.collect(id, query, gather)
+    }
+
+    /// The tenant's metadata, ascending by metric.
+    #[must_use]
     pub fn metadata(&self, tenant: &TenantId, query: &MetadataQuery) -> MetadataAnswer {
-        Vec::new()
+        let Some(tenant) = self.tenants.read().get(tenant).cloned() else {
+            return Vec::new();
+        };
+        let metadata = tenant.metadata.lock();
+        match &query.metric {
+            Some(metric) => metadata.get(metric).cloned().into_iter().collect(),
+            None => metadata.iter().cloned().collect(),
+        }
     }
+
+    /// The tenants that hold anything here, ascending.
+    #[must_use]
     pub fn tenants(&self) -> Vec<TenantId> {
-        Vec::new()
+        let mut tenants: BTreeSet<TenantId> = self.tenants.read().keys().cloned().collect();
+        tenants.extend(self.tables.read().tenants());
+        tenants.into_iter().collect()
     }
+
+    /// Sizes, for metrics.
+    #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let mut stats = Stats {
+            log_pending_bytes: self.log.pending_bytes() as u64,
+            log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
+            samples_appended_total: self.appended.load(Ordering::Relaxed),
+            samples_late_total: self.late.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
+        stats.tenants = tenants.len() as u64;
+        for tenant in tenants {
+            let (series, created) = tenant.series();
+            stats.series += series;
+            stats.series_created_total += created;
+            for shard in tenant.shards() {
+                stats.head_samples += shard.samples;
+                stats.head_sample_bytes += shard.sample_bytes;
+            }
+        }
+        self.tables.read().count(&mut stats);
+        stats
+    }
+
+    fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        tenant_in(&self.tenants, id, &self.parts)
     }
 }
+
+/// The tenant of this name, which begins with its first write.
+fn tenant_in(
+    tenants: &RwLock<HashMap<TenantId, Arc<Tenant>, RandomState>>,
+    id: &TenantId,
+    parts: &Parts,
+) -> Arc<Tenant> {
+    if let Some(tenant) = tenants.read().get(id) {
+        return Arc::clone(tenant);
+    }
+    let make = || Arc::new(Tenant::new(id.clone(), &parts.cluster_name, parts.generation_seed));
+    Arc::clone(tenants.write().entry(id.clone()).or_insert_with(make))
+}
+
+/// Seconds since 1970, as far as they go.
+fn seconds(now: TimestampMs) -> u32 {
+    u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

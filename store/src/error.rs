@@ -31,6 +31,18 @@ pub enum Error {
     /// One record is bigger than the log takes.
     #[error("a log record of {bytes} bytes is over the limit of {bytes_max}")]
     RecordTooLarge { bytes: usize, bytes_max: usize },
+    /// A matcher of a query cannot be used.
+    #[error("matcher {matcher}: {detail}")]
+    BadMatcher { matcher: String, detail: String },
+    /// The columns of a mutation do not fit its series, or it holds what cannot be stored yet.
+    #[error("the mutation cannot be stored: its columns do not fit, or it holds histograms")]
+    BadMutation,
+    /// A query would return more series than it may.
+    #[error("the query hit the limit of {series_max} series")]
+    TooManySeries { series_max: u64 },
+    /// A query would return more samples than it may.
+    #[error("the query hit the limit of {samples_max} samples")]
+    TooManySamples { samples_max: u64 },
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -59,6 +71,8 @@ impl Error {
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,
+            Self::BadMatcher { .. } | Self::BadMutation => Kind::Invalid,
+            Self::TooManySeries { .. } | Self::TooManySamples { .. } => Kind::Unexecutable,
         }
     }
 }

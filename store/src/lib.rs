@@ -5,12 +5,21 @@ pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
 pub mod config;
+#[cfg(test)]
+mod crash_rig;
+mod definitions;
 pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod format_marker;
+mod head;
 pub mod manifest;
+mod merge;
+mod postings;
+mod record;
+mod select;
 pub mod sim;
+mod sstable;
 
 pub use config::Config;
 pub use engine::Engine;

@@ -7,7 +7,7 @@
 //! sequence numbers. Behind it comes an idle mark: from now on also this start's last records
 //! are known to be acknowledged, and damage to them is told from a torn tail.
 
-use super::frame::{Previous, SegmentHeader, push_record};
+use super::frame::{Payload, Previous, SegmentHeader, push_record};
 use super::replay::Unsure;
 use super::{create_segment, segment_name};
 use crate::disk::{Disk, join};
@@ -40,12 +40,18 @@ pub(super) fn run(
     // would call it damage.
     record.clear();
     for sequence in lost {
-        push_record(&mut record, *start, *sequence, 0, &[]);
+        push_record(&mut record, *start, *sequence, 0, Payload::default());
     }
     file.append(&record)?;
     file.sync_data()?;
     record.clear();
-    push_record(&mut record, *start, last_sequence.saturating_add(1), last_sequence, &[]);
+    push_record(
+        &mut record,
+        *start,
+        last_sequence.saturating_add(1),
+        last_sequence,
+        Payload::default(),
+    );
     file.append(&record)?;
     file.sync_data()?;
     Ok(Previous { number, first_sequence: 0, bytes: file.written_bytes() })

@@ -136,17 +136,30 @@ pub(super) fn push_record(
     start: u64,
     sequence: u64,
     synced_sequence: u64,
-    payload: &[u8],
+    payload: Payload<'_>,
 ) {
     let header = RecordHeader {
-        payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-        payload_checksum: crc32c::crc32c(payload),
+        payload_bytes: u32::try_from(payload.bytes.len()).unwrap_or(u32::MAX),
+        payload_checksum: payload.checksum,
         start,
         sequence,
         synced_sequence,
     };
     buffer.extend_from_slice(&header.encode());
-    buffer.extend_from_slice(payload);
+    buffer.extend_from_slice(payload.bytes);
+}
+
+/// A payload and its checksum, which is computed before any lock is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Payload<'a> {
+    bytes: &'a [u8],
+    checksum: u32,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, checksum: crc32c::crc32c(bytes) }
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

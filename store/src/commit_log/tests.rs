@@ -6,8 +6,12 @@ use model::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
-const SMALL: Config =
-    Config { segment_bytes_max: 2_000, pending_bytes_max: 64 << 10, record_bytes_max: 16 << 10 };
+const SMALL: Config = Config {
+    segment_bytes_max: 2_000,
+    pending_bytes_max: 64 << 10,
+    record_bytes_max: 16 << 10,
+    free_bytes_min: 0,
+};
 
 /// A payload that says who wrote it, and is as long as it says.
 fn payload(life: u64, number: u64) -> Vec<u8> {
@@ -533,7 +537,7 @@ fn a_length_that_lies_allocates_nothing_beyond_the_file() {
     let path = "log/0000000000000001.log";
     let mut bytes = disk.bytes_of(path).unwrap();
     let mut lying = Vec::new();
-    frame::push_record(&mut lying, 1, 2, 1, b"short");
+    frame::push_record(&mut lying, 1, 2, 1, Payload::new(b"short"));
     lying[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     let checksum = crc32c::crc32c(&lying[8..40]);
     lying[4..8].copy_from_slice(&checksum.to_le_bytes());
@@ -611,4 +615,100 @@ fn a_segment_that_cannot_be_read_is_told_by_name_and_nothing_is_changed() {
     assert_eq!((error.kind(), disk.calls()), (Kind::Unavailable, calls));
     disk.clear_hook();
     assert_eq!(open(&disk, 9).unwrap().1.damage, []);
+}
+
+#[test]
+fn writers_side_by_side_lose_nothing_when_the_process_stops_under_them() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let (log, _, _) = open(&disk, 1).unwrap();
+        disk.stop_at(disk.calls() + 3 + seed);
+        let outcomes: Vec<(u64, Vec<u64>)> = std::thread::scope(|scope| {
+            let write = |writer: u64| {
+                let mut acknowledged = Vec::new();
+                for number in 0..60 {
+                    let sequence = log.append(&payload(writer, number)).unwrap();
+                    match log.sync() {
+                        Ok(through) => {
+                            assert!(through >= sequence);
+                            acknowledged.push(number);
+                        }
+                        Err(failed) => assert!(failed.through >= sequence),
+                    }
+                    if number % 10 == writer {
+                        log.roll();
+                    }
+                }
+                (writer, acknowledged)
+            };
+            let writers: Vec<_> = (1..4).map(|writer| scope.spawn(move || write(writer))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let mut checker = Checker::default();
+        for (writer, acknowledged) in outcomes {
+            checker.tried.extend((0..60).map(|number| (writer, number)));
+            checker.acknowledged.extend(acknowledged.iter().map(|number| (writer, *number)));
+        }
+        assert!(disk.is_stopped() || checker.acknowledged.len() == 180);
+        let killed = disk.fork(seed);
+        assert_eq!(verdict(&killed, &mut checker.clone()), Vec::<String>::new(), "seed {seed}");
+        disk.power_cut();
+        assert_eq!(verdict(&disk, &mut checker), Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_nearly_full_disk_refuses_before_it_is_touched_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity_bytes(Some(10_000));
+    let config = Config { free_bytes_min: 9_000, ..SMALL };
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, _) = CommitLog::open(shared, LOG, config, 1, 0, &mut |_| Ok(())).unwrap();
+    log.append(&payload(1, 0)).unwrap();
+    log.sync().unwrap();
+    disk.set_capacity_bytes(Some(9_000));
+    log.append(&payload(1, 1)).unwrap();
+    let calls = disk.calls();
+    let failed = log.sync().unwrap_err();
+    assert!(matches!(failed.error, Error::DiskReserve { .. }), "{failed}");
+    assert_eq!((failed.through, failed.error.kind()), (2, Kind::Unavailable));
+    assert_eq!(disk.calls(), calls);
+    disk.set_capacity_bytes(None);
+    assert_eq!(log.sync().unwrap(), 2);
+    assert_eq!(log.segments().unwrap(), [1], "the segment was not to blame");
+}
+
+#[test]
+fn segments_of_any_bytes_invent_nothing_and_double_nothing() {
+    let (disk, records) = sealed();
+    let paths = disk.paths();
+    let pool: Vec<u8> = paths.iter().flat_map(|path| disk.bytes_of(path).unwrap()).collect();
+    let mut random = 42_u64;
+    let mut below = |bound: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        usize::try_from(random >> 33).unwrap() % bound
+    };
+    let mut visited = 0;
+    for case in 0..500 {
+        let disk = disk.fork(case);
+        let path = &paths[below(paths.len())];
+        // Pieces of true segments in any order, with noise between.
+        let mut bytes = Vec::new();
+        for _ in 0..below(8) {
+            let from = below(pool.len());
+            bytes.extend_from_slice(&pool[from..pool.len().min(from + below(2_000))]);
+            bytes.extend((0..below(50)).map(|_| u8::try_from(below(256)).unwrap()));
+        }
+        disk.overwrite(path, &bytes);
+        let mut found = BTreeSet::new();
+        let shared = Arc::new(disk);
+        let opened = CommitLog::open(shared, LOG, SMALL, 9, 0, &mut |record| {
+            assert_eq!(records.get(&record.sequence).map(Vec::as_slice), Some(record.payload));
+            assert!(found.insert(record.sequence));
+            Ok(())
+        });
+        assert!(opened.is_ok());
+        visited += found.len();
+    }
+    assert!(visited > 5_000, "{visited}");
 }

@@ -1,0 +1,156 @@
+//! Definitions: numbers of series and their labels, as bytes that need nothing else to be read.
+//!
+//! Used by log records and by checkpoints. Strings stand once in front, then the shapes (lists of
+//! names), then the series: the difference of the number to the one before, the shape, and of the
+//! values only those that differ from the series before, if that has the same shape.
+//!
+//! Not here: who carries which definitions, and why (`engine.rs`).
+
+use crate::bytes::{Damaged, Input, put_ivarint, put_text, put_uvarint};
+use crate::head::symbols::Symbols;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use model::{LabelSet, Text};
+
+/// Numbers in order of first use.
+#[derive(Default)]
+struct Locals {
+    by_id: HashMap<u32, u32, FixedState>,
+    ids: Vec<u32>,
+}
+
+impl Locals {
+    fn of(&mut self, id: u32) -> u32 {
+        *self.by_id.entry(id).or_insert_with(|| {
+            self.ids.push(id);
+            u32::try_from(self.ids.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+/// Appends the definitions of some series, given as number and label ids.
+pub(crate) fn encode<'a>(
+    out: &mut Vec<u8>,
+    symbols: &Symbols,
+    series: impl Iterator<Item = (u32, &'a [u32])> + Clone,
+) {
+    let (mut texts, mut shapes) = (Locals::default(), Locals::default());
+    let mut count = 0_u64;
+    for (_, ids) in series.clone() {
+        count += 1;
+        shapes.of(ids.first().copied().unwrap_or(0));
+        for (name, value) in symbols.pairs(ids) {
+            texts.of(name);
+            texts.of(value);
+        }
+    }
+    put_uvarint(out, texts.ids.len() as u64);
+    for id in &texts.ids {
+        put_text(out, symbols.text(*id));
+    }
+    put_uvarint(out, shapes.ids.len() as u64);
+    for id in &shapes.ids {
+        let names = symbols.shapes().get(*id as usize).map_or(&[][..], |names| names);
+        put_uvarint(out, names.len() as u64);
+        names.iter().for_each(|name| put_uvarint(out, u64::from(texts.of(*name))));
+    }
+    put_uvarint(out, count);
+    let mut before: (u32, &[u32]) = (0, &[]);
+    for (number, ids) in series {
+        put_ivarint(out, i64::from(number) - i64::from(before.0));
+        put_uvarint(out, u64::from(shapes.of(ids.first().copied().unwrap_or(0))));
+        let base = if before.1.first() == ids.first() { before.1 } else { &[] };
+        put_values(out, ids.get(1..).unwrap_or(&[]), base.get(1..).unwrap_or(&[]), &mut texts);
+        before = (number, ids);
+    }
+}
+
+/// A bit for each value that differs from the base, then those values.
+fn put_values(out: &mut Vec<u8>, values: &[u32], base: &[u32], texts: &mut Locals) {
+    let differs = |index: &usize| values.get(*index) != base.get(*index);
+    for first in (0..values.len()).step_by(8) {
+        let bits = (0..8).filter(|bit| first + bit < values.len() && differs(&(first + bit)));
+        out.push(bits.fold(0_u8, |byte, bit| byte | 1 << bit));
+    }
+    for index in (0..values.len()).filter(differs) {
+        put_uvarint(out, u64::from(texts.of(values[index])));
+    }
+}
+
+/// Reads definitions and hands each to `visit`.
+pub(crate) fn decode(
+    input: &mut Input<'_>,
+    mut visit: impl FnMut(u32, LabelSet),
+) -> Result<(), Damaged> {
+    let texts: Vec<Text> =
+        (0..input.count(1)?).map(|_| input.text().map(Text::from)).collect::<Result<_, _>>()?;
+    let shapes: Vec<Vec<Text>> =
+        (0..input.count(1)?).map(|_| read_shape(input, &texts)).collect::<Result<_, _>>()?;
+    let count = input.count(2)?;
+    let (mut number, mut shape) = (0_i64, usize::MAX);
+    let mut values: Vec<Text> = Vec::new();
+    for _ in 0..count {
+        number = number.wrapping_add(input.ivarint()?);
+        let next = input.uvarint32()? as usize;
+        let names = shapes.get(next).ok_or(Damaged("a definition has an unknown shape"))?;
+        if next != shape {
+            (shape, values) = (next, vec![Text::default(); names.len()]);
+        }
+        read_values(input, &texts, &mut values)?;
+        let labels = LabelSet::from_pairs(names.iter().cloned().zip(values.iter().cloned()))
+            .map_err(|_| Damaged("a definition has a label twice"))?;
+        visit(u32::try_from(number).map_err(|_| Damaged("a number is out of range"))?, labels);
+    }
+    Ok(())
+}
+
+fn read_text(input: &mut Input<'_>, texts: &[Text]) -> Result<Text, Damaged> {
+    let symbol = input.uvarint32()?;
+    texts.get(symbol as usize).cloned().ok_or(Damaged("a symbol is out of range"))
+}
+
+fn read_shape(input: &mut Input<'_>, texts: &[Text]) -> Result<Vec<Text>, Damaged> {
+    (0..input.count(1)?).map(|_| read_text(input, texts)).collect()
+}
+
+fn read_values(input: &mut Input<'_>, texts: &[Text], values: &mut [Text]) -> Result<(), Damaged> {
+    let bits = input.take(values.len().div_ceil(8))?;
+    for (index, value) in values.iter_mut().enumerate() {
+        if bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1) {
+            *value = read_text(input, texts)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn labels() -> impl Strategy<Value = LabelSet> {
+        prop::collection::btree_map("[a-d]", "[x-z]{1,2}", 0..12)
+            .prop_map(|pairs| LabelSet::from_pairs(pairs).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn definitions_come_back(series in prop::collection::vec((any::<u32>(), labels()), 0..20)) {
+            let mut symbols = Symbols::new(1);
+            let ids: Vec<_> =
+                series.iter().map(|(number, labels)| (*number, symbols.intern_labels(labels))).collect();
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &symbols, ids.iter().map(|(number, ids)| (*number, &**ids)));
+            let mut back = Vec::new();
+            let mut input = Input::new(&bytes);
+            decode(&mut input, |number, labels| back.push((number, labels))).unwrap();
+            prop_assert_eq!(back, series);
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_definitions_or_refused(bytes: Vec<u8>) {
+            let _ = decode(&mut Input::new(&bytes), |_, _| ());
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Recovery: what a checkpoint holds, and how the head comes back from it and the commit log.
+//!
+//! A checkpoint's frames are definitions and metadata; a log record's samples name series by the
+//! numbers of the generation it was written in. Here both become series of the new generation.
+//!
+//! # Invariants
+//! - A record is applied whole or not at all, except for series whose definition is lost: their
+//!   samples are counted.
+
+use super::OpenReport;
+use crate::bytes::{Damaged, Input, put_text};
+use crate::engine::AppendLimits;
+use crate::error::Result;
+use crate::head::Tenant;
+use crate::{definitions, record};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use model::{LabelSet, TenantId};
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+/// So many definitions go into one frame: a few megabytes.
+const FRAME_SERIES_MAX: usize = 50_000;
+
+/// Hands the frames of a tenant's checkpoint to `frame`.
+pub(super) fn checkpoint(
+    tenant: &Tenant,
+    mut frame: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    let series = tenant.definitions();
+    let metadata: Vec<_> = tenant.metadata.lock().iter().cloned().collect();
+    let mut metadata = &metadata[..];
+    let mut written = 0;
+    for part in series.chunks(FRAME_SERIES_MAX).chain(series.is_empty().then_some(&[][..])) {
+        let mut out = vec![VERSION];
+        put_text(&mut out, tenant.id.as_str());
+        out.extend_from_slice(&tenant.generation.to_le_bytes());
+        let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
+        definitions::encode(&mut out, &tenant.symbols.read(), definitions);
+        record::put_metadata(&mut out, metadata.iter());
+        metadata = &[];
+        frame(&out)?;
+        written += part.len() as u64;
+    }
+    Ok(written)
+}
+
+/// The numbers of one earlier generation -> those of this one.
+type Numbers = HashMap<u32, u32, RandomState>;
+
+/// A head that is being put together again.
+pub(super) struct Recovery<'a> {
+    /// Makes a tenant that is not there yet.
+    pub(super) tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>,
+    pub(super) now_s: u32,
+    pub(super) metadata_max: usize,
+    pub(super) report: OpenReport,
+    numbers: HashMap<(TenantId, u64), Numbers, RandomState>,
+}
+
+impl<'a> Recovery<'a> {
+    pub(super) fn new(
+        tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>,
+        now_s: u32,
+        metadata_max: usize,
+    ) -> Self {
+        let (report, numbers) = (OpenReport::default(), HashMap::default());
+        Self { tenant, now_s, metadata_max, report, numbers }
+    }
+
+    /// Takes in a frame of the checkpoint at `path`.
+    pub(super) fn frame(&mut self, path: &str, payload: &[u8]) -> Result<()> {
+        self.try_frame(payload).map_err(|damaged| damaged.at(path, 0))
+    }
+
+    fn try_frame(&mut self, payload: &[u8]) -> Result<(), Damaged> {
+        let mut input = Input::new(payload);
+        if input.u8()? != VERSION {
+            return Err(Damaged("a checkpoint's frame of an unknown version"));
+        }
+        let id = TenantId::parse(input.text()?).map_err(|_| Damaged("not a tenant's name"))?;
+        let generation = input.u64()?;
+        let mut definitions = Vec::new();
+        definitions::decode(&mut input, |number, labels| definitions.push((number, labels)))?;
+        let metadata = record::read_metadata(&mut input)?;
+        let tenant = self.define(&id, generation, definitions);
+        self.keep_metadata(&tenant, metadata);
+        Ok(())
+    }
+
+    /// Takes in a record of the log.
+    pub(super) fn record(&mut self, payload: &[u8]) {
+        if self.try_record(payload).is_err() {
+            self.report.records_damaged += 1;
+        }
+    }
+
+    fn try_record(&mut self, payload: &[u8]) -> Result<(), Damaged> {
+        let record = record::decode(payload)?;
+        let definitions = record.definitions.clone();
+        let tenant = self.define(&record.tenant, record.generation, definitions);
+        self.keep_metadata(&tenant, record.metadata.clone());
+        let numbers = self.numbers.get(&(record.tenant.clone(), record.generation));
+        let (mut samples, mut lost) = (0, 0);
+        record.rows(|old, rows| match numbers.and_then(|numbers| numbers.get(&old)) {
+            Some(number) => {
+                tenant.push(*number, self.now_s, rows.iter().copied());
+                samples += rows.len() as u64;
+            }
+            None => lost += rows.len() as u64,
+        })?;
+        self.report.samples += samples;
+        self.report.samples_without_series += lost;
+        Ok(())
+    }
+
+    fn define(
+        &mut self,
+        id: &TenantId,
+        generation: u64,
+        definitions: Vec<(u32, LabelSet)>,
+    ) -> Arc<Tenant> {
+        let tenant = (self.tenant)(id);
+        let numbers = self.numbers.entry((id.clone(), generation)).or_default();
+        for (old, labels) in definitions {
+            // Without limits only a tenant with 2^28 series in a shard refuses.
+            if let Ok(number) = tenant.find_or_insert(&labels, AppendLimits::NONE, self.now_s) {
+                numbers.insert(old, number);
+            }
+        }
+        tenant
+    }
+
+    fn keep_metadata(&self, tenant: &Tenant, entries: Vec<model::mutation::MetricMetadata>) {
+        let mut metadata = tenant.metadata.lock();
+        for entry in entries {
+            if metadata.is_news(&entry, self.metadata_max) {
+                metadata.insert(entry);
+            }
+        }
+    }
+}

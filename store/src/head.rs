@@ -1,0 +1,354 @@
+//! The head, our memtable: the newest samples of each tenant, by series.
+//!
+//! A tenant's series are spread over *head shards* by target, so a scrape stays together. A
+//! series' number is its shard in the low bits and its order of arrival in the shard above them.
+//!
+//! # Locks
+//! The tenant's symbols come before a shard; no two shards are locked at once; the counts of series
+//! per metric and the metadata are leaves.
+//!
+//! # Invariants
+//! - A number is given once in a tenant's generation.
+//! - Known series are never refused.
+//!
+//! Not here: the commit log (`engine.rs`), reading (`select.rs`).
+
+pub(crate) mod metadata;
+mod read;
+pub(crate) mod series;
+pub(crate) mod shard;
+pub(crate) mod symbols;
+
+use crate::engine::AppendLimits;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use metadata::Metadata;
+use model::mutation::{Mutation, SeriesRefusal};
+use model::series::{target_hash, tenant_salt};
+use model::{LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use series::Identity;
+use shard::{Shard, Taken};
+use std::sync::atomic::{AtomicU64, Ordering};
+use symbols::{LabelIds, Symbols};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const SHARD_BITS: u32 = 4;
+const SHARDS: u32 = 1 << SHARD_BITS;
+/// The step from a series' number to its neighbour's.
+pub(crate) const NUMBER_STEP: u32 = SHARDS;
+/// Stands for a series that was refused.
+pub(crate) const REFUSED: u32 = u32::MAX;
+/// The highest local number; one less than fits, so that [`REFUSED`] is no series.
+const LOCAL_MAX: u32 = (u32::MAX >> SHARD_BITS) - 1;
+
+/// The head of one tenant.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    salt: u64,
+    /// Names this life of the tenant's numbers.
+    pub(crate) generation: u64,
+    /// Guards the label strings. Comes before the shards.
+    pub(crate) symbols: RwLock<Symbols>,
+    /// Each guards its series.
+    shards: Box<[Mutex<Shard>]>,
+    /// Metric name -> series. A leaf.
+    per_metric: Mutex<HashMap<u32, u64, FixedState>>,
+    /// A leaf.
+    pub(crate) metadata: Mutex<Metadata>,
+    series: AtomicU64,
+    series_created: AtomicU64,
+}
+
+/// A definition that a record carries.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) number: u32,
+    pub(crate) labels: LabelIds,
+    /// Whether an earlier record with it is on disk, so that this is the last one.
+    pub(crate) is_last: bool,
+}
+
+/// A mutation whose series are numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// For each series its number, or [`REFUSED`].
+    pub(crate) numbers: Vec<u32>,
+    /// For series that were sent by labels: index and number.
+    pub(crate) named: Vec<(u32, u32)>,
+    pub(crate) refused: Vec<(u32, SeriesRefusal)>,
+    pub(crate) carried: Vec<Carried>,
+}
+
+fn shard_of(number: u32) -> usize {
+    (number % SHARDS) as usize
+}
+
+fn local_of(number: u32) -> u32 {
+    number / SHARDS
+}
+
+fn number_of(shard: usize, local: u32) -> u32 {
+    local * SHARDS + u32::try_from(shard).unwrap_or(0)
+}
+
+impl Tenant {
+    /// A tenant without a series.
+    pub(crate) fn new(id: TenantId, cluster_name: &str, seed: u64) -> Self {
+        let generation = xxh3_64_with_seed(id.as_str().as_bytes(), seed).max(1);
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new(generation))).collect();
+        Self {
+            salt: tenant_salt(cluster_name, &id),
+            id,
+            generation,
+            symbols: RwLock::new(Symbols::new(generation)),
+            shards,
+            per_metric: Mutex::new(HashMap::with_hasher(FixedState::with_seed(generation))),
+            metadata: Mutex::default(),
+            series: AtomicU64::new(0),
+            series_created: AtomicU64::new(0),
+        }
+    }
+
+    /// The shards, one after the other; never lock two.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(Mutex::lock)
+    }
+
+    /// How many series there are, and how many there ever were in this generation.
+    pub(crate) fn series(&self) -> (u64, u64) {
+        (self.series.load(Ordering::Relaxed), self.series_created.load(Ordering::Relaxed))
+    }
+
+    /// Finds or makes the series of a mutation; `None` if a number is not known.
+    pub(crate) fn resolve(
+        &self,
+        mutation: &Mutation,
+        limits: AppendLimits,
+        synced: u64,
+        now_s: u32,
+    ) -> Option<Resolved> {
+        let mut resolved =
+            Resolved { numbers: vec![REFUSED; mutation.series.len()], ..Resolved::default() };
+        self.resolve_numbers(mutation, synced, &mut resolved)?;
+        if mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Labels(_))) {
+            self.resolve_labels(mutation, limits, synced, now_s, &mut resolved);
+        }
+        // A series that occurs twice in the mutation is carried once.
+        resolved.carried.sort_by_key(|carried| carried.number);
+        resolved.carried.dedup_by_key(|carried| carried.number);
+        Some(resolved)
+    }
+
+    fn resolve_numbers(&self, mutation: &Mutation, synced: u64, out: &mut Resolved) -> Option<()> {
+        let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
+        for (index, rows) in mutation.series.iter().enumerate() {
+            let SeriesRef::Number(number) = rows.series else { continue };
+            let shard = lock_next(&self.shards, &mut held, shard_of(number))?;
+            let carries = shard.carries(local_of(number), synced)?;
+            if let Some(is_last) = carries {
+                let labels = shard.get(local_of(number))?.labels.clone();
+                out.carried.push(Carried { number, labels, is_last });
+            }
+            out.numbers[index] = number;
+        }
+        Some(())
+    }
+
+    fn resolve_labels(
+        &self,
+        mutation: &Mutation,
+        limits: AppendLimits,
+        synced: u64,
+        now_s: u32,
+        out: &mut Resolved,
+    ) {
+        for (index, rows) in mutation.series.iter().enumerate() {
+            let SeriesRef::Labels(labels) = &rows.series else { continue };
+            let sent_as = u32::try_from(index).unwrap_or(u32::MAX);
+            match self.find_or_insert(labels, limits, now_s) {
+                Ok(number) => {
+                    out.numbers[index] = number;
+                    out.named.push((sent_as, number));
+                    let shard = self.shards[shard_of(number)].lock();
+                    let Some(Some(is_last)) = shard.carries(local_of(number), synced) else {
+                        continue;
+                    };
+                    let Some(series) = shard.get(local_of(number)) else { continue };
+                    out.carried.push(Carried { number, labels: series.labels.clone(), is_last });
+                }
+                Err(refusal) => out.refused.push((sent_as, refusal)),
+            }
+        }
+    }
+
+    /// The number of a label set, which gets one if it has none.
+    pub(crate) fn find_or_insert(
+        &self,
+        labels: &LabelSet,
+        limits: AppendLimits,
+        now_s: u32,
+    ) -> Result<u32, SeriesRefusal> {
+        let fingerprint = SeriesId::of(self.salt, labels).0;
+        let target = target_hash(labels);
+        let index = (target >> 32) as usize % self.shards.len();
+        {
+            let symbols = self.symbols.read();
+            if let Some(local) = self.shards[index].lock().find(fingerprint, labels, &symbols) {
+                return Ok(number_of(index, local));
+            }
+        }
+        let ids = self.symbols.write().intern_labels(labels);
+        let symbols = self.symbols.read();
+        let mut shard = self.shards[index].lock();
+        // Somebody may have been faster.
+        if let Some(local) = shard.find_ids(fingerprint, &ids) {
+            return Ok(number_of(index, local));
+        }
+        let metric = symbols.metric(&ids).unwrap_or(u32::MAX);
+        self.admit(metric, limits)?;
+        let who = Identity { fingerprint, target, labels: ids };
+        match shard.insert(who, &symbols, LOCAL_MAX, now_s) {
+            Some(local) => Ok(number_of(index, local)),
+            None => {
+                self.dismiss(metric);
+                Err(SeriesRefusal::SeriesLimit { limit: u64::from(LOCAL_MAX) })
+            }
+        }
+    }
+
+    /// Counts a new series, if the limits let it in.
+    fn admit(&self, metric: u32, limits: AppendLimits) -> Result<(), SeriesRefusal> {
+        let mut per_metric = self.per_metric.lock();
+        if self.series.load(Ordering::Relaxed) >= limits.series_max {
+            return Err(SeriesRefusal::SeriesLimit { limit: limits.series_max });
+        }
+        let count = per_metric.entry(metric).or_insert(0);
+        if *count >= limits.series_per_metric_max {
+            return Err(SeriesRefusal::MetricSeriesLimit { limit: limits.series_per_metric_max });
+        }
+        *count += 1;
+        self.series.fetch_add(1, Ordering::Relaxed);
+        self.series_created.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn dismiss(&self, metric: u32) {
+        let mut per_metric = self.per_metric.lock();
+        self.series.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = per_metric.get_mut(&metric) {
+            *count -= 1;
+            if *count == 0 {
+                per_metric.remove(&metric);
+            }
+        }
+    }
+
+    /// Adds the samples of a mutation whose record is `ticket`; returns (samples, late ones).
+    pub(crate) fn apply(
+        &self,
+        mutation: &Mutation,
+        resolved: &Resolved,
+        ticket: u64,
+        now_s: u32,
+    ) -> (u64, u64) {
+        let (mut samples, mut late) = (0, 0);
+        let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
+        let mut start = 0;
+        for (rows, number) in mutation.series.iter().zip(&resolved.numbers) {
+            let range = start..rows.sample_end as usize;
+            start = range.end;
+            if *number == REFUSED {
+                continue;
+            }
+            let Some(shard) = lock_next(&self.shards, &mut held, shard_of(*number)) else {
+                continue;
+            };
+            samples += range.len() as u64;
+            late += shard.push(local_of(*number), now_s, samples_of(mutation, range));
+        }
+        drop(held);
+        for carried in &resolved.carried {
+            let mut shard = self.shards[shard_of(carried.number)].lock();
+            shard.carried(local_of(carried.number), ticket, carried.is_last);
+        }
+        (samples, late)
+    }
+
+    /// Adds one replayed series' samples; returns how many came late.
+    pub(crate) fn push(
+        &self,
+        number: u32,
+        now_s: u32,
+        samples: impl Iterator<Item = Sample>,
+    ) -> u64 {
+        match self.shards.get(shard_of(number)) {
+            Some(shard) => shard.lock().push(local_of(number), now_s, samples),
+            None => 0,
+        }
+    }
+
+    /// Closes and copies every sample held.
+    pub(crate) fn take(&self) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        for mut shard in self.shards() {
+            shard.take(&mut taken);
+        }
+        taken
+    }
+
+    /// The definitions of all series: numbers and label ids.
+    pub(crate) fn definitions(&self) -> Vec<(u32, LabelIds)> {
+        let mut all = Vec::new();
+        for (index, shard) in self.shards().enumerate() {
+            all.extend(shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())));
+        }
+        all
+    }
+
+    /// Lets go of what was taken and of idle series, and returns how many series left. `gate` is
+    /// closed for a moment for each shard: nobody holds the number of a series that leaves.
+    pub(crate) fn release(&self, idle_before_s: u32, gate: &RwLock<()>) -> u64 {
+        let mut count = 0;
+        for shard in &self.shards {
+            let _alone = gate.write();
+            let symbols = self.symbols.read();
+            let dropped = shard.lock().release(idle_before_s, &symbols);
+            for ids in &dropped {
+                self.dismiss(symbols.metric(ids).unwrap_or(u32::MAX));
+            }
+            count += dropped.len() as u64;
+        }
+        count
+    }
+}
+
+/// The shard at `index`, locked; the one before is let go first.
+fn lock_next<'a, 'h>(
+    shards: &'a [Mutex<Shard>],
+    held: &'h mut Option<(usize, MutexGuard<'a, Shard>)>,
+    index: usize,
+) -> Option<&'h mut Shard> {
+    if held.as_ref().is_none_or(|(have, _)| *have != index) {
+        *held = None;
+        *held = Some((index, shards.get(index)?.lock()));
+    }
+    held.as_mut().map(|(_, shard)| &mut **shard)
+}
+
+/// The samples of a mutation at some indexes; none where its columns end early.
+fn samples_of(
+    mutation: &Mutation,
+    range: std::ops::Range<usize>,
+) -> impl Iterator<Item = Sample> + '_ {
+    let timestamps = mutation.timestamps_ms.get(range.clone()).unwrap_or(&[]);
+    let values = mutation.values.get(range.clone()).unwrap_or(&[]);
+    let starts = mutation.start_timestamps_ms.get(range).unwrap_or(&[]);
+    timestamps.iter().zip(values).enumerate().map(|(index, (timestamp_ms, value))| Sample {
+        timestamp_ms: *timestamp_ms,
+        value: *value,
+        start_timestamp_ms: starts.get(index).copied().unwrap_or(0),
+        revision: mutation.revision,
+    })
+}

@@ -1,0 +1,164 @@
+//! Reading the head: which series match, and copies of what they hold.
+//!
+//! A shard is locked while its matching series are looked up and their coded bytes copied; they
+//! are decoded after that.
+
+use super::Tenant;
+use super::series::Series;
+use super::shard::Shard;
+use super::symbols::Symbols;
+use crate::chunk::Chunk;
+use crate::error::Result;
+use crate::merge::Run;
+use crate::postings::List;
+use crate::select::{Gather, Query, Want};
+use model::Sample;
+use model::matcher::CompiledMatcher;
+
+/// A matcher in terms of one tenant's symbols.
+struct Plan<'q> {
+    matcher: &'q CompiledMatcher,
+    name: Option<u32>,
+    matches_empty: bool,
+    /// The only symbols that match, if it is a set of literals and does not match the empty value.
+    literals: Option<Vec<u32>>,
+    /// For each shape, where among a series' ids the value of `name` stands; 0 is nowhere.
+    places: Vec<usize>,
+    /// For each symbol: not tried yet, matches, does not.
+    tried: Vec<Option<bool>>,
+}
+
+/// A series that matches, and copies of its samples.
+struct Hit {
+    key: Vec<u32>,
+    chunks: Vec<Chunk>,
+    late: Vec<Sample>,
+}
+
+impl<'q> Plan<'q> {
+    fn new(matcher: &'q CompiledMatcher, symbols: &Symbols) -> Self {
+        let name = symbols.get(&matcher.name);
+        let matches_empty = matcher.matches("");
+        let literals = matcher
+            .literals()
+            .filter(|_| !matches_empty)
+            .map(|texts| texts.iter().filter_map(|text| symbols.get(text)).collect());
+        let place =
+            |shape: &[u32]| shape.iter().position(|n| Some(*n) == name).map_or(0, |p| p + 1);
+        let places = symbols.shapes().iter().map(|shape| place(shape)).collect();
+        Self { matcher, name, matches_empty, literals, places, tried: vec![None; symbols.len()] }
+    }
+
+    fn matches(&mut self, ids: &[u32], symbols: &Symbols) -> bool {
+        let shape = ids.first().copied().unwrap_or(0) as usize;
+        match self.places.get(shape).copied().unwrap_or(0) {
+            0 => self.matches_empty,
+            place => {
+                let symbol = ids.get(place).copied().unwrap_or(0);
+                let tried = &mut self.tried[symbol as usize];
+                *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
+            }
+        }
+    }
+}
+
+impl Tenant {
+    /// Adds the series that match.
+    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<()> {
+        let mut hits = Vec::new();
+        {
+            let symbols = self.symbols.read();
+            let mut plans: Vec<Plan<'_>> =
+                query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
+            let none = |plan: &Plan<'_>| {
+                !plan.matches_empty
+                    && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
+            };
+            if plans.iter().any(none) {
+                return Ok(());
+            }
+            let mut texts = vec![u32::MAX; symbols.len()];
+            for shard in self.shards() {
+                let from = hits.len();
+                find(&shard, query, &mut plans, &symbols, &mut hits);
+                drop(shard);
+                for hit in &mut hits[from..] {
+                    hit.key = key_of(&hit.key, &symbols, &mut texts, gather);
+                }
+            }
+        }
+        for hit in hits {
+            let mut runs = Vec::with_capacity(hit.chunks.len().min(1));
+            for chunk in &hit.chunks {
+                // Bytes in memory are what was coded.
+                let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
+            }
+            query.add_late(hit.late, &mut runs);
+            if query.want == Want::Possibility {
+                runs.push(Run::presence());
+            }
+            gather.add(&hit.key, runs)?;
+        }
+        Ok(())
+    }
+}
+
+/// The series' label pairs as texts of the answer.
+fn key_of(ids: &[u32], symbols: &Symbols, texts: &mut [u32], gather: &mut Gather) -> Vec<u32> {
+    let mut key = Vec::with_capacity(ids.len() * 2);
+    for symbol in symbols.pairs(ids).flat_map(|(name, value)| [name, value]) {
+        let text = &mut texts[symbol as usize];
+        if *text == u32::MAX {
+            *text = gather.text(symbols.text(symbol));
+        }
+        key.push(*text);
+    }
+    key
+}
+
+/// The matching series of a shard: those of the shortest postings, each tried by its labels.
+fn find(
+    shard: &Shard,
+    query: &Query,
+    plans: &mut [Plan<'_>],
+    symbols: &Symbols,
+    hits: &mut Vec<Hit>,
+) {
+    let candidates = narrowest(shard, plans);
+    let mut visit = |series: &Series| {
+        if !series.may_overlap(query.start_ms, query.end_ms)
+            || !plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
+        {
+            return;
+        }
+        let key = series.labels.to_vec();
+        let (chunks, late) = match query.want {
+            Want::Possibility => (Vec::new(), Vec::new()),
+            Want::Samples | Want::Presence => series.read(query.start_ms, query.end_ms),
+        };
+        hits.push(Hit { key, chunks, late });
+    };
+    match candidates {
+        None => shard.iter().for_each(&mut visit),
+        Some(locals) => locals.iter().filter_map(|local| shard.get(*local)).for_each(&mut visit),
+    }
+}
+
+/// The local numbers that the most selective set of literals leaves, ascending; `None` if no
+/// matcher is one.
+fn narrowest(shard: &Shard, plans: &[Plan<'_>]) -> Option<Vec<u32>> {
+    let lists = |plan: &Plan<'_>| {
+        let (name, literals) = (plan.name?, plan.literals.as_ref()?);
+        let lists: Vec<_> = literals.iter().filter_map(|v| shard.postings(name, *v)).collect();
+        Some(lists)
+    };
+    let count = |lists: &Vec<&List>| lists.iter().map(|list| u64::from(list.count())).sum::<u64>();
+    let shortest = plans.iter().filter_map(lists).min_by_key(count)?;
+    let mut locals: Vec<u32> =
+        shortest.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
+    if shortest.len() > 1 {
+        locals.sort_unstable();
+        locals.dedup();
+    }
+    Some(locals)
+}

@@ -1,0 +1,258 @@
+//! A head shard: the series of some of a tenant's targets.
+//!
+//! # Invariants
+//! - A local number is given once; series of one target that arrive together get neighbours.
+//! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
+
+use super::series::{Definition, Identity, Pushed, Series};
+use super::symbols::{LabelIds, Symbols};
+use crate::chunk::Chunk;
+use crate::postings::List;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use model::{LabelSet, Sample};
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// The series of some targets.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// Local number -> slot.
+    index: Vec<u32>,
+    slots: Vec<Option<Series>>,
+    free: Vec<u32>,
+    by_fingerprint: HashTable<u32>,
+    /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
+    postings: HashMap<(u32, u32), List, FixedState>,
+    dead: usize,
+    /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
+    pending: HashMap<u32, u64, FixedState>,
+    /// Samples held.
+    pub(crate) samples: u64,
+    /// Bytes of samples held, without the constant part of a series.
+    pub(crate) sample_bytes: u64,
+}
+
+/// What a flush takes from one series.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) labels: LabelIds,
+    pub(crate) target: u64,
+    pub(crate) chunks: Vec<Chunk>,
+}
+
+impl Shard {
+    pub(crate) fn new(seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        Self {
+            index: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_fingerprint: HashTable::new(),
+            postings: HashMap::with_hasher(hasher.clone()),
+            dead: 0,
+            pending: HashMap::with_hasher(hasher),
+            samples: 0,
+            sample_bytes: 0,
+        }
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_fingerprint.len()
+    }
+
+    /// The series, in order of arrival.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.index.iter().filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
+    }
+
+    /// The series of a local number.
+    pub(crate) fn get(&self, local: u32) -> Option<&Series> {
+        self.slots.get(*self.index.get(local as usize)? as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
+        self.slots.get_mut(*self.index.get(local as usize)? as usize)?.as_mut()
+    }
+
+    /// The postings of a label pair.
+    pub(crate) fn postings(&self, name: u32, value: u32) -> Option<&List> {
+        self.postings.get(&(name, value))
+    }
+
+    /// The local number of a label set.
+    pub(crate) fn find(
+        &self,
+        fingerprint: u64,
+        labels: &LabelSet,
+        symbols: &Symbols,
+    ) -> Option<u32> {
+        self.find_by(fingerprint, |series| symbols.is(&series.labels, labels))
+    }
+
+    /// The local number of a series by its ids.
+    pub(crate) fn find_ids(&self, fingerprint: u64, ids: &[u32]) -> Option<u32> {
+        self.find_by(fingerprint, |series| *series.labels == *ids)
+    }
+
+    fn find_by(&self, fingerprint: u64, is: impl Fn(&Series) -> bool) -> Option<u32> {
+        let slot = self.by_fingerprint.find(fingerprint, |slot| {
+            let series = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            series.is_some_and(|series| series.fingerprint == fingerprint && is(series))
+        })?;
+        self.slots.get(*slot as usize)?.as_ref().map(|series| series.local)
+    }
+
+    /// Adds a series that is not there, and returns its local number; `None` when there is none left.
+    pub(crate) fn insert(
+        &mut self,
+        who: Identity,
+        symbols: &Symbols,
+        local_max: u32,
+        received_s: u32,
+    ) -> Option<u32> {
+        let fingerprint = who.fingerprint;
+        let local = u32::try_from(self.index.len()).ok().filter(|local| *local <= local_max)?;
+        for pair in symbols.pairs(&who.labels) {
+            self.postings.entry(pair).or_default().push(local);
+        }
+        let series = Series::new(who, local, received_s);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(series);
+                slot
+            }
+            None => {
+                self.slots.push(Some(series));
+                u32::try_from(self.slots.len() - 1).ok()?
+            }
+        };
+        self.index.push(slot);
+        let slots = &self.slots;
+        self.by_fingerprint.insert_unique(fingerprint, slot, |slot| {
+            slots.get(*slot as usize).and_then(Option::as_ref).map_or(0, |s| s.fingerprint)
+        });
+        Some(local)
+    }
+
+    /// Whether a record that uses the series has to carry its definition: `None` if there is no
+    /// such series, else `Some(None)` if not, else whether it is for the last time.
+    #[expect(clippy::option_option, reason = "two questions, asked for each series of a request")]
+    pub(crate) fn carries(&self, local: u32, synced: u64) -> Option<Option<bool>> {
+        let series = self.get(local)?;
+        if series.definition == Definition::Written {
+            return Some(None);
+        }
+        Some(Some(self.pending.get(&local).is_some_and(|ticket| *ticket <= synced)))
+    }
+
+    /// Notes that the record `ticket` carries the definition.
+    pub(crate) fn carried(&mut self, local: u32, ticket: u64, is_last: bool) {
+        if !is_last {
+            self.pending.entry(local).or_insert(ticket);
+            return;
+        }
+        self.pending.remove(&local);
+        if let Some(series) = self.get_mut(local) {
+            series.definition = Definition::Written;
+        }
+    }
+
+    /// Adds a series' samples, and returns how many came late.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        local: u32,
+        received_s: u32,
+        samples: impl Iterator<Item = Sample>,
+    ) -> u64 {
+        let (mut kept, mut late) = (0, 0);
+        let slot = self.index.get(local as usize).copied().unwrap_or(NONE);
+        let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return 0;
+        };
+        let bytes_before = series.open_bytes();
+        let mut slow = false;
+        for sample in samples {
+            match series.push(&sample) {
+                Pushed::InOrder => kept += 1,
+                Pushed::Late => {
+                    (kept, late, slow) = (kept + 1, late + 1, true);
+                }
+                Pushed::Repeated => {}
+            }
+        }
+        series.received_s = received_s;
+        let grown = series.open_bytes().saturating_sub(bytes_before);
+        self.samples += kept;
+        self.sample_bytes +=
+            grown as u64 + if slow { late * size_of::<Sample>() as u64 } else { 0 };
+        late
+    }
+
+    /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
+    pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
+        for slot in &self.index {
+            let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else {
+                continue;
+            };
+            let chunks = series.take();
+            if !chunks.is_empty() {
+                let (labels, target) = (series.labels.clone(), series.target);
+                out.push(Taken { labels, target, chunks });
+            }
+        }
+    }
+
+    /// Lets go of what was taken, and of series without a sample since `idle_before_s`; returns
+    /// the labels of these.
+    pub(crate) fn release(&mut self, idle_before_s: u32, symbols: &Symbols) -> Vec<LabelIds> {
+        let mut dropped = Vec::new();
+        let (mut samples, mut bytes) = (0, 0);
+        for slot in 0..self.slots.len() {
+            let Some(series) = self.slots[slot].as_mut() else { continue };
+            samples += series.release();
+            bytes += series.sample_bytes() as u64;
+            if series.is_empty() && series.received_s < idle_before_s {
+                dropped.extend(self.remove(slot));
+            }
+        }
+        self.samples = self.samples.saturating_sub(samples);
+        self.sample_bytes = bytes;
+        if self.dead > 1024 && self.dead > self.len() / 4 {
+            self.rebuild_postings(symbols);
+        }
+        dropped
+    }
+
+    fn remove(&mut self, slot: usize) -> Option<LabelIds> {
+        let series = self.slots[slot].take()?;
+        let slot = u32::try_from(slot).ok()?;
+        if let Ok(entry) = self.by_fingerprint.find_entry(series.fingerprint, |have| *have == slot)
+        {
+            entry.remove();
+        }
+        if let Some(index) = self.index.get_mut(series.local as usize) {
+            *index = NONE;
+        }
+        self.pending.remove(&series.local);
+        self.free.push(slot);
+        self.dead += 1;
+        Some(series.labels)
+    }
+
+    fn rebuild_postings(&mut self, symbols: &Symbols) {
+        let mut postings = std::mem::take(&mut self.postings);
+        postings.clear();
+        for series in self.iter() {
+            for pair in symbols.pairs(&series.labels) {
+                postings.entry(pair).or_insert_with(List::default).push(series.local);
+            }
+        }
+        postings.shrink_to_fit();
+        self.postings = postings;
+        self.dead = 0;
+    }
+}

@@ -1,0 +1,148 @@
+//! Symbols: each label string of a tenant once, and a number for it.
+//!
+//! *Shape*: the names of a label set, in their order. Series of one metric mostly share one, so a
+//! series keeps its shape's number and the symbols of its values.
+//!
+//! # Invariants
+//! - A symbol's number and a shape's never change while the tenant is in memory.
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use model::{LabelSet, METRIC_NAME, Text};
+use std::hash::BuildHasher;
+
+/// A series' labels: its shape's number, then the symbol of each value in the shape's order.
+pub(crate) type LabelIds = Box<[u32]>;
+
+/// The strings of one tenant.
+#[derive(Debug)]
+pub(crate) struct Symbols {
+    texts: Vec<Text>,
+    by_text: HashTable<u32>,
+    shapes: Vec<Box<[u32]>>,
+    by_shape: HashMap<Box<[u32]>, u32, FixedState>,
+    hasher: FixedState,
+}
+
+impl Symbols {
+    /// The symbol of `__name__`.
+    pub(crate) const METRIC_NAME: u32 = 0;
+
+    /// Knows `__name__` only. The seed is random, so that nobody can choose colliding labels.
+    pub(crate) fn new(seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        let mut symbols = Self {
+            texts: Vec::new(),
+            by_text: HashTable::new(),
+            shapes: Vec::new(),
+            by_shape: HashMap::with_hasher(hasher.clone()),
+            hasher,
+        };
+        symbols.intern(&METRIC_NAME.into());
+        symbols
+    }
+
+    /// How many symbols there are.
+    pub(crate) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The text of a symbol of this tenant.
+    pub(crate) fn text(&self, symbol: u32) -> &Text {
+        &self.texts[symbol as usize]
+    }
+
+    /// All shapes, by number.
+    pub(crate) fn shapes(&self) -> &[Box<[u32]>] {
+        &self.shapes
+    }
+
+    /// The symbol of a text, if it has one.
+    pub(crate) fn get(&self, text: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(text);
+        self.by_text.find(hash, |symbol| *self.texts[*symbol as usize] == *text).copied()
+    }
+
+    fn intern(&mut self, text: &Text) -> u32 {
+        let hash = self.hasher.hash_one(&**text);
+        let Self { texts, by_text, hasher, .. } = self;
+        let entry = by_text.entry(
+            hash,
+            |symbol| *texts[*symbol as usize] == **text,
+            |symbol| hasher.hash_one(&*texts[*symbol as usize]),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                let symbol = u32::try_from(texts.len());
+                assert!(symbol.is_ok(), "a tenant has fewer than 2^32 label strings in memory");
+                let symbol = symbol.unwrap_or(u32::MAX);
+                vacant.insert(symbol);
+                // A text of a request may hold on to more than itself: keep a copy of our own.
+                texts.push(Text::from(&**text));
+                symbol
+            }
+        }
+    }
+
+    /// The ids of a label set; new strings and shapes get numbers.
+    pub(crate) fn intern_labels(&mut self, labels: &LabelSet) -> LabelIds {
+        let names: Box<[u32]> = labels.iter().map(|(name, _)| self.intern(name)).collect();
+        let shape = match self.by_shape.get(&names) {
+            Some(shape) => *shape,
+            None => {
+                let shape = u32::try_from(self.shapes.len()).unwrap_or(u32::MAX);
+                self.shapes.push(names.clone());
+                self.by_shape.insert(names, shape);
+                shape
+            }
+        };
+        let mut ids = Vec::with_capacity(1 + labels.len());
+        ids.push(shape);
+        ids.extend(labels.iter().map(|(_, value)| self.intern(value)));
+        ids.into_boxed_slice()
+    }
+
+    /// The (name, value) symbols of a series, in the order of its labels.
+    pub(crate) fn pairs<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = (u32, u32)> + 'a {
+        let (shape, values) = ids.split_first().unwrap_or((&0, &[]));
+        let names = self.shapes.get(*shape as usize).map_or(&[][..], |names| names);
+        names.iter().copied().zip(values.iter().copied())
+    }
+
+    /// The symbol of the metric name of a series, if it has one.
+    pub(crate) fn metric(&self, ids: &[u32]) -> Option<u32> {
+        self.pairs(ids).find(|(name, _)| *name == Self::METRIC_NAME).map(|(_, value)| value)
+    }
+
+    /// Whether these are the ids of this label set.
+    pub(crate) fn is(&self, ids: &[u32], labels: &LabelSet) -> bool {
+        ids.len() == labels.len() + 1
+            && self.pairs(ids).zip(labels.iter()).all(|((name, value), (n, v))| {
+                **self.text(value) == **v && **self.text(name) == **n
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels_of(symbols: &Symbols, ids: &[u32]) -> LabelSet {
+        let text = |symbol| symbols.text(symbol).clone();
+        LabelSet::from_pairs(symbols.pairs(ids).map(|(n, v)| (text(n), text(v)))).unwrap()
+    }
+
+    #[test]
+    fn labels_come_back_from_their_ids() {
+        let mut symbols = Symbols::new(7);
+        let a = LabelSet::from_pairs([("__name__", "up"), ("job", "a")]).unwrap();
+        let b = LabelSet::from_pairs([("__name__", "up"), ("job", "b")]).unwrap();
+        let (ids_a, ids_b) = (symbols.intern_labels(&a), symbols.intern_labels(&b));
+        assert_eq!(labels_of(&symbols, &ids_a), a);
+        assert_eq!(labels_of(&symbols, &ids_b), b);
+        assert!(symbols.is(&ids_a, &a) && !symbols.is(&ids_a, &b));
+        assert_eq!(symbols.shapes().len(), 1);
+        assert_eq!(symbols.metric(&ids_b), symbols.get("up"));
+    }
+}

@@ -1,0 +1,353 @@
+//! Selecting: what a reader asks, and what several sources found for it, put together.
+//!
+//! Each source (the head, an sstable) adds the series that match, named by texts, with the samples
+//! it holds. A series that several sources hold is one in the end, its samples joined by D4.
+//!
+//! # Invariants
+//! - The answer ascends by labels, each series occurs once, and each has a sample in the range.
+//!
+//! Not here: how a source finds its series (`head/read.rs`, `sstable/read.rs`).
+
+use crate::bytes::Damaged;
+use crate::chunk::ChunkHead;
+use crate::error::{Error, Result};
+use crate::merge::{self, Run};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use model::matcher::CompiledMatcher;
+use model::read::{LabelQuery, SelectBounds, Selection};
+use model::time::DAY_MS;
+use model::{Column, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use std::hash::BuildHasher;
+
+/// What of a series is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Its samples.
+    Samples,
+    /// Only that there is a sample in the range.
+    Presence,
+    /// Only that there may be one.
+    Possibility,
+}
+
+/// A question, ready to be asked of a source.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) matchers: Vec<CompiledMatcher>,
+    pub(crate) want: Want,
+    /// The first moment asked for, and the one after the last.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// Only these moments, ascending and apart; empty is no such condition.
+    spans: Vec<(i64, i64)>,
+}
+
+fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
+    let bad = |matcher: &Matcher, detail: String| Error::BadMatcher {
+        matcher: matcher.to_string(),
+        detail,
+    };
+    matchers.iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
+}
+
+impl Query {
+    /// The query of a selection; `None` if no moment can match.
+    pub(crate) fn of_selection(selection: &Selection) -> Result<Option<Self>> {
+        let mut spans: Vec<(i64, i64)> = Vec::new();
+        if let Some(days) = &selection.days {
+            let mut days = days.clone();
+            days.sort_unstable();
+            days.dedup();
+            for range in days.iter().map(|day| day.range()) {
+                match spans.last_mut() {
+                    Some((_, end)) if *end == range.start.0 => *end = range.end.0,
+                    _ => spans.push((range.start.0, range.end.0)),
+                }
+            }
+            if spans.is_empty() {
+                return Ok(None);
+            }
+        }
+        let matchers = compile(&selection.matchers)?;
+        let TimeRange { start, end } = selection.range;
+        let start_ms = spans.first().map_or(start.0, |span| span.0.max(start.0));
+        let end_ms = spans.last().map_or(end.0, |span| span.1.min(end.0));
+        if spans.len() == 1 {
+            spans.clear();
+        }
+        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans };
+        Ok((start_ms < end_ms).then_some(query))
+    }
+
+    /// The query of one matcher set of a label query.
+    pub(crate) fn of_labels(
+        query: &LabelQuery,
+        matchers: &[Matcher],
+        want: Want,
+    ) -> Result<Option<Self>> {
+        let TimeRange { start, end } = query.range;
+        let (mut start_ms, mut end_ms) = (start.0, end.0);
+        if query.range.is_empty() {
+            return Ok(None);
+        }
+        if want == Want::Possibility {
+            start_ms = start_ms.saturating_sub(start_ms.rem_euclid(DAY_MS));
+            end_ms = end_ms.saturating_add((DAY_MS - end_ms.rem_euclid(DAY_MS)) % DAY_MS);
+        }
+        let matchers = compile(matchers)?;
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans: Vec::new() }))
+    }
+
+    /// Whether a sample of this moment is asked for.
+    #[inline]
+    fn keeps(&self, at: i64) -> bool {
+        self.start_ms <= at && at < self.end_ms && (self.spans.is_empty() || self.in_spans(at))
+    }
+
+    fn in_spans(&self, at: i64) -> bool {
+        let next = self.spans.partition_point(|(start, _)| *start <= at);
+        next.checked_sub(1)
+            .and_then(|index| self.spans.get(index))
+            .is_some_and(|(_, end)| at < *end)
+    }
+
+    /// Whether a chunk may hold a sample that is asked for.
+    pub(crate) fn overlaps(&self, first_ms: i64, last_ms: i64) -> bool {
+        first_ms < self.end_ms && self.start_ms <= last_ms
+    }
+
+    /// Adds the wanted samples of a chunk to the last run, or to one of its own.
+    pub(crate) fn decode(
+        &self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Damaged> {
+        if self.want != Want::Samples {
+            return self.decode_presence(head, bytes, runs);
+        }
+        let fits = runs.last().is_some_and(|run| {
+            run.revision == head.revision
+                && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
+        });
+        if !fits {
+            runs.push(Run { revision: head.revision, ..Run::default() });
+        }
+        let Some(run) = runs.last_mut() else { return Ok(()) };
+        // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
+        let len = (head.count as usize).min(bytes.len().saturating_mul(64));
+        let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
+        timestamps_ms.reserve_exact(len);
+        values.reserve_exact(len);
+        let whole =
+            self.spans.is_empty() && self.start_ms <= head.first_ms && head.last_ms < self.end_ms;
+        head.decode(bytes, |at, value, start| {
+            if whole || self.keeps(at) {
+                timestamps_ms.push(at);
+                values.push(value);
+                if start != 0 || !starts.is_empty() {
+                    starts.resize(values.len() - 1, 0);
+                    starts.push(start);
+                }
+            }
+            whole || at < self.end_ms
+        })?;
+        // Bytes with a right checksum ascend; others must not get any further.
+        let ascends = timestamps_ms.is_sorted_by(|a, b| a < b);
+        if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
+    }
+
+    /// One sample stands for all.
+    fn decode_presence(
+        &self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Damaged> {
+        let mut found = self.want == Want::Possibility
+            || [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
+        if !found {
+            head.decode(bytes, |at, _, _| {
+                found = self.keeps(at);
+                !found && at < self.end_ms
+            })?;
+        }
+        if found {
+            runs.push(Run::presence());
+        }
+        Ok(())
+    }
+
+    /// Adds late samples as a run for each revision.
+    pub(crate) fn add_late(&self, late: Vec<Sample>, runs: &mut Vec<Run>) {
+        for chunk in merge::chunks_of(late) {
+            // What was coded a moment ago is decoded without fail.
+            let _ = self.decode(&chunk.head, &chunk.bytes, runs);
+        }
+    }
+}
+
+/// What was found so far.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    bounds: SelectBounds,
+    texts: Vec<Text>,
+    by_text: HashTable<u32>,
+    /// The keys of all series, one after the other: name, value, name, value …
+    keys: Vec<u32>,
+    series: Vec<Gathered>,
+    by_key: HashTable<u32>,
+    samples: u64,
+    hasher: FixedState,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    key_start: usize,
+    key_end: usize,
+    runs: Vec<Run>,
+}
+
+impl Gather {
+    /// Nothing found yet.
+    pub(crate) fn new(bounds: SelectBounds) -> Self {
+        Self {
+            bounds,
+            texts: Vec::new(),
+            by_text: HashTable::new(),
+            keys: Vec::new(),
+            series: Vec::new(),
+            by_key: HashTable::new(),
+            samples: 0,
+            hasher: FixedState::default(),
+        }
+    }
+
+    /// The number of a text in this answer.
+    pub(crate) fn text(&mut self, text: &Text) -> u32 {
+        let Self { texts, by_text, hasher, .. } = self;
+        let found = by_text.entry(
+            hasher.hash_one(&**text),
+            |id| *texts[*id as usize] == **text,
+            |id| hasher.hash_one(&*texts[*id as usize]),
+        );
+        *found
+            .or_insert_with(|| {
+                texts.push(text.clone());
+                u32::try_from(texts.len() - 1).unwrap_or(u32::MAX)
+            })
+            .get()
+    }
+
+    /// Adds what a source holds of a series. The key is its label pairs, in order, as texts'
+    /// numbers.
+    ///
+    /// # Errors
+    /// If there are more series or samples than the reader can bear.
+    pub(crate) fn add(&mut self, key: &[u32], mut runs: Vec<Run>) -> Result<()> {
+        runs.retain(|run| !run.column.is_empty());
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        // Sources may hold the same sample; whether there are too many is known after the join.
+        // But no answer may need twice the memory of the largest one.
+        if self.samples > self.bounds.samples_max.saturating_mul(2) {
+            return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
+        }
+        let Self { keys, series, by_key, hasher, .. } = self;
+        let key_of = |held: &Gathered| keys.get(held.key_start..held.key_end);
+        let hash = hasher.hash_one(key);
+        let found = by_key.find(hash, |index| {
+            series.get(*index as usize).and_then(key_of).is_some_and(|held| *held == *key)
+        });
+        if let Some(held) = found.and_then(|index| series.get_mut(*index as usize)) {
+            held.runs.append(&mut runs);
+            return Ok(());
+        }
+        if series.len() as u64 >= self.bounds.series_max {
+            return Err(Error::TooManySeries { series_max: self.bounds.series_max });
+        }
+        let key_start = keys.len();
+        keys.extend_from_slice(key);
+        let index = u32::try_from(series.len()).unwrap_or(u32::MAX);
+        series.push(Gathered { key_start, key_end: keys.len(), runs });
+        by_key.insert_unique(hash, index, |index| {
+            let held = series.get(*index as usize);
+            held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
+        });
+        Ok(())
+    }
+
+    /// The series, ascending by labels.
+    ///
+    /// # Errors
+    /// If there are more samples than the reader can bear.
+    pub(crate) fn finish(mut self) -> Result<Vec<SeriesColumns>> {
+        self.rank_texts();
+        let mut series = std::mem::take(&mut self.series);
+        let keys = &self.keys;
+        series.sort_by(|a, b| keys[a.key_start..a.key_end].cmp(&keys[b.key_start..b.key_end]));
+        let mut answer = Vec::with_capacity(series.len());
+        let mut samples = 0_u64;
+        for Gathered { key_start, key_end, runs } in series {
+            let floats = merge::column_of(runs);
+            samples += floats.len() as u64;
+            if samples > self.bounds.samples_max {
+                return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
+            }
+            answer.push(SeriesColumns { labels: self.labels(&keys[key_start..key_end]), floats });
+        }
+        Ok(answer)
+    }
+
+    /// The label sets found, ascending.
+    pub(crate) fn finish_labels(mut self) -> Vec<LabelSet> {
+        self.rank_texts();
+        let keys = |held: &Gathered| &self.keys[held.key_start..held.key_end];
+        let mut series: Vec<&[u32]> = self.series.iter().map(keys).collect();
+        series.sort_unstable();
+        series.into_iter().map(|key| self.labels(key)).collect()
+    }
+
+    /// The label names found, or the values of one name, ascending.
+    pub(crate) fn finish_texts(mut self, values_of: Option<&str>) -> Vec<Text> {
+        self.rank_texts();
+        let mut wanted = vec![false; self.texts.len()];
+        let name = values_of.map(|name| self.texts.binary_search_by(|text| (**text).cmp(name)));
+        for pair in self.keys.chunks_exact(2) {
+            let id = match name {
+                None => Some(pair[0]),
+                Some(Ok(name)) => (pair[0] as usize == name).then_some(pair[1]),
+                Some(Err(_)) => None,
+            };
+            if let Some(wanted) = id.and_then(|id| wanted.get_mut(id as usize)) {
+                *wanted = true;
+            }
+        }
+        let texts = self.texts.into_iter().zip(wanted);
+        texts.filter_map(|(text, wanted)| wanted.then_some(text)).collect()
+    }
+
+    fn labels(&self, key: &[u32]) -> LabelSet {
+        let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
+        let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
+        // The pairs of a key come from a label set.
+        LabelSet::from_pairs(pairs).unwrap_or_default()
+    }
+
+    /// Numbers the texts by their order, so that keys compare as label sets do.
+    fn rank_texts(&mut self) {
+        let mut order: Vec<u32> = (0..).take(self.texts.len()).collect();
+        order.sort_unstable_by(|a, b| self.texts[*a as usize].cmp(&self.texts[*b as usize]));
+        let mut rank = vec![0_u32; order.len()];
+        for (place, id) in (0..).zip(&order) {
+            rank[*id as usize] = place;
+        }
+        for id in &mut self.keys {
+            *id = rank[*id as usize];
+        }
+        self.texts = order.iter().map(|id| self.texts[*id as usize].clone()).collect();
+    }
+}

@@ -1,0 +1,163 @@
+//! Blocks, the header and the footer: what every byte of an sstable lies in.
+
+use crate::bytes::{Damaged, Input};
+use crate::disk::DiskReader;
+use crate::error::{Error, Result};
+
+/// The version that this release writes, and the last one it reads.
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const HEADER_BYTES: usize = 16;
+pub(crate) const FOOTER_BYTES: usize = 60;
+/// Length, checksum and kind, before each payload.
+pub(crate) const BLOCK_HEADER_BYTES: usize = 9;
+
+const MAGIC: [u8; 8] = *b"cumaesst";
+const END_MAGIC: [u8; 8] = *b"cumaeend";
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockKind {
+    Symbols = 1,
+    Partition = 2,
+    Chunks = 3,
+    Directory = 4,
+    Filter = 5,
+}
+
+/// Where a block lies, its header included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlockRef {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// What the end of a file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) directory: BlockRef,
+    /// Empty if the file has no filter.
+    pub(crate) filter: BlockRef,
+}
+
+/// A file's first bytes.
+pub(crate) fn header() -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..12]);
+    bytes[12..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Appends a block. `None` if the payload is 4 GiB or more.
+pub(crate) fn put_block(out: &mut Vec<u8>, kind: BlockKind, payload: &[u8]) -> Option<()> {
+    let len = u32::try_from(payload.len()).ok()?;
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&checksum(len, kind as u8, payload).to_le_bytes());
+    out.push(kind as u8);
+    out.extend_from_slice(payload);
+    Some(())
+}
+
+/// The checksum covers length and kind, so no block is taken for another.
+fn checksum(len: u32, kind: u8, payload: &[u8]) -> u32 {
+    let sum = crc32c::crc32c(&len.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c_append(sum, &[kind]), payload)
+}
+
+/// The payload of a block, out of its bytes.
+pub(crate) fn payload(bytes: &[u8], kind: BlockKind) -> Result<&[u8], Damaged> {
+    let mut input = Input::new(bytes);
+    let (len, sum, found) = (input.u32()?, input.u32()?, input.u8()?);
+    let payload = input.take(len as usize)?;
+    if !input.is_empty() || found != kind as u8 || sum != checksum(len, found, payload) {
+        return Err(Damaged("checksum mismatch"));
+    }
+    Ok(payload)
+}
+
+/// Reads a block and returns its bytes, header included and checked.
+pub(crate) fn read(
+    reader: &dyn DiskReader,
+    path: &str,
+    at: BlockRef,
+    kind: BlockKind,
+) -> Result<Vec<u8>> {
+    let bytes = read_range(reader, path, at)?;
+    payload(&bytes, kind).map_err(|damaged| damaged.at(path, at.offset))?;
+    Ok(bytes)
+}
+
+/// Reads a range that must lie in the file.
+pub(crate) fn read_range(reader: &dyn DiskReader, path: &str, at: BlockRef) -> Result<Vec<u8>> {
+    let beyond = || Error::corrupt(path, at.offset, "a block lies beyond the end");
+    let inside = at.offset.checked_add(at.len).is_some_and(|end| end <= reader.file_bytes());
+    let len = usize::try_from(at.len).ok().filter(|_| inside).ok_or_else(beyond)?;
+    let mut bytes = vec![0; len];
+    reader.read_at(at.offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+impl Footer {
+    /// The last bytes of a file.
+    pub(crate) fn encode(&self) -> [u8; FOOTER_BYTES] {
+        let mut bytes = [0; FOOTER_BYTES];
+        bytes[..8].copy_from_slice(&self.directory.offset.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.directory.len.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.filter.offset.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.filter.len.to_le_bytes());
+        // 32..44 are kept for later, and 0 today.
+        bytes[44..48].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[48..56].copy_from_slice(&END_MAGIC);
+        let checksum = crc32c::crc32c(&bytes[..56]);
+        bytes[56..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads header and footer of a file.
+    pub(crate) fn read(reader: &dyn DiskReader, path: &str) -> Result<Self> {
+        let end = reader.file_bytes();
+        let minimum = (HEADER_BYTES + FOOTER_BYTES) as u64;
+        if end < minimum {
+            return Err(Error::corrupt(path, 0, "the file is shorter than header and footer"));
+        }
+        let mut first = [0; HEADER_BYTES];
+        reader.read_at(0, &mut first)?;
+        let offset = end - FOOTER_BYTES as u64;
+        let mut last = [0; FOOTER_BYTES];
+        reader.read_at(offset, &mut last)?;
+        Self::check(path, &first, 0, (12, &MAGIC, 0), 8)?;
+        Self::check(path, &last, offset, (56, &END_MAGIC, 48), 44)?;
+        let mut input = Input::new(&last);
+        let mut number = || input.u64().map_err(|damaged| damaged.at(path, offset));
+        let directory = BlockRef { offset: number()?, len: number()? };
+        let filter = BlockRef { offset: number()?, len: number()? };
+        Ok(Self { directory, filter })
+    }
+
+    /// Checks checksum, magic and version of the header or the footer.
+    fn check(
+        path: &str,
+        bytes: &[u8],
+        offset: u64,
+        (sum_at, magic, magic_at): (usize, &[u8; 8], usize),
+        version_at: usize,
+    ) -> Result<()> {
+        let number = |at: usize| {
+            bytes.get(at..at + 4).map_or(0, |four| {
+                four.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
+            })
+        };
+        let covered = bytes.get(..sum_at).unwrap_or(&[]);
+        let has_magic = bytes.get(magic_at..magic_at + 8) == Some(magic);
+        if !has_magic || number(sum_at) != crc32c::crc32c(covered) {
+            return Err(Error::corrupt(path, offset, "not an sstable's header or footer"));
+        }
+        match number(version_at) {
+            found if found > VERSION => {
+                Err(Error::NewerFormat { path: path.to_owned(), found, known: VERSION })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A partition's own block: the postings of its series, and where their chunks are.
+//!
+//! Series are known by their place, from 0. For each label name and value stand the runs of places
+//! that have it; read the other way round, they are the series' labels, so these are stored once.
+//! The table of chunks goes through the series in order. Chunks lie one behind the other in the
+//! blocks that follow, none across the border of two.
+//!
+//! Not here: reading and matching (`reader.rs`), the order of series (`writer.rs`).
+
+use super::block::BLOCK_HEADER_BYTES;
+use crate::bytes::{Damaged, Input, put_ivarint, put_uvarint};
+use crate::chunk::{Chunk, ChunkHead};
+use crate::postings::{List, decode_runs};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::ops::Range;
+
+/// A block of chunks ends behind the chunk that brings it to this size.
+pub(crate) const CHUNK_BLOCK_BYTES: usize = 32 << 10;
+
+/// The chunk has the times and count of the chunk before it in the table.
+const IS_LIKE_BEFORE: u8 = 1;
+const HAS_REVISION: u8 = 2;
+const ENCODING_SHIFT: u8 = 4;
+
+/// A partition that is being put together.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    lists: Vec<((u32, u32), List)>,
+    by_pair: HashMap<(u32, u32), u32, FixedState>,
+    /// The series before: for each of its label pairs the pair and its list.
+    before: Vec<((u32, u32), u32)>,
+    table: Vec<u8>,
+    last: Option<ChunkHead>,
+    pub(crate) series: u32,
+    pub(crate) samples: u64,
+    /// The payloads of the blocks of chunks.
+    pub(crate) blocks: Vec<Vec<u8>>,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+}
+
+impl Builder {
+    /// Adds the next series: its label pairs as the file's symbols, and its chunks, at least one.
+    pub(crate) fn push<'a>(
+        &mut self,
+        pairs: impl Iterator<Item = (u32, u32)>,
+        chunks: impl ExactSizeIterator<Item = &'a Chunk>,
+    ) {
+        let place = self.series;
+        for (index, pair) in pairs.enumerate() {
+            // Neighbours have most pairs in common, at the same index.
+            let list = match self.before.get(index) {
+                Some((before, list)) if *before == pair => *list,
+                _ => self.list(pair),
+            };
+            self.lists[list as usize].1.push(place);
+            self.before.truncate(index.max(self.before.len()));
+            match self.before.get_mut(index) {
+                Some(slot) => *slot = (pair, list),
+                None => self.before.push((pair, list)),
+            }
+        }
+        put_uvarint(&mut self.table, chunks.len() as u64);
+        chunks.for_each(|chunk| self.push_chunk(chunk));
+        self.series += 1;
+    }
+
+    fn list(&mut self, pair: (u32, u32)) -> u32 {
+        let lists = &mut self.lists;
+        *self.by_pair.entry(pair).or_insert_with(|| {
+            lists.push((pair, List::default()));
+            u32::try_from(lists.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn push_chunk(&mut self, chunk: &Chunk) {
+        let head = &chunk.head;
+        match self.last {
+            None => (self.min_ms, self.max_ms) = (head.first_ms, head.last_ms),
+            Some(_) => {
+                self.min_ms = self.min_ms.min(head.first_ms);
+                self.max_ms = self.max_ms.max(head.last_ms);
+            }
+        }
+        self.samples += u64::from(head.count);
+        put_chunk_head(&mut self.table, head, self.last.as_ref());
+        put_uvarint(&mut self.table, chunk.bytes.len() as u64);
+        self.last = Some(*head);
+        if self.blocks.last().is_none_or(|block| block.len() >= CHUNK_BLOCK_BYTES) {
+            self.blocks.push(Vec::new());
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            block.extend_from_slice(&chunk.bytes);
+        }
+    }
+
+    /// The payload of the partition's own block.
+    pub(crate) fn encode(&mut self) -> Vec<u8> {
+        self.lists.sort_unstable_by_key(|(pair, _)| *pair);
+        let mut out = Vec::new();
+        put_uvarint(&mut out, u64::from(self.series));
+        put_uvarint(&mut out, self.blocks.len() as u64);
+        self.blocks.iter().for_each(|block| put_uvarint(&mut out, block.len() as u64));
+        let names = || self.lists.chunk_by(|a, b| a.0.0 == b.0.0);
+        put_uvarint(&mut out, names().count() as u64);
+        let mut name_before = 0;
+        for values in names() {
+            let name = values.first().map_or(0, |((name, _), _)| *name);
+            put_uvarint(&mut out, u64::from(name - name_before));
+            name_before = name;
+            put_uvarint(&mut out, values.len() as u64);
+            let mut value_before = 0;
+            for ((_, value), list) in values {
+                put_uvarint(&mut out, u64::from(value - value_before));
+                value_before = *value;
+                list.encode(&mut out);
+            }
+        }
+        out.extend_from_slice(&self.table);
+        out
+    }
+}
+
+fn put_chunk_head(out: &mut Vec<u8>, head: &ChunkHead, before: Option<&ChunkHead>) {
+    let is_like = before.is_some_and(|b| {
+        (b.first_ms, b.last_ms, b.count) == (head.first_ms, head.last_ms, head.count)
+    });
+    let like = if is_like { IS_LIKE_BEFORE } else { 0 };
+    let revision = if head.revision == 0 { 0 } else { HAS_REVISION };
+    out.push(head.encoding << ENCODING_SHIFT | like | revision);
+    if head.revision != 0 {
+        put_uvarint(out, u64::from(head.revision));
+    }
+    if !is_like {
+        let base = before.map_or(0, |before| before.first_ms);
+        put_ivarint(out, head.first_ms.wrapping_sub(base));
+        put_uvarint(out, head.last_ms.wrapping_sub(head.first_ms).cast_unsigned());
+        put_uvarint(out, u64::from(head.count));
+    }
+}
+
+/// A partition's block, cut into its parts but not read through.
+#[derive(Debug)]
+pub(crate) struct PartitionIndex<'a> {
+    pub(crate) series: u32,
+    /// The payload lengths of the blocks of chunks.
+    pub(crate) block_bytes: Vec<u64>,
+    /// Ascending by name.
+    pub(crate) names: Vec<NamePostings<'a>>,
+    table: Input<'a>,
+}
+
+/// The postings of one label name.
+#[derive(Debug)]
+pub(crate) struct NamePostings<'a> {
+    pub(crate) name: u32,
+    values: usize,
+    lists: Input<'a>,
+    series: u32,
+}
+
+/// Where a chunk lies among all bytes of the partition's chunks.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkPlace {
+    pub(crate) series: u32,
+    pub(crate) head: ChunkHead,
+    pub(crate) bytes: Range<u64>,
+}
+
+impl<'a> PartitionIndex<'a> {
+    /// Reads a payload. `symbols` is how many symbols the tenant has in the file.
+    pub(crate) fn decode(payload: &'a [u8], symbols: usize) -> Result<Self, Damaged> {
+        let mut input = Input::new(payload);
+        let series = input.uvarint32()?;
+        // Each series has a count of chunks in the table.
+        if series as usize > input.len() {
+            return Err(Damaged("a partition names more series than it holds"));
+        }
+        let block_bytes =
+            (0..input.count(1)?).map(|_| input.uvarint()).collect::<Result<Vec<_>, _>>()?;
+        let (mut names, mut name, mut covered) = (Vec::new(), 0_u32, 0_u64);
+        for index in 0..input.count(3)? {
+            name = next_symbol(&mut input, name, index, symbols)?;
+            let values = input.count(2)?;
+            let lists = input;
+            let postings = NamePostings { name, values, lists, series };
+            input = postings.read(symbols, |_, start, end| covered += u64::from(end - start))?;
+            names.push(postings);
+        }
+        // Runs are short to write and long to read: no honest partition comes near this.
+        if covered > (payload.len() as u64).saturating_mul(1024) {
+            return Err(Damaged("a partition's postings are too large"));
+        }
+        Ok(Self { series, block_bytes, names, table: input })
+    }
+
+    /// The chunks, in order.
+    pub(crate) fn chunks(&self, mut visit: impl FnMut(ChunkPlace)) -> Result<(), Damaged> {
+        let mut input = self.table;
+        let (mut before, mut at) = (None, 0_u64);
+        for series in 0..self.series {
+            for _ in 0..input.count(2)? {
+                let head = read_chunk_head(&mut input, before.as_ref())?;
+                let len = input.uvarint()?;
+                let end = at.checked_add(len).ok_or(Damaged("a chunk is out of range"))?;
+                visit(ChunkPlace { series, head, bytes: at..end });
+                (before, at) = (Some(head), end);
+            }
+        }
+        let total = self.block_bytes.iter().try_fold(0_u64, |sum, len| sum.checked_add(*len));
+        if input.is_empty() && total == Some(at) {
+            Ok(())
+        } else {
+            Err(Damaged("a table of chunks does not fit its blocks"))
+        }
+    }
+}
+
+impl<'a> NamePostings<'a> {
+    /// Hands each run of each value to `visit`: symbol, first place, place after the last.
+    pub(crate) fn for_each(&self, visit: impl FnMut(u32, u32, u32)) -> Result<(), Damaged> {
+        self.read(usize::MAX, visit).map(|_| ())
+    }
+
+    fn read(
+        &self,
+        symbols: usize,
+        mut visit: impl FnMut(u32, u32, u32),
+    ) -> Result<Input<'a>, Damaged> {
+        let mut input = self.lists;
+        let mut value = 0;
+        for index in 0..self.values {
+            value = next_symbol(&mut input, value, index, symbols)?;
+            decode_runs(&mut input, self.series, |start, end| visit(value, start, end))?;
+        }
+        Ok(input)
+    }
+}
+
+/// A symbol above the one before it.
+fn next_symbol(
+    input: &mut Input<'_>,
+    before: u32,
+    index: usize,
+    symbols: usize,
+) -> Result<u32, Damaged> {
+    let step = input.uvarint32()?;
+    let symbol = before.checked_add(step).filter(|_| step > 0 || index == 0);
+    let symbol = symbol.ok_or(Damaged("symbols do not ascend"))?;
+    if symbol as usize >= symbols { Err(Damaged("a symbol is out of range")) } else { Ok(symbol) }
+}
+
+fn read_chunk_head(
+    input: &mut Input<'_>,
+    before: Option<&ChunkHead>,
+) -> Result<ChunkHead, Damaged> {
+    let flags = input.u8()?;
+    let encoding = flags >> ENCODING_SHIFT;
+    let revision = if flags & HAS_REVISION != 0 { input.uvarint32()? } else { 0 };
+    if flags & IS_LIKE_BEFORE != 0 {
+        let before = before.ok_or(Damaged("the first chunk has none before it"))?;
+        return Ok(ChunkHead { encoding, revision, ..*before });
+    }
+    let first_ms = before.map_or(0, |b| b.first_ms).wrapping_add(input.ivarint()?);
+    let last_ms = first_ms.wrapping_add(input.uvarint()?.cast_signed());
+    let count = input.uvarint32()?;
+    if last_ms < first_ms {
+        return Err(Damaged("a chunk ends before it begins"));
+    }
+    Ok(ChunkHead { encoding, revision, count, first_ms, last_ms })
+}
+
+/// Which blocks of chunks hold these bytes of the partition's chunks, as (index, payload's range);
+/// and where those blocks lie, behind the partition's own block.
+pub(crate) fn block_ranges(block_bytes: &[u64], first_offset: u64) -> Vec<(Range<u64>, u64)> {
+    let (mut logical, mut offset) = (0_u64, first_offset);
+    block_bytes
+        .iter()
+        .map(|len| {
+            let block = (logical..logical.saturating_add(*len), offset);
+            logical = block.0.end;
+            offset = offset.saturating_add(len.saturating_add(BLOCK_HEADER_BYTES as u64));
+            block
+        })
+        .collect()
+}

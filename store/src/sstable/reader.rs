@@ -1,0 +1,313 @@
+//! Reading an sstable: which of its series match, and their samples.
+
+use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, BlockRef, Footer};
+use super::directory::{Directory, PartitionEntry, TenantPart};
+use super::filter::{self, Filter};
+use super::partition::{self, ChunkPlace, PartitionIndex};
+use crate::bytes::{Damaged, Input};
+use crate::disk::{Disk, DiskReader};
+use crate::error::{Error, Result};
+use crate::merge::Run;
+use crate::select::{Gather, Query, Want};
+use model::{METRIC_NAME, TenantId, Text};
+
+/// What is kept of an sstable while it is live.
+#[derive(Debug)]
+pub(crate) struct Sstable {
+    pub(crate) path: String,
+    footer: Footer,
+    filter: Filter,
+    pub(crate) tenants: Vec<TenantId>,
+}
+
+impl Sstable {
+    /// Opens a file: its header, footer and filter; the directory is read to see that it is whole.
+    pub(crate) fn open(disk: &dyn Disk, path: &str) -> Result<(Self, Directory)> {
+        let reader = disk.open(path)?;
+        let footer = Footer::read(&*reader, path)?;
+        let filter = match footer.filter.len {
+            0 => Filter::yes(),
+            _ => {
+                let bytes = block::read(&*reader, path, footer.filter, BlockKind::Filter)?;
+                let payload = &bytes[BLOCK_HEADER_BYTES..];
+                Filter::decode(payload).map_err(|damaged| damaged.at(path, footer.filter.offset))?
+            }
+        };
+        let mut table = Self { path: path.to_owned(), footer, filter, tenants: Vec::new() };
+        let directory = table.directory(&*reader)?;
+        table.tenants = directory.tenants.iter().map(|part| part.tenant.clone()).collect();
+        Ok((table, directory))
+    }
+
+    /// Whether a metric of a tenant may be here.
+    pub(crate) fn may_hold(&self, tenant: &TenantId, metric: &str) -> bool {
+        self.filter.may_contain(filter::key(tenant, metric))
+    }
+
+    /// Reads the directory.
+    pub(crate) fn directory(&self, reader: &dyn DiskReader) -> Result<Directory> {
+        let at = self.footer.directory;
+        let bytes = block::read(reader, &self.path, at, BlockKind::Directory)?;
+        Directory::decode(&bytes[BLOCK_HEADER_BYTES..]).map_err(|d| d.at(&self.path, at.offset))
+    }
+
+    /// Reads the label strings of a tenant, ascending.
+    pub(crate) fn symbols(&self, reader: &dyn DiskReader, at: BlockRef) -> Result<Vec<Text>> {
+        let bytes = block::read(reader, &self.path, at, BlockKind::Symbols)?;
+        decode_symbols(&bytes[BLOCK_HEADER_BYTES..]).map_err(|d| d.at(&self.path, at.offset))
+    }
+}
+
+fn decode_symbols(payload: &[u8]) -> Result<Vec<Text>, Damaged> {
+    let mut input = Input::new(payload);
+    let count = input.count(2)?;
+    let mut texts: Vec<Text> = Vec::with_capacity(count);
+    let mut text: Vec<u8> = Vec::new();
+    // A shared start is long in memory and short in the file.
+    let mut bytes_left = payload.len().saturating_mul(256);
+    for _ in 0..count {
+        let shared = input.uvarint32()? as usize;
+        if shared > text.len() {
+            return Err(Damaged("a symbol shares more than there is"));
+        }
+        text.truncate(shared);
+        let rest = input.count(1)?;
+        text.extend_from_slice(input.take(rest)?);
+        let too_much = Damaged("symbols are too large");
+        bytes_left = bytes_left.checked_sub(text.len()).ok_or(too_much)?;
+        let read = std::str::from_utf8(&text).map_err(|_| Damaged("a symbol is not UTF-8"))?;
+        if texts.last().is_some_and(|before| **before >= *read) {
+            return Err(Damaged("symbols are not in order"));
+        }
+        texts.push(read.into());
+    }
+    if input.is_empty() { Ok(texts) } else { Err(Damaged("symbols go on behind their end")) }
+}
+
+/// One question to one tenant's part of one sstable.
+pub(crate) struct Scan<'a> {
+    table: &'a Sstable,
+    reader: &'a dyn DiskReader,
+    query: &'a Query,
+    symbols: &'a [Text],
+    /// For each matcher, its name's symbol and whether it matches a missing label.
+    names: Vec<(Option<u32>, bool)>,
+    /// For each matcher and symbol: not tried yet, matches, does not.
+    tried: Vec<Vec<Option<bool>>>,
+    /// For each symbol its number in the answer.
+    texts: Vec<u32>,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(
+        table: &'a Sstable,
+        reader: &'a dyn DiskReader,
+        query: &'a Query,
+        symbols: &'a [Text],
+    ) -> Self {
+        let symbol = |name: &str| {
+            let place = symbols.binary_search_by(|text| (**text).cmp(name)).ok();
+            place.and_then(|place| u32::try_from(place).ok())
+        };
+        let names = query.matchers.iter().map(|m| (symbol(&m.name), m.matches(""))).collect();
+        let tried = query.matchers.iter().map(|_| vec![None; symbols.len()]).collect();
+        Self { table, reader, query, symbols, names, tried, texts: vec![u32::MAX; symbols.len()] }
+    }
+
+    /// Adds the matching series of all partitions.
+    pub(crate) fn run(&mut self, part: &TenantPart, gather: &mut Gather) -> Result<()> {
+        let metric_matchers = || self.query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
+        let equal = metric_matchers().find_map(|matcher| matcher.equal_to());
+        let entries = equal.map_or(&*part.partitions, |metric| part.metric(metric));
+        let wanted: Vec<&PartitionEntry> = entries
+            .iter()
+            .filter(|entry| self.query.overlaps(entry.min_ms, entry.max_ms))
+            .filter(|entry| metric_matchers().all(|matcher| matcher.matches(&entry.metric)))
+            .collect();
+        for entry in wanted {
+            let at = entry.block;
+            let bytes = block::read(self.reader, &self.table.path, at, BlockKind::Partition)?;
+            let payload = &bytes[BLOCK_HEADER_BYTES..];
+            let damaged = |damaged: Damaged| damaged.at(&self.table.path, at.offset);
+            let index = PartitionIndex::decode(payload, self.symbols.len()).map_err(damaged)?;
+            let alive = self.alive(&index).map_err(damaged)?;
+            let Some(places) = places(&index, &alive, self.query).map_err(damaged)? else {
+                continue;
+            };
+            let keys = self.keys(&index, &places, gather).map_err(damaged)?;
+            let chunks_at = at.offset.saturating_add(at.len);
+            let runs = self.runs(&index, &places, keys.len(), chunks_at)?;
+            for (key, runs) in keys.iter().zip(runs) {
+                gather.add(key, runs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For each series whether it matches.
+    fn alive(&mut self, index: &PartitionIndex<'_>) -> Result<Vec<bool>, Damaged> {
+        let len = index.series as usize;
+        let mut alive = vec![true; len];
+        for (matcher, ((name, matches_empty), tried)) in
+            self.query.matchers.iter().zip(self.names.iter().zip(&mut self.tried))
+        {
+            let mut keeps = vec![*matches_empty; len];
+            let at = name.and_then(|name| index.names.binary_search_by_key(&name, |n| n.name).ok());
+            if let Some(postings) = at.and_then(|at| index.names.get(at)) {
+                postings.for_each(|value, start, end| {
+                    let text = &self.symbols[value as usize];
+                    let is_match =
+                        *tried[value as usize].get_or_insert_with(|| matcher.matches(text));
+                    keeps[start as usize..end as usize].fill(is_match);
+                })?;
+            }
+            alive.iter_mut().zip(keeps).for_each(|(alive, keeps)| *alive &= keeps);
+        }
+        Ok(alive)
+    }
+
+    /// The label pairs of the series that `places` names, as texts of the answer.
+    fn keys(
+        &mut self,
+        index: &PartitionIndex<'_>,
+        places: &Places,
+        gather: &mut Gather,
+    ) -> Result<Vec<Vec<u32>>, Damaged> {
+        let capacity = 2 * index.names.len().min(64);
+        let mut keys: Vec<Vec<u32>> =
+            (0..places.series).map(|_| Vec::with_capacity(capacity)).collect();
+        for postings in &index.names {
+            let name = self.text(postings.name, gather);
+            postings.for_each(|value, start, end| {
+                let slots = &places.slots[start as usize..end as usize];
+                if slots.iter().all(|slot| *slot == NO_SLOT) {
+                    return;
+                }
+                let value = self.text(value, gather);
+                for slot in slots.iter().filter(|slot| **slot != NO_SLOT) {
+                    keys[*slot as usize].extend_from_slice(&[name, value]);
+                }
+            })?;
+        }
+        Ok(keys)
+    }
+
+    fn text(&mut self, symbol: u32, gather: &mut Gather) -> u32 {
+        let text = &mut self.texts[symbol as usize];
+        if *text == u32::MAX {
+            *text = gather.text(&self.symbols[symbol as usize]);
+        }
+        *text
+    }
+
+    /// The samples of the series that `places` names.
+    fn runs(
+        &self,
+        index: &PartitionIndex<'_>,
+        places: &Places,
+        series: usize,
+        chunks_at: u64,
+    ) -> Result<Vec<Vec<Run>>> {
+        let mut runs: Vec<Vec<Run>> = vec![Vec::new(); series];
+        let path = &self.table.path;
+        let mut blocks = Blocks {
+            reader: self.reader,
+            path,
+            ranges: partition::block_ranges(&index.block_bytes, chunks_at),
+            next: 0,
+            held: Vec::new(),
+        };
+        for (slot, chunk) in &places.chunks {
+            let runs = &mut runs[*slot as usize];
+            if self.query.want == Want::Possibility {
+                runs.push(Run::presence());
+                continue;
+            }
+            let bytes = blocks.chunk(chunk)?;
+            let decoded = self.query.decode(&chunk.head, bytes, runs);
+            decoded.map_err(|damaged| damaged.at(path, chunks_at))?;
+        }
+        Ok(runs)
+    }
+}
+
+const NO_SLOT: u32 = u32::MAX;
+
+/// The chunks to be read of one partition.
+struct Places {
+    /// How many series they are of.
+    series: usize,
+    /// For each series of the partition its place in the answer, or [`NO_SLOT`].
+    slots: Vec<u32>,
+    /// Ascending by where they lie: slot and chunk.
+    chunks: Vec<(u32, ChunkPlace)>,
+}
+
+/// The chunks of living series that may hold what is asked for; `None` if there is none.
+fn places(
+    index: &PartitionIndex<'_>,
+    alive: &[bool],
+    query: &Query,
+) -> Result<Option<Places>, Damaged> {
+    if !alive.iter().any(|alive| *alive) {
+        return Ok(None);
+    }
+    let mut places = Places { series: 0, slots: vec![NO_SLOT; alive.len()], chunks: Vec::new() };
+    index.chunks(|chunk| {
+        let series = chunk.series as usize;
+        let is_wanted = alive[series] && query.overlaps(chunk.head.first_ms, chunk.head.last_ms);
+        if !is_wanted {
+            return;
+        }
+        if places.slots[series] == NO_SLOT {
+            places.slots[series] = u32::try_from(places.series).unwrap_or(NO_SLOT);
+            places.series += 1;
+        }
+        places.chunks.push((places.slots[series], chunk));
+    })?;
+    Ok(Some(places).filter(|places| places.series > 0))
+}
+
+/// The blocks of a partition's chunks, read one after the other as chunks ask for them.
+struct Blocks<'a> {
+    reader: &'a dyn DiskReader,
+    path: &'a str,
+    ranges: Vec<(std::ops::Range<u64>, u64)>,
+    /// One more than the block that is held; 0 if none is.
+    next: usize,
+    held: Vec<u8>,
+}
+
+impl Blocks<'_> {
+    /// The bytes of a chunk; chunks are asked for in ascending order.
+    fn chunk(&mut self, chunk: &ChunkPlace) -> Result<&[u8]> {
+        let holds = |index: usize| {
+            let range = self.ranges.get(index).map(|(range, _)| range);
+            range.is_some_and(|r| r.start <= chunk.bytes.start && chunk.bytes.end <= r.end)
+        };
+        let current = self.next.checked_sub(1).filter(|index| holds(*index));
+        let index = match current {
+            Some(index) => index,
+            None => {
+                let after =
+                    self.ranges.partition_point(|(range, _)| range.start <= chunk.bytes.start);
+                let index = after.checked_sub(1).filter(|index| holds(*index));
+                let across = || Error::corrupt(self.path, 0, "a chunk lies across two blocks");
+                let index = index.ok_or_else(across)?;
+                let (range, offset) = &self.ranges[index];
+                let len = range.end - range.start + BLOCK_HEADER_BYTES as u64;
+                let at = BlockRef { offset: *offset, len };
+                self.held = block::read(self.reader, self.path, at, BlockKind::Chunks)?;
+                self.next = index + 1;
+                index
+            }
+        };
+        let base = self.ranges[index].0.start;
+        let start = usize::try_from(chunk.bytes.start - base).unwrap_or(usize::MAX);
+        let end = usize::try_from(chunk.bytes.end - base).unwrap_or(usize::MAX);
+        let payload = self.held.get(BLOCK_HEADER_BYTES..).unwrap_or(&[]);
+        payload
+            .get(start..end)
+            .ok_or_else(|| Error::corrupt(self.path, 0, "a chunk is out of range"))
+    }
+}
