@@ -15,14 +15,11 @@ use axum::routing::post;
 use guard::identity::TENANT_HEADER;
 use guard::{Access, Limits};
 use http_body_util::BodyExt;
-use model::{Context, Kind, Principal, TenantId};
+use model::{Kind, Principal, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::http_error::text_response;
 use wire::remote_write;
-
-/// Decoded bodies above this many bytes leave the async threads.
-const INLINE_BYTES_MAX: usize = 2 << 20;
 
 /// The write paths.
 pub fn router(distributor: Distributor) -> Router {
@@ -80,47 +77,8 @@ async fn take(distributor: &Distributor, request: Request<Body>) -> Result<Optio
 
     let mut reservation = parts.budget.reserve();
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
-    if raw.is_empty() {
-        return Ok(None);
-    }
-    let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
-    // The message, its columns and the mutation made of them.
-    reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
-    let context = Arc::new(distributor.context(tenant, Principal::Anonymous));
-    let decode = Decode { distributor: distributor.clone(), context, raw, limits };
-    let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
-        let task = tokio::task::spawn_blocking(|| decode.run());
-        task.await.map_err(|error| Error::Internal(error.to_string()))??
-    } else {
-        decode.run()?
-    };
-    let (tenant, samples) = (&batch.tenant, batch.refusals.samples);
-    if samples > 0 {
-        let now_ns = parts.clock.monotonic_ns();
-        parts.rates.charge(&tenant.id, &tenant.limits, samples, now_ns)?;
-    }
-    let refusals = distributor.send(batch, plan, now, Some(reservation)).await?;
+    let refusals = distributor.take(tenant, Principal::Anonymous, raw, reservation).await?;
     Ok(refusals.message())
-}
-
-/// The CPU work of one request.
-struct Decode {
-    distributor: Distributor,
-    context: Arc<Context>,
-    raw: Buffer,
-    limits: Arc<Limits>,
-}
-
-type Decoded = (crate::resolve::Batch, crate::plan::Plan, model::TimestampMs);
-
-impl Decode {
-    fn run(self) -> Result<Decoded, Error> {
-        let mut message = self.distributor.parts().pool.take();
-        let limit = self.limits.max_decoded_bytes;
-        let len = remote_write::decompress(&self.raw, limit, &mut message)?;
-        drop(self.raw);
-        self.distributor.resolve(self.context, message, len)
-    }
 }
 
 /// Collects the body, and gives up as soon as it is too large or too slow.
@@ -144,7 +102,7 @@ async fn collect(
         return Err(too_large().into());
     }
     reservation.raise_to(declared.min(FIRST_RESERVATION_MAX))?;
-    let mut collected = distributor.parts().pool.take();
+    let mut collected = distributor.parts().bodies.take();
     collected.clear();
     let timeout_ms = distributor.parts().config.body_timeout_ms;
     let all = async {

@@ -12,7 +12,7 @@ use crate::series_cache::{LabelHasher, epoch_at};
 use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};
-use guard::{LimitTable, RateLimiter, Tenancy};
+use guard::{LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
 use std::collections::BTreeMap;
@@ -49,6 +49,9 @@ pub struct PushSeries {
     pub samples: Vec<(i64, f64)>,
 }
 
+/// Decoded bodies above this many bytes leave the async threads.
+const INLINE_BYTES_MAX: usize = 2 << 20;
+
 /// Takes writes. Cloning it counts a reference.
 #[derive(Clone, Debug)]
 pub struct Distributor {
@@ -67,7 +70,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
     pub(crate) rates: RateLimiter,
-    pub(crate) pool: Arc<Pool>,
+    /// Bodies as sent.
+    pub(crate) bodies: Arc<Pool>,
+    /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
+    messages: Arc<Pool>,
     pub(crate) budget: Budget,
     tenants: Tenants,
     hasher: LabelHasher,
@@ -113,7 +119,8 @@ impl Distributor {
             tenancy: parts.tenancy,
             clock: parts.clock,
             rates: RateLimiter::default(),
-            pool: Arc::default(),
+            bodies: Arc::default(),
+            messages: Arc::default(),
             hasher,
             seed: parts.seed,
             drawn: AtomicU64::new(counter),
@@ -132,7 +139,7 @@ impl Distributor {
         series: &[PushSeries],
         metadata: &[MetricMetadata],
     ) -> Result<Refusals, Error> {
-        let mut body = self.inner.pool.take();
+        let mut body = self.inner.messages.take();
         body.clear();
         for PushSeries { labels, samples } in series {
             remote_write::encode_series(labels, samples, &mut body);
@@ -144,6 +151,52 @@ impl Distributor {
         let body_len = body.len();
         let (batch, plan, now) = self.resolve(context, body, body_len)?;
         self.send(batch, plan, now, None).await
+    }
+
+    /// Takes a remote-write 1.0 body as it was sent, in snappy.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing was acknowledged; what was refused of it otherwise.
+    pub async fn write_body(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        body: &[u8],
+    ) -> Result<Refusals, Error> {
+        let mut raw = self.inner.bodies.take();
+        raw.clear();
+        raw.extend_from_slice(body);
+        self.take(tenant, principal, raw, self.inner.budget.reserve()).await
+    }
+
+    pub(crate) async fn take(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        raw: Buffer,
+        mut reservation: Reservation,
+    ) -> Result<Refusals, Error> {
+        if raw.is_empty() {
+            return Ok(Refusals::default());
+        }
+        let limits = Arc::clone(self.inner.limits.of(&tenant));
+        let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
+        // The message, its columns and the mutation made of them.
+        reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
+        let context = Arc::new(self.context(tenant, principal));
+        let decode = Decode { distributor: self.clone(), context, raw, limits };
+        let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
+            let task = tokio::task::spawn_blocking(|| decode.run());
+            task.await.map_err(|error| Error::Internal(error.to_string()))??
+        } else {
+            decode.run()?
+        };
+        let (tenant, samples) = (&batch.tenant, batch.refusals.samples);
+        if samples > 0 {
+            let now_ns = self.inner.clock.monotonic_ns();
+            self.inner.rates.charge(&tenant.id, &tenant.limits, samples, now_ns)?;
+        }
+        self.send(batch, plan, now, Some(reservation)).await
     }
 
     pub(crate) fn parts(&self) -> &Inner {
@@ -205,6 +258,24 @@ impl Distributor {
         let refusals = fan_out(sending, plan).await?;
         self.inner.telemetry.refused(&tenant.id, &refusals);
         Ok(refusals)
+    }
+}
+
+/// The CPU work of one request.
+struct Decode {
+    distributor: Distributor,
+    context: Arc<Context>,
+    raw: Buffer,
+    limits: Arc<Limits>,
+}
+
+impl Decode {
+    fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let mut message = self.distributor.inner.messages.take();
+        let limit = self.limits.max_decoded_bytes;
+        let len = remote_write::decompress(&self.raw, limit, &mut message)?;
+        drop(self.raw);
+        self.distributor.resolve(self.context, message, len)
     }
 }
 

@@ -102,6 +102,9 @@ impl Roles {
         if config.has(Role::Distributor) {
             router = router.merge(distributor::router(distributor.clone()));
         }
+        if let Some(ingester) = &ingester {
+            router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));
+        }
         if config.has(Role::Querier) {
             let local = ingester.is_some().then_some(assembly.local);
             router = router.merge(assembly.querier(replicas, local)?.router());
@@ -173,8 +176,10 @@ impl<'a> Assembly<'a> {
         let topology = Arc::new(Topology::new(layout).map_err(Error::Topology)?);
         let local = topology.members.find(name).unwrap_or(NodeIndex(0));
         let secret = Secret::new(&settings.secret);
+        let mut peer_config = PeerConfig::new(&settings.name, name, secret);
+        peer_config.node_id = data_dir.node_id().to_owned();
         let peer_parts = PeerParts {
-            config: Arc::new(PeerConfig::new(&settings.name, name, secret)),
+            config: Arc::new(peer_config),
             topology: Arc::clone(&topology),
             entropy: Arc::new(Entropy::new(random_bytes().map_err(Error::Random)?)),
         };

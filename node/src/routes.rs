@@ -1,11 +1,12 @@
 //! Routes that every role has: health, readiness, our own metrics.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use cluster::Topology;
 use http::{StatusCode, header};
+use ingester::Embedded;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 use std::sync::Arc;
@@ -81,6 +82,34 @@ pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> 
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(Parts { readiness, peers, registry })
+}
+
+/// The routes of a process that keeps data, for those who operate it.
+pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
+    Router::new().route("/ingester/flush", post(flush)).with_state(ingester)
+}
+
+/// Answers when everything that was accepted before is in sstables: before a copy, or a measurement.
+async fn flush(State(ingester): State<Arc<Embedded>>, RawQuery(query): RawQuery) -> Response {
+    if query.is_some_and(|query| query.contains("seal=true")) {
+        let text = "seal is not supported yet: nothing compacts\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    match ingester.flush().await {
+        Ok(report) => {
+            tracing::info!(
+                samples = report.samples,
+                sstables = report.sstables,
+                "flushed as asked"
+            );
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the flush that was asked for failed");
+            let status = wire::http_error::status(error.kind);
+            (status, [(header::RETRY_AFTER, "1")], format!("{error}\n")).into_response()
+        }
+    }
 }
 
 async fn ready(State(parts): State<Parts>) -> Response {

@@ -6,7 +6,8 @@
 use crate::ast::{
     Aggregation, BinaryChain, Call, Cardinality, Expr, Link, ValueType, VectorSelector,
 };
-use crate::error::ParseError;
+use crate::error::{Fault, ParseError};
+use crate::parse::selector::Regexes;
 use crate::parse::text_at;
 use crate::quote::quoted;
 use crate::signature::Arity;
@@ -14,19 +15,20 @@ use crate::span::Span;
 use model::METRIC_NAME;
 use std::collections::HashSet;
 
-type Checked<T> = Result<T, ParseError>;
+type Checked<T> = Result<T, Fault>;
 
 /// Checks `expr`, fills in the types of its binary chains and takes the matching away where no two
 /// vectors meet.
 ///
 /// # Errors
-/// [`ParseError`] for the first fault.
-pub(crate) fn check(expr: &mut Expr, text: &str) -> Checked<()> {
-    Checker { text }.expr(expr).map(|_| ())
+/// The first fault.
+pub(crate) fn check(expr: &mut Expr, text: &str, regexes: &Regexes) -> Checked<()> {
+    Checker { text, regexes }.expr(expr).map(|_| ())
 }
 
 struct Checker<'t> {
     text: &'t str,
+    regexes: &'t Regexes,
 }
 
 /// A type as messages of most checks name it.
@@ -54,7 +56,7 @@ impl ValueType {
 
 impl Checker<'_> {
     fn fault<T>(&self, span: Span, message: impl Into<String>) -> Checked<T> {
-        Err(ParseError::new(self.text, span, message))
+        Err(Box::new(ParseError::new(self.text, span, message)))
     }
 
     fn expr(&self, expr: &mut Expr) -> Checked<ValueType> {
@@ -95,6 +97,7 @@ impl Checker<'_> {
         self.same_type(expr.span(), found, want, context)
     }
 
+    #[inline(never)]
     fn same_type(
         &self,
         span: Span,
@@ -109,6 +112,7 @@ impl Checker<'_> {
         self.fault(span, format!("expected type {want} in {context}, got {found}"))
     }
 
+    #[inline(never)]
     fn aggregation(&self, node: &mut Aggregation) -> Checked<()> {
         self.expect_type(&mut node.expr, ValueType::Vector, "aggregation expression")?;
         match (&mut node.param, node.op.param_type()) {
@@ -117,6 +121,7 @@ impl Checker<'_> {
         }
     }
 
+    #[inline(never)]
     fn call(&self, node: &mut Call) -> Checked<()> {
         let (function, span, got) = (node.function, node.span, node.args.len());
         let name = quoted(function.name);
@@ -166,6 +171,7 @@ impl Checker<'_> {
         }
     }
 
+    #[inline(never)]
     fn selector(&self, node: &VectorSelector, may_match_all: bool) -> Checked<()> {
         if let Some(name) = &node.name {
             // The name's own matcher is the last.
@@ -177,15 +183,14 @@ impl Checker<'_> {
             let message = format!("metric name must not be set twice: {name} or {other}");
             return self.fault(node.span, message);
         }
-        let restricts = |matcher: &model::Matcher| {
-            matcher.compile().is_ok_and(|compiled| !compiled.matches(""))
-        };
+        let restricts = |matcher: &model::Matcher| !self.regexes.matches_empty(matcher);
         if may_match_all || node.matchers.iter().any(restricts) {
             return Ok(());
         }
         self.fault(node.span, "vector selector must contain at least one non-empty matcher")
     }
 
+    #[inline(never)]
     fn chain(&self, node: &mut BinaryChain) -> Checked<()> {
         let mut left = Operand { found: self.expr(&mut node.first)?, span: node.first.span() };
         for link in &mut node.links {
@@ -200,6 +205,7 @@ impl Checker<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn link(&self, link: &mut Link, left: Operand, right: Operand) -> Checked<()> {
         let scalars = [left, right].iter().filter(|side| side.found == ValueType::Scalar).count();
         if link.return_bool && !link.op.is_comparison() {

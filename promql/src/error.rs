@@ -24,6 +24,15 @@ impl ParseError {
     }
 }
 
+/// An error on its way out of a recursion: boxed, so that no frame has to hold room for it.
+pub(crate) type Fault = Box<ParseError>;
+
+impl From<Fault> for ParseError {
+    fn from(fault: Fault) -> Self {
+        *fault
+    }
+}
+
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {

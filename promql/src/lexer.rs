@@ -9,9 +9,11 @@
 //! - Every byte is looked at a bounded number of times.
 //! - After an error the lexer is not used again.
 
+mod scan;
+
 use crate::ast::BinaryOp;
-use crate::error::ParseError;
-use crate::quote::{is_printable, quoted, quoted_char};
+use crate::error::{Fault, ParseError};
+use crate::quote::quoted_char;
 use crate::span::Span;
 use crate::token::{Keyword, Token, TokenKind, duration_word, keyword};
 
@@ -31,7 +33,7 @@ pub(crate) struct Lexer<'t> {
     seen_duration: bool,
 }
 
-type Lexed = Result<TokenKind, ParseError>;
+type Lexed = Result<TokenKind, Fault>;
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')
@@ -61,7 +63,7 @@ impl<'t> Lexer<'t> {
     }
 
     /// The next token; at the end of the text `Eof`, again and again.
-    pub(crate) fn next_token(&mut self) -> Result<Token, ParseError> {
+    pub(crate) fn next_token(&mut self) -> Result<Token, Fault> {
         self.skip_blanks();
         self.start = self.at;
         let kind = if self.in_duration {
@@ -114,13 +116,13 @@ impl<'t> Lexer<'t> {
         self.text.get(self.start..self.at).unwrap_or("")
     }
 
-    fn fault<T>(&self, message: impl Into<String>) -> Result<T, ParseError> {
+    fn fault<T>(&self, message: impl Into<String>) -> Result<T, Fault> {
         let span = Span::new(offset(self.start), offset(self.text.len()));
-        Err(ParseError::new(self.text, span, message))
+        Err(Box::new(ParseError::new(self.text, span, message)))
     }
 
     /// An error about what follows the token just read.
-    fn fault_behind<T>(&mut self, message: impl Into<String>) -> Result<T, ParseError> {
+    fn fault_behind<T>(&mut self, message: impl Into<String>) -> Result<T, Fault> {
         self.start = self.at;
         self.fault(message)
     }
@@ -323,132 +325,6 @@ impl<'t> Lexer<'t> {
             _ => self.fault(format!("unexpected character inside braces: {}", quoted_char(c))),
         }
     }
-
-    fn string(&mut self, quote: char) -> Lexed {
-        loop {
-            match self.next() {
-                Some('\\') => self.escape(quote)?,
-                Some(char::REPLACEMENT_CHARACTER) => return self.fault("invalid UTF-8 rune"),
-                None | Some('\n') => return self.fault("unterminated quoted string"),
-                Some(c) if c == quote => return Ok(TokenKind::String),
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn raw_string(&mut self) -> Lexed {
-        loop {
-            match self.next() {
-                Some(char::REPLACEMENT_CHARACTER) => return self.fault("invalid UTF-8 rune"),
-                None => return self.fault("unterminated raw string"),
-                Some('`') => return Ok(TokenKind::String),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// Checks an escape; its backslash has been read.
-    fn escape(&mut self, quote: char) -> Result<(), ParseError> {
-        let (first, digits, radix, value_max) = match self.next() {
-            None => return self.fault("escape sequence not terminated"),
-            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\') => return Ok(()),
-            Some(c) if c == quote => return Ok(()),
-            Some(c @ '0'..='7') => (Some(c), 3, 8, 255),
-            Some('x') => (self.next(), 2, 16, 255),
-            Some('u') => (self.next(), 4, 16, 0x10_ffff),
-            Some('U') => (self.next(), 8, 16, 0x10_ffff),
-            Some(c) => return self.fault(format!("unknown escape sequence {}", code_point(c))),
-        };
-        let mut digit = first;
-        let mut value: u64 = 0;
-        for left in (0..digits).rev() {
-            let Some(c) = digit else { return self.fault("escape sequence not terminated") };
-            let Some(number) = c.to_digit(radix) else {
-                let c = code_point(c);
-                return self.fault(format!("illegal character {c} in escape sequence"));
-            };
-            value = value * u64::from(radix) + u64::from(number);
-            if left > 0 {
-                digit = self.next();
-            }
-        }
-        if value > value_max || (0xd800..0xe000).contains(&value) {
-            return self.fault("escape sequence is an invalid Unicode code point");
-        }
-        Ok(())
-    }
-
-    /// A number or a duration; its first character has been read.
-    fn number(&mut self) -> Lexed {
-        self.at = self.start;
-        if self.scan_number() {
-            return Ok(TokenKind::Number);
-        }
-        if self.scan_duration() {
-            return Ok(TokenKind::Duration);
-        }
-        self.fault(format!("bad number or duration syntax: {}", quoted(self.token_text())))
-    }
-
-    /// Reads on as long as it may be a number; whether it is one is seen when it is read.
-    fn scan_number(&mut self) -> bool {
-        let mut is_hex = false;
-        if self.accept(|byte| byte == b'0') && self.accept(|byte| byte | 0x20 == b'x') {
-            self.accept(|byte| byte == b'_');
-            is_hex = true;
-        }
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (is_hex && byte.is_ascii_hexdigit());
-        self.accept(|byte| byte == b'.');
-        self.accept(is_digit);
-        let (mut dot, mut exponent) = (false, false);
-        loop {
-            if self.accept(|byte| byte == b'.') {
-                if dot || self.accept(|byte| matches!(byte, b'_' | b'.')) || is_hex {
-                    return false;
-                }
-                dot = true;
-            } else if self.accept(|byte| byte | 0x20 == b'e') {
-                if exponent {
-                    return false;
-                }
-                exponent = true;
-                self.accept(|byte| matches!(byte, b'+' | b'-'));
-                if self.accept(cannot_follow) || self.peek().is_none() {
-                    return false;
-                }
-            } else if self.accept(|byte| byte == b'_') {
-                if self.accept(cannot_follow) || self.peek().is_none() {
-                    return false;
-                }
-            } else if self.accept(is_digit) {
-                self.skip_while(is_digit);
-            } else {
-                return !self.peek().is_some_and(is_alphanumeric);
-            }
-        }
-    }
-
-    /// Goes on behind what turned out not to be a number.
-    fn scan_duration(&mut self) -> bool {
-        let unit = |byte: u8| b"smhdw".contains(&byte);
-        if !self.accept(|byte| unit(byte) || byte == b'y') {
-            return false;
-        }
-        self.accept(|byte| byte == b's');
-        while self.accept(|byte| byte.is_ascii_digit()) {
-            self.skip_while(|byte| byte.is_ascii_digit());
-            if !self.accept(unit) {
-                return false;
-            }
-            self.accept(|byte| byte == b's');
-        }
-        // A character that should not be here is part of what the error shows.
-        !self.accept(|byte| is_alphanumeric(char::from(byte)))
-    }
-}
-
-fn cannot_follow(byte: u8) -> bool {
-    matches!(byte, b'.' | b'_' | b'e' | b'E')
 }
 
 fn arithmetic(c: char) -> TokenKind {
@@ -465,13 +341,6 @@ fn arithmetic(c: char) -> TokenKind {
 /// A character in quotes; the end of the text is the character Go prints for -1.
 fn rune(c: Option<char>) -> String {
     quoted_char(c.unwrap_or(char::REPLACEMENT_CHARACTER))
-}
-
-/// `U+0063 'c'`, without the character if it has no shape.
-fn code_point(c: char) -> String {
-    let code = format!("U+{:04X}", u32::from(c));
-    let shown = matches!(c, ' '..='~') || (!c.is_ascii() && is_printable(c));
-    if shown { format!("{code} '{c}'") } else { code }
 }
 
 /// A place in the text; the length limit keeps texts far below 4 GiB.

@@ -10,6 +10,7 @@ mod functions;
 mod lexer;
 mod math;
 mod number;
+pub mod operator;
 mod parse;
 mod plan;
 pub mod pretty;

@@ -174,8 +174,12 @@ impl Pretty<'_> {
     }
 
     fn indent(&mut self, level: usize) -> fmt::Result {
-        for _ in 0..level {
-            self.out.write_str("  ")?;
+        const SPACES: &str = "                                                                ";
+        let mut left = 2 * level;
+        while left > 0 {
+            let part = left.min(SPACES.len());
+            self.out.write_str(&SPACES[..part])?;
+            left -= part;
         }
         Ok(())
     }

@@ -75,12 +75,18 @@ impl Call {
     }
 }
 
+/// The one tenant that a reader means.
+pub(crate) fn tenant_of(tenancy: &Tenancy, headers: &HeaderMap) -> Result<TenantId, guard::Error> {
+    let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
+    tenancy.tenant(values, Access::Read)
+}
+
 /// The tenant of a request, or the first of several where that does not matter.
 fn tenant(tenancy: &Tenancy, several: Several, headers: &HeaderMap) -> Result<TenantId, Error> {
-    let values = || headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
-    match tenancy.tenant(values(), Access::Read) {
+    match tenant_of(tenancy, headers) {
         Err(guard::Error::Federation) if several == Several::Accepted => {
-            let first = values().filter_map(|value| value.split(|byte| *byte == b'|').next());
+            let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
+            let first = values.filter_map(|value| value.split(|byte| *byte == b'|').next());
             Ok(tenancy.tenant(first, Access::Read)?)
         }
         tenant => Ok(tenant?),

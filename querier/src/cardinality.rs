@@ -32,8 +32,8 @@ pub(crate) async fn tsdb(querier: Querier, call: Call) -> Result<Response, Error
         range: TimeRange::inclusive(start, now),
         limit: SERIES_MAX + 1,
     };
-    let answer = querier.inner.source.labels(call.context.clone(), query);
-    let LabelAnswer::Series(sets) = run::bounded(&querier, &call.context, answer).await? else {
+    let ask = |context| querier.inner.source.labels(context, query);
+    let LabelAnswer::Series(sets) = run::bounded(&querier, &call.context, ask).await? else {
         return Err(Error::new(Kind::Internal, "asked for series, got something else"));
     };
     if u64::try_from(sets.len()).unwrap_or(u64::MAX) > SERIES_MAX {
@@ -115,4 +115,37 @@ fn push_top(
         let _ = write!(out, ",\"value\":{value}}}");
     }
     out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value as Json, json};
+
+    #[test]
+    fn the_contracts_example_is_counted() {
+        let set = |instance: &str| {
+            LabelSet::from_pairs([("__name__", "up"), ("job", "a"), ("instance", instance)])
+        };
+        let sets = [set("x").unwrap(), set("yy").unwrap()];
+        let range = (TimestampMs(1), TimestampMs(2));
+        let json: Json = serde_json::from_slice(&rendered(&sets, 2, range)).unwrap();
+        assert_eq!(
+            json["headStats"],
+            json!({"numSeries": 2, "numLabelPairs": 4, "chunkCount": 0, "minTime": 1, "maxTime": 2})
+        );
+        assert_eq!(json["seriesCountByMetricName"], json!([{"name": "up", "value": 2}]));
+        assert_eq!(
+            json["labelValueCountByLabelName"],
+            json!([{"name": "instance", "value": 2}, {"name": "__name__", "value": 1}])
+        );
+        assert_eq!(
+            json["memoryInBytesByLabelName"],
+            json!([{"name": "instance", "value": 3}, {"name": "__name__", "value": 2}])
+        );
+        assert_eq!(
+            json["seriesCountByLabelValuePair"],
+            json!([{"name": "__name__=up", "value": 2}, {"name": "job=a", "value": 2}])
+        );
+    }
 }

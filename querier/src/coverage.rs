@@ -37,6 +37,9 @@ pub struct Coverage {
     prefer: Option<NodeIndex>,
     failed: NodeSet,
     needs: Vec<Need>,
+    /// The days of all needs, `None` without one. A node that is asked for each is asked for every
+    /// day: the range of the question bounds it as well.
+    days: Option<BTreeSet<DayBucket>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,8 +98,9 @@ impl Coverage {
         let needs: BTreeSet<Need> =
             needs.map(|(day, nodes)| Need { day, replicas: idle(nodes) }).collect();
         let required = level.required(placement.replication_factor());
+        let days = needs.iter().map(|need| need.day).collect();
         let needs = needs.into_iter().collect();
-        Self { required, prefer, failed: NodeSet::default(), needs }
+        Self { required, prefer, failed: NodeSet::default(), needs, days }
     }
 
     /// What to ask now. Empty if what is out can still do, or all is there.
@@ -144,6 +148,7 @@ impl Coverage {
     fn ask(&self, node: NodeIndex, needs: Vec<usize>) -> Ask {
         let days: Option<BTreeSet<DayBucket>> =
             needs.iter().map(|need| self.needs[*need].day).collect();
+        let days = if days == self.days { None } else { days };
         Ask { node, days: days.map(|days| days.into_iter().collect()), needs }
     }
 
@@ -264,7 +269,7 @@ mod tests {
             assert_eq!(asks.len(), 2);
             assert!(asks.iter().all(|ask| replicas.contains(&ask.node)));
             assert!(asks.iter().any(|ask| ask.node == *prefer));
-            assert!(asks.iter().all(|ask| ask.days == Some(vec![DayBucket(1)])));
+            assert!(asks.iter().all(|ask| ask.days.is_none()), "the only day is every day");
             asks.iter().for_each(|ask| coverage.answered(ask));
             assert!(coverage.is_complete() && coverage.plan().unwrap().is_empty());
         }
@@ -357,5 +362,93 @@ mod tests {
         let either = Matcher::new(METRIC_NAME, MatchOp::Regex, "up|down");
         assert_eq!(of(std::slice::from_ref(&either), day).unwrap().len(), 4);
         assert_eq!(of(&[either, name], day), Some(vec![up(-1), up(0)]));
+    }
+
+    /// A small generator of chance, so that a seed is a schedule.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (self.0 >> 33) % sides
+        }
+    }
+
+    /// A write under random deaths: the nodes that keep it, if it was acknowledged.
+    fn write(placement: &Placement, day: i32, dice: &mut Dice) -> Option<NodeSet> {
+        let token = token_of(&tenant(), "up", DayBucket(day), 0, 0);
+        let mut tally = cluster::Tally::new(Consistency::Quorum, placement.replication_factor());
+        let mut kept = NodeSet::default();
+        for node in placement.replicas(token) {
+            match dice.roll(4) {
+                0 => tally.fail(),
+                // Kept, but the answer was lost.
+                1 => {
+                    kept.insert(*node);
+                    tally.fail();
+                }
+                _ => {
+                    kept.insert(*node);
+                    tally.succeed();
+                }
+            }
+        }
+        (tally.verdict() == cluster::Verdict::Satisfied).then_some(kept)
+    }
+
+    /// A read under random deaths and delays: the nodes that were heard for `day`, if it was enough.
+    fn read(mut coverage: Coverage, day: i32, dice: &mut Dice) -> Option<NodeSet> {
+        let mut heard = NodeSet::default();
+        let mut out = Vec::new();
+        while !coverage.is_complete() {
+            out.extend(coverage.plan().ok()?);
+            assert!(!out.is_empty(), "somebody is asked until it is enough");
+            if dice.roll(4) == 0 {
+                coverage.slow();
+                continue;
+            }
+            let place = usize::try_from(dice.roll(out.len() as u64)).unwrap();
+            let ask = out.swap_remove(place);
+            if dice.roll(3) == 0 {
+                coverage.failed(&ask);
+                continue;
+            }
+            coverage.answered(&ask);
+            if ask.days.as_ref().is_none_or(|days| days.contains(&DayBucket(day))) {
+                heard.insert(ask.node);
+            }
+        }
+        Some(heard)
+    }
+
+    #[test]
+    fn every_read_that_is_enough_hears_a_node_that_keeps_what_was_acknowledged() {
+        let rfs = [1, 3, 5].into_iter();
+        let placements: Vec<Placement> =
+            rfs.flat_map(|rf| (0..3).map(move |more| placement(rf + more, rf.into()))).collect();
+        let (mut reads, mut refused) = (0, 0);
+        for seed in 0..20_000 {
+            let mut dice = Dice(seed);
+            let placement = &placements[usize::try_from(dice.roll(9)).unwrap()];
+            let day = i32::try_from(dice.roll(3)).unwrap();
+            let Some(kept) = write(placement, day, &mut dice) else { continue };
+            let level = Consistency::Quorum;
+            let prefer = Some(NodeIndex(u16::try_from(dice.roll(3)).unwrap()));
+            let coverage = if dice.roll(2) == 0 {
+                Coverage::of_ring(placement, level, prefer)
+            } else {
+                let partitions = [up(0), up(1), up(2)];
+                Coverage::of_partitions(placement, level, prefer, &tenant(), &partitions)
+            };
+            match read(coverage, day, &mut dice) {
+                Some(heard) => {
+                    reads += 1;
+                    let meets = heard.iter().any(|node| kept.contains(node));
+                    assert!(meets, "seed {seed}: kept {kept:?}, heard {heard:?}");
+                }
+                None => refused += 1,
+            }
+        }
+        assert!(reads > 1_000 && refused > 1_000, "{reads} reads, {refused} refused");
     }
 }

@@ -1,4 +1,5 @@
-//! What every route of the server shares: answers to wrong paths and methods, CORS, compression.
+//! What every route of the server shares: answers to wrong paths and methods, CORS, compression,
+//! and what is said when a handler breaks.
 //!
 //! # Invariants
 //! - An unknown path is 404 `404 page not found`; a known one with a wrong method is 405 with
@@ -11,8 +12,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use std::any::Any;
 use std::sync::Arc;
 use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 /// Which origins a browser may call from.
@@ -30,11 +33,11 @@ impl Origins {
 
 /// Puts the shared behaviour around all routes of a server. Call it once, after the routers of the
 /// roles have been merged.
-#[must_use]
 pub fn dress(router: Router, origins: Origins) -> Router {
     router
         .method_not_allowed_fallback(wrong_method)
         .fallback(not_found)
+        .layer(CatchPanicLayer::custom(broken))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn_with_state(Arc::new(origins), cross_origin))
 }
@@ -45,6 +48,12 @@ async fn not_found() -> Response {
 
 async fn wrong_method() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n").into_response()
+}
+
+/// A bug of ours ends one request, not its connection.
+fn broken(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n").into_response()
 }
 
 async fn cross_origin(
@@ -80,5 +89,22 @@ fn push_cors(headers: &mut HeaderMap, origin: HeaderValue, origins: &Origins) {
     }
     if origins.allows(&origin) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_500() {
+        async fn panics() -> &'static str {
+            panic!("a bug")
+        }
+        let router = dress(Router::new().route("/", get(panics)), Origins::default());
+        let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await;
+        assert_eq!(response.unwrap().status(), 500);
     }
 }

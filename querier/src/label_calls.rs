@@ -14,7 +14,7 @@ use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataQuery};
 use model::{Kind, TimeRange};
 
 pub(crate) async fn names(querier: Querier, call: Call) -> Result<Response, Error> {
-    let matcher_sets = language::matcher_sets(&call.params, None)?;
+    let matcher_sets = language::matcher_sets(&querier, &call, None).await?;
     let query = label_query(&call.params, LabelWant::Names, matcher_sets)?;
     ask(&querier, &call, query).await
 }
@@ -24,7 +24,7 @@ pub(crate) async fn values(querier: Querier, call: Call) -> Result<Response, Err
     if name.is_empty() {
         return Err(Error::invalid(format!("invalid label name: {name:?}")));
     }
-    let matcher_sets = language::matcher_sets(&call.params, None)?;
+    let matcher_sets = language::matcher_sets(&querier, &call, None).await?;
     let query = label_query(&call.params, LabelWant::Values(name.into()), matcher_sets)?;
     ask(&querier, &call, query).await
 }
@@ -33,7 +33,7 @@ pub(crate) async fn series(querier: Querier, call: Call) -> Result<Response, Err
     if call.params.all("match[]").next().is_none() {
         return Err(Error::invalid("no match[] parameter provided"));
     }
-    let matcher_sets = language::matcher_sets(&call.params, Some("match[]"))?;
+    let matcher_sets = language::matcher_sets(&querier, &call, Some("match[]")).await?;
     let query = label_query(&call.params, LabelWant::Series, matcher_sets)?;
     ask(&querier, &call, query).await
 }
@@ -58,8 +58,8 @@ async fn ask(querier: &Querier, call: &Call, mut query: LabelQuery) -> Result<Re
         u64::MAX => 0,
         least => least.saturating_add(1),
     };
-    let answer = querier.inner.source.labels(call.context.clone(), query);
-    let answer = run::bounded(querier, &call.context, answer).await?;
+    let ask = |context| querier.inner.source.labels(context, query);
+    let answer = run::bounded(querier, &call.context, ask).await?;
     let mut annotations = Annotations::default();
     let data = match answer {
         LabelAnswer::Texts(mut texts) => {
@@ -103,8 +103,8 @@ pub(crate) async fn metadata(querier: Querier, call: Call) -> Result<Response, E
     let per_metric = count_param(&call.params, "limit_per_metric")?;
     let metric = Some(call.params.get("metric")).filter(|metric| !metric.is_empty());
     let query = MetadataQuery { metric: metric.map(Into::into) };
-    let answer = querier.inner.source.metadata(call.context.clone(), query);
-    let answer = run::bounded(&querier, &call.context, answer).await?;
+    let ask = |context| querier.inner.source.metadata(context, query);
+    let answer = run::bounded(&querier, &call.context, ask).await?;
     let json = metadata_json(&answer, limit, per_metric);
     Ok(success(Data::Json(json), &Annotations::default()))
 }

@@ -1,7 +1,10 @@
 //! Queries and selectors among the parameters: parsed, bounded, refused in the known words.
 
+use crate::call::Call;
 use crate::error::Error;
 use crate::params::Params;
+use crate::querier::Querier;
+use crate::run::{self, Desk};
 use guard::QueryLimits;
 use model::{Kind, Matcher};
 use promql::{Expr, ParseOptions};
@@ -32,18 +35,41 @@ pub(crate) fn parse(text: &str) -> Result<Expr, String> {
 }
 
 /// The selectors of every `match[]`. Refusals begin with the parameter's name if `named` gives it.
+/// A regex costs far more to compile than its length says, so this is work for another thread.
 ///
 /// # Errors
-/// [`Kind::Invalid`] if one is no selector, or matches the empty string with every matcher.
-pub(crate) fn matcher_sets(
-    params: &Params,
-    named: Option<&str>,
+/// [`Kind::Invalid`] if one is no selector, or matches the empty string with every matcher, or if
+/// they are longer than a query may be.
+pub(crate) async fn matcher_sets(
+    querier: &Querier,
+    call: &Call,
+    named: Option<&'static str>,
 ) -> Result<Vec<Vec<Matcher>>, Error> {
-    let refuse = |reason: String| match named {
+    let refuse = move |reason: String| match named {
         Some(key) => Error::param(key, reason),
         None => Error::new(Kind::Invalid, reason),
     };
-    params.all("match[]").map(|text| selector(text).map_err(refuse)).collect()
+    let texts: Vec<String> = call.params.all("match[]").map(str::to_owned).collect();
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limits = querier.limits_of(&call.context.tenant);
+    let (len, max) = (texts.iter().map(String::len).sum::<usize>(), limits.max_text_bytes);
+    if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
+        let max = max.0;
+        let reason = format!("selectors of {len} bytes, limit `query.max_text_bytes` is {max}");
+        return Err(refuse(reason));
+    }
+    let work = move |desk: &Desk| {
+        let mut sets = Vec::with_capacity(texts.len());
+        for text in &texts {
+            desk.check()?;
+            sets.push(selector(text).map_err(refuse)?);
+        }
+        Ok(sets)
+    };
+    let (sets, _) = run::run(querier, &call.context, run::timeout(limits, None), work).await?;
+    Ok(sets)
 }
 
 fn selector(text: &str) -> Result<Vec<Matcher>, String> {

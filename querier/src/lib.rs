@@ -26,6 +26,8 @@ mod source;
 mod stats;
 mod status;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod time_param;
 
 pub use error::Error;

@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// The longest form that is read, in bytes: the longest query, each byte percent-encoded, and room.
 pub(crate) const FORM_BYTES_MAX: usize = 2 << 20;
 
+/// The most parameters that one request may have.
+const PARAMS_MAX: usize = 10_000;
+
 /// The parameters of one request, form values before those of the URL.
 #[derive(Debug, Default)]
 pub(crate) struct Params {
@@ -21,11 +24,14 @@ impl Params {
     /// Reads `key=value&…` from a form, if there is one, and from the URL.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a broken percent-escape or what is not UTF-8.
+    /// [`Kind::Invalid`] for a broken percent-escape, what is not UTF-8, or too many of them.
     pub(crate) fn parse(form: Option<&[u8]>, url: Option<&str>) -> Result<Self, Error> {
         let mut pairs = Vec::new();
         for text in [form, url.map(str::as_bytes)].into_iter().flatten() {
             for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+                if pairs.len() == PARAMS_MAX {
+                    return Err(Error::invalid(format!("more than {PARAMS_MAX} parameters")));
+                }
                 let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
                 let value = pair.get(at + 1..).unwrap_or_default();
                 pairs.push((decode(&pair[..at])?, decode(value)?));
@@ -48,7 +54,7 @@ impl Params {
     /// The time `key`, which has to be there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is no time.
+    /// [`Kind::Invalid`] if it is no time.
     pub(crate) fn time(&self, key: &str) -> Result<TimestampMs, Error> {
         parse_time(self.get(key)).map_err(|reason| Error::param(key, reason))
     }
@@ -56,7 +62,7 @@ impl Params {
     /// The time `key`, or `absent` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is no time.
+    /// [`Kind::Invalid`] if it is no time.
     pub(crate) fn time_or(&self, key: &str, absent: TimestampMs) -> Result<TimestampMs, Error> {
         if self.get(key).is_empty() {
             return Ok(absent);
@@ -69,7 +75,7 @@ impl Params {
     /// The duration `key` in milliseconds, which has to be there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is no duration.
+    /// [`Kind::Invalid`] if it is no duration.
     pub(crate) fn duration_ms(&self, key: &str) -> Result<i64, Error> {
         parse_duration(self.get(key)).map_err(|reason| Error::param(key, reason))
     }
@@ -77,7 +83,7 @@ impl Params {
     /// How many series or names are wanted at most; 0 is no limit.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `limit` is not a whole number from 0 on.
+    /// [`Kind::Invalid`] if `limit` is not a whole number from 0 on.
     pub(crate) fn limit(&self) -> Result<u64, Error> {
         let text = self.get("limit");
         if text.is_empty() {
@@ -166,6 +172,12 @@ mod tests {
         for url in ["a=%", "a=%4", "a=%zz", "a=%ff", "%f=1", "a=%é"] {
             assert!(Params::parse(None, Some(url)).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn there_is_a_bound_on_their_number() {
+        assert!(Params::parse(None, Some(&"a=1&".repeat(PARAMS_MAX))).is_ok());
+        assert!(Params::parse(None, Some(&"a=1&".repeat(PARAMS_MAX + 1))).is_err());
     }
 
     #[test]

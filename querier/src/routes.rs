@@ -9,8 +9,10 @@ use crate::{cardinality, label_calls, page, query_calls, rules, status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use model::Kind;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -24,7 +26,8 @@ pub(crate) fn router(querier: Querier) -> Router {
         for (path, methods) in api(&querier) {
             router = router.route(&format!("{prefix}/api/v1/{path}"), methods);
         }
-        let page = get(endpoint(&querier, "page", page::page));
+        let reader = querier.clone();
+        let page = get(async move |headers: HeaderMap| page::page(&reader, &headers));
         router = router.route(&format!("{prefix}/"), page.clone());
         if !prefix.is_empty() {
             router = router.route(prefix, page);
@@ -137,7 +140,12 @@ impl Flight {
     fn end(mut self, answer: &Result<Response, Error>) {
         self.outcome = match answer {
             Ok(_) => "success",
-            Err(error) => wire::http_error::error_type(error.kind()),
+            Err(error) => {
+                if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+                    tracing::error!(route = self.route, %error, "a request failed by our fault");
+                }
+                wire::http_error::error_type(error.kind())
+            }
         };
     }
 }

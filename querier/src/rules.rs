@@ -8,8 +8,9 @@ use crate::querier::Querier;
 use crate::render::{Annotations, Data, success};
 use axum::response::Response;
 
-pub(crate) async fn rules(_: Querier, call: Call) -> Result<Response, Error> {
+pub(crate) async fn rules(querier: Querier, call: Call) -> Result<Response, Error> {
     check(&call.params)?;
+    language::matcher_sets(&querier, &call, Some("match[]")).await?;
     Ok(success(Data::Json(b"{\"groups\":[]}".to_vec()), &Annotations::default()))
 }
 
@@ -31,7 +32,6 @@ fn check(params: &Params) -> Result<(), Error> {
         );
         return Err(Error::param("exclude_alerts", reason));
     }
-    language::matcher_sets(params, Some("match[]"))?;
     check_page(params.get("group_limit"), params.get("group_next_token"))
 }
 

@@ -37,13 +37,23 @@ pub(crate) struct Took {
     pub(crate) samples_read: u64,
 }
 
-/// What a piece of work may use.
+/// What a piece of work may use. It is asked to stop when its caller has left.
 #[derive(Debug)]
 pub(crate) struct Desk {
     /// The tenant's series, within the tenant's limits.
     pub(crate) source: BlockingQuery,
-    /// Whether to stop.
+    /// Whether to stop, as the engine asks it.
     pub(crate) cancel: Cancel,
+}
+
+impl Desk {
+    /// Asks whether to stop.
+    ///
+    /// # Errors
+    /// [`Kind::Canceled`] if nobody waits any more.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if *self.source.stopped.borrow() { Err(canceled().into()) } else { Ok(()) }
+    }
 }
 
 /// The longest that a query of these limits may take; the caller's wish, if it is shorter.
@@ -52,22 +62,29 @@ pub(crate) fn timeout(limits: &QueryLimits, wish_ms: Option<u64>) -> Duration {
     Duration::from_millis(ms).min(TIMEOUT_MAX)
 }
 
-/// Awaits a source's answer under the tenant's limits.
+/// Asks the source and awaits its answer under the tenant's limits.
 ///
 /// # Errors
 /// What the source says; 429 if too many wait; 503 if it takes too long.
 pub(crate) async fn bounded<T>(
     querier: &Querier,
-    context: &Context,
-    answer: SourceAnswer<T>,
+    context: &Arc<Context>,
+    ask: impl FnOnce(Arc<Context>) -> SourceAnswer<T>,
 ) -> Result<T, Error> {
     let limits = querier.limits_of(&context.tenant);
     let deadline = Instant::now() + timeout(limits, None);
     let _ticket = enter(querier, context, deadline).await?;
-    match tokio::time::timeout_at(deadline, answer).await {
+    match tokio::time::timeout_at(deadline, ask(until(context, deadline))).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::new(Kind::Timeout, "query timed out in label look-up")),
     }
+}
+
+/// The context for replicas: they need not work longer than the caller waits.
+fn until(context: &Arc<Context>, deadline: Instant) -> Arc<Context> {
+    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+    Arc::new(Context { timeout_ms, ..Context::clone(context) })
 }
 
 /// Runs `work` on a thread of its own, when it is the tenant's turn.
@@ -94,7 +111,7 @@ pub(crate) async fn run<T: Send + 'static>(
     let stop = Stop::default();
     let source = BlockingQuery {
         source: Arc::clone(&querier.inner.source),
-        context: Arc::clone(context),
+        context: until(context, deadline),
         limits: querier.limits_of(&context.tenant).clone(),
         runtime: Handle::current(),
         stopped: stop.told.subscribe(),

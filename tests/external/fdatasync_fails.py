@@ -36,8 +36,8 @@ def body(value, time_ms):
                       [(b"__name__", b"kept"), (b"n", str(value).encode())])
     sample = b"\x09" + struct.pack("<d", value) + b"\x10" + varint(time_ms)
     message = field(1, labels + field(2, sample))
-    assert 60 < len(message) <= 256
-    return varint(len(message)) + bytes([60 << 2, len(message) - 1]) + message
+    assert len(message) <= 60
+    return varint(len(message)) + bytes([len(message) - 1 << 2]) + message
 
 
 def push(server, value, time_ms):

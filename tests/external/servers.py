@@ -134,5 +134,5 @@ def victoria_metrics(directory):
     port = free_port()
     command = [NEIGHBOURS / "victoria-metrics", f"-storageDataPath={directory / 'data'}",
                f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y", "-search.latencyOffset=0s",
-               "-loggerLevel=WARN", "-search.maxUniqueTimeseries=10000000", "-search.maxSamplesPerQuery=1000000000"]
+               "-loggerLevel=WARN"]
     return Server("victoria-metrics", command, port, directory / "victoria-metrics.log", "/health")

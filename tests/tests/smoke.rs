@@ -188,3 +188,23 @@ fn a_tenant_sees_nothing_of_another_on_any_route() {
         assert!(knows || path.ends_with("metadata"), "{path}: {}", own.text());
     }
 }
+
+#[test]
+fn a_flush_that_is_asked_for_puts_everything_into_sstables_and_is_read_from_there() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    let time = wall_ms() - 1_000;
+    assert_eq!(
+        cumae.push(&[Series::new("a", &[], &[(time, 1.0), (time - 1_000, 2.0)])]).status,
+        204
+    );
+    assert_eq!(cumae.send("POST", "/ingester/flush", &[], b"").status, 204);
+    assert!(cumae.get("/metrics").text().contains("\ncumae_store_sstable_samples 2\n"));
+    // Late for what is flushed, and older than all of it.
+    let late = Series::new("a", &[], &[(time - 500, 3.0), (time - 7_200_000, 4.0)]);
+    assert_eq!(cumae.push(&[late]).status, 204);
+    let values =
+        json!([[seconds(time - 1_000), "2"], [seconds(time - 500), "3"], [seconds(time), "1"],]);
+    assert_eq!(cumae.query("a[1m]", seconds(time))[0]["values"], values);
+    assert_eq!(cumae.query("a", seconds(time - 7_200_000))[0]["value"][1], "4");
+}

@@ -151,3 +151,6 @@ pub fn decompress(body: &[u8], limit: Limit, buffer: &mut Vec<u8>) -> Result<usi
 fn snappy(error: &snap::Error) -> Error {
     Error::Snappy(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

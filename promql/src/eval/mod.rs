@@ -157,3 +157,6 @@ fn columns(series: Series, grid: Grid) -> SeriesColumns {
     present.for_each(|(step, value)| floats.push(grid.at(step), *value));
     SeriesColumns { labels: series.labels, floats }
 }
+
+#[cfg(test)]
+mod tests;

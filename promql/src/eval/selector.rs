@@ -52,7 +52,8 @@ fn newest(
                 next += 1;
             }
             let Some(index) = next.checked_sub(1) else { continue };
-            let is_old = column.timestamps_ms[index] <= moment - ctx.params.lookback_ms;
+            let is_old =
+                column.timestamps_ms[index] <= moment.saturating_sub(ctx.params.lookback_ms);
             if is_old || is_stale(column.values[index]) {
                 continue;
             }

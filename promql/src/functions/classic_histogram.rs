@@ -253,7 +253,7 @@ fn within(buckets: &[Bucket], at: usize, mut rank: f64) -> f64 {
 fn make_monotonic(buckets: &mut [Bucket]) -> Lifted {
     let (mut low, mut high, mut diff_max) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
     let mut is_lifted = false;
-    let Some((first, rest)) = buckets.split_first_mut() else { return None };
+    let (first, rest) = buckets.split_first_mut()?;
     let mut before = first.count;
     for bucket in rest {
         if bucket.count == before {

@@ -40,27 +40,41 @@ impl Parser<'_> {
         self.binary(0)
     }
 
+    /// An expression on the heap, one level deeper.
+    #[inline(never)]
+    pub(super) fn inner(&mut self) -> Parsed<Box<Expr>> {
+        self.nest(Self::expr).map(Box::new)
+    }
+
     /// An expression of operators that bind at least as tightly as `level_min`.
+    #[inline(never)]
     fn binary(&mut self, level_min: u8) -> Parsed<Expr> {
         let mut left = self.unary()?;
         let mut height = self.height;
         while let TokenKind::Op(op) = self.peek()?.kind {
-            let level = level(op);
-            if level < level_min {
+            if level(op) < level_min {
                 break;
             }
-            self.next()?;
-            let modifiers = self.modifiers()?;
-            // `^` groups to the right: its right operand may hold further ones.
-            let right_level = if op == BinaryOp::Pow { level } else { level + 1 };
-            let rhs = self.nest(|parser| parser.binary(right_level))?;
-            height = self.join(&mut left, height, op, modifiers, rhs)?;
+            height = self.operator(&mut left, height, op)?;
         }
         self.height = height;
         Ok(left)
     }
 
+    /// The operator ahead, its modifiers and its right operand, put behind `left`; answers the
+    /// new height of `left`.
+    #[inline(never)]
+    fn operator(&mut self, left: &mut Expr, height: usize, op: BinaryOp) -> Parsed<usize> {
+        self.next()?;
+        let modifiers = self.modifiers()?;
+        // `^` groups to the right: its right operand may hold further ones.
+        let right_level = if op == BinaryOp::Pow { level(op) } else { level(op) + 1 };
+        let rhs = self.nest(|parser| parser.binary(right_level))?;
+        self.join(left, height, op, modifiers, rhs)
+    }
+
     /// Puts `op rhs` behind `left`; answers the new height of `left`.
+    #[inline(never)]
     fn join(
         &mut self,
         left: &mut Expr,
@@ -100,26 +114,30 @@ impl Parser<'_> {
     }
 
     fn unary(&mut self) -> Parsed<Expr> {
-        let token = self.peek()?;
-        let sign = match token.kind {
-            TokenKind::Op(BinaryOp::Add) => Sign::Plus,
-            TokenKind::Op(BinaryOp::Sub) => Sign::Minus,
-            _ => return self.postfix(),
-        };
-        self.next()?;
-        let mut expr = self.nest(|parser| parser.binary(POW_LEVEL))?;
-        if let Expr::Number(number) = &mut expr {
+        match self.peek()?.kind {
+            TokenKind::Op(BinaryOp::Add) => self.signed(Sign::Plus),
+            TokenKind::Op(BinaryOp::Sub) => self.signed(Sign::Minus),
+            _ => self.postfix(),
+        }
+    }
+
+    #[inline(never)]
+    fn signed(&mut self, sign: Sign) -> Parsed<Expr> {
+        let token = self.next()?;
+        let mut expr = Box::new(self.nest(|parser| parser.binary(POW_LEVEL))?);
+        if let Expr::Number(number) = &mut *expr {
             if sign == Sign::Minus {
                 number.value = -number.value;
             }
             number.span.start = token.start;
-            return Ok(expr);
+            return Ok(*expr);
         }
         self.grow(self.height)?;
         let span = token.span().to(expr.span());
-        Ok(Expr::Unary(Unary { sign, expr: Box::new(expr), span }))
+        Ok(Expr::Unary(Unary { sign, expr, span }))
     }
 
+    #[inline(never)]
     fn modifiers(&mut self) -> Parsed<Modifiers> {
         let return_bool = self.accept(TokenKind::Keyword(Keyword::Bool))?.is_some();
         let mut matching = Matching {

@@ -5,7 +5,9 @@
 //! what they wanted, everything else is just unexpected.
 //!
 //! # Invariants
-//! - [`Parser::nest`] guards every recursion, so the stack is bounded.
+//! - [`Parser::nest`] guards every recursion, so the stack is bounded. The functions on the way
+//!   from one level to the next are kept apart by `inline(never)`: merged into one frame, their
+//!   temporaries would add up.
 //! - [`Parser::height`] is the height of the tree parsed last; none grows beyond
 //!   [`crate::DEPTH_MAX`].
 //!
@@ -13,21 +15,25 @@
 
 mod duration;
 mod expr;
+#[cfg(test)]
+mod hostile_tests;
 pub(crate) mod metric;
+mod modifier;
 mod operand;
-mod selector;
+pub(crate) mod selector;
 #[cfg(test)]
 mod tests;
 
 use crate::ast::Expr;
 use crate::check;
-use crate::error::ParseError;
+use crate::error::{Fault, ParseError};
 use crate::lexer::Lexer;
 use crate::quote::unquote;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
 use crate::{DEPTH_MAX, LENGTH_MAX};
-use model::Matcher;
+use model::{METRIC_NAME, Matcher, Text};
+use selector::Regexes;
 
 /// Which parts of the language are switched on. The default is Prometheus' own: no experiments,
 /// arithmetic in durations.
@@ -78,7 +84,7 @@ pub fn parse(text: &str, options: ParseOptions) -> Result<Expr, ParseError> {
     }
     let mut expr = parser.expr()?;
     parser.expect_end()?;
-    check::check(&mut expr, text)?;
+    check::check(&mut expr, text, &parser.regexes)?;
     Ok(expr)
 }
 
@@ -105,17 +111,18 @@ pub(crate) struct Parser<'t> {
     depth: usize,
     height: usize,
     aggregations_open: usize,
-    /// Regexes are compiled to see whether they can be; each text once.
-    regexes_seen: std::collections::HashSet<String>,
+    regexes: Regexes,
+    /// [`METRIC_NAME`], shared by all selectors.
+    metric_name: Text,
 }
 
-type Parsed<T> = Result<T, ParseError>;
+type Parsed<T> = Result<T, Fault>;
 
 impl<'t> Parser<'t> {
     fn new(text: &'t str, options: ParseOptions) -> Parsed<Self> {
         if text.len() > LENGTH_MAX {
             let message = format!("query is longer than {LENGTH_MAX} bytes");
-            return Err(ParseError::new(text, Span::default(), message));
+            return Err(Box::new(ParseError::new(text, Span::default(), message)));
         }
         Ok(Self {
             text,
@@ -126,7 +133,8 @@ impl<'t> Parser<'t> {
             depth: 0,
             height: 0,
             aggregations_open: 0,
-            regexes_seen: std::collections::HashSet::new(),
+            regexes: Regexes::default(),
+            metric_name: METRIC_NAME.into(),
         })
     }
 
@@ -178,7 +186,7 @@ impl<'t> Parser<'t> {
     }
 
     fn fault<T>(&self, span: Span, message: impl Into<String>) -> Parsed<T> {
-        Err(ParseError::new(self.text, span, message))
+        Err(Box::new(ParseError::new(self.text, span, message)))
     }
 
     /// The next token is not what can stand here.

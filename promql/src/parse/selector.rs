@@ -6,10 +6,13 @@ use crate::ast::{Edges, RawMatcher, VectorSelector};
 use crate::duration::Duration;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
-use model::{METRIC_NAME, MatchOp, Matcher};
+use model::regex::AnchoredRegex;
+use model::{METRIC_NAME, MatchOp, Matcher, Text};
+use std::collections::HashMap;
 
-/// How many different regexes one query may hold: each has to be compiled.
-const REGEXES_MAX: usize = 1000;
+/// How many different regexes one query may hold, lists of literals not counted: each has to be
+/// compiled, and the worst take milliseconds.
+const REGEXES_MAX: usize = 250;
 
 /// A regex that matches no value at all.
 const NEVER: &str = "[^\\x00-\\x{10FFFF}]";
@@ -18,6 +21,7 @@ const ALWAYS: &str = ".*";
 
 impl Parser<'_> {
     /// A selector, of which nothing has been read.
+    #[inline(never)]
     pub(super) fn vector_selector(&mut self) -> Parsed<VectorSelector> {
         let token = self.peek()?;
         if token.kind == TokenKind::LeftBrace {
@@ -33,14 +37,15 @@ impl Parser<'_> {
     }
 
     /// A selector whose name has been read.
+    #[inline(never)]
     pub(super) fn named_selector(&mut self, name: Token) -> Parsed<VectorSelector> {
         let mut selector = empty(name.span());
         if self.peek()?.kind == TokenKind::LeftBrace {
             self.braces(&mut selector)?;
         }
-        let text = self.token_text(name);
-        selector.matchers.push(Matcher::equal(METRIC_NAME, text));
-        selector.name = Some(text.into());
+        let text: Text = self.token_text(name).into();
+        selector.matchers.push(Matcher::equal(self.metric_name.clone(), text.clone()));
+        selector.name = Some(text);
         Ok(selector)
     }
 
@@ -128,19 +133,46 @@ impl Parser<'_> {
     }
 
     fn check_regex(&mut self, matcher: &Matcher, span: Span) -> Parsed<()> {
+        match self.regexes.add(matcher) {
+            Ok(()) => Ok(()),
+            Err(message) => self.fault(span, message),
+        }
+    }
+}
+
+/// The regexes of a query. Each text is compiled once, to see whether it can be, and not kept.
+#[derive(Debug, Default)]
+pub(crate) struct Regexes {
+    /// Whether a regex matches the empty value.
+    match_empty: HashMap<Text, bool>,
+    /// How many are more than a list of literals.
+    compiled: usize,
+}
+
+impl Regexes {
+    fn add(&mut self, matcher: &Matcher) -> Result<(), String> {
         let is_regex = matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex);
-        if !is_regex || self.regexes_seen.contains(&*matcher.value) {
+        if !is_regex || self.match_empty.contains_key(&matcher.value) {
             return Ok(());
         }
-        if self.regexes_seen.len() >= REGEXES_MAX {
-            let message = format!("query has more than {REGEXES_MAX} regular expressions");
-            return self.fault(span, message);
+        let regex = AnchoredRegex::new(&matcher.value).map_err(|error| error.to_string())?;
+        self.compiled += usize::from(regex.literals().is_none());
+        if self.compiled > REGEXES_MAX {
+            return Err(format!("query has more than {REGEXES_MAX} regular expressions"));
         }
-        if let Err(error) = matcher.compile() {
-            return self.fault(span, error.to_string());
-        }
-        self.regexes_seen.insert(matcher.value.to_string());
+        self.match_empty.insert(matcher.value.clone(), regex.is_match(""));
         Ok(())
+    }
+
+    /// Whether a series without the label matches. The matcher is one of the query's.
+    pub(crate) fn matches_empty(&self, matcher: &Matcher) -> bool {
+        let regex = || self.match_empty.get(&matcher.value).copied().unwrap_or(true);
+        match matcher.op {
+            MatchOp::Equal => matcher.value.is_empty(),
+            MatchOp::NotEqual => !matcher.value.is_empty(),
+            MatchOp::Regex => regex(),
+            MatchOp::NotRegex => !regex(),
+        }
     }
 }
 

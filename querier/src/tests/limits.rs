@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use guard::{Limit, Limits, QueryLimits};
 use model::Kind;
 use promql::SourceError;
+use std::future::IntoFuture as _;
 use std::sync::atomic::Ordering;
+use tokio::io::AsyncWriteExt as _;
 
 fn limits(query: QueryLimits) -> Limits {
     Limits { query, ..Limits::default() }
@@ -47,9 +49,7 @@ async fn a_query_that_takes_too_long_is_503_timeout() {
     assert!(text.starts_with("query timed out in "), "{text}");
     let got = server.get("labels", &[]).await;
     assert_eq!(got.error().1, "timeout");
-    while waiting.load(Ordering::SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]
@@ -64,9 +64,7 @@ async fn a_caller_who_leaves_takes_the_work_along() {
         tokio::task::yield_now().await;
     }
     drop(call);
-    while waiting.load(Ordering::SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
     let mut outcomes = server.registry.gather().into_iter();
     let requests = outcomes.find(|one| one.name() == "cumae_querier_requests_total").unwrap();
     let labels = requests.get_metric()[0].get_label();
@@ -125,4 +123,33 @@ async fn many_queries_at_once_all_get_their_answer() {
     let params = [("query", "sum(up)")];
     let all = join_all((0..50).map(|_| server.get("query", &params))).await;
     assert!(all.iter().all(|got| got.data()["result"][0]["value"][1] == "2"));
+}
+
+/// Waits until `done`, for a few seconds at most.
+async fn eventually(done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_who_closes_its_connection_takes_the_work_along() {
+    let memory = Memory { stuck: true, ..memory() };
+    let waiting = memory.waiting.clone();
+    let server = Server::new(memory, one_tenant(), Limits::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(axum::serve(listener, server.router()).into_future());
+    for path in ["query?query=up", "labels"] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /api/v1/{path} HTTP/1.1\r\nhost: h\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        eventually(|| waiting.load(Ordering::SeqCst) == 1).await;
+        drop(client);
+        eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
+    }
+    serving.abort();
 }

@@ -3,6 +3,9 @@
 mod bad_input;
 mod grafana;
 mod labels;
+mod language;
 mod limits;
+mod openapi;
 mod parameters;
+mod properties;
 mod support;

@@ -249,6 +249,10 @@ impl Server {
         Self::new(memory, one_tenant(), Limits::default())
     }
 
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Got {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -264,11 +268,16 @@ impl Server {
 
     /// POSTs a form to a path under `/api/v1/`.
     pub(crate) async fn post(&self, path: &str, params: &[(&str, &str)]) -> Got {
-        let request = Request::post(format!("/api/v1/{path}"))
-            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
-            .body(Body::from(encode(params)));
-        self.send(request.unwrap()).await
+        self.send(form(path, params)).await
     }
+}
+
+/// A form for a path under `/api/v1/`.
+pub(crate) fn form(path: &str, params: &[(&str, &str)]) -> Request<Body> {
+    Request::post(format!("/api/v1/{path}"))
+        .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        .body(Body::from(encode(params)))
+        .unwrap()
 }
 
 pub(crate) fn one_tenant() -> Tenancy {

@@ -11,6 +11,9 @@ pub struct PeerConfig {
     pub cluster_name: String,
     /// This node's name in the member list.
     pub node: String,
+    /// The id in this node's data directory, if it keeps data: two directories under one name would
+    /// be two halves of a replica, and peers refuse the second.
+    pub node_id: String,
     /// What all nodes of the cluster know and nobody else.
     pub secret: Secret,
     /// Requests on one connection without an answer yet. Default 256.
@@ -38,6 +41,7 @@ impl PeerConfig {
         Self {
             cluster_name: cluster_name.into(),
             node: node.into(),
+            node_id: String::new(),
             secret,
             in_flight_max: 256,
             in_flight_bytes_max: 64 << 20,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! server -> client   challenge: magic, version, nonce
-//! client -> server   hello: magic, version, cluster, hash of the member list, its name, the name it
-//!                    wants to reach, nonce; proof over both nonces and the hello
+//! client -> server   hello: magic, version, cluster, hash of the member list, its name and node id,
+//!                    the name it wants to reach, nonce; proof over both nonces and the hello
 //! server -> client   welcome: its name; proof over both nonces and the welcome
 //!                    or refused: why
 //! ```
@@ -44,6 +44,15 @@ pub struct Identity<'a> {
     pub topology_hash: u64,
 }
 
+/// Who connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name in the member list.
+    pub name: String,
+    /// The id in its data directory; empty if it keeps no data.
+    pub node_id: String,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message names its fields")]
@@ -80,6 +89,11 @@ pub enum HandshakeError {
     /// It has enough connections.
     #[error("node {name:?} has {connections} connections already")]
     Crowded { name: String, connections: usize },
+    /// Another data directory under the same name.
+    #[error(
+        "node {name:?} is connected with node id {here:?}, this one has {theirs:?}: two processes have one name"
+    )]
+    NodeId { name: String, here: String, theirs: String },
     /// The other side said no, and why.
     #[error("refused by the peer: {reason}")]
     Refused { reason: String },
@@ -90,6 +104,7 @@ struct Hello<'a> {
     cluster: &'a str,
     topology_hash: u64,
     node: &'a str,
+    node_id: &'a str,
     wanted: &'a str,
     nonce: [u8; 32],
 }
@@ -102,6 +117,7 @@ impl<'a> Hello<'a> {
         out.text(self.cluster);
         out.u64_fixed(self.topology_hash);
         out.text(self.node);
+        out.text(self.node_id);
         out.text(self.wanted);
         out.out.extend_from_slice(&self.nonce);
         out.out
@@ -117,9 +133,10 @@ impl<'a> Hello<'a> {
             return Err(HandshakeError::Version { theirs: version });
         }
         let (cluster, topology_hash) = (from.text()?, from.u64_fixed()?);
-        let (node, wanted, nonce) = (from.text()?, from.text()?, from.array()?);
+        let (node, node_id) = (from.text()?, from.text()?);
+        let (wanted, nonce) = (from.text()?, from.array()?);
         from.end()?;
-        Ok(Self { version, cluster, topology_hash, node, wanted, nonce })
+        Ok(Self { version, cluster, topology_hash, node, node_id, wanted, nonce })
     }
 }
 
@@ -158,6 +175,7 @@ async fn connect_without_limit(
         cluster: &who.config.cluster_name,
         topology_hash: who.topology_hash,
         node: &who.config.node,
+        node_id: &who.config.node_id,
         wanted,
         nonce,
     };
@@ -185,7 +203,7 @@ async fn connect_without_limit(
     Ok(())
 }
 
-/// The server's side: the name of the node that connected. `admit` has the last word, once all else
+/// The server's side: the node that connected. `admit` has the last word, once all else
 /// is right.
 ///
 /// # Errors
@@ -194,8 +212,8 @@ pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     who: Identity<'_>,
     nonce: [u8; 32],
-    admit: impl FnOnce(&str) -> Result<(), HandshakeError>,
-) -> Result<String, HandshakeError> {
+    admit: impl FnOnce(&Peer) -> Result<(), HandshakeError>,
+) -> Result<Peer, HandshakeError> {
     let work = accept_without_limit(stream, who, nonce, admit);
     tokio::time::timeout(LIMIT, work).await.unwrap_or(Err(HandshakeError::Timeout))
 }
@@ -204,20 +222,20 @@ async fn accept_without_limit(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     who: Identity<'_>,
     nonce: [u8; 32],
-    admit: impl FnOnce(&str) -> Result<(), HandshakeError>,
-) -> Result<String, HandshakeError> {
+    admit: impl FnOnce(&Peer) -> Result<(), HandshakeError>,
+) -> Result<Peer, HandshakeError> {
     let mut challenge = MAGIC.to_vec();
     challenge.push(VERSION);
     challenge.extend_from_slice(&nonce);
     write_hello(stream, &challenge).await?;
     let said = read_hello(stream).await?;
-    let judged = judge(&said, who, &nonce).and_then(|(name, client_nonce)| {
-        admit(&name)?;
-        Ok((name, client_nonce))
+    let judged = judge(&said, who, &nonce).and_then(|(peer, client_nonce)| {
+        admit(&peer)?;
+        Ok((peer, client_nonce))
     });
     let mut out = Writer::default();
     match judged {
-        Ok((name, client_nonce)) => {
+        Ok((peer, client_nonce)) => {
             let ours = &who.config.node;
             let proof =
                 who.config.secret.proof(&[b"server", &nonce, &client_nonce, ours.as_bytes()]);
@@ -225,7 +243,7 @@ async fn accept_without_limit(
             out.text(ours);
             out.out.extend_from_slice(proof.as_bytes());
             write_hello(stream, &out.out).await?;
-            Ok(name)
+            Ok(peer)
         }
         Err(error) => {
             out.u8(0);
@@ -241,7 +259,7 @@ fn judge(
     said: &[u8],
     who: Identity<'_>,
     nonce: &[u8; 32],
-) -> Result<(String, [u8; 32]), HandshakeError> {
+) -> Result<(Peer, [u8; 32]), HandshakeError> {
     let Some((hello_bytes, proof)) = said.split_last_chunk::<32>() else {
         return Err(DecodeError { what: "cut short" }.into());
     };
@@ -265,7 +283,8 @@ fn judge(
         let (theirs, ours) = (hello.topology_hash, who.topology_hash);
         return Err(HandshakeError::Members { theirs, ours });
     }
-    Ok((hello.node.to_owned(), hello.nonce))
+    let peer = Peer { name: hello.node.to_owned(), node_id: hello.node_id.to_owned() };
+    Ok((peer, hello.nonce))
 }
 
 #[cfg(test)]
@@ -299,7 +318,7 @@ mod tests {
             connect(&mut near, client, wanted, [2; 32]),
         );
         let text = |error: HandshakeError| error.to_string();
-        (here.map_or_else(text, |()| "in".into()), there.unwrap_or_else(text))
+        (here.map_or_else(text, |()| "in".into()), there.map_or_else(text, |peer| peer.name))
     }
 
     #[tokio::test]

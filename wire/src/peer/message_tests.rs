@@ -224,3 +224,54 @@ fn a_count_that_the_frame_cannot_hold_reserves_nothing() {
         Err(DecodeError { what: "a count is larger than the frame" })
     );
 }
+
+/// `PEER.md` and `handshake::VERSION` change together with these.
+#[test]
+fn the_bytes_of_version_1_stay_as_they_are() {
+    let tenant = TenantId::parse("t").unwrap();
+    let context = Arc::new(Context {
+        tenant,
+        principal: Principal::Named("ada".into()),
+        request_id: RequestId(0x0102_0304),
+        timeout_ms: 300,
+        ring_version: 2,
+    });
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
+    let mut mutation = Mutation::empty(context);
+    mutation.generation = 9;
+    mutation.push(SeriesRef::Labels(labels.clone()), [(1_000, 1.0), (900, -0.0)]);
+    mutation.push(SeriesRef::Number(300), [(2_000, f64::NAN)]);
+    let request = [
+        "00",
+        "0203616461",
+        "0174",
+        "0403020100000000",
+        "ac02",
+        "02",
+        "0900000000000000",
+        "00",
+        "00",
+        "03085f5f6e616d655f5f027570036a6f62",
+        "02",
+        "01020001020102",
+        "00ac0201",
+        "03",
+        "d00fc701981100",
+    ];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let bytes = hex(&Request::Write(mutation).encode());
+    assert!(bytes.starts_with(&request.concat()), "{bytes}");
+    let floats = Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0] };
+    let parts = Response::Select(vec![SeriesColumns { labels, floats }]).encode();
+    let answer = [
+        "01",
+        "03085f5f6e616d655f5f027570036a6f62",
+        "01",
+        "0200010201",
+        "02",
+        "d00f1e",
+        "000000000000f03f",
+        "0000000000000040",
+    ];
+    assert_eq!(hex(&parts[0]), answer.concat());
+}

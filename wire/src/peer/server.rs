@@ -10,7 +10,7 @@
 
 use crate::peer::client::PeerParts;
 use crate::peer::frame::{FRAME_BYTES_MAX, Frame, FrameKind, read_frame, write_frame};
-use crate::peer::handshake::{self, HandshakeError, Identity};
+use crate::peer::handshake::{self, HandshakeError, Identity, Peer};
 use crate::peer::message::{Request, Response};
 use crate::replica::Replica;
 use model::Kind;
@@ -44,15 +44,22 @@ const HEAVY_BYTES: usize = 256 << 10;
 pub struct PeerServer {
     parts: PeerParts,
     replica: Arc<dyn Replica>,
-    // Connections by peer. No other lock is taken while it is held.
-    connections: Mutex<HashMap<String, usize>>,
+    // Who is here, by name. No other lock is taken while it is held.
+    present: Mutex<HashMap<String, Presence>>,
+}
+
+/// A peer that is or was connected.
+#[derive(Debug)]
+struct Presence {
+    node_id: String,
+    connections: usize,
 }
 
 impl PeerServer {
     /// A server that asks `replica`.
     #[must_use]
     pub fn new(parts: PeerParts, replica: Arc<dyn Replica>) -> Arc<Self> {
-        Arc::new(Self { parts, replica, connections: Mutex::default() })
+        Arc::new(Self { parts, replica, present: Mutex::default() })
     }
 
     /// Serves until `stop`, then until what is in work has been answered.
@@ -118,31 +125,43 @@ impl PeerServer {
         let PeerParts { config, topology, entropy } = &self.parts;
         let who = Identity { config, members: &topology.members, topology_hash: topology.hash() };
         let mut entered = None;
-        let admit = |name: &str| {
-            self.enter(name)?;
-            entered = Some(name.to_owned());
+        let admit = |peer: &Peer| {
+            self.enter(peer)?;
+            entered = Some(peer.name.clone());
             Ok(())
         };
         let greeted = handshake::accept(stream, who, entropy.nonce(), admit).await;
         if let (Err(_), Some(name)) = (&greeted, &entered) {
             self.leave(name);
         }
-        greeted
+        greeted.map(|peer| peer.name)
     }
 
-    fn enter(&self, name: &str) -> Result<(), HandshakeError> {
-        let mut connections = self.connections.lock();
-        let count = connections.entry(name.to_owned()).or_default();
-        if *count >= CONNECTIONS_PER_PEER_MAX {
-            return Err(HandshakeError::Crowded { name: name.to_owned(), connections: *count });
+    fn enter(&self, peer: &Peer) -> Result<(), HandshakeError> {
+        let Peer { name, node_id } = peer.clone();
+        let mut present = self.present.lock();
+        let presence = present
+            .entry(name.clone())
+            .or_insert_with(|| Presence { node_id: node_id.clone(), connections: 0 });
+        if presence.node_id != node_id && presence.connections > 0 {
+            let here = presence.node_id.clone();
+            return Err(HandshakeError::NodeId { name, here, theirs: node_id });
         }
-        *count += 1;
+        if presence.connections >= CONNECTIONS_PER_PEER_MAX {
+            let connections = presence.connections;
+            return Err(HandshakeError::Crowded { name, connections });
+        }
+        if presence.node_id != node_id {
+            tracing::warn!(peer = %name, "peer came back with another data directory");
+            presence.node_id = node_id;
+        }
+        presence.connections += 1;
         Ok(())
     }
 
     fn leave(&self, name: &str) {
-        if let Some(count) = self.connections.lock().get_mut(name) {
-            *count = count.saturating_sub(1);
+        if let Some(presence) = self.present.lock().get_mut(name) {
+            presence.connections = presence.connections.saturating_sub(1);
         }
     }
 

@@ -304,3 +304,26 @@ async fn a_fourth_connection_of_one_peer_is_refused_by_name() {
     second.close().await;
     server.end().await;
 }
+
+#[tokio::test]
+async fn two_processes_under_one_name_are_told_apart_by_their_node_ids() {
+    let (listener, address) = listen().await;
+    let server = serve(listener, Echo::open());
+    let with_id = |id: &str| {
+        let mut parts = parts("n1", "s", address);
+        let mut config = (*parts.config).clone();
+        config.node_id = id.into();
+        parts.config = Arc::new(config);
+        let member = parts.topology.members.as_slice()[0].clone();
+        PeerClient::start(parts, member)
+    };
+    let first = with_id("aa");
+    write_until_up(&first).await;
+    let second = with_id("bb");
+    let error = second.write(mutation(0)).await.unwrap_err();
+    assert!(error.message.contains("two processes have one name"), "{error}");
+    first.close().await;
+    write_until_up(&second).await;
+    second.close().await;
+    server.end().await;
+}

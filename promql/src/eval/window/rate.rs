@@ -56,9 +56,9 @@ fn stretch(
     limit_start: impl Fn(f64, f64) -> f64,
 ) -> f64 {
     let (first_ms, last_ms) = (times_ms[window.first], times_ms[window.end - 1]);
-    let mut to_start = seconds(first_ms - (window.end_ms - range_ms));
-    let mut to_end = seconds(window.end_ms - last_ms);
-    let sampled = seconds(last_ms - first_ms);
+    let mut to_start = seconds(first_ms.saturating_sub(window.end_ms.saturating_sub(range_ms)));
+    let mut to_end = seconds(window.end_ms.saturating_sub(last_ms));
+    let sampled = seconds(last_ms.saturating_sub(first_ms));
     let spacing = sampled / ((window.end - window.first - 1) as f64);
     let threshold = spacing * 1.1;
     if to_start >= threshold {
@@ -94,7 +94,7 @@ pub(crate) fn instant(
             return;
         }
         let (before, last) = (window.end - 2, window.end - 1);
-        let interval_ms = samples.times_ms[last] - samples.times_ms[before];
+        let interval_ms = samples.times_ms[last].saturating_sub(samples.times_ms[before]);
         if interval_ms == 0 {
             return;
         }

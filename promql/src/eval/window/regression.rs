@@ -14,7 +14,7 @@ fn line(times_ms: &[i64], values: &[f64], origin_ms: i64) -> (f64, f64) {
             is_constant = false;
         }
         n += 1.0;
-        let seconds = (time_ms - origin_ms) as f64 / 1e3;
+        let seconds = time_ms.saturating_sub(origin_ms) as f64 / 1e3;
         x.add(seconds);
         y.add(*value);
         xy.add(seconds * value);
