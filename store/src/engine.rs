@@ -20,6 +20,7 @@ use crate::commit_log::{CommitLog, ReplayReport, SyncFailed};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::format_marker;
 use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
@@ -181,6 +182,7 @@ impl Engine {
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
+        format_marker::check(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }

@@ -91,11 +91,13 @@ impl Encoder {
         let regular = step == self.step_ms && start_ms == self.start_ms;
         self.last_ms = timestamp_ms;
         self.count += 1;
-        if regular && bits == self.last_bits && self.in_run {
-            if let Some(run) = self.bytes.last_mut().filter(|run| **run < RUN_MAX) {
-                *run += 1;
-                return;
-            }
+        if regular
+            && bits == self.last_bits
+            && self.in_run
+            && let Some(run) = self.bytes.last_mut().filter(|run| **run < RUN_MAX)
+        {
+            *run += 1;
+            return;
         }
         self.push_slow(step, bits, start_ms);
     }

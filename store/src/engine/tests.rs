@@ -1,7 +1,7 @@
 //! The engine against a model: a map of every sample, joined by D4.
 
 use super::*;
-use crate::disk::FileDisk;
+use crate::sim::SimDisk;
 use model::mutation::{MetricType, SeriesRefusal};
 use model::sample::{join_order, stale_marker};
 use model::time::DAY_MS;
@@ -33,17 +33,17 @@ fn mutation(name: &str) -> Mutation {
     }))
 }
 
-fn open_with(directory: &std::path::Path, config: Config) -> (Engine, OpenReport) {
+fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) {
     let parts = Parts {
-        disk: Arc::new(FileDisk::open(directory).unwrap()),
+        disk: Arc::new(disk.clone()),
         cluster_name: "test".to_owned(),
         generation_seed: STARTS.fetch_add(1, Ordering::Relaxed),
     };
     Engine::open(parts, config, NOW).unwrap()
 }
 
-fn open(directory: &std::path::Path) -> (Engine, OpenReport) {
-    open_with(directory, Config::default())
+fn open(disk: &SimDisk) -> (Engine, OpenReport) {
+    open_with(disk, Config::default())
 }
 
 /// Appends and syncs; the mutation must be taken.
@@ -85,11 +85,11 @@ fn up(instance: &str) -> LabelSet {
 
 #[test]
 fn what_was_synced_is_there_after_a_restart_before_and_after_a_flush() {
-    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let expected: Answer =
         vec![(up("a"), vec![(1000, 1.0_f64.to_bits()), (2000, 2.0_f64.to_bits())])];
     {
-        let (engine, _) = open(directory.path());
+        let (engine, _) = open(&disk);
         let mut first = mutation("t");
         first.push(SeriesRef::Labels(up("a")), [(1000, 1.0)]);
         let written = write(&engine, &first);
@@ -100,7 +100,7 @@ fn what_was_synced_is_there_after_a_restart_before_and_after_a_flush() {
         assert_eq!(answer(&engine, "t", &all(&[])), expected);
     }
     {
-        let (engine, report) = open(directory.path());
+        let (engine, report) = open(&disk);
         assert_eq!((report.samples, report.series, report.sstables), (2, 1, 0));
         assert_eq!(answer(&engine, "t", &all(&[])), expected);
         let flushed = engine.close(NOW).unwrap();
@@ -108,7 +108,7 @@ fn what_was_synced_is_there_after_a_restart_before_and_after_a_flush() {
         assert_eq!(engine.stats().head_samples, 0);
         assert_eq!(answer(&engine, "t", &all(&[])), expected);
     }
-    let (engine, report) = open(directory.path());
+    let (engine, report) = open(&disk);
     assert_eq!((report.samples, report.series, report.sstables), (0, 1, 1));
     assert_eq!(answer(&engine, "t", &all(&[Matcher::equal("__name__", "up")])), expected);
     assert_eq!(answer(&engine, "other", &all(&[])), vec![]);
@@ -116,8 +116,8 @@ fn what_was_synced_is_there_after_a_restart_before_and_after_a_flush() {
 
 #[test]
 fn a_number_of_another_life_needs_labels_and_writes_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let (engine, _) = open(directory.path());
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
     let mut first = mutation("t");
     first.push(SeriesRef::Labels(up("a")), [(1000, 1.0)]);
     let written = write(&engine, &first);
@@ -136,8 +136,8 @@ fn a_number_of_another_life_needs_labels_and_writes_nothing() {
 
 #[test]
 fn known_series_keep_flowing_at_the_limit_and_new_ones_are_refused_one_by_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (engine, _) = open(directory.path());
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
     let limits = AppendLimits { series_max: 2, series_per_metric_max: 1 };
     let other = |name: &str| labels(&[("__name__", name)]);
     let mut m = mutation("t");
@@ -160,10 +160,10 @@ fn known_series_keep_flowing_at_the_limit_and_new_ones_are_refused_one_by_one() 
 
 #[test]
 fn a_series_older_than_ten_truncations_survives() {
-    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let mut number = None;
     {
-        let (engine, _) = open(directory.path());
+        let (engine, _) = open(&disk);
         for round in 0..12_i64 {
             let mut m = mutation("t");
             let series = match number {
@@ -182,15 +182,15 @@ fn a_series_older_than_ten_truncations_survives() {
         }
         assert!(engine.stats().log_segments <= 2);
     }
-    let (engine, report) = open(directory.path());
+    let (engine, report) = open(&disk);
     assert_eq!((report.samples, report.samples_without_series), (1, 0));
     assert_eq!(answer(&engine, "t", &all(&[]))[0].1.len(), 12);
 }
 
 #[test]
 fn an_idle_series_leaves_the_head_and_its_number_is_not_known_any_more() {
-    let directory = tempfile::tempdir().unwrap();
-    let (engine, _) = open(directory.path());
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
     let mut m = mutation("t");
     m.push(SeriesRef::Labels(up("a")), [(1000, 1.0)]);
     let written = write(&engine, &m);
@@ -210,7 +210,7 @@ fn an_idle_series_leaves_the_head_and_its_number_is_not_known_any_more() {
 
 #[test]
 fn metadata_lasts_and_the_last_one_wins() {
-    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let entry = |help: &str| MetricMetadata {
         metric: "up".into(),
         metric_type: MetricType::Gauge,
@@ -218,7 +218,7 @@ fn metadata_lasts_and_the_last_one_wins() {
         unit: Text::default(),
     };
     for (help, close) in [("one", false), ("two", false), ("three", true)] {
-        let (engine, _) = open(directory.path());
+        let (engine, _) = open(&disk);
         let mut m = mutation("t");
         m.metadata.push(entry(help));
         write(&engine, &m);
@@ -226,16 +226,16 @@ fn metadata_lasts_and_the_last_one_wins() {
             engine.close(NOW).unwrap();
         }
         drop(engine);
-        let (engine, _) = open(directory.path());
+        let (engine, _) = open(&disk);
         assert_eq!(engine.metadata(&tenant("t"), &MetadataQuery::default()), vec![entry(help)]);
     }
 }
 
 #[test]
 fn a_job_is_due_at_a_border_and_when_the_tail_is_long() {
-    let directory = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(1);
     let config = Config { tail_samples_max: 3, tail_samples_per_series: 0, ..Config::default() };
-    let (engine, _) = open_with(directory.path(), config);
+    let (engine, _) = open_with(&disk, config);
     assert_eq!(engine.next_job(NOW.plus_ms(DAY_MS)), None);
     let mut m = mutation("t");
     m.push(SeriesRef::Labels(up("a")), (0..3).map(|i| (i * 1000, 1.0)));
@@ -254,8 +254,8 @@ fn a_job_is_due_at_a_border_and_when_the_tail_is_long() {
 
 #[test]
 fn a_reader_gets_an_error_and_never_a_cut() {
-    let directory = tempfile::tempdir().unwrap();
-    let (engine, _) = open(directory.path());
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
     let mut m = mutation("t");
     for instance in ["a", "b"] {
         m.push(SeriesRef::Labels(up(instance)), (0..5).map(|i| (i * 1000, 1.0)));
@@ -271,12 +271,16 @@ fn a_reader_gets_an_error_and_never_a_cut() {
     assert_eq!(select(&bounded(2, 10)).unwrap().len(), 2);
 }
 
+/// Samples: time, value, start.
+type Rows = Vec<(i64, f64, i64)>;
+
 /// A step of a story.
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Vec<(usize, Vec<(i64, f64, i64)>)>, u32, bool),
+    Append(Vec<(usize, Rows)>, u32, bool),
     Flush,
-    Reopen,
+    Kill,
+    PowerCut,
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -308,7 +312,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (series, prop_oneof![6 => Just(0_u32), 1 => Just(1)], any::<bool>())
             .prop_map(|(series, revision, by_number)| Step::Append(series, revision, by_number)),
         1 => Just(Step::Flush),
-        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        1 => Just(Step::PowerCut),
     ]
 }
 
@@ -426,13 +431,13 @@ fn check(engine: &Engine, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
     fn whatever_happens_every_sample_is_answered_once_and_joined(
-        steps in prop::collection::vec(step(), 1..25)
+        steps in prop::collection::vec(step(), 1..25), seed: u64
     ) {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut engine, _) = open(directory.path());
+        let disk = SimDisk::new(seed);
+        let (mut engine, _) = open(&disk);
         let mut model = Model::new();
         let mut known: BTreeMap<usize, (u64, u32)> = BTreeMap::new();
         for step in &steps {
@@ -445,10 +450,14 @@ proptest! {
                     keep(&mut model, step);
                 }
                 Step::Flush => drop(engine.flush(NOW).unwrap()),
-                Step::Reopen => {
+                Step::Kill | Step::PowerCut => {
                     drop(engine);
+                    match step {
+                        Step::Kill => disk.kill(),
+                        _ => disk.power_cut(),
+                    }
                     known.clear();
-                    let (opened, report) = open(directory.path());
+                    let (opened, report) = open(&disk);
                     engine = opened;
                     prop_assert_eq!(report.samples_without_series + report.records_damaged, 0);
                     prop_assert!(report.replay.damage.is_empty() && report.sstables_damaged.is_empty());
@@ -459,6 +468,7 @@ proptest! {
         engine.close(NOW).unwrap();
         check(&engine, &model);
         drop(engine);
-        check(&open(directory.path()).0, &model);
+        disk.power_cut();
+        check(&open(&disk).0, &model);
     }
 }
