@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use tests::process::{Cumae, Launch, eventually, free_address, wall_ms};
+use std::time::Duration;
+use tests::process::{Cumae, Launch, eventually, free_address, now, wall_ms};
 
 const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 
@@ -347,4 +348,82 @@ fn a_node_with_another_secret_or_member_list_is_refused_by_name_in_both_logs() {
         let series = [Series::new("up", &[("job", "a")], &[(wall_ms(), 1.0)])];
         assert_eq!(push(trio.http[0], "red", &series).unwrap().status, 503);
     }
+}
+
+/// Sends a signal to a process of ours.
+fn signal(cumae: &Cumae, signal: rustix::process::Signal) {
+    let pid = i32::try_from(cumae.pid()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_frozen_node_holds_up_neither_writes_nor_queries() {
+    let trio = Trio::start();
+    let time = wall_ms();
+    let series = |value| [Series::new("m", &[("job", "load")], &[(time, value)])];
+    assert_eq!(push(trio.http[0], "red", &series(1.0)).unwrap().status, 204);
+    for frozen in 1..3 {
+        signal(trio.node(frozen), rustix::process::Signal::STOP);
+        let begin = now();
+        for address in [trio.http[0], trio.http[3 - frozen]] {
+            for i in 0..5 {
+                let response = push(address, "red", &series(f64::from(i + 2))).unwrap();
+                assert_eq!(response.status, 204, "{}", response.text());
+                let response = ask(address, "red", &query_path("m", time)).unwrap();
+                assert_eq!(response.status, 200, "{}", response.text());
+                let response = ask(address, "red", &query_path("{job=\"load\"}", time)).unwrap();
+                assert_eq!(response.status, 200, "{}", response.text());
+            }
+        }
+        // Far less than a time limit: at most one pause before another replica is asked, each.
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+        signal(trio.node(frozen), rustix::process::Signal::CONT);
+        let route = query_path("m", time);
+        assert!(
+            eventually(|| ask(trio.http[frozen], "red", &route).is_ok_and(|r| r.status == 200))
+        );
+    }
+}
+
+#[test]
+fn a_distributor_two_ingesters_and_a_querier_find_each_other_by_the_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["door", "keep-a", "keep-b", "desk"];
+    let roles = ["distributor", "ingester", "ingester", "querier"];
+    let peers = names.map(|_| free_address());
+    let members: Vec<String> = (0..4)
+        .map(|i| {
+            let (name, address, role) = (names[i], peers[i], roles[i]);
+            format!("    - {{node: {name}, address: '{address}', roles: [{role}]}}\n")
+        })
+        .collect();
+    let start = |i: usize| {
+        let config = format!(
+            "self_metrics: false\nroles: [{}]\ncluster:\n  node: {}\n  listen: {}\n  \
+             replication_factor: 2\n  members:\n{}",
+            roles[i],
+            names[i],
+            peers[i],
+            members.concat()
+        );
+        Launch::new(&dir.path().join(names[i])).config(&config).start()
+    };
+    let [door, keep, other, desk] = [start(0), start(1), start(2), start(3)];
+    for cumae in [&door, &keep, &other, &desk] {
+        assert!(eventually(|| cumae.get("/-/ready").status == 200), "{}", cumae.log());
+    }
+    let time = wall_ms();
+    let series = [Series::new("up", &[("job", "a")], &[(time, 1.0)])];
+    let pushed = door.push(&series);
+    assert_eq!(pushed.status, 204, "{}\n{}", pushed.text(), door.log());
+    let answer = data(&desk.get(&query_path("up", time)));
+    assert_eq!(answer["result"][0]["metric"], json!({"__name__": "up", "job": "a"}), "{answer}");
+    // Each does its own work only.
+    assert_eq!(desk.push(&series).status, 404);
+    assert_eq!(door.get(&query_path("up", time)).status, 404);
+    assert_eq!(keep.get(&query_path("up", time)).status, 404);
+    // Two copies, and a quorum of two is both.
+    other.kill_9();
+    assert_eq!(door.push(&series).status, 503);
+    assert_eq!(desk.get(&query_path("up", time)).status, 503);
 }
