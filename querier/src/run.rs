@@ -97,6 +97,9 @@ pub(crate) async fn run<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce(&Desk) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Took), Error> {
+    if timeout.is_zero() {
+        return Err(queue_timeout());
+    }
     let clock = querier.inner.clock.clone();
     let deadline = Instant::now() + timeout;
     let asked_ns = clock.monotonic_ns();

@@ -43,10 +43,12 @@ async fn a_query_that_takes_too_long_is_503_timeout() {
     let waiting = memory.waiting.clone();
     let query = QueryLimits { timeout_ms: Limit(50), ..QueryLimits::default() };
     let server = Server::new(memory, one_tenant(), limits(query));
-    let got = server.get("query", &[("query", "up"), ("timeout", "20ms")]).await;
-    let (status, kind, text) = got.error();
-    assert_eq!((status, kind.as_str()), (503, "timeout"));
-    assert!(text.starts_with("query timed out in "), "{text}");
+    for timeout in ["20ms", "0", "-1"] {
+        let got = server.get("query", &[("query", "up"), ("timeout", timeout)]).await;
+        let (status, kind, text) = got.error();
+        assert_eq!((status, kind.as_str()), (503, "timeout"));
+        assert!(text.starts_with("query timed out in "), "{text}");
+    }
     let got = server.get("labels", &[]).await;
     assert_eq!(got.error().1, "timeout");
     eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
