@@ -50,15 +50,9 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Not ready: it starts.
-    #[must_use]
-    pub(crate) fn starting() -> Self {
-        Self { reason: Arc::new(Mutex::new(Some("starting"))) }
-    }
-
-    /// Ready from now on.
-    pub(crate) fn set_ready(&self) {
-        *self.reason.lock() = None;
+    /// Ready. While a process starts, `server::starting` answers in its place.
+    pub(crate) fn ready() -> Self {
+        Self { reason: Arc::default() }
     }
 
     /// Not ready any more.

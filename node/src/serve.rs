@@ -1,6 +1,7 @@
 //! A process from its start to its end.
 //!
-//! Start: lock the directory, listen, put the roles together (replay), say `ready`.
+//! Start: lock the directory, listen (503 until the rest is done), put the roles together (replay),
+//! say `ready`.
 //! End, on SIGTERM or SIGINT: not ready any more, accept no connection, finish what is in flight,
 //! flush, exit 0.
 
@@ -9,12 +10,13 @@ use crate::data_dir::{self, DataDir};
 use crate::parts::SystemClock;
 use crate::roles::{self, Roles};
 use crate::routes::{self, Readiness};
-use crate::server::Server;
+use crate::server::{self, Routes, Server};
 use crate::{cli, telemetry};
 use model::Clock;
 use std::io;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Why the process ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,9 @@ pub(crate) enum Error {
     /// The operating system refused.
     #[error("cannot {action}: {source}")]
     Io { action: &'static str, source: io::Error },
+    /// The HTTP server panicked.
+    #[error("the HTTP server died: {0}")]
+    Died(tokio::task::JoinError),
     /// Two parts have a metric of the same name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -56,14 +61,18 @@ async fn run(config: &Config, data_dir: &DataDir) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
 
-    let readiness = Readiness::starting();
+    let address = server.address();
+    let routes = Routes::new(server::starting());
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(routes.clone(), async { drop(ended.await) }));
+
+    let readiness = Readiness::ready();
     let roles = Roles::start(config, data_dir, clock, &registry).await?;
     let router = roles.router().merge(routes::router(readiness.clone(), roles.peers(), registry));
-    let router = querier::dress(router, querier::Origins::default());
-    readiness.set_ready();
+    routes.set(querier::dress(router, querier::Origins::default()));
     let names: Vec<&str> = config.roles.iter().map(|role| role.as_str()).collect();
     tracing::info!(
-        listen = %server.address(),
+        listen = %address,
         version = cli::VERSION,
         roles = names.join(","),
         node = data_dir.node_id(),
@@ -71,12 +80,12 @@ async fn run(config: &Config, data_dir: &DataDir) -> Result<(), Error> {
         "ready"
     );
 
-    let signalled = async {
-        let name = stop.wait().await;
-        tracing::info!(signal = name, "ending: requests in flight are finished");
-        readiness.set_draining();
-    };
-    let dropped = server.serve(router, signalled).await;
+    let signal = stop.wait().await;
+    tracing::info!(signal, "ending: requests in flight are finished");
+    readiness.set_draining();
+    // The server listens for as long as it lives, and it lives until it is told.
+    let _ = end.send(());
+    let dropped = serving.await.map_err(Error::Died)?;
     if dropped > 0 {
         tracing::warn!(dropped, "connections were dropped after drain_timeout");
     }

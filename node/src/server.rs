@@ -12,6 +12,8 @@
 
 use crate::config;
 use axum::Router;
+use axum::routing::get;
+use http::{StatusCode, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -72,10 +74,7 @@ impl Server {
     }
 
     /// Serves until `stop` is done, then drains. Returns how many connections had to be dropped.
-    pub(crate) async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> usize {
-        let router = router
-            .layer(RequestBodyDeadlineLayer::new(self.settings.body_timeout))
-            .layer(CatchPanicLayer::new());
+    pub(crate) async fn serve(self, routes: Routes, stop: impl Future<Output = ()>) -> usize {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.settings.header_timeout)
@@ -89,7 +88,7 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.take(stream, peer, &router, &http, &graceful),
+                Ok((stream, peer)) => self.take(stream, peer, &routes, &http, &graceful),
                 Err(error) => {
                     // Out of file descriptors, or a connection that died in the backlog. Waiting
                     // lets others close.
@@ -107,7 +106,7 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        router: &Router,
+        routes: &Routes,
         http: &http1::Builder,
         graceful: &GracefulShutdown,
     ) {
@@ -119,7 +118,11 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
-        let service = TowerToHyperService::new(router.clone());
+        let router = routes
+            .current()
+            .layer(RequestBodyDeadlineLayer::new(self.settings.body_timeout))
+            .layer(CatchPanicLayer::new());
+        let service = TowerToHyperService::new(router);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -128,6 +131,39 @@ impl Server {
             drop(permit);
         });
     }
+}
+
+/// The routes that new connections get. While a process starts they are those of [`starting`].
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    // Guards the router only; nothing else is locked under it.
+    router: Arc<Mutex<Router>>,
+}
+
+impl Routes {
+    pub(crate) fn new(router: Router) -> Self {
+        Self { router: Arc::new(Mutex::new(router)) }
+    }
+
+    /// Connections from now on get these.
+    pub(crate) fn set(&self, router: Router) {
+        *self.router.lock() = router;
+    }
+
+    fn current(&self) -> Router {
+        self.router.lock().clone()
+    }
+}
+
+/// The routes while the store is opened: alive, and nothing else yet. Each answer closes its
+/// connection, so that the next one finds the real routes.
+pub(crate) fn starting() -> Router {
+    let alive = async || ([(header::CONNECTION, "close")], "Cumae is healthy.\n");
+    let later = async || {
+        let headers = [(header::CONNECTION, "close"), (header::RETRY_AFTER, "1")];
+        (StatusCode::SERVICE_UNAVAILABLE, headers, "starting: the store is being opened\n")
+    };
+    Router::new().route("/-/healthy", get(alive)).fallback(later)
 }
 
 /// How many connections there are, and may be.
@@ -186,6 +222,30 @@ mod tests {
     fn admission(open_max: usize, per_address_max: usize) -> Arc<Admission> {
         let open = IntGauge::new("open", "open").unwrap();
         Arc::new(Admission { open_max, per_address_max, counts: Mutex::default(), open })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_it_starts_it_is_alive_and_says_503_and_then_the_same_port_serves() {
+        let mut settings = config::Config::default().server;
+        settings.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(&settings, &Registry::new()).await.unwrap();
+        let address = server.address();
+        let routes = Routes::new(starting());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(server.serve(routes.clone(), async { drop(stopped.await) }));
+        let ask = move |path: &'static str| {
+            let get = move || bench::http::request(address, "GET", path, &[], b"").unwrap();
+            tokio::task::spawn_blocking(get)
+        };
+        assert_eq!(ask("/-/healthy").await.unwrap().status, 200);
+        let early = ask("/-/ready").await.unwrap();
+        assert_eq!((early.status, early.header("retry-after")), (503, Some("1")));
+        assert_eq!(early.header("connection"), Some("close"));
+
+        routes.set(Router::new().route("/-/ready", get(async || "ready")));
+        assert_eq!(ask("/-/ready").await.unwrap().status, 200);
+        stop.send(()).unwrap();
+        assert_eq!(serving.await.unwrap(), 0);
     }
 
     #[test]
