@@ -132,6 +132,8 @@ impl Query {
                 && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
         });
         if !fits {
+            // Most series have one run of a source; a vector would begin with room for four.
+            runs.reserve_exact(usize::from(runs.is_empty()));
             runs.push(Run { revision: head.revision, ..Run::default() });
         }
         let Some(run) = runs.last_mut() else { return Ok(()) };
