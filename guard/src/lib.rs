@@ -1,1 +1,14 @@
 //! May this request go ahead, and who asks: tenants, limits, identity.
+//!
+//! Everything here decides on plain data: headers come in as bytes, the time as a number. Nothing
+//! in this crate knows HTTP, YAML, a clock or a disk.
+
+pub mod error;
+pub mod identity;
+pub mod limits;
+pub mod rate;
+
+pub use error::Error;
+pub use identity::{Access, Tenancy};
+pub use limits::{Limit, LimitTable, Limits, QueryLimits};
+pub use rate::RateLimiter;

@@ -1,3 +1,7 @@
 //! The binary `cumae`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::run(std::env::args_os())
+}

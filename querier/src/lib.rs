@@ -1,1 +1,38 @@
 //! Answers PromQL over HTTP: asks enough replicas, joins, evaluates.
+
+mod admission;
+mod call;
+mod cardinality;
+pub mod coverage;
+mod error;
+mod http;
+mod json;
+mod label_calls;
+mod label_name;
+mod language;
+mod metrics;
+mod number;
+mod page;
+mod params;
+mod querier;
+mod query_calls;
+pub mod reconcile;
+mod render;
+mod routes;
+mod rules;
+mod run;
+pub mod select;
+mod source;
+mod stats;
+mod status;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod time_param;
+
+pub use error::Error;
+pub use http::{Origins, dress};
+pub use querier::{Parts, Querier, Settings};
+pub use routes::PREFIXES;
+pub use select::{BlockingSource, ReplicatedSource};
+pub use source::{AllReplicas, SingleReplica, Source, SourceAnswer};

@@ -1,1 +1,17 @@
 //! Tests across crates: architecture, conformance, crashes, real processes.
+//!
+//! What is in here serves the tests in `tests/`: [`process`] runs the real binary, [`promqltest`]
+//! and [`compliance`] run upstream's scripts and queries.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness that cannot go on fails its test"
+)]
+
+pub mod compliance;
+pub mod memory;
+pub mod process;
+pub mod promqltest;
+pub mod random_query;
+pub mod random_series;
+pub mod shared;

@@ -1,0 +1,10 @@
+//! Load from outside: workloads, a remote-write encoder, a blocking HTTP client.
+//!
+//! What is measured or tested here is another process behind a socket, so this crate knows no other
+//! crate of ours: a mistake in our decoder must not hide behind the same mistake in our encoder.
+
+pub mod http;
+pub mod process;
+pub mod remote_write;
+pub mod workload;
+pub mod write;

@@ -1,0 +1,268 @@
+//! Workload A: what a fleet of node exporters sends, made from numbers alone.
+//!
+//! A *target* has 1,000 series with 19 to 21 labels (about 480 bytes of label text), and its series
+//! come in the same order in each scrape, at one time, as Prometheus sends them. By kind: 50 %
+//! constant, 14 % counters of two decimals, 5 % integer counters, 4 % float counters, 3 % gauges of
+//! full precision, 7 % random walks, 6 % counters that rarely move, 10 % histogram buckets that rise
+//! over `le`.
+//!
+//! # Invariants
+//! - Same series and round, same bytes: all chance comes from the series' number.
+//! - Without its name a series is still unlike every other, so that `count_over_time` can count all.
+//! - Each sample carries the label `cluster="bench"`, so that a server's answer can be counted.
+
+use crate::remote_write::push_label;
+
+/// Series of one target.
+pub const TARGET_SERIES: u32 = 1_000;
+
+/// Milliseconds between two scrapes of a target.
+pub const INTERVAL_MS: i64 = 15_000;
+
+/// How a series moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Constant,
+    DecimalCounter,
+    IntegerCounter,
+    FloatCounter,
+    Gauge,
+    Walk,
+    SparseCounter,
+    Bucket,
+}
+
+/// One series: its labels as they are sent, and where it stands.
+#[derive(Clone, Debug)]
+struct Series {
+    labels: Box<[u8]>,
+    kind: Kind,
+    chance: u64,
+    // Hundredths for decimals and walks, counts for integers and buckets.
+    whole: u32,
+    value: f64,
+}
+
+/// One target: its series, and how many rounds it has been scraped.
+#[derive(Clone, Debug)]
+pub struct Target {
+    series: Vec<Series>,
+    offset_ms: i64,
+    round: u32,
+}
+
+impl Target {
+    /// The target with this number.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        let series = (0..TARGET_SERIES).map(|index| new_series(number, index)).collect();
+        // Scrapes are spread over the interval.
+        let offset_ms = i64::from(number.wrapping_mul(7_919) % 15_000);
+        Self { series, offset_ms, round: 0 }
+    }
+
+    /// Scrapes it: calls `each` with the encoded labels, the time and the value of each series.
+    pub fn scrape(&mut self, start_ms: i64, mut each: impl FnMut(&[u8], i64, f64)) {
+        let timestamp_ms = start_ms + i64::from(self.round) * INTERVAL_MS + self.offset_ms;
+        let mut below = 0;
+        for (index, series) in self.series.iter_mut().enumerate() {
+            let mut value = series.step();
+            if series.kind == Kind::Bucket {
+                // Ten buckets make a histogram; each counts those below it too.
+                below = if index % 10 == 0 { 0 } else { below } + series.whole;
+                value = f64::from(below);
+            }
+            each(&series.labels, timestamp_ms, value);
+        }
+        self.round += 1;
+    }
+}
+
+impl Series {
+    /// The value of the next round.
+    fn step(&mut self) -> f64 {
+        let chance = self.draw();
+        match self.kind {
+            Kind::Constant => return self.value,
+            Kind::DecimalCounter => {
+                self.whole += 300 + chance % 1_200;
+                return f64::from(self.whole) / 100.0;
+            }
+            Kind::IntegerCounter => self.whole += chance % 500,
+            Kind::FloatCounter => self.value += f64::from(chance) / 4_294_967_296.0 * 15.0,
+            Kind::Gauge => self.value = f64::from(chance) / 4_294_967_296.0 * 100.0,
+            Kind::Walk => {
+                self.whole = (self.whole + chance % 21).saturating_sub(10);
+                return f64::from(self.whole) / 100.0;
+            }
+            Kind::SparseCounter => self.whole += u32::from(chance.is_multiple_of(40)),
+            Kind::Bucket => self.whole += if chance.is_multiple_of(4) { chance % 7 } else { 0 },
+        }
+        if matches!(self.kind, Kind::FloatCounter | Kind::Gauge) {
+            self.value
+        } else {
+            f64::from(self.whole)
+        }
+    }
+
+    /// Splitmix: 32 good bits, one word of state.
+    fn draw(&mut self) -> u32 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.chance;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bytes = (mixed ^ (mixed >> 31)).to_le_bytes();
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+}
+
+/// What the series at this place of a target is: metric, its own labels, kind.
+fn shape(index: u32) -> (String, Vec<(&'static str, String)>, Kind) {
+    let own = |name, value: String| vec![(name, value)];
+    match index {
+        // Ten histograms of ten buckets come first, so that a target begins with neighbours.
+        0..100 => {
+            let bounds =
+                ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"];
+            let bound = bounds.get((index % 10) as usize).copied().unwrap_or("+Inf");
+            let labels =
+                vec![("le", bound.to_owned()), ("handler", format!("/api/v1/{}", index / 10))];
+            ("http_request_duration_seconds_bucket".into(), labels, Kind::Bucket)
+        }
+        100..356 => {
+            const MODES: [&str; 8] =
+                ["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"];
+            let cpu = (index - 100) / 8;
+            let mode = MODES.get((index as usize - 100) % 8).copied().unwrap_or("idle");
+            // 140 of the 256 move: cores that never see an interrupt count none.
+            let kind = if index < 240 { Kind::DecimalCounter } else { Kind::Constant };
+            let labels = vec![("cpu", cpu.to_string()), ("mode", mode.to_owned())];
+            ("node_cpu_seconds_total".into(), labels, kind)
+        }
+        356..406 => (
+            "http_requests_total".into(),
+            own("code", (200 + index).to_string()),
+            Kind::IntegerCounter,
+        ),
+        406..446 => {
+            let labels = own("device", format!("nvme{}n1", index - 406));
+            ("node_disk_io_time_seconds_total".into(), labels, Kind::FloatCounter)
+        }
+        446..476 => {
+            ("node_hwmon_temp_celsius".into(), own("sensor", format!("temp{index}")), Kind::Gauge)
+        }
+        476..546 => {
+            let name = format!("node_memory_part_{}_bytes", index % 10);
+            (name, own("part", index.to_string()), Kind::Walk)
+        }
+        546..606 => {
+            let labels = own("device", format!("eth{}", index - 546));
+            ("node_network_receive_errs_total".into(), labels, Kind::SparseCounter)
+        }
+        _ => {
+            (format!("node_setting_{}", index % 40), own("key", index.to_string()), Kind::Constant)
+        }
+    }
+}
+
+fn new_series(target: u32, index: u32) -> Series {
+    let (metric, own, kind) = shape(index);
+    let rack = target / 40;
+    let mut labels: Vec<(&str, String)> = vec![
+        ("__name__", metric),
+        ("job", format!("node-exporter-{}", target % 10)),
+        ("instance", format!("ip-10-{}-{}-17.internal:9100", target / 250, target % 250)),
+        ("cluster", "bench".to_owned()),
+        ("namespace", "monitoring-system".to_owned()),
+        ("pod", format!("node-exporter-{target:05}-x7k2p")),
+        ("container", "node-exporter".to_owned()),
+        ("node", format!("ip-10-{}-{}-17.eu-central-1", target / 250, target % 250)),
+        ("region", "eu-central-1".to_owned()),
+        (
+            "zone",
+            format!("eu-central-1{}", ["a", "b", "c"].get(target as usize % 3).unwrap_or(&"a")),
+        ),
+        ("environment", "production".to_owned()),
+        ("team", format!("platform-{}", target % 7)),
+        ("service", "node-exporter".to_owned()),
+        ("endpoint", "metrics".to_owned()),
+        ("instance_type", "m7i.8xlarge".to_owned()),
+        ("os", "linux".to_owned()),
+        ("arch", "amd64".to_owned()),
+        ("rack", format!("rack-{rack:03}")),
+        ("prometheus", "monitoring/kube-prometheus-0".to_owned()),
+    ];
+    labels.extend(own);
+    labels.sort_unstable();
+    let mut encoded = Vec::with_capacity(640);
+    for (name, value) in &labels {
+        push_label(&mut encoded, name, value);
+    }
+    let number = u64::from(target) * u64::from(TARGET_SERIES) + u64::from(index);
+    let mut series =
+        Series { labels: encoded.into(), kind, chance: number << 20, whole: 0, value: 0.0 };
+    series.whole = match kind {
+        Kind::Bucket => series.draw() % 1_000,
+        _ => 100_000 + series.draw() % 10_000_000,
+    };
+    series.value = f64::from(series.draw() % 1_000);
+    series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrapes(rounds: u32) -> Vec<Vec<(Vec<u8>, i64, f64)>> {
+        let mut target = Target::new(3);
+        let scrape = |_| {
+            let mut samples = Vec::new();
+            target.scrape(0, |labels, time, value| samples.push((labels.to_vec(), time, value)));
+            samples
+        };
+        (0..rounds).map(scrape).collect()
+    }
+
+    #[test]
+    fn a_target_sends_the_same_series_in_the_same_order_every_time() {
+        let rounds = scrapes(3);
+        for (before, after) in rounds.iter().zip(rounds.iter().skip(1)) {
+            assert_eq!(before.len(), 1_000);
+            assert!(before.iter().zip(after).all(|(a, b)| a.0 == b.0 && a.1 + INTERVAL_MS == b.1));
+        }
+        let mut labels: Vec<_> = rounds[0].iter().map(|sample| &sample.0).collect();
+        labels.sort();
+        labels.dedup();
+        assert_eq!(labels.len(), 1_000, "no series twice");
+    }
+
+    #[test]
+    fn about_two_fifths_of_the_samples_differ_from_the_one_before() {
+        let rounds = scrapes(11);
+        let pairs = rounds.iter().zip(rounds.iter().skip(1));
+        let changed: usize = pairs
+            .map(|(a, b)| a.iter().zip(b).filter(|(a, b)| a.2.to_bits() != b.2.to_bits()).count())
+            .sum();
+        assert!((3_800..4_600).contains(&changed), "{changed} of 10,000");
+    }
+
+    #[test]
+    fn a_sample_has_the_weight_of_the_published_workload() {
+        let rounds = scrapes(1);
+        let bytes: usize = rounds[0].iter().map(|sample| sample.0.len()).sum();
+        assert!((500_000..620_000).contains(&bytes), "{bytes} bytes of labels in 1,000 series");
+    }
+
+    #[test]
+    fn buckets_rise_over_le_and_counters_over_time() {
+        let rounds = scrapes(5);
+        for round in &rounds {
+            for histogram in round[..100].chunks(10) {
+                assert!(histogram.is_sorted_by(|a, b| a.2 <= b.2));
+            }
+        }
+        for index in (0..240).chain(356..446) {
+            assert!(rounds.is_sorted_by(|a, b| a[index].2 <= b[index].2), "{index}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What an operator can set about taking writes in.
+
+/// Settings of the distributor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long replicas have to answer a write, in milliseconds. Default 10,000. Senders give up
+    /// after 30 s, so an answer has to come well before.
+    pub write_timeout_ms: u64,
+    /// How long a sender has to send its body, in milliseconds. Default 20,000.
+    pub body_timeout_ms: u64,
+    /// Bytes of bodies, as sent and decoded, of all requests that are under way. Default 512 MiB.
+    /// At the limit new requests get 503.
+    pub inflight_bytes_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { write_timeout_ms: 10_000, body_timeout_ms: 20_000, inflight_bytes_max: 512 << 20 }
+    }
+}
+
+/// A setting that cannot be, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct Fault {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// Senders wait this long for an answer.
+const SENDER_TIMEOUT_MS: u64 = 30_000;
+/// Below this not even one small request fits.
+const INFLIGHT_BYTES_MIN: u64 = 1 << 20;
+
+impl Config {
+    /// Every setting that cannot be; empty when all is well.
+    #[must_use]
+    pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |key, bad: bool, reason: &str| {
+            if bad {
+                faults.push(Fault { key, reason: reason.to_owned() });
+            }
+        };
+        let timeout = |ms: u64| !(1..SENDER_TIMEOUT_MS).contains(&ms);
+        let between = "has to lie between 1 ms and 30 s, which is when senders give up";
+        check("write_timeout", timeout(self.write_timeout_ms), between);
+        check("body_timeout", timeout(self.body_timeout_ms), between);
+        let small = self.inflight_bytes_max < INFLIGHT_BYTES_MIN;
+        check("inflight_bytes_max", small, "has to be at least 1 MiB");
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_fault() {
+        assert_eq!(Config::default().validate(), vec![]);
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let config = Config { write_timeout_ms: 0, body_timeout_ms: 30_000, inflight_bytes_max: 1 };
+        let keys: Vec<_> = config.validate().into_iter().map(|fault| fault.key).collect();
+        assert_eq!(keys, ["write_timeout", "body_timeout", "inflight_bytes_max"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a write was not taken as a whole. What was refused sample by sample: `refusal.rs`.
+
+use crate::config::Fault;
+use model::Kind;
+
+/// Why a write was not taken: nothing of it was acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
+pub enum Error {
+    /// Not this tenant, or not so much.
+    #[error(transparent)]
+    Guard(#[from] guard::Error),
+    /// Not a remote-write body.
+    #[error(transparent)]
+    Body(#[from] wire::remote_write::Error),
+    /// The sender stopped in the middle of its body.
+    #[error("the body ended early: {0}")]
+    BodyRead(String),
+    /// The sender takes too long to send its body.
+    #[error("the body did not arrive within {timeout_ms} ms")]
+    BodyTimeout { timeout_ms: u64 },
+    /// Too much is under way.
+    #[error("{inflight_bytes_max} bytes of writes are under way, which is the most; try again")]
+    Overloaded { inflight_bytes_max: u64 },
+    /// Too few replicas have it.
+    #[error("{required} of {replicas} replicas have to take the write and {alive} can: {cause}")]
+    Consistency { required: usize, replicas: usize, alive: usize, cause: String, kind: Kind },
+    /// The series cache was replaced under the request again and again.
+    #[error("the series cache did not come to rest; try again")]
+    Restless,
+    /// A task ended without an answer.
+    #[error("{0}")]
+    Internal(String),
+    /// The settings or parts do not fit together.
+    #[error("distributor: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config { faults: Vec<Fault> },
+}
+
+impl Error {
+    /// What the error asks of its caller.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Guard(error) => error.kind(),
+            Self::Body(error) => error.kind(),
+            Self::BodyRead(_) => Kind::Canceled,
+            Self::BodyTimeout { .. } => Kind::Timeout,
+            Self::Overloaded { .. } | Self::Restless => Kind::Unavailable,
+            Self::Consistency { kind, .. } => *kind,
+            Self::Internal(_) => Kind::Internal,
+            Self::Config { .. } => Kind::Invalid,
+        }
+    }
+
+    /// How long the caller had better wait, in milliseconds; 0 if nobody knows.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> u64 {
+        match self {
+            Self::Guard(error) => error.retry_after_ms().unwrap_or(0),
+            _ => 0,
+        }
+    }
+}

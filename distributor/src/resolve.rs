@@ -1,0 +1,339 @@
+//! From a decoded body to rows: which series, which samples, what is refused.
+//!
+//! Under the cache's read lock the body is walked once; series that are known cost a hash. Unknown
+//! ones are parsed and checked without a lock, and entered under the write lock. Then the mutations
+//! are made (`plan.rs`) under a read lock again, before anything can be evicted.
+//!
+//! # Invariants
+//! - An undecodable body leaves no trace but, at most, new entries in the cache.
+//! - Series and samples are counted while decoding, so a body is given up at its limit.
+
+use crate::batch::{Batch, Row, raw_labels};
+use crate::error::Error;
+use crate::label_hash::{LabelHash, LabelHasher};
+use crate::refusal::Refusals;
+use crate::series_cache::{SeriesCache, UNCACHED};
+use crate::tenant::Tenant;
+use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
+use model::mutation::MetricMetadata;
+use model::{METRIC_NAME, TimestampMs};
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use wire::remote_write::{Field, MetadataView, SampleColumns, SeriesView, Walk};
+
+/// What resolving needs beside the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resolver<'r> {
+    pub(crate) hasher: &'r LabelHasher,
+    pub(crate) now: TimestampMs,
+    pub(crate) epoch: u32,
+}
+
+/// A row whose series is not in the cache.
+#[derive(Clone, Copy, Debug)]
+struct Miss {
+    row: u32,
+    hash: LabelHash,
+}
+
+/// So often a batch starts over because entries were evicted in between.
+const TRIES_MAX: usize = 3;
+
+impl Resolver<'_> {
+    /// Resolves the body of `batch` and, while the cache holds still, hands both to `plan`.
+    ///
+    /// # Errors
+    /// [`Error::Body`] if the body is undecodable, [`Error::Guard`] if it holds too much.
+    pub(crate) fn run<T>(
+        &self,
+        batch: &mut Batch,
+        plan: impl FnOnce(&mut Batch, &SeriesCache) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let tenant = Arc::clone(&batch.tenant);
+        for _ in 0..TRIES_MAX {
+            let cache = tenant.cache.read();
+            let misses = self.walk(batch, &cache)?;
+            let cache = if misses.is_empty() {
+                Some(cache)
+            } else {
+                drop(cache);
+                self.admit(&tenant, batch, misses)?
+            };
+            if let Some(cache) = cache {
+                return plan(batch, &cache);
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// Walks the body and resolves what the cache knows.
+    fn walk(&self, batch: &mut Batch, cache: &SeriesCache) -> Result<Vec<Miss>, Error> {
+        let body_len = batch.body_len;
+        batch.rows.clear();
+        batch.gathered.clear();
+        batch.metadata.clear();
+        batch.columns.timestamps_ms.clear();
+        batch.columns.values.clear();
+        batch.refusals = Refusals::default();
+        batch.evictions = cache.evictions();
+        let limits = Arc::clone(&batch.tenant.limits);
+        let mut pass = Pass {
+            resolver: self,
+            cache,
+            times: TimeRules::new(&limits, self.now),
+            body_len,
+            previous: UNCACHED,
+            series: 0,
+            misses: Vec::new(),
+            out: Out {
+                rows: &mut batch.rows,
+                gathered: &mut batch.gathered,
+                columns: &mut batch.columns,
+                refusals: &mut batch.refusals,
+            },
+        };
+        let mut walk = Walk::new(&batch.body[..body_len]);
+        while let Some(field) = walk.next_field()? {
+            match field {
+                Field::Series(view) => {
+                    pass.series += 1;
+                    if limits.max_request_series.is_exceeded_by(pass.series) {
+                        return Err(batch.tenant.too_many_series().into());
+                    }
+                    pass.series(&view)?;
+                    let samples = pass.out.refusals.samples;
+                    if limits.max_request_samples.is_exceeded_by(samples) {
+                        return Err(batch.tenant.too_many_samples().into());
+                    }
+                }
+                Field::Metadata(view) => {
+                    // Metadata never fails a request: what is too much is left out.
+                    let count = batch.metadata.len() as u64;
+                    if !limits.max_request_series.is_exceeded_by(count + 1) {
+                        batch.metadata.extend(metadata(&view, &limits));
+                    }
+                }
+            }
+        }
+        Ok(pass.misses)
+    }
+
+    /// Parses the series that were not known and enters them. `None` if entries were evicted in
+    /// between: start over.
+    fn admit<'t>(
+        &self,
+        tenant: &'t Tenant,
+        batch: &mut Batch,
+        misses: Vec<Miss>,
+    ) -> Result<Option<RwLockReadGuard<'t, SeriesCache>>, Error> {
+        let mut faults: Vec<(u32, SeriesFault)> = Vec::new();
+        batch.parsed.clear();
+        for miss in &misses {
+            let row = batch.rows[miss.row as usize];
+            let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
+            let neighbour = batch.parsed.last().map(|(_, labels)| labels);
+            match label_set(raw, &tenant.limits, neighbour)? {
+                Ok(labels) => batch.parsed.push((miss.row, labels)),
+                Err(fault) => faults.push((miss.row, fault)),
+            }
+        }
+        let mut cache = tenant.cache.write();
+        if cache.evictions() != batch.evictions {
+            return Ok(None);
+        }
+        let mut parsed = batch.parsed.iter().peekable();
+        for miss in &misses {
+            if let Some((_, labels)) = parsed.next_if(|(row, _)| *row == miss.row)
+                && let Some(metric) = labels.get(METRIC_NAME)
+            {
+                let row = &mut batch.rows[miss.row as usize];
+                row.entry = cache.insert(miss.hash, metric, self.epoch);
+            }
+        }
+        // What this request evicted itself was idle for long, and none of its own.
+        batch.evictions = cache.evictions();
+        for two in batch.rows.windows(2) {
+            cache.follow(two[0].entry, two[1].entry);
+        }
+        let cache = RwLockWriteGuard::downgrade(cache);
+        refuse_rows(batch, &faults);
+        Ok(Some(cache))
+    }
+}
+
+/// One walk through a body.
+struct Pass<'p> {
+    resolver: &'p Resolver<'p>,
+    cache: &'p SeriesCache,
+    times: TimeRules,
+    body_len: usize,
+    /// The entry of the series before.
+    previous: u32,
+    series: u64,
+    misses: Vec<Miss>,
+    out: Out<'p>,
+}
+
+/// Where a walk leaves what it finds.
+struct Out<'p> {
+    rows: &'p mut Vec<Row>,
+    gathered: &'p mut Vec<u8>,
+    columns: &'p mut SampleColumns,
+    refusals: &'p mut Refusals,
+}
+
+impl Pass<'_> {
+    #[inline]
+    fn series(&mut self, view: &SeriesView<'_>) -> Result<(), Error> {
+        let (mut entry, mut hash, mut labels_len) = (UNCACHED, LabelHash::default(), 0);
+        let predicted = self.cache.predict(self.previous);
+        if let Some((successor, len)) = predicted
+            && let Some(raw) = view.labels_of_len(len)
+        {
+            hash = self.resolver.hasher.hash(raw);
+            if self.cache.confirm(successor, hash, self.resolver.epoch) {
+                (entry, labels_len) = (successor, len);
+            }
+        }
+        if entry == UNCACHED {
+            let raw = view.leading_labels()?;
+            labels_len = raw.len();
+            (entry, hash) = self.look_up(raw);
+        }
+        let first = self.out.columns.timestamps_ms.len();
+        let tail = view.read_samples(labels_len, self.out.columns)?;
+        let mut labels_start = view.offset();
+        if tail.has_more_labels {
+            labels_start = self.body_len + self.out.gathered.len();
+            let mut labels = Vec::new();
+            view.gather_labels(&mut labels)?;
+            labels_len = labels.len();
+            (entry, hash) = self.look_up(&labels);
+            self.out.gathered.extend_from_slice(&labels);
+        }
+        self.out.refusals.exemplars += tail.exemplars;
+        self.out.refusals.histograms += tail.histograms;
+        self.row(first, entry, hash, labels_start, labels_len, view)
+    }
+
+    fn look_up(&self, raw: &[u8]) -> (u32, LabelHash) {
+        let hash = self.resolver.hasher.hash(raw);
+        let entry = self.cache.find(hash, self.resolver.epoch);
+        if let Some(entry) = entry {
+            self.cache.follow(self.previous, entry);
+        }
+        (entry.unwrap_or(UNCACHED), hash)
+    }
+
+    #[inline]
+    fn row(
+        &mut self,
+        first: usize,
+        entry: u32,
+        hash: LabelHash,
+        labels_start: usize,
+        labels_len: usize,
+        view: &SeriesView<'_>,
+    ) -> Result<(), Error> {
+        let samples = self.out.columns.timestamps_ms.len() - first;
+        self.out.refusals.samples += samples as u64;
+        let times = self.times;
+        if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
+            let leading = view.leading_labels()?;
+            self.refuse_times(first, leading);
+        }
+        self.previous = entry;
+        if self.out.columns.timestamps_ms.len() == first {
+            return Ok(());
+        }
+        if entry == UNCACHED {
+            self.misses.push(Miss { row: position(self.out.rows.len()), hash });
+        }
+        self.out.rows.push(Row {
+            entry,
+            labels_start: position(labels_start),
+            labels_len: position(labels_len),
+            sample_end: position(self.out.columns.timestamps_ms.len()),
+        });
+        Ok(())
+    }
+
+    /// Takes the samples at times that are not allowed out again.
+    #[cold]
+    fn refuse_times(&mut self, first: usize, labels: &[u8]) {
+        let SampleColumns { timestamps_ms, values } = &mut *self.out.columns;
+        let mut kept = first;
+        for at in first..timestamps_ms.len() {
+            let timestamp_ms = timestamps_ms[at];
+            if self.times.allow(timestamp_ms) {
+                timestamps_ms[kept] = timestamp_ms;
+                values[kept] = values[at];
+                kept += 1;
+            } else {
+                let fault = self.times.fault(timestamp_ms);
+                let tell = || format!("{}: {}", series_text(labels), fault.text);
+                self.out.refusals.refuse(1, fault.reason, tell);
+            }
+        }
+        timestamps_ms.truncate(kept);
+        values.truncate(kept);
+    }
+}
+
+/// Positions fit in 32 bits: no body has more bytes.
+fn position(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Takes the rows of refused series out, and their samples. `faults` ascends by row.
+fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
+    if faults.is_empty() {
+        return;
+    }
+    let mut faults = faults.iter().peekable();
+    let mut parsed = std::mem::take(&mut batch.parsed).into_iter().peekable();
+    let (mut kept_rows, mut kept_samples, mut start) = (0, 0, 0);
+    for at in 0..batch.rows.len() {
+        let mut row = batch.rows[at];
+        let samples = start..row.sample_end as usize;
+        start = samples.end;
+        let labels = parsed.next_if(|(row, _)| *row as usize == at);
+        if let Some((_, fault)) = faults.next_if(|(row, _)| *row as usize == at) {
+            let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
+            let tell = || format!("{}: {}", series_text(raw), fault.text);
+            batch.refusals.refuse(samples.len() as u64, fault.reason, tell);
+            continue;
+        }
+        batch.parsed.extend(labels.map(|(_, labels)| (position(kept_rows), labels)));
+        let len = samples.len();
+        batch.columns.timestamps_ms.copy_within(samples.clone(), kept_samples);
+        batch.columns.values.copy_within(samples, kept_samples);
+        kept_samples += len;
+        row.sample_end = position(kept_samples);
+        batch.rows[kept_rows] = row;
+        kept_rows += 1;
+    }
+    batch.rows.truncate(kept_rows);
+    batch.columns.timestamps_ms.truncate(kept_samples);
+    batch.columns.values.truncate(kept_samples);
+}
+
+/// Metadata as text; what is no text or too long is left out, it never fails a request.
+fn metadata(view: &MetadataView<'_>, limits: &guard::Limits) -> Option<MetricMetadata> {
+    let text = |bytes: &[u8], max: u64| {
+        if bytes.len() as u64 > max {
+            return None;
+        }
+        Some(model::Text::from(std::str::from_utf8(bytes).ok()?))
+    };
+    let metric = text(view.metric, limits.max_label_value_bytes.get())?;
+    let help = String::from_utf8_lossy(&view.help[..view.help.len().min(HELP_BYTES_MAX)]);
+    let unit = text(view.unit, UNIT_BYTES_MAX)?;
+    let metric_type = view.metric_type;
+    (!metric.is_empty()).then(|| MetricMetadata { metric, metric_type, help: help.into(), unit })
+}
+
+/// A help text is cut here.
+const HELP_BYTES_MAX: usize = 1024;
+/// A unit is no longer than this.
+const UNIT_BYTES_MAX: u64 = 128;

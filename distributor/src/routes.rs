@@ -1,0 +1,158 @@
+//! The HTTP side of writing: paths, headers, the body and its limits, the answer.
+//!
+//! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
+//! then the body is decoded. Answers are one line of text, or 204 and nothing.
+
+use crate::error::Error;
+use crate::pool::{Buffer, Reservation};
+use crate::service::Distributor;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use guard::identity::TENANT_HEADER;
+use guard::{Access, Limits};
+use http_body_util::BodyExt;
+use model::{Kind, Principal, RequestId, TenantId};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::Instrument;
+use wire::http_error::text_response;
+use wire::remote_write;
+
+/// The write paths.
+pub fn router(distributor: Distributor) -> Router {
+    let mut router = Router::new();
+    for prefix in ["", "/prometheus", "/api/prom"] {
+        for path in ["/api/v1/push", "/api/v1/write"] {
+            router = router.route(&format!("{prefix}{path}"), post(write));
+        }
+    }
+    router.route("/api/prom/push", post(write)).with_state(distributor)
+}
+
+async fn write(
+    State(distributor): State<Distributor>,
+    request: Request<Body>,
+) -> axum::response::Response {
+    let began_ns = distributor.parts().clock.monotonic_ns();
+    let request_id = RequestId(distributor.parts().random());
+    let span = tracing::info_span!("write", %request_id, tenant = tracing::field::Empty);
+    let outcome = take(&distributor, request, request_id).instrument(span.clone()).await;
+    let _entered = span.enter();
+    let response = match outcome {
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(message)) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
+        Err(error) => refusal(&distributor, &error),
+    };
+    let took_ns = distributor.parts().clock.monotonic_ns().saturating_sub(began_ns);
+    let seconds = Duration::from_nanos(took_ns).as_secs_f64();
+    distributor.parts().telemetry.answered(response.status().as_u16(), seconds);
+    response
+}
+
+fn into_axum(response: Response<String>) -> axum::response::Response {
+    response.map(Body::from)
+}
+
+fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response {
+    let kind = error.kind();
+    match kind {
+        Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt => {
+            tracing::warn!(%error, ?kind, "write not acknowledged");
+        }
+        _ => tracing::debug!(%error, ?kind, "write refused"),
+    }
+    let random = distributor.parts().random();
+    into_axum(text_response(kind, &error.to_string(), error.retry_after_ms(), random))
+}
+
+/// Takes one write. `Some` tells what was refused of it while the rest is durable.
+async fn take(
+    distributor: &Distributor,
+    request: Request<Body>,
+    request_id: RequestId,
+) -> Result<Option<String>, Error> {
+    let parts = distributor.parts();
+    let (head, body) = request.into_parts();
+    let org_ids = head.headers.get_all(TENANT_HEADER).iter();
+    let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
+    tracing::Span::current().record("tenant", tenant.as_str());
+    let value = |name| one_value(&head.headers, name);
+    remote_write::check_headers(
+        value(header::CONTENT_TYPE).as_deref(),
+        value(header::CONTENT_ENCODING).as_deref(),
+    )?;
+    let limits = Arc::clone(parts.limits.of(&tenant));
+    parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
+
+    let mut reservation = parts.budget.reserve();
+    let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
+    let context = distributor.context(tenant, Principal::Anonymous, request_id);
+    let refusals = distributor.take(context, raw, reservation).await?;
+    Ok(refusals.message())
+}
+
+/// The value of a header; several are one with commas between, as HTTP has it.
+fn one_value(headers: &HeaderMap, name: HeaderName) -> Option<Cow<'_, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.collect();
+    if rest.is_empty() {
+        return Some(Cow::Borrowed(first));
+    }
+    Some(Cow::Owned([&[first], &*rest].concat().join(&b", "[..])))
+}
+
+/// Collects the body, and gives up as soon as it is too large or too slow.
+async fn collect(
+    distributor: &Distributor,
+    tenant: &TenantId,
+    limits: &Limits,
+    headers: &HeaderMap,
+    body: Body,
+    reservation: &mut Reservation,
+) -> Result<Buffer, Error> {
+    let too_large = || guard::Error::RequestTooLarge {
+        tenant: tenant.clone(),
+        counted: "bytes",
+        limit: limits.max_request_bytes.0,
+        key: "max_request_bytes",
+    };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let declared: u64 = declared.and_then(|text| text.parse().ok()).unwrap_or(0);
+    if limits.max_request_bytes.is_exceeded_by(declared) {
+        return Err(too_large().into());
+    }
+    reservation.raise_to(declared.min(FIRST_RESERVATION_MAX))?;
+    let mut collected = distributor.parts().bodies.take();
+    collected.clear();
+    let timeout_ms = distributor.parts().config.body_timeout_ms;
+    let all = async {
+        let mut body = body;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let bytes = (collected.len() + data.len()) as u64;
+            if limits.max_request_bytes.is_exceeded_by(bytes) {
+                return Err(too_large().into());
+            }
+            reservation.raise_to(bytes)?;
+            collected.extend_from_slice(data);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(Duration::from_millis(timeout_ms), all).await {
+        Ok(outcome) => outcome.map(|()| collected),
+        Err(_) => Err(Error::BodyTimeout { timeout_ms }),
+    }
+}
+
+/// What a sender only declares does not reserve more than this.
+const FIRST_RESERVATION_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! The distributor put together: its parts, and the way of one write through it.
+
+use crate::batch::Batch;
+use crate::config::{Config, Fault};
+use crate::error::Error;
+use crate::fan_out::{Sending, fan_out};
+use crate::label_hash::LabelHasher;
+use crate::plan::{Cuts, Plan, Planner};
+use crate::pool::{Budget, Buffer, Pool, Reservation};
+use crate::refusal::Refusals;
+use crate::resolve::Resolver;
+use crate::routing::Routing;
+use crate::series_cache::epoch_at;
+use crate::telemetry::Telemetry;
+use crate::tenant::{Tenant, Tenants};
+use cluster::{NodeIndex, Topology};
+use guard::{LimitTable, Limits, RateLimiter, Tenancy};
+use model::mutation::MetricMetadata;
+use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use wire::remote_write;
+use wire::replica::Replica;
+
+/// What a distributor is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who keeps what, and how many have to.
+    pub topology: Arc<Topology>,
+    /// A way to each ingester of the topology.
+    pub replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+    /// What tenants may do.
+    pub limits: Arc<LimitTable>,
+    /// One tenant or many.
+    pub tenancy: Tenancy,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// A random number; request ids, jitter and the key of the label hash come from it.
+    pub seed: u64,
+    /// Where our counters go.
+    pub registry: prometheus::Registry,
+}
+
+/// A series to write from within this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushSeries {
+    /// Its labels.
+    pub labels: LabelSet,
+    /// Its samples: milliseconds since 1970, and value.
+    pub samples: Vec<(i64, f64)>,
+}
+
+/// Decoded bodies above this many bytes leave the async threads.
+const INLINE_BYTES_MAX: usize = 2 << 20;
+
+/// Takes writes. Cloning it counts a reference.
+#[derive(Clone, Debug)]
+pub struct Distributor {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) routing: Routing,
+    /// By slot.
+    pub(crate) replicas: Vec<Arc<dyn Replica>>,
+    pub(crate) limits: Arc<LimitTable>,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) rates: RateLimiter,
+    /// Bodies as sent.
+    pub(crate) bodies: Arc<Pool>,
+    /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
+    messages: Arc<Pool>,
+    pub(crate) budget: Budget,
+    tenants: Tenants,
+    hasher: LabelHasher,
+    seed: u64,
+    drawn: AtomicU64,
+}
+
+impl Distributor {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with every fault, also an ingester without a replica.
+    pub fn new(config: Config, parts: Parts) -> Result<Self, Error> {
+        let mut faults = config.validate();
+        let routing = Routing::new(&parts.topology);
+        let mut replicas = Vec::new();
+        for node in routing.nodes() {
+            match parts.replicas.get(node) {
+                Some(replica) => replicas.push(Arc::clone(replica)),
+                None => faults.push(Fault {
+                    key: "replicas",
+                    reason: format!("none for ingester number {}", node.0),
+                }),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Error::Config { faults });
+        }
+        let mut counter = 0;
+        let hasher = LabelHasher::new(|| {
+            counter += 1;
+            mix(parts.seed, counter)
+        });
+        let inner = Inner {
+            tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
+            telemetry: Telemetry::new(&parts.registry)?,
+            budget: Budget::new(config.inflight_bytes_max),
+            config,
+            topology: parts.topology,
+            routing,
+            replicas,
+            limits: parts.limits,
+            tenancy: parts.tenancy,
+            clock: parts.clock,
+            rates: RateLimiter::default(),
+            bodies: Arc::default(),
+            messages: Arc::default(),
+            hasher,
+            seed: parts.seed,
+            drawn: AtomicU64::new(counter),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Writes series from within this process, by the ordinary way and without a rate.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing was acknowledged; what was refused of it otherwise.
+    pub async fn push(
+        &self,
+        tenant: &TenantId,
+        principal: Principal,
+        series: &[PushSeries],
+        metadata: &[MetricMetadata],
+    ) -> Result<Refusals, Error> {
+        let mut body = self.inner.messages.take();
+        body.clear();
+        for PushSeries { labels, samples } in series {
+            remote_write::encode_series(labels, samples, &mut body);
+        }
+        for one in metadata {
+            remote_write::encode_metadata(one, &mut body);
+        }
+        let request_id = RequestId(self.inner.random());
+        let context = Arc::new(self.context(tenant.clone(), principal, request_id));
+        let body_len = body.len();
+        let (batch, plan, now) = self.resolve(context, body, body_len)?;
+        self.send(batch, plan, now, None).await
+    }
+
+    /// Takes a remote-write 1.0 body as it was sent, in snappy.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing was acknowledged; what was refused of it otherwise.
+    pub async fn write_body(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        body: &[u8],
+    ) -> Result<Refusals, Error> {
+        let mut raw = self.inner.bodies.take();
+        raw.clear();
+        raw.extend_from_slice(body);
+        let context = self.context(tenant, principal, RequestId(self.inner.random()));
+        self.take(context, raw, self.inner.budget.reserve()).await
+    }
+
+    pub(crate) async fn take(
+        &self,
+        context: Context,
+        raw: Buffer,
+        mut reservation: Reservation,
+    ) -> Result<Refusals, Error> {
+        if raw.is_empty() {
+            return Ok(Refusals::default());
+        }
+        let limits = Arc::clone(self.inner.limits.of(&context.tenant));
+        let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
+        // The message, its columns and the mutation made of them.
+        reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
+        let context = Arc::new(context);
+        let decode = Decode { distributor: self.clone(), context, raw, limits };
+        let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
+            let task = tokio::task::spawn_blocking(|| decode.run());
+            task.await.map_err(|error| Error::Internal(error.to_string()))??
+        } else {
+            decode.run()?
+        };
+        let (tenant, samples) = (&batch.tenant, batch.refusals.samples);
+        if samples > 0 {
+            let now_ns = self.inner.clock.monotonic_ns();
+            self.inner.rates.charge(&tenant.id, &tenant.limits, samples, now_ns)?;
+        }
+        self.send(batch, plan, now, Some(reservation)).await
+    }
+
+    pub(crate) fn parts(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// The context of a new request.
+    pub(crate) fn context(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        request_id: RequestId,
+    ) -> Context {
+        Context {
+            tenant,
+            principal,
+            request_id,
+            timeout_ms: u32::try_from(self.inner.config.write_timeout_ms).unwrap_or(u32::MAX),
+            ring_version: 0,
+        }
+    }
+
+    /// Resolves a decoded body and plans where it goes. CPU work, no await.
+    ///
+    /// # Errors
+    /// [`Error`] if the body is undecodable or holds too much.
+    pub(crate) fn resolve(
+        &self,
+        context: Arc<Context>,
+        body: Buffer,
+        body_len: usize,
+    ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let epoch = epoch_at(inner.clock.monotonic_ns());
+        let tenant: Arc<Tenant> = inner.tenants.get(&context.tenant, &inner.telemetry, epoch);
+        let mut batch = Batch::new(tenant, context, body, body_len);
+        let resolver = Resolver { hasher: &inner.hasher, now, epoch };
+        let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
+        let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;
+        Ok((batch, plan, now))
+    }
+
+    /// Sends a plan and counts what came of it.
+    ///
+    /// # Errors
+    /// [`Error::Consistency`] if too few replicas have it.
+    pub(crate) async fn send(
+        &self,
+        batch: Batch,
+        plan: Plan,
+        now: TimestampMs,
+        reservation: Option<Reservation>,
+    ) -> Result<Refusals, Error> {
+        let tenant = Arc::clone(&batch.tenant);
+        tenant.counters.received.inc_by(batch.refusals.samples);
+        let sending = Sending {
+            distributor: self.clone(),
+            batch,
+            cuts: Cuts::Whole,
+            now,
+            _reservation: reservation,
+        };
+        let refusals = fan_out(sending, plan).await?;
+        self.inner.telemetry.refused(&tenant.id, &refusals);
+        Ok(refusals)
+    }
+}
+
+/// The CPU work of one request.
+struct Decode {
+    distributor: Distributor,
+    context: Arc<Context>,
+    raw: Buffer,
+    limits: Arc<Limits>,
+}
+
+impl Decode {
+    fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let mut message = self.distributor.inner.messages.take();
+        let limit = self.limits.max_decoded_bytes;
+        let len = remote_write::decompress(&self.raw, limit, &mut message)?;
+        drop(self.raw);
+        self.distributor.resolve(self.context, message, len)
+    }
+}
+
+impl Inner {
+    /// A random number that nobody got before.
+    pub(crate) fn random(&self) -> u64 {
+        mix(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// The name of the replica at `slot`.
+    pub(crate) fn name_of(&self, slot: usize) -> String {
+        let node = self.routing.nodes().get(slot);
+        let member = node.and_then(|node| self.topology.members.get(*node));
+        member.map(|member| member.name.clone()).unwrap_or_default()
+    }
+}
+
+/// The number at place `counter` of the sequence that `seed` begins (splitmix64).
+fn mix(seed: u64, counter: u64) -> u64 {
+    let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,128 @@
+//! What the distributor counts about itself.
+
+use crate::error::Error;
+use crate::refusal::{Reason, Refusals};
+use model::TenantId;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
+};
+
+/// The counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    received: IntCounterVec,
+    refused: IntCounterVec,
+    requests: IntCounterVec,
+    replica_failures: IntCounterVec,
+    resent: IntCounter,
+    duration: Histogram,
+}
+
+/// The counters of one tenant, found once.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantCounters {
+    pub(crate) received: IntCounter,
+}
+
+impl Telemetry {
+    /// Registers the counters.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if one of the names is taken.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, Error> {
+        let vec = |name: &str, help: &str, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name, help), labels).map_err(internal)
+        };
+        let telemetry = Self {
+            received: vec(
+                "cumae_distributor_samples_received_total",
+                "Samples that came in, refused ones included.",
+                &["tenant"],
+            )?,
+            refused: vec(
+                "cumae_distributor_samples_refused_total",
+                "Samples, native histograms and exemplars that were refused one by one.",
+                &["tenant", "reason"],
+            )?,
+            requests: vec(
+                "cumae_distributor_write_requests_total",
+                "Write requests by the status they were answered with.",
+                &["code"],
+            )?,
+            replica_failures: vec(
+                "cumae_distributor_replica_failures_total",
+                "Writes that a replica did not take.",
+                &["replica"],
+            )?,
+            resent: IntCounter::new(
+                "cumae_distributor_writes_resent_total",
+                "Writes sent again with labels because a replica had forgotten its numbers.",
+            )
+            .map_err(internal)?,
+            duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "cumae_distributor_write_duration_seconds",
+                    "From the headers of a write request to its answer.",
+                )
+                .buckets(vec![
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                ]),
+            )
+            .map_err(internal)?,
+        };
+        telemetry.register(registry)?;
+        Ok(telemetry)
+    }
+
+    fn register(&self, registry: &Registry) -> Result<(), Error> {
+        let collectors: [Box<dyn Collector>; 6] = [
+            Box::new(self.received.clone()),
+            Box::new(self.refused.clone()),
+            Box::new(self.requests.clone()),
+            Box::new(self.replica_failures.clone()),
+            Box::new(self.resent.clone()),
+            Box::new(self.duration.clone()),
+        ];
+        collectors.into_iter().try_for_each(|one| registry.register(one)).map_err(internal)
+    }
+
+    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> TenantCounters {
+        TenantCounters { received: self.received.with_label_values(&[tenant.as_str()]) }
+    }
+
+    /// Drops the counters of a tenant that went away, so that names do not pile up.
+    pub(crate) fn forget_tenant(&self, tenant: &TenantId) {
+        // What is not there need not be dropped.
+        let _ = self.received.remove_label_values(&[tenant.as_str()]);
+        for reason in Reason::ALL.map(Reason::name).into_iter().chain(["histogram", "exemplar"]) {
+            let _ = self.refused.remove_label_values(&[tenant.as_str(), reason]);
+        }
+    }
+
+    pub(crate) fn refused(&self, tenant: &TenantId, refusals: &Refusals) {
+        let named = Reason::ALL.iter().zip(refusals.by_reason);
+        let counts = named
+            .map(|(reason, count)| (reason.name(), count))
+            .chain([("histogram", refusals.histograms), ("exemplar", refusals.exemplars)]);
+        for (reason, count) in counts.filter(|(_, count)| *count > 0) {
+            self.refused.with_label_values(&[tenant.as_str(), reason]).inc_by(count);
+        }
+    }
+
+    pub(crate) fn answered(&self, code: u16, seconds: f64) {
+        self.requests.with_label_values(&[&code.to_string()]).inc();
+        self.duration.observe(seconds);
+    }
+
+    pub(crate) fn replica_failed(&self, replica: &str) {
+        self.replica_failures.with_label_values(&[replica]).inc();
+    }
+
+    pub(crate) fn resent(&self) {
+        self.resent.inc();
+    }
+}
+
+fn internal(error: prometheus::Error) -> Error {
+    Error::Internal(format!("metrics: {error}"))
+}

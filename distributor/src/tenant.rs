@@ -1,0 +1,110 @@
+//! What the distributor keeps of each tenant: limits, series cache, counters. All of it can be lost.
+
+use crate::series_cache::SeriesCache;
+use crate::telemetry::{Telemetry, TenantCounters};
+use guard::{Error, LimitTable, Limits};
+use model::TenantId;
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// One tenant.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) limits: Arc<Limits>,
+    // Guards the cache. Readers walk a request under it; writers enter new series and learn
+    // numbers. No other lock is taken under it, and it lives across no await.
+    pub(crate) cache: RwLock<SeriesCache>,
+    pub(crate) counters: TenantCounters,
+    used_at: AtomicU32,
+}
+
+impl Tenant {
+    /// The error of a request with more series than the tenant may send.
+    pub(crate) fn too_many_series(&self) -> Error {
+        self.too_large("series", self.limits.max_request_series.0, "max_request_series")
+    }
+
+    /// The error of a request with more samples than the tenant may send.
+    pub(crate) fn too_many_samples(&self) -> Error {
+        self.too_large("samples", self.limits.max_request_samples.0, "max_request_samples")
+    }
+
+    fn too_large(&self, counted: &'static str, limit: u64, key: &'static str) -> Error {
+        Error::RequestTooLarge { tenant: self.id.clone(), counted, limit, key }
+    }
+}
+
+/// The tenants that write here.
+#[derive(Debug)]
+pub(crate) struct Tenants {
+    // Guards the map; held for one look-up. The cache locks of tenants are never taken under it.
+    by_id: RwLock<Known>,
+    limits: Arc<LimitTable>,
+    replicas: usize,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    sweep_at: usize,
+}
+
+/// Below this many tenants nobody is forgotten.
+const SWEEP_MIN: usize = 256;
+/// A tenant that did not write for so many epochs is forgotten.
+const IDLE_EPOCHS: u32 = 4;
+/// A cache has room for the open series and a quarter more, for those that come and go.
+const ENTRIES_MAX: u64 = 16_000_000;
+
+impl Tenants {
+    pub(crate) fn new(limits: Arc<LimitTable>, replicas: usize) -> Self {
+        Self { by_id: RwLock::default(), limits, replicas }
+    }
+
+    /// The tenant, which begins with its first write.
+    pub(crate) fn get(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
+        let known = self.by_id.read().tenants.get(id).cloned();
+        let tenant = known.unwrap_or_else(|| self.begin(id, telemetry, epoch));
+        tenant.used_at.store(epoch, Relaxed);
+        tenant
+    }
+
+    fn begin(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
+        let mut known = self.by_id.write();
+        if let Some(tenant) = known.tenants.get(id) {
+            return Arc::clone(tenant);
+        }
+        known.sweep(telemetry, epoch);
+        let limits = Arc::clone(self.limits.of(id));
+        let room = limits.max_series.get().saturating_mul(5) / 4;
+        let entries_max = usize::try_from(room.min(ENTRIES_MAX)).unwrap_or(usize::MAX);
+        let tenant = Arc::new(Tenant {
+            id: id.clone(),
+            limits,
+            cache: RwLock::new(SeriesCache::new(self.replicas, entries_max)),
+            counters: telemetry.of_tenant(id),
+            used_at: AtomicU32::new(epoch),
+        });
+        known.tenants.insert(id.clone(), Arc::clone(&tenant));
+        tenant
+    }
+}
+
+impl Known {
+    fn sweep(&mut self, telemetry: &Telemetry, epoch: u32) {
+        if self.tenants.len() < self.sweep_at.max(SWEEP_MIN) {
+            return;
+        }
+        self.tenants.retain(|id, tenant| {
+            let is_idle = tenant.used_at.load(Relaxed).saturating_add(IDLE_EPOCHS) <= epoch;
+            if is_idle {
+                telemetry.forget_tenant(id);
+            }
+            !is_idle
+        });
+        self.sweep_at = self.tenants.len() * 2;
+    }
+}

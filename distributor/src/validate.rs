@@ -1,0 +1,181 @@
+//! What a series and a sample have to look like to be taken: CONTRACTS.md 5.2.
+//!
+//! Unsorted labels are sorted and labels with an empty value are left out; neither is a fault, nor
+//! is the order of samples. Limits are those of the tenant.
+//!
+//! Not here: whether the bytes are protobuf at all (`wire::remote_write`), and limits on open
+//! series, which only replicas can judge.
+
+use crate::refusal::Reason;
+use guard::Limits;
+use model::{LabelSet, Text, TimestampMs};
+use std::fmt::Write as _;
+use wire::remote_write::{Error, LabelIter};
+
+/// Why a series is refused: its reason and the sentence that says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeriesFault {
+    pub(crate) reason: Reason,
+    pub(crate) text: String,
+}
+
+fn fault<T>(reason: Reason, text: impl Into<String>) -> Result<T, SeriesFault> {
+    Err(SeriesFault { reason, text: text.into() })
+}
+
+fn over<T>(reason: Reason, what: &str, found: u64, limit: u64) -> Result<T, SeriesFault> {
+    let key = reason.limit_key();
+    fault(reason, format!("{what} {found} over the limit of {limit} ({key})"))
+}
+
+/// The label set of a series from its raw labels. Texts that `neighbour` has too, in the same
+/// place, are shared with it: a scrape's series differ in few.
+///
+/// # Errors
+/// The outer one if the bytes are no protobuf: the whole body is bad. The inner one if this series
+/// is refused.
+pub(crate) fn label_set(
+    raw: &[u8],
+    limits: &Limits,
+    neighbour: Option<&LabelSet>,
+) -> Result<Result<LabelSet, SeriesFault>, Error> {
+    let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
+    for label in LabelIter::new(raw) {
+        pairs.push(label?);
+    }
+    Ok(checked(&pairs, limits, neighbour))
+}
+
+fn checked(
+    pairs: &[(&[u8], &[u8])],
+    limits: &Limits,
+    neighbour: Option<&LabelSet>,
+) -> Result<LabelSet, SeriesFault> {
+    let used = || pairs.iter().filter(|(_, value)| !value.is_empty());
+    let count = used().count() as u64;
+    if limits.max_labels.is_exceeded_by(count) {
+        return over(Reason::LabelCount, "labels", count, limits.max_labels.0);
+    }
+    let mut bytes = 0;
+    for (name, value) in used() {
+        let (name_len, value_len) = (name.len() as u64, value.len() as u64);
+        if limits.max_label_name_bytes.is_exceeded_by(name_len) {
+            let limit = limits.max_label_name_bytes.0;
+            return over(Reason::LabelNameBytes, "bytes of a label name", name_len, limit);
+        }
+        if limits.max_label_value_bytes.is_exceeded_by(value_len) {
+            let limit = limits.max_label_value_bytes.0;
+            let what = format!("bytes of the value of label {}", shown(name));
+            return over(Reason::LabelValueBytes, &what, value_len, limit);
+        }
+        bytes += name_len + value_len;
+    }
+    if limits.max_labels_bytes.is_exceeded_by(bytes) {
+        return over(Reason::LabelsBytes, "bytes of labels", bytes, limits.max_labels_bytes.0);
+    }
+    as_set(pairs, neighbour)
+}
+
+fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<LabelSet, SeriesFault> {
+    let mut texts = Vec::with_capacity(pairs.len());
+    let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
+    for (name, value) in pairs {
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return fault(Reason::NotUtf8, format!("invalid UTF-8 in label {}", shown(name)));
+        };
+        if name.is_empty() && !value.is_empty() {
+            return fault(Reason::NoLabelName, "label without a name");
+        }
+        while shared.next_if(|(theirs, _)| ***theirs < *name).is_some() {}
+        texts.push(match shared.peek() {
+            Some((their_name, their_value)) if ***their_name == *name => {
+                let same_value = ***their_value == *value;
+                let value = if same_value { Text::clone(their_value) } else { value.into() };
+                (Text::clone(their_name), value)
+            }
+            _ => (name.into(), value.into()),
+        });
+    }
+    match LabelSet::from_pairs(texts) {
+        Err(duplicate) => {
+            fault(Reason::DuplicateLabel, format!("duplicate label name {:?}", &*duplicate.0))
+        }
+        Ok(labels) if labels.metric_name().is_empty() => {
+            fault(Reason::NoMetricName, "no metric name")
+        }
+        Ok(labels) => Ok(labels),
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    let cut = &name[..name.len().min(64)];
+    format!("{:?}", String::from_utf8_lossy(cut))
+}
+
+/// The times a sample may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeRules {
+    min_ms: i64,
+    max_ms: i64,
+    now: TimestampMs,
+}
+
+impl TimeRules {
+    /// The rules at `now`.
+    pub(crate) fn new(limits: &Limits, now: TimestampMs) -> Self {
+        let ms = |limit: guard::Limit| i64::try_from(limit.get()).unwrap_or(i64::MAX);
+        let min_ms = match limits.retention_ms.0 {
+            0 => i64::MIN,
+            _ => now.minus_ms(ms(limits.retention_ms)).0,
+        };
+        Self { min_ms, max_ms: now.plus_ms(ms(limits.max_future_ms)).0, now }
+    }
+
+    /// Whether a sample at this time is taken.
+    #[inline]
+    pub(crate) fn allow(self, timestamp_ms: i64) -> bool {
+        self.min_ms <= timestamp_ms && timestamp_ms <= self.max_ms
+    }
+
+    /// Why a sample at this time is not.
+    pub(crate) fn fault(self, timestamp_ms: i64) -> SeriesFault {
+        let away_ms = timestamp_ms.abs_diff(self.now.0);
+        let (reason, text) = if timestamp_ms < self.min_ms {
+            let kept_ms = self.min_ms.abs_diff(self.now.0);
+            let text = format!(
+                "sample at {timestamp_ms} is {away_ms} ms old, the retention is {kept_ms} ms (retention)"
+            );
+            (Reason::TooOld, text)
+        } else {
+            let allowed_ms = self.max_ms.abs_diff(self.now.0);
+            let text = format!(
+                "sample at {timestamp_ms} is {away_ms} ms in the future, {allowed_ms} ms are allowed (max_future)"
+            );
+            (Reason::TooFarInFuture, text)
+        };
+        SeriesFault { reason, text }
+    }
+}
+
+/// The longest series in an error text, in bytes.
+const SERIES_TEXT_MAX: usize = 512;
+
+/// A series as it was sent, for an error text: `{job="a"}`, cut when long.
+pub(crate) fn series_text(raw: &[u8]) -> String {
+    let mut text = String::from("{");
+    for label in LabelIter::new(raw) {
+        let Ok((name, value)) = label else { break };
+        if text.len() > SERIES_TEXT_MAX {
+            text.push_str(", …");
+            break;
+        }
+        let comma = if text.len() == 1 { "" } else { ", " };
+        let cut = |part: &[u8]| {
+            String::from_utf8_lossy(&part[..part.len().min(SERIES_TEXT_MAX / 2)]).into_owned()
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{}={:?}", cut(name), cut(value));
+    }
+    text.push('}');
+    text
+}

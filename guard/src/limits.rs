@@ -1,0 +1,290 @@
+//! What a tenant may do: every limit, its key, its default.
+//!
+//! # Invariants
+//! - 0 switches a limit off; [`Limit::get`] is the only place that knows that.
+//! - Values are plain data. Who enforces one reads it here: bodies, rate, labels and time in
+//!   `distributor`, open series on each replica, queries in `querier`.
+//!
+//! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
+
+use model::TenantId;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One limit's value: 0 is "no limit".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit(pub u64);
+
+impl Limit {
+    /// The limit, or the greatest number there is when it is switched off.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        if self.0 == 0 { u64::MAX } else { self.0 }
+    }
+
+    /// Whether `count` is more than the limit allows.
+    #[must_use]
+    pub fn is_exceeded_by(self, count: u64) -> bool {
+        count > self.get()
+    }
+}
+
+/// What one tenant may do. Each field is a key of the configuration, durations without their `_ms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one write's body as sent.
+    pub max_request_bytes: Limit,
+    /// Bytes of one write's body after decompression.
+    pub max_decoded_bytes: Limit,
+    /// Series in one write.
+    pub max_request_series: Limit,
+    /// Samples in one write.
+    pub max_request_samples: Limit,
+    /// Samples per second.
+    pub ingestion_rate: Limit,
+    /// Samples at once; 0 is two seconds of `ingestion_rate`.
+    pub ingestion_burst: u64,
+    /// Open series.
+    pub max_series: Limit,
+    /// Open series of one metric.
+    pub max_series_per_metric: Limit,
+    /// Labels of one series.
+    pub max_labels: Limit,
+    /// Bytes of a label name.
+    pub max_label_name_bytes: Limit,
+    /// Bytes of a label value.
+    pub max_label_value_bytes: Limit,
+    /// Bytes of all names and values of one series.
+    pub max_labels_bytes: Limit,
+    /// How far a sample may lie ahead of the clock, in milliseconds.
+    pub max_future_ms: Limit,
+    /// How far a sample may lie behind the clock, in milliseconds; 0 keeps for ever.
+    pub retention_ms: Limit,
+    /// Metrics whose metadata is kept.
+    pub max_metadata: Limit,
+    /// What queries may do.
+    pub query: QueryLimits,
+}
+
+/// What the queries of one tenant may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Series one query may touch (`max_query_series`).
+    pub max_series: Limit,
+    /// Samples one query may hold at once (`max_query_samples`).
+    pub max_samples: Limit,
+    /// Memory of one query in bytes (`max_query_bytes`).
+    pub max_bytes: Limit,
+    /// How long one query may take in milliseconds (`query_timeout`).
+    pub timeout_ms: Limit,
+    /// Queries that run at once (`max_query_concurrency`).
+    pub max_concurrency: Limit,
+    /// Queries that wait (`max_query_queue`).
+    pub max_queue: Limit,
+    /// Bytes of a query's text (`query.max_text_bytes`, the same for all tenants).
+    pub max_text_bytes: Limit,
+    /// Depth of a query's text (`query.max_depth`, the same for all tenants).
+    pub max_depth: Limit,
+}
+
+/// Points of one series in one answer: fixed, the same as everywhere.
+pub const QUERY_POINTS_MAX: u64 = 11_001;
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: Limit(32 * MIB),
+            max_decoded_bytes: Limit(32 * MIB),
+            max_request_series: Limit(50_000),
+            max_request_samples: Limit(500_000),
+            ingestion_rate: Limit(1_000_000),
+            ingestion_burst: 0,
+            max_series: Limit(5_000_000),
+            max_series_per_metric: Limit(1_000_000),
+            max_labels: Limit(64),
+            max_label_name_bytes: Limit(1024),
+            max_label_value_bytes: Limit(2048),
+            max_labels_bytes: Limit(16_384),
+            max_future_ms: Limit(600_000),
+            retention_ms: Limit(0),
+            max_metadata: Limit(100_000),
+            query: QueryLimits::default(),
+        }
+    }
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            max_series: Limit(500_000),
+            max_samples: Limit(50_000_000),
+            max_bytes: Limit(512 * MIB),
+            timeout_ms: Limit(120_000),
+            max_concurrency: Limit(20),
+            max_queue: Limit(100),
+            max_text_bytes: Limit(512 * 1024),
+            max_depth: Limit(128),
+        }
+    }
+}
+
+/// A setting that cannot be, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct Fault {
+    /// The key.
+    pub key: String,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// The largest body: positions in it are 32-bit.
+const BODY_BYTES_MAX: u64 = 2 << 30;
+/// Ten thousand years: with them no sum of times leaves an i64.
+const DURATION_MS_MAX: u64 = 10_000 * 366 * 86_400_000;
+
+impl Limits {
+    /// The burst in force, in samples.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        match self.ingestion_burst {
+            0 => self.ingestion_rate.get().saturating_mul(2),
+            burst => burst,
+        }
+    }
+
+    /// Every setting that cannot be; empty when all is well.
+    #[must_use]
+    pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, reason: String| {
+            faults.push(Fault { key: key.to_owned(), reason });
+        };
+        for (key, value) in [
+            ("max_request_bytes", self.max_request_bytes),
+            ("max_decoded_bytes", self.max_decoded_bytes),
+        ] {
+            if value.0 > BODY_BYTES_MAX {
+                fault(key, format!("{} is more than {BODY_BYTES_MAX}", value.0));
+            }
+        }
+        for (key, value) in [
+            ("max_future", self.max_future_ms),
+            ("retention", self.retention_ms),
+            ("query_timeout", self.query.timeout_ms),
+        ] {
+            if value.0 > DURATION_MS_MAX {
+                fault(key, "longer than 10,000 years".to_owned());
+            }
+        }
+        if self.ingestion_rate.0 == 0 && self.ingestion_burst != 0 {
+            fault("ingestion_burst", "a burst without an ingestion_rate limits nothing".to_owned());
+        }
+        if self.query.max_depth.get() > 1024 {
+            fault("query.max_depth", "a depth above 1,024 could exhaust the stack".to_owned());
+        }
+        faults
+    }
+}
+
+/// The limits of every tenant: the default ones and those of tenants that have their own.
+#[derive(Clone, Debug, Default)]
+pub struct LimitTable {
+    default: Arc<Limits>,
+    overrides: HashMap<TenantId, Arc<Limits>>,
+}
+
+impl LimitTable {
+    /// These limits for everybody.
+    #[must_use]
+    pub fn new(default: Limits) -> Self {
+        Self { default: Arc::new(default), overrides: HashMap::new() }
+    }
+
+    /// These limits for this tenant, in place of the default ones.
+    #[must_use]
+    pub fn with(mut self, tenant: TenantId, limits: Limits) -> Self {
+        self.overrides.insert(tenant, Arc::new(limits));
+        self
+    }
+
+    /// The limits of a tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &TenantId) -> &Arc<Limits> {
+        self.overrides.get(tenant).unwrap_or(&self.default)
+    }
+
+    /// Every setting that cannot be, those of a tenant under `overrides.<tenant>`.
+    #[must_use]
+    pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = self.default.validate();
+        let mut tenants: Vec<_> = self.overrides.iter().collect();
+        tenants.sort_by_key(|(tenant, _)| *tenant);
+        for (tenant, limits) in tenants {
+            faults.extend(limits.validate().into_iter().map(|fault| Fault {
+                key: format!("overrides.{tenant}.{}", fault.key),
+                reason: fault.reason,
+            }));
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn zero_switches_a_limit_off() {
+        assert!(!Limit(0).is_exceeded_by(u64::MAX));
+        assert!(Limit(2).is_exceeded_by(3));
+        assert!(!Limit(2).is_exceeded_by(2));
+    }
+
+    #[test]
+    fn the_burst_is_two_seconds_of_the_rate_unless_it_is_set() {
+        let mut limits = Limits { ingestion_rate: Limit(10), ..Limits::default() };
+        assert_eq!(limits.burst(), 20);
+        limits.ingestion_burst = 5;
+        assert_eq!(limits.burst(), 5);
+        assert_eq!(Limits { ingestion_rate: Limit(0), ..Limits::default() }.burst(), u64::MAX);
+    }
+
+    #[test]
+    fn the_defaults_have_no_fault() {
+        assert_eq!(Limits::default().validate(), vec![]);
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_and_name_the_tenant() {
+        let bad = Limits {
+            max_request_bytes: Limit(u64::MAX),
+            retention_ms: Limit(u64::MAX),
+            ingestion_rate: Limit(0),
+            ingestion_burst: 7,
+            ..Limits::default()
+        };
+        let table = LimitTable::new(bad.clone()).with(id("b"), bad.clone()).with(id("a"), bad);
+
+        let keys: Vec<String> = table.validate().into_iter().map(|fault| fault.key).collect();
+        let plain = ["max_request_bytes", "retention", "ingestion_burst"];
+        let mut expected: Vec<String> = plain.iter().map(|key| (*key).to_owned()).collect();
+        expected.extend(plain.iter().map(|key| format!("overrides.a.{key}")));
+        expected.extend(plain.iter().map(|key| format!("overrides.b.{key}")));
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn a_tenant_with_limits_of_its_own_has_those_and_nobody_else_has() {
+        let own = Limits { max_series: Limit(3), ..Limits::default() };
+        let table = LimitTable::new(Limits::default()).with(id("a"), own);
+        assert_eq!(table.of(&id("a")).max_series, Limit(3));
+        assert_eq!(table.of(&id("b")).max_series, Limit(5_000_000));
+    }
+}

@@ -1,0 +1,68 @@
+//! The thread that runs the store's jobs: it asks what there is to do, and does it, one at a time.
+//!
+//! # Invariants
+//! - A job that failed is tried again after a pause, never in a loop without one.
+//! - It stops between two jobs.
+
+use crate::error::Error;
+use crate::telemetry::Telemetry;
+use model::Clock;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use store::Engine;
+
+/// After a failed job the store is left alone for this many polls.
+const POLLS_AFTER_FAILURE: u32 = 20;
+
+/// Starts the thread. It ends when the sender is dropped.
+pub(crate) fn start(
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+    poll: Duration,
+) -> Result<(SyncSender<()>, JoinHandle<()>), Error> {
+    let (alive, stopped) = sync_channel(1);
+    let name = "cumae-jobs";
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let handle = builder.spawn(move || run(&engine, &*clock, &telemetry, &stopped, poll));
+    Ok((alive, handle.map_err(|source| Error::Thread { name, source })?))
+}
+
+fn run(
+    engine: &Engine,
+    clock: &dyn Clock,
+    telemetry: &Telemetry,
+    stopped: &Receiver<()>,
+    poll: Duration,
+) {
+    let mut pause = poll;
+    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+        pause = poll;
+        let Some(job) = engine.next_job(clock.now()) else { continue };
+        let begin = clock.monotonic_ns();
+        match engine.run(job, clock.now()) {
+            Ok(report) => {
+                let ns = clock.monotonic_ns().saturating_sub(begin);
+                telemetry.flushed(&report, ns);
+                tracing::info!(
+                    ?job,
+                    samples = report.samples,
+                    sstables = report.sstables,
+                    bytes = report.sstable_bytes,
+                    segments_removed = report.segments_removed,
+                    milliseconds = ns / 1_000_000,
+                    "flushed"
+                );
+                // There may be more to do: ask again at once.
+                pause = Duration::ZERO;
+            }
+            Err(error) => {
+                tracing::error!(?job, "job failed, samples stay in the commit log: {error}");
+                telemetry.job_failures.inc();
+                pause = poll * POLLS_AFTER_FAILURE;
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a replica says about itself on `/metrics`.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use std::fmt;
+use std::sync::Arc;
+use store::Engine;
+use store::engine::{JobReport, Stats};
+
+/// Counters that the threads raise.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) syncs: Histogram,
+    pub(crate) sync_failures: IntCounter,
+    pub(crate) job_failures: IntCounter,
+    flushes: Histogram,
+    flushed_samples: IntCounter,
+    flushed_bytes: IntCounter,
+    pub(crate) reads: IntCounter,
+}
+
+impl Telemetry {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let histogram =
+                Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        Ok(Self {
+            syncs: histogram(
+                "cumae_commit_log_sync_duration_seconds",
+                "How long one sync of the commit log took, for all that waited.",
+                &[0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+            )?,
+            sync_failures: counter(
+                "cumae_commit_log_sync_failures_total",
+                "Syncs that the disk refused. Their writers got 503.",
+            )?,
+            job_failures: counter(
+                "cumae_store_job_failures_total",
+                "Flushes that failed. Their samples stay in the commit log.",
+            )?,
+            flushes: histogram(
+                "cumae_store_flush_duration_seconds",
+                "How long one flush took.",
+                &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+            )?,
+            flushed_samples: counter("cumae_store_flushed_samples_total", "Samples flushed.")?,
+            flushed_bytes: counter(
+                "cumae_store_flushed_bytes_total",
+                "Bytes of sstables written.",
+            )?,
+            reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+        })
+    }
+
+    pub(crate) fn synced(&self, ns: u64) {
+        self.syncs.observe(seconds(ns));
+    }
+
+    pub(crate) fn flushed(&self, report: &JobReport, ns: u64) {
+        self.flushes.observe(seconds(ns));
+        self.flushed_samples.inc_by(report.samples);
+        self.flushed_bytes.inc_by(report.sstable_bytes);
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    std::time::Duration::from_nanos(ns).as_secs_f64()
+}
+
+/// Takes one number out of the store's sizes.
+type Size = fn(&Stats) -> u64;
+
+/// The store's sizes, asked for when somebody looks.
+pub(crate) struct StoreSizes {
+    engine: Arc<Engine>,
+    gauges: Vec<(IntGauge, Size)>,
+    counters: Vec<(IntCounter, Size)>,
+}
+
+impl StoreSizes {
+    pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
+        let gauges: [(&str, &str, Size); 9] = [
+            ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
+            ("cumae_store_series", "Series in the head.", |s| s.series),
+            ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
+            ("cumae_store_head_bytes", "Bytes of samples in the head.", |s| s.head_sample_bytes),
+            ("cumae_commit_log_segments", "Segments of the commit log.", |s| s.log_segments),
+            ("cumae_commit_log_pending_bytes", "Bytes that wait for a sync.", |s| {
+                s.log_pending_bytes
+            }),
+            ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
+            ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
+            ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
+        ];
+        let counters: [(&str, &str, Size); 3] = [
+            ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
+            ("cumae_store_samples_appended_total", "Samples appended.", |s| {
+                s.samples_appended_total
+            }),
+            ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
+                s.samples_late_total
+            }),
+        ];
+        let gauges =
+            gauges.into_iter().map(|(name, help, of)| Ok((IntGauge::new(name, help)?, of)));
+        let counters =
+            counters.into_iter().map(|(name, help, of)| Ok((IntCounter::new(name, help)?, of)));
+        let gauges = gauges.collect::<Result<_, prometheus::Error>>()?;
+        let counters = counters.collect::<Result<_, prometheus::Error>>()?;
+        Ok(Self { engine, gauges, counters })
+    }
+}
+
+impl Collector for StoreSizes {
+    fn desc(&self) -> Vec<&Desc> {
+        let gauges = self.gauges.iter().flat_map(|(gauge, _)| gauge.desc());
+        gauges.chain(self.counters.iter().flat_map(|(counter, _)| counter.desc())).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let stats = self.engine.stats();
+        let mut families = Vec::new();
+        for (gauge, of) in &self.gauges {
+            gauge.set(i64::try_from(of(&stats)).unwrap_or(i64::MAX));
+            families.extend(gauge.collect());
+        }
+        for (counter, of) in &self.counters {
+            counter.inc_by(of(&stats).saturating_sub(counter.get()));
+            families.extend(counter.collect());
+        }
+        families
+    }
+}
+
+impl fmt::Debug for StoreSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreSizes")
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line.
+
+use crate::config::{Config, Fault, Role};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What is said at the end of `--help`.
+const EXAMPLES: &str = "\
+Examples:
+  cumae                                    everything in one process, data in ./cumae-data
+  cumae --data-dir /var/lib/cumae --listen 127.0.0.1:9009
+  cumae --config cumae.yaml --role ingester
+  cumae config print                       every setting, its default and its meaning
+  cumae config check --config cumae.yaml   every fault of a file at once
+  cumae bench write --target 127.0.0.1:9009
+
+Prometheus sends to it with
+  remote_write:
+    - url: http://127.0.0.1:9009/api/v1/push
+and Grafana asks it as a Prometheus datasource at http://127.0.0.1:9009.";
+
+/// A multi-tenant, Prometheus-compatible metrics backend.
+///
+/// Takes Prometheus remote write, acknowledges what is on disk, and answers PromQL. Without a
+/// command it serves; SIGTERM or Ctrl-C ends it: requests are finished, the data is flushed.
+#[derive(Debug, Parser)]
+#[command(name = "cumae", version = VERSION, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What overrides the configuration.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What `--version` says after the name.
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (answers like Prometheus 3.14.0; remote write 1.0)");
+
+/// Flags, and variables of the environment, over the configuration file.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// The configuration, in YAML; `cumae config print` shows every key
+    #[arg(long, global = true, value_name = "FILE", env = "CUMAE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the data lies; one process at a time [default: cumae-data]
+    #[arg(long, global = true, value_name = "DIR", env = "CUMAE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port of HTTP; port 0 takes a free one [default: 127.0.0.1:9009]
+    #[arg(long, global = true, value_name = "ADDRESS", env = "CUMAE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// What this process does; may repeat, or be a list with commas [default: all of them]
+    #[arg(long = "role", global = true, value_delimiter = ',', env = "CUMAE_ROLE")]
+    pub roles: Vec<Role>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Measure a server from outside
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// `cumae config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the configuration in force as YAML, each key with its meaning; secrets left out
+    Print,
+    /// Tell every fault of the configuration; exit status 1 if there is one
+    Check,
+}
+
+/// `cumae bench …`.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Send workload A by remote write, report speed, latency and memory as JSON
+    Write(BenchWrite),
+}
+
+/// Flags of `cumae bench write`.
+#[derive(Debug, Args)]
+pub struct BenchWrite {
+    /// Where the server serves HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9009")]
+    pub target: SocketAddr,
+    /// The path that takes remote write
+    #[arg(long, value_name = "PATH", default_value = "/api/v1/write")]
+    pub path: String,
+    /// Series in all; a target has 1,000 of them
+    #[arg(long, default_value_t = 100_000)]
+    pub series: u32,
+    /// Scrapes of each target, 15 s apart
+    #[arg(long, default_value_t = 240)]
+    pub rounds: u32,
+    /// Connections; each sends the targets that are its own, in order
+    #[arg(long, default_value_t = 4)]
+    pub connections: u32,
+    /// Samples in one request
+    #[arg(long, default_value_t = 2_000)]
+    pub samples_per_request: u32,
+    /// Time of the last scrape in milliseconds since 1970 [default: now]
+    #[arg(long, value_name = "MS")]
+    pub end_ms: Option<i64>,
+    /// The server's process id: its CPU time and memory are measured
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Seconds of background work after the last request that still count as CPU time
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub settle: u32,
+}
+
+impl Flags {
+    /// The configuration in force, and its faults.
+    #[must_use]
+    pub fn load(&self) -> (Config, Vec<Fault>) {
+        let (mut config, mut faults) = Config::load(self.config.as_deref());
+        if let Some(dir) = &self.data_dir {
+            config.data.dir.clone_from(dir);
+        }
+        if let Some(listen) = self.listen {
+            config.server.listen = listen;
+        }
+        if !self.roles.is_empty() {
+            config.roles.clone_from(&self.roles);
+        }
+        faults.extend(config.check());
+        (config, faults)
+    }
+}

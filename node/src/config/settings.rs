@@ -1,0 +1,177 @@
+//! The list of all settings: the one home of each key and of what it means.
+
+use super::value::{Bytes, Setting};
+use super::{Config, MemberSettings};
+use guard::{Limit, Limits};
+use model::TenantId;
+use std::time::Duration;
+
+/// Walks the settings: reads them, or prints them.
+pub trait Visitor {
+    /// One setting: its key in the section, what it means, its value.
+    fn setting<T: Setting>(&mut self, key: &'static str, meaning: &'static str, value: &mut T);
+    /// A setting that is never printed.
+    fn secret(&mut self, key: &'static str, meaning: &'static str, value: &mut String);
+    /// A section: its settings are walked by `walk`.
+    fn section(&mut self, key: &'static str, meaning: &'static str, walk: impl FnOnce(&mut Self));
+    /// The member list.
+    fn members(&mut self, key: &'static str, meaning: &'static str, list: &mut Vec<MemberSettings>);
+    /// Limits by tenant, over those of everybody else.
+    fn overrides(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        base: &Limits,
+        list: &mut Vec<(TenantId, Limits)>,
+    );
+}
+
+/// Walks all settings.
+pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
+    visitor.setting("roles", "What this process does; also --role.", &mut config.roles);
+    visitor.setting(
+        "tenancy",
+        "single: one tenant, `default`, and no header needed. multi: X-Scope-OrgID says which.",
+        &mut config.tenancy,
+    );
+    visitor.setting(
+        "self_metrics",
+        "Write our own metrics every 15 s, as job=\"cumae\", through the ordinary write path.",
+        &mut config.self_metrics,
+    );
+    visitor.section("server", "The HTTP server.", |v| walk_server(v, config));
+    visitor.section("data", "Where data lies.", |v| {
+        v.setting("dir", "One process at a time; also --data-dir.", &mut config.data.dir);
+    });
+    visitor.section("query", "Bounds of a query's text, the same for all tenants.", |v| {
+        let query = &mut config.limits.query;
+        bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
+        count(v, "max_depth", "How deep it may be nested; at most 1024.", &mut query.max_depth);
+    });
+    visitor.section("limits", "What one tenant may do; 0 switches a limit off.", |v| {
+        walk_limits(v, &mut config.limits);
+    });
+    let Config { limits, overrides, .. } = config;
+    visitor.overrides("overrides", "Limits of single tenants, by name.", limits, overrides);
+    visitor.section("cluster", "Who belongs together.", |v| walk_cluster(v, config));
+    visitor.section("log", "Logs, written to stderr.", |v| {
+        v.setting("level", "error, warn, info, debug, trace, or a filter.", &mut config.log.level);
+        v.setting("format", "text or json.", &mut config.log.format);
+    });
+}
+
+fn walk_server(v: &mut impl Visitor, config: &mut Config) {
+    let server = &mut config.server;
+    v.setting("listen", "Address and port of HTTP; also --listen.", &mut server.listen);
+    v.setting(
+        "allow_unauthenticated",
+        "Listen off loopback although nobody is authenticated: for networks that are trusted.",
+        &mut server.allow_unauthenticated,
+    );
+    v.setting("max_connections", "Open connections, in all.", &mut server.connections_max);
+    v.setting(
+        "max_connections_per_address",
+        "Open connections of one address.",
+        &mut server.connections_per_address_max,
+    );
+    v.setting(
+        "header_timeout",
+        "How long a request's header, or the next request, may take to come.",
+        &mut server.header_timeout,
+    );
+    v.setting(
+        "body_timeout",
+        "How long a request's body may take to come.",
+        &mut server.body_timeout,
+    );
+    v.setting(
+        "drain_timeout",
+        "How long requests may go on after SIGTERM.",
+        &mut server.drain_timeout,
+    );
+}
+
+/// Walks the limits of one tenant.
+pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
+    bytes(v, "max_request_bytes", "A write's body as sent.", &mut limits.max_request_bytes);
+    bytes(v, "max_decoded_bytes", "The same, decompressed.", &mut limits.max_decoded_bytes);
+    count(v, "max_request_series", "Series in one write.", &mut limits.max_request_series);
+    count(v, "max_request_samples", "Samples in one write.", &mut limits.max_request_samples);
+    count(v, "ingestion_rate", "Samples per second.", &mut limits.ingestion_rate);
+    v.setting(
+        "ingestion_burst",
+        "Samples at once; 0 is two seconds of ingestion_rate.",
+        &mut limits.ingestion_burst,
+    );
+    count(v, "max_series", "Open series; known ones go on at the limit.", &mut limits.max_series);
+    let per_metric = &mut limits.max_series_per_metric;
+    count(v, "max_series_per_metric", "Open series of one metric.", per_metric);
+    count(v, "max_labels", "Labels of one series.", &mut limits.max_labels);
+    bytes(v, "max_label_name_bytes", "One label name.", &mut limits.max_label_name_bytes);
+    bytes(v, "max_label_value_bytes", "One label value.", &mut limits.max_label_value_bytes);
+    bytes(v, "max_labels_bytes", "All labels of one series.", &mut limits.max_labels_bytes);
+    span(
+        v,
+        "max_future",
+        "How far ahead of the clock a sample may lie.",
+        &mut limits.max_future_ms,
+    );
+    span(v, "retention", "How far behind it; 0 keeps for ever.", &mut limits.retention_ms);
+    count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
+    let query = &mut limits.query;
+    count(v, "max_query_series", "Series of one query.", &mut query.max_series);
+    count(v, "max_query_samples", "Samples one query holds at once.", &mut query.max_samples);
+    bytes(v, "max_query_bytes", "Memory of one query.", &mut query.max_bytes);
+    span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
+    count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
+    count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);
+}
+
+fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
+    let cluster = &mut config.cluster;
+    v.setting(
+        "name",
+        "The cluster's name: seasons the hash of series, so it never changes once data is there.",
+        &mut cluster.name,
+    );
+    v.setting("node", "Which of the members this process is.", &mut cluster.node);
+    v.setting("listen", "Where this process listens for its peers.", &mut cluster.listen);
+    v.secret(
+        "secret",
+        "What peers prove themselves with; needed off loopback.",
+        &mut cluster.secret,
+    );
+    v.members(
+        "members",
+        "All members, the same list on each: node, address, and if need be roles and rack. Empty: \
+         this process is alone.",
+        &mut cluster.members,
+    );
+    v.setting(
+        "replication_factor",
+        "Copies of each sample; 0 is 3, or as many as there are ingesters if they are fewer.",
+        &mut cluster.replication_factor,
+    );
+    v.setting(
+        "write_consistency",
+        "Copies on disk before a write is acknowledged: ONE, TWO, THREE, QUORUM, ALL.",
+        &mut cluster.write_consistency,
+    );
+    v.setting("read_consistency", "Copies asked by a query.", &mut cluster.read_consistency);
+}
+
+fn count(v: &mut impl Visitor, key: &'static str, meaning: &'static str, limit: &mut Limit) {
+    v.setting(key, meaning, &mut limit.0);
+}
+
+fn bytes(v: &mut impl Visitor, key: &'static str, meaning: &'static str, limit: &mut Limit) {
+    let mut bytes = Bytes(limit.0);
+    v.setting(key, meaning, &mut bytes);
+    limit.0 = bytes.0;
+}
+
+fn span(v: &mut impl Visitor, key: &'static str, meaning: &'static str, limit_ms: &mut Limit) {
+    let mut span = Duration::from_millis(limit_ms.0);
+    v.setting(key, meaning, &mut span);
+    limit_ms.0 = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+}

@@ -1,0 +1,135 @@
+//! The data directory: whose it is, and that it is nobody else's.
+//!
+//! # Invariants
+//! - One process at a time: an advisory lock on `LOCK` is held as long as the value lives, and the
+//!   kernel drops it when the process dies, however it dies.
+//! - `NODE_ID` is written once, synced before it is used, and never changes.
+
+use crate::parts::random_u64;
+use rustix::fs::FlockOperation;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Somebody else holds the lock.
+    #[error(
+        "the data directory `{dir}` is in use by another cumae (process {holder}); stop it, or give \
+         this one a directory of its own with --data-dir"
+    )]
+    InUse { dir: PathBuf, holder: String },
+    /// The operating system refused.
+    #[error("failed to {action} `{path}`: {source}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The file is there and holds something else.
+    #[error("`{path}` does not hold a node id")]
+    BadNodeId { path: PathBuf },
+}
+
+/// A data directory that is ours.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    node_id: String,
+    // Held for its lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be, locks it, and reads or draws the node id.
+    ///
+    /// # Errors
+    /// [`Error`]: in use, or the operating system refused.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let lock = lock(path)?;
+        let node_id = node_id(path)?;
+        Ok(Self { path: path.to_owned(), node_id, _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node's id: 16 hex digits, drawn when the directory was made.
+    #[must_use]
+    pub(crate) fn node_id(&self) -> &str {
+        &self.node_id
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("LOCK");
+    let open =
+        || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = open().map_err(io_error("open", &path))?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        return Err(Error::InUse { dir: dir.to_owned(), holder });
+    }
+    file.set_len(0).map_err(io_error("write", &path))?;
+    writeln!(file, "{}", std::process::id()).map_err(io_error("write", &path))?;
+    Ok(file)
+}
+
+fn node_id(dir: &Path) -> Result<String, Error> {
+    let path = dir.join("NODE_ID");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let id = text.trim();
+            let good = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if good { Ok(id.to_owned()) } else { Err(Error::BadNodeId { path }) }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => draw_node_id(dir, &path),
+        Err(source) => Err(Error::Io { action: "read", path, source }),
+    }
+}
+
+/// Write, sync, rename, sync the directory: a crash leaves the whole id or none.
+fn draw_node_id(dir: &Path, path: &Path) -> Result<String, Error> {
+    let id = random_u64().map(|bits| format!("{bits:016x}"));
+    let id = id.map_err(io_error("draw", path))?;
+    let draft = dir.join("NODE_ID.tmp");
+    let written = File::create(&draft).and_then(|mut file| {
+        file.write_all(id.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(io_error("write", &draft))?;
+    fs::rename(&draft, path).map_err(io_error("rename", path))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))?;
+    Ok(id)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_and_keeps_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(&dir.path().join("new/data")).unwrap();
+        let id = first.node_id().to_owned();
+        let second = DataDir::open(first.path()).unwrap_err();
+        assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+
+        let path = first.path().to_owned();
+        drop(first);
+        assert_eq!(DataDir::open(&path).unwrap().node_id(), id);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_id_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("NODE_ID"), "x").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(Error::BadNodeId { .. })));
+    }
+}

@@ -1,0 +1,79 @@
+//! The binary `cumae`: roles, configuration, telemetry, command line.
+//!
+//! This crate puts the others together and decides nothing about data. The parts that the deciders
+//! must not reach for, clock and chance and sockets, come from here.
+
+pub mod cli;
+pub mod config;
+mod data_dir;
+mod measure;
+mod parts;
+mod roles;
+mod routes;
+mod self_metrics;
+mod serve;
+mod server;
+mod telemetry;
+
+use clap::Parser;
+use cli::{BenchCommand, Cli, Command, ConfigCommand};
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the program with its command line, the program's own name first.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. If they cannot be printed, nobody reads them.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    if let Some(Command::Bench(BenchCommand::Write(flags))) = cli.command {
+        return finish(measure::write(&flags));
+    }
+    let (config, faults) = cli.flags.load();
+    match cli.command {
+        Some(Command::Config(ConfigCommand::Print)) if faults.is_empty() => {
+            print(&config.print());
+            ExitCode::SUCCESS
+        }
+        Some(Command::Config(ConfigCommand::Check)) if faults.is_empty() => {
+            print("the configuration is good\n");
+            ExitCode::SUCCESS
+        }
+        None if faults.is_empty() => finish(serve::serve(&config)),
+        _ => {
+            let count = faults.len();
+            complain(&format!("cumae: the configuration has {count} faults:"));
+            for fault in faults {
+                complain(&format!("  {fault}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn finish<E: Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cumae: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To stdout. A reader that has left is no fault of ours.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// A line to stderr, for people: before logs are started, and when the process ends.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

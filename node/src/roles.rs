@@ -1,0 +1,302 @@
+//! Puts the parts of each role together: one role, or all of them in one process.
+//!
+//! Who keeps data is a table (`cluster::Topology`). A replica in this process is called in memory,
+//! one in another process through `wire::peer`; distributor and querier cannot tell the difference.
+//! Alone, the table has one line and no socket is opened.
+//!
+//! # Invariants
+//! - Whatever was started is ended, in the order: own metrics, peers, replica. So the replica's
+//!   flush comes last and sees everything that was accepted.
+
+use crate::config::{Config, Role};
+use crate::data_dir::DataDir;
+use crate::parts::{random_bytes, random_u64};
+use crate::routes::Peers;
+use crate::self_metrics::SelfMetrics;
+use axum::Router;
+use cluster::{NodeIndex, Topology, TopologyConfig};
+use distributor::Distributor;
+use guard::LimitTable;
+use ingester::{Embedded, EmbeddedParts};
+use model::Clock;
+use prometheus::Registry;
+use querier::{AllReplicas, Querier, ReplicatedSource};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wire::peer::{Entropy, PeerClient, PeerConfig, PeerParts, PeerServer, Secret};
+use wire::replica::Replica;
+
+/// Why the roles cannot be put together, or not be ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Two parts have a metric of the same name.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The operating system gives no chance.
+    #[error("no random bits from the operating system: {0}")]
+    Random(io::Error),
+    /// The layout is not one; `config check` would have said so.
+    #[error("cluster: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Topology(Vec<cluster::Fault>),
+    /// Nobody can listen there for peers.
+    #[error("cannot listen for peers on {address} (cluster.listen): {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    /// The replica does not start, or does not end well.
+    #[error("ingester: {0}")]
+    Ingester(#[from] ingester::Error),
+    /// The store's directory cannot be used.
+    #[error("store: {0}")]
+    Store(#[from] store::Error),
+    /// A task of ours panicked.
+    #[error("a task died: {0}")]
+    Died(tokio::task::JoinError),
+    /// The distributor does not start.
+    #[error("distributor: {0}")]
+    Distributor(#[from] distributor::Error),
+}
+
+/// The running roles of this process.
+#[derive(Debug)]
+pub(crate) struct Roles {
+    router: Router,
+    ingester: Option<Arc<Embedded>>,
+    peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
+    peer_server: Option<(CancellationToken, JoinHandle<()>)>,
+    self_metrics: Option<JoinHandle<()>>,
+    topology: Arc<Topology>,
+}
+
+impl Roles {
+    /// Opens what is stored and starts every role that the configuration names.
+    pub(crate) async fn start(
+        config: &Config,
+        data_dir: &DataDir,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let assembly = Assembly::new(config, data_dir, clock, registry)?;
+        let ingester = match config.has(Role::Ingester) {
+            true => Some(assembly.ingester().await?),
+            false => None,
+        };
+        let peers = assembly.peers()?;
+        let peer_server = match &ingester {
+            Some(ingester) => assembly.peer_server(ingester).await?,
+            None => None,
+        };
+        let mut replicas: BTreeMap<NodeIndex, Arc<dyn Replica>> = BTreeMap::new();
+        for (node, client) in &peers {
+            replicas.insert(*node, Arc::clone(client) as Arc<dyn Replica>);
+        }
+        if let Some(ingester) = &ingester {
+            replicas.insert(assembly.local, Arc::clone(ingester) as Arc<dyn Replica>);
+        }
+        // Every role writes its own metrics, so every process can fan out; it holds no state.
+        let distributor = assembly.distributor(replicas.clone())?;
+        let mut router = Router::new();
+        if config.has(Role::Distributor) {
+            router = router.merge(distributor::router(distributor.clone()));
+        }
+        if let Some(ingester) = &ingester {
+            router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));
+        }
+        if config.has(Role::Querier) {
+            let local = ingester.is_some().then_some(assembly.local);
+            router = router.merge(assembly.querier(replicas, local)?.router());
+        }
+        let self_metrics = config.self_metrics.then(|| assembly.self_metrics(distributor).start());
+        let topology = assembly.topology;
+        Ok(Self { router, ingester, peers, peer_server, self_metrics, topology })
+    }
+
+    /// The routes of all roles.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Which peers can be reached, for readiness.
+    pub(crate) fn peers(&self) -> Peers {
+        let clients = self.peers.values().cloned().collect();
+        Peers::new(&self.topology, clients)
+    }
+
+    /// Ends the roles: what was accepted is on disk afterwards.
+    pub(crate) async fn stop(self) -> Result<(), Error> {
+        if let Some(task) = self.self_metrics {
+            task.abort();
+            // Aborted is what we asked for.
+            let _ = task.await;
+        }
+        if let Some((stop, task)) = self.peer_server {
+            stop.cancel();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the listener for peers died");
+            }
+        }
+        for client in self.peers.values() {
+            client.close().await;
+        }
+        if let Some(ingester) = self.ingester {
+            ingester.shutdown().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What every part is made of.
+struct Assembly<'a> {
+    config: &'a Config,
+    data_dir: &'a DataDir,
+    clock: Arc<dyn Clock>,
+    registry: &'a Registry,
+    limits: Arc<LimitTable>,
+    topology: Arc<Topology>,
+    /// This process in the topology.
+    local: NodeIndex,
+    /// How peers talk.
+    peer_parts: PeerParts,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(
+        config: &'a Config,
+        data_dir: &'a DataDir,
+        clock: Arc<dyn Clock>,
+        registry: &'a Registry,
+    ) -> Result<Self, Error> {
+        let settings = &config.cluster;
+        let alone = settings.members.is_empty();
+        let name = if alone { data_dir.node_id() } else { &settings.node };
+        let layout = if alone { TopologyConfig::alone(name) } else { config.topology() };
+        let topology = Arc::new(Topology::new(layout).map_err(Error::Topology)?);
+        let local = topology.members.find(name).unwrap_or(NodeIndex(0));
+        let secret = Secret::new(&settings.secret);
+        let mut peer_config = PeerConfig::new(&settings.name, name, secret);
+        peer_config.node_id = data_dir.node_id().to_owned();
+        let peer_parts = PeerParts {
+            config: Arc::new(peer_config),
+            topology: Arc::clone(&topology),
+            entropy: Arc::new(Entropy::new(random_bytes().map_err(Error::Random)?)),
+        };
+        let limits = Arc::new(config.limit_table());
+        Ok(Self { config, data_dir, clock, registry, limits, topology, local, peer_parts })
+    }
+
+    /// Opens the replica. Replay takes its time, so it runs off the async threads.
+    async fn ingester(&self) -> Result<Arc<Embedded>, Error> {
+        let disk = store::disk::FileDisk::open(self.data_dir.path().join("store"))?;
+        let parts = EmbeddedParts {
+            name: self.peer_parts.config.node.clone(),
+            store: store::engine::Parts {
+                disk: Arc::new(disk),
+                cluster_name: self.config.cluster.name.clone(),
+                generation_seed: random_u64().map_err(Error::Random)?,
+            },
+            clock: Arc::clone(&self.clock),
+            limits: Arc::clone(&self.limits),
+            topology: Arc::clone(&self.topology),
+            registry: self.registry.clone(),
+        };
+        let began_ns = self.clock.monotonic_ns();
+        let open = move || Embedded::open(parts, &ingester::Config::default());
+        let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
+        let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
+        tracing::info!(
+            series = report.series,
+            samples = report.samples,
+            sstables = report.sstables,
+            millis,
+            "store opened"
+        );
+        for (path, error) in &report.sstables_damaged {
+            tracing::error!(path, %error, "an sstable cannot be read; its samples are missing");
+        }
+        let lost = report.samples_without_series + report.records_damaged;
+        if lost > 0 {
+            tracing::error!(
+                samples = report.samples_without_series,
+                records = report.records_damaged,
+                "the commit log is damaged; these are lost here"
+            );
+        }
+        Ok(ingester)
+    }
+
+    /// A client for each ingester but ourselves.
+    fn peers(&self) -> Result<BTreeMap<NodeIndex, Arc<PeerClient>>, Error> {
+        let others = self.topology.members.ingesters().filter(|(node, _)| *node != self.local);
+        Ok(others
+            .map(|(node, member)| {
+                (node, PeerClient::start(self.peer_parts.clone(), member.clone()))
+            })
+            .collect())
+    }
+
+    async fn peer_server(
+        &self,
+        ingester: &Arc<Embedded>,
+    ) -> Result<Option<(CancellationToken, JoinHandle<()>)>, Error> {
+        if self.config.cluster.members.len() < 2 {
+            return Ok(None);
+        }
+        let address = self.config.cluster.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
+        tracing::info!(peers = %address, members = self.config.cluster.members.len(), "peers can connect");
+        let replica = Arc::clone(ingester) as Arc<dyn Replica>;
+        let server = PeerServer::new(self.peer_parts.clone(), replica);
+        let stop = CancellationToken::new();
+        Ok(Some((stop.clone(), tokio::spawn(server.run(listener, stop)))))
+    }
+
+    fn distributor(
+        &self,
+        replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+    ) -> Result<Distributor, Error> {
+        let parts = distributor::Parts {
+            topology: Arc::clone(&self.topology),
+            replicas,
+            limits: Arc::clone(&self.limits),
+            tenancy: self.config.tenancy.clone(),
+            clock: Arc::clone(&self.clock),
+            seed: random_u64().map_err(Error::Random)?,
+            registry: self.registry.clone(),
+        };
+        Ok(Distributor::new(distributor::Config::default(), parts)?)
+    }
+
+    fn querier(
+        &self,
+        replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+        local: Option<NodeIndex>,
+    ) -> Result<Querier, Error> {
+        let topology = Arc::clone(&self.topology);
+        let settings = querier::select::ReadConfig::default();
+        let source = ReplicatedSource::new(topology, replicas, local, settings);
+        Ok(Querier::new(querier::Parts {
+            source: Arc::new(AllReplicas(Arc::new(source))),
+            clock: Arc::clone(&self.clock),
+            tenancy: self.config.tenancy.clone(),
+            limits: self.config.limit_table(),
+            settings: querier::Settings::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_yaml: self.config.print(),
+            registry: self.registry.clone(),
+        })?)
+    }
+
+    fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {
+        SelfMetrics {
+            distributor,
+            registry: self.registry.clone(),
+            tenancy: self.config.tenancy.clone(),
+            node_id: self.data_dir.node_id().to_owned(),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}

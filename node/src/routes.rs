@@ -1,0 +1,136 @@
+//! Routes that every role has: health, readiness, our own metrics.
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use cluster::Topology;
+use http::{StatusCode, header};
+use ingester::Embedded;
+use parking_lot::Mutex;
+use prometheus::{Registry, TextEncoder};
+use std::sync::Arc;
+use wire::peer::PeerClient;
+
+/// Which ingesters this process can reach.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peers {
+    clients: Vec<Arc<PeerClient>>,
+    /// So many may be out of reach, and every write and read still finds its replicas.
+    missing_max: usize,
+}
+
+impl Peers {
+    /// The peers of a process, by the layout of its cluster.
+    pub(crate) fn new(topology: &Topology, clients: Vec<Arc<PeerClient>>) -> Self {
+        let copies = topology.placement.replication_factor();
+        let levels = [topology.write_consistency, topology.read_consistency];
+        let needed = levels.map(|level| level.required(copies)).into_iter().max();
+        Self { clients, missing_max: copies.saturating_sub(needed.unwrap_or(copies)) }
+    }
+
+    /// Who is out of reach, if too many are.
+    fn missing(&self) -> Option<String> {
+        let missing: Vec<&str> = self
+            .clients
+            .iter()
+            .filter(|client| !client.is_up())
+            .map(|client| client.member().name.as_str())
+            .collect();
+        (missing.len() > self.missing_max)
+            .then(|| format!("too few peers: out of reach: {}", missing.join(", ")))
+    }
+}
+
+/// Whether this process takes requests, and if not, why.
+#[derive(Clone, Debug)]
+pub(crate) struct Readiness {
+    // Guards the reason only; nothing else is locked under it.
+    reason: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl Readiness {
+    /// Not ready: it starts.
+    #[must_use]
+    pub(crate) fn starting() -> Self {
+        Self { reason: Arc::new(Mutex::new(Some("starting"))) }
+    }
+
+    /// Ready from now on.
+    pub(crate) fn set_ready(&self) {
+        *self.reason.lock() = None;
+    }
+
+    /// Not ready any more.
+    pub(crate) fn set_draining(&self) {
+        *self.reason.lock() = Some("draining: this process is about to end");
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Parts {
+    readiness: Readiness,
+    peers: Peers,
+    registry: Registry,
+}
+
+/// The routes.
+pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> Router {
+    Router::new()
+        .route("/-/healthy", get(async || "Cumae is healthy.\n"))
+        .route("/-/ready", get(ready))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Parts { readiness, peers, registry })
+}
+
+/// The routes of a process that keeps data, for those who operate it.
+pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
+    Router::new().route("/ingester/flush", post(flush)).with_state(ingester)
+}
+
+/// Answers when everything that was accepted before is in sstables: before a copy, or a measurement.
+async fn flush(State(ingester): State<Arc<Embedded>>, RawQuery(query): RawQuery) -> Response {
+    if query.is_some_and(|query| query.contains("seal=true")) {
+        let text = "seal is not supported yet: nothing compacts\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    match ingester.flush().await {
+        Ok(report) => {
+            tracing::info!(
+                samples = report.samples,
+                sstables = report.sstables,
+                "flushed as asked"
+            );
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the flush that was asked for failed");
+            let status = wire::http_error::status(error.kind);
+            (status, [(header::RETRY_AFTER, "1")], format!("{error}\n")).into_response()
+        }
+    }
+}
+
+async fn ready(State(parts): State<Parts>) -> Response {
+    let reason = parts.readiness.reason.lock().map(str::to_owned);
+    let reason = reason.or_else(|| parts.peers.missing());
+    match reason {
+        None => "ready\n".into_response(),
+        Some(reason) => {
+            let headers = [(header::RETRY_AFTER, "1")];
+            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{reason}\n")).into_response()
+        }
+    }
+}
+
+async fn metrics(State(parts): State<Parts>) -> Response {
+    match TextEncoder::new().encode_to_string(&parts.registry.gather()) {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "our own metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

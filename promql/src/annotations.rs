@@ -1,0 +1,201 @@
+//! Warnings and infos: what went on during an evaluation that the asker should know.
+//!
+//! Texts and places are those of Prometheus. A text is kept once; its last place stays.
+
+use crate::math::format::{general, two_digits};
+use crate::span::{Span, line_column};
+use std::collections::HashMap;
+
+/// How grave an annotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Severity {
+    Info,
+    Warning,
+}
+
+/// The annotations of one evaluation.
+#[derive(Debug, Default)]
+pub(crate) struct Annotations {
+    entries: Vec<Entry>,
+    by_text: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    severity: Severity,
+    text: String,
+    span: Span,
+    forced: Option<Forced>,
+}
+
+/// How far the buckets of classic histograms had to be lifted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forced {
+    /// The lowest and the highest bound of a lifted bucket.
+    pub(crate) buckets: (f64, f64),
+    /// The greatest lift.
+    pub(crate) diff_max: f64,
+    /// The first and the last time it happened, in milliseconds since 1970.
+    pub(crate) times_ms: (i64, i64),
+    /// How many samples were touched.
+    pub(crate) samples: u64,
+}
+
+impl Forced {
+    fn merge(&mut self, other: Self) {
+        self.buckets.0 = self.buckets.0.min(other.buckets.0);
+        self.buckets.1 = self.buckets.1.max(other.buckets.1);
+        self.diff_max = self.diff_max.max(other.diff_max);
+        self.times_ms.0 = self.times_ms.0.min(other.times_ms.0);
+        self.times_ms.1 = self.times_ms.1.max(other.times_ms.1);
+        self.samples += other.samples;
+    }
+}
+
+impl Annotations {
+    fn add(&mut self, severity: Severity, text: String, span: Span, forced: Option<Forced>) {
+        if let Some(entry) = self.by_text.get(&text).and_then(|at| self.entries.get_mut(*at)) {
+            entry.span = span;
+            if let (Some(have), Some(new)) = (&mut entry.forced, forced) {
+                have.merge(new);
+            }
+            return;
+        }
+        self.by_text.insert(text.clone(), self.entries.len());
+        self.entries.push(Entry { severity, text, span, forced });
+    }
+
+    fn warn(&mut self, text: impl Into<String>, span: Span) {
+        self.add(Severity::Warning, text.into(), span, None);
+    }
+
+    fn inform(&mut self, text: impl Into<String>, span: Span) {
+        self.add(Severity::Info, text.into(), span, None);
+    }
+
+    /// A quantile outside of 0 to 1.
+    pub(crate) fn invalid_quantile(&mut self, q: f64, span: Span) {
+        let text = format!("quantile value should be between 0 and 1, got {}", general(q));
+        self.warn(text, span);
+    }
+
+    /// A ratio outside of -1 to 1.
+    pub(crate) fn invalid_ratio(&mut self, ratio: f64, used: f64, span: Span) {
+        let (ratio, used) = (general(ratio), general(used));
+        let text =
+            format!("ratio value should be between -1 and 1, got {ratio}, capping to {used}");
+        self.warn(text, span);
+    }
+
+    /// `sort` in a range query.
+    pub(crate) fn sort_in_range_query(&mut self, span: Span) {
+        self.warn(
+            "sort is ineffective for range queries since results are always ordered by labels",
+            span,
+        );
+    }
+
+    /// A bucket without a usable `le`.
+    pub(crate) fn bad_bucket_label(&mut self, metric: &str, value: &str, span: Span) {
+        let text =
+            format!("bucket label \"le\" is missing or has a malformed value of {}", quoted(value));
+        self.warn(with_metric(text, metric), span);
+    }
+
+    /// `rate` of something that is not named like a counter.
+    pub(crate) fn possible_non_counter(&mut self, metric: &str, span: Span) {
+        let text = format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+            quoted(metric)
+        );
+        self.inform(text, span);
+    }
+
+    /// An operator that has no meaning for what it was given.
+    pub(crate) fn incompatible_types(&mut self, left: &str, op: &str, right: &str, span: Span) {
+        let text = format!(
+            "incompatible sample types encountered for binary operator {}: {left} {op} {right}",
+            quoted(op)
+        );
+        self.inform(text, span);
+    }
+
+    /// Buckets that decrease.
+    pub(crate) fn forced_monotonicity(&mut self, metric: &str, span: Span, forced: Forced) {
+        let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
+                    https://prometheus.io/docs/prometheus/latest/querying/functions/\
+                    #histogram_quantile)";
+        let text = with_metric(text.into(), metric);
+        self.add(Severity::Info, text, span, Some(forced));
+    }
+
+    /// The texts with their places in `query`: warnings and infos.
+    pub(crate) fn into_texts(self, query: &str) -> (Vec<String>, Vec<String>) {
+        let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+        for entry in self.entries {
+            let place = line_column(query, entry.span.start);
+            let forced = entry.forced.map(forced_text).unwrap_or_default();
+            match entry.severity {
+                Severity::Warning => {
+                    warnings.push(format!("PromQL warning: {}{forced} ({place})", entry.text));
+                }
+                Severity::Info => {
+                    infos.push(format!("PromQL info: {}{forced} ({place})", entry.text));
+                }
+            }
+        }
+        (warnings, infos)
+    }
+}
+
+fn with_metric(text: String, metric: &str) -> String {
+    if metric.is_empty() { text } else { format!("{text} for metric name {}", quoted(metric)) }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn forced_text(forced: Forced) -> String {
+    format!(
+        ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+        general(forced.buckets.0),
+        general(forced.buckets.1),
+        two_digits(forced.diff_max),
+        forced.samples,
+        crate::functions::date::rfc3339(forced.times_ms.0),
+        crate::functions::date::rfc3339(forced.times_ms.1),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once_with_its_last_place() {
+        let mut notes = Annotations::default();
+        notes.invalid_quantile(2.0, Span::new(0, 1));
+        notes.invalid_quantile(2.0, Span::new(4, 5));
+        notes.possible_non_counter("x", Span::new(4, 5));
+        let (warnings, infos) = notes.into_texts("a\n\nquery");
+        assert_eq!(
+            warnings,
+            ["PromQL warning: quantile value should be between 0 and 1, got 2 (3:2)"]
+        );
+        assert_eq!(infos.len(), 1);
+    }
+}

@@ -1,0 +1,124 @@
+//! Binary operators: which operands, and how series find each other.
+
+mod arithmetic;
+mod matching;
+mod set;
+mod vector;
+
+use super::column;
+use super::error::EvalError;
+use super::evaluator::Evaluator;
+use super::grid::Grid;
+use super::value::{ABSENT, Scalar, Series, Val};
+use crate::ast::{BinaryOp, Link};
+use arithmetic::{Outcome, apply as compute};
+
+/// Applies one link of a chain.
+pub(crate) fn apply(
+    ctx: &Evaluator<'_>,
+    link: &Link,
+    left: Val,
+    right: Val,
+    grid: Grid,
+) -> Result<Val, EvalError> {
+    match (left, right) {
+        (Val::Scalar(left), Val::Scalar(right)) => scalars(link, &left, &right, grid),
+        (Val::Vector(left), Val::Scalar(right)) => {
+            with_scalar(ctx, link, left, &right, false).map(Val::Vector)
+        }
+        (Val::Scalar(left), Val::Vector(right)) => {
+            with_scalar(ctx, link, right, &left, true).map(Val::Vector)
+        }
+        (Val::Vector(left), Val::Vector(right)) => {
+            let Some(matching) = link.matching.as_deref() else {
+                return Err(EvalError::internal("two vectors without matching"));
+            };
+            let vector = if link.op.is_set() {
+                set::apply(ctx, link.op, matching, left, right, grid)?
+            } else {
+                vector::apply(ctx, link, matching, left, right, grid)?
+            };
+            Ok(Val::Vector(vector))
+        }
+        _ => Err(EvalError::internal("a string is no operand")),
+    }
+}
+
+fn scalars(link: &Link, left: &Scalar, right: &Scalar, grid: Grid) -> Result<Val, EvalError> {
+    if trims(link.op) {
+        let op = link.op.as_str();
+        let text = format!("operator \"{op}\" not allowed for Scalar operations");
+        return Err(EvalError::Unexecutable(text));
+    }
+    let value = |step| match compute(link.op, left.at(step), right.at(step)) {
+        Outcome::Value(value) => value,
+        Outcome::Compared(holds) => f64::from(u8::from(holds)),
+    };
+    let scalar = match (left, right) {
+        (Scalar::Same(_), Scalar::Same(_)) => Scalar::Same(value(0)),
+        _ => Scalar::Steps((0..grid.len).map(value).collect()),
+    };
+    Ok(Val::Scalar(scalar))
+}
+
+/// A vector and a scalar. A comparison that filters keeps the vector's value, on whichever side it
+/// stands.
+fn with_scalar(
+    ctx: &Evaluator<'_>,
+    link: &Link,
+    mut vector: Vec<Series>,
+    scalar: &Scalar,
+    is_swapped: bool,
+) -> Result<Vec<Series>, EvalError> {
+    if trims(link.op) {
+        note_floats(ctx, link, vector.iter().any(Series::is_present));
+        return Ok(Vec::new());
+    }
+    let compute = |step, value: f64| {
+        let scalar = scalar.at(step);
+        let outcome = if is_swapped {
+            compute(link.op, scalar, value)
+        } else {
+            compute(link.op, value, scalar)
+        };
+        match outcome {
+            Outcome::Value(value) => value,
+            Outcome::Compared(holds) if link.return_bool => f64::from(u8::from(holds)),
+            Outcome::Compared(true) => value,
+            Outcome::Compared(false) => ABSENT,
+        }
+    };
+    let drops_name = changes_meaning(link.op) || link.return_bool;
+    for series in &mut vector {
+        ctx.budget.tick(series.values.len())?;
+        column::map_steps(&mut series.values, compute);
+        if drops_name {
+            ctx.drop_name(series);
+        }
+    }
+    if link.op.is_comparison() && !link.return_bool {
+        vector.retain(Series::is_present);
+        return Ok(vector);
+    }
+    if drops_name { ctx.merge_dropped(vector) } else { Ok(vector) }
+}
+
+/// Whether the operator trims histograms: it has no meaning for floats.
+fn trims(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper)
+}
+
+/// Notes down that floats were given to an operator of histograms, if any were.
+fn note_floats(ctx: &Evaluator<'_>, link: &Link, are_there: bool) {
+    if are_there {
+        ctx.note(|notes| {
+            notes.incompatible_types("float", link.op.as_str(), "float", link.span);
+        });
+    }
+}
+
+/// Whether the result is no longer what the metric's name says.
+fn changes_meaning(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, Atan2, Div, Mod, Mul, Pow, Sub};
+    matches!(op, Add | Sub | Div | Mul | Pow | Mod | Atan2)
+}

@@ -1,0 +1,121 @@
+//! What an evaluation has in memory, against its limits; and the points where it may stop.
+//!
+//! Samples are counted as Prometheus counts them: the samples that exist, of everything that is
+//! alive at one time. Bytes are those of our columns, present or not.
+
+use crate::eval::error::EvalError;
+use crate::eval::params::{Cancel, Limits};
+use crate::eval::value::{Series, Val, samples_of};
+use std::cell::Cell;
+
+/// Items between two looks at the stop signal.
+const TICKS: u64 = 1_024;
+
+/// What an evaluation has in memory.
+#[derive(Debug)]
+pub(crate) struct Budget<'a> {
+    limits: Limits,
+    cancel: &'a Cancel,
+    samples: Cell<u64>,
+    bytes: Cell<u64>,
+    ticks: Cell<u64>,
+}
+
+/// What was in memory at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    samples: u64,
+    bytes: u64,
+}
+
+impl<'a> Budget<'a> {
+    pub(crate) fn new(limits: Limits, cancel: &'a Cancel) -> Self {
+        let zero = || Cell::new(0);
+        Self { limits, cancel, samples: zero(), bytes: zero(), ticks: zero() }
+    }
+
+    /// Says that `items` were worked on; looks at the stop signal now and then.
+    pub(crate) fn tick(&self, items: usize) -> Result<(), EvalError> {
+        let ticks = self.ticks.get() + items as u64 + 1;
+        if ticks < TICKS {
+            self.ticks.set(ticks);
+            return Ok(());
+        }
+        self.ticks.set(0);
+        self.cancel.check()
+    }
+
+    /// Looks at the stop signal.
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
+        self.cancel.check()
+    }
+
+    /// Takes memory for columns of so many values.
+    pub(crate) fn take_column(&self, len: usize) -> Result<(), EvalError> {
+        self.take_bytes((len as u64).saturating_mul(8))?;
+        self.tick(len)
+    }
+
+    /// Takes memory for texts or anything else.
+    pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EvalError> {
+        let bytes = self.bytes.get().saturating_add(bytes);
+        if bytes > self.limits.bytes_max {
+            return Err(EvalError::TooManyBytes(self.limits.bytes_max));
+        }
+        self.bytes.set(bytes);
+        Ok(())
+    }
+
+    /// Takes so many samples into the count.
+    pub(crate) fn take_samples(&self, count: u64) -> Result<(), EvalError> {
+        let samples = self.samples.get().saturating_add(count);
+        self.samples.set(samples);
+        self.fits(0)
+    }
+
+    /// Whether so many samples more would fit.
+    pub(crate) fn fits(&self, more: u64) -> Result<(), EvalError> {
+        if self.samples.get().saturating_add(more) > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        Ok(())
+    }
+
+    /// Whether so many steps are ones that a query may ask for: a series that is there at each of
+    /// them has to fit.
+    pub(crate) fn check_steps(&self, len: usize) -> Result<(), EvalError> {
+        if len as u64 > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        if len as u64 > self.limits.bytes_max / 8 {
+            return Err(EvalError::TooManyBytes(self.limits.bytes_max));
+        }
+        Ok(())
+    }
+
+    /// What is in memory now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { samples: self.samples.get(), bytes: self.bytes.get() }
+    }
+
+    /// After a node's evaluation: its inputs are gone, its result is there.
+    pub(crate) fn settle(&self, before: Mark, result: &Val) -> Result<(), EvalError> {
+        let (samples, bytes) = match result {
+            Val::Vector(vector) => (samples_of(vector), bytes_of(vector)),
+            Val::Scalar(scalar) => {
+                let len = scalar.distinct().len() as u64;
+                (len, 8 * len)
+            }
+            Val::Text(_) => (0, 0),
+        };
+        // For a moment the inputs and the result are in memory together.
+        self.fits(samples)?;
+        self.samples.set(before.samples.saturating_add(samples));
+        self.bytes.set(before.bytes.saturating_add(bytes));
+        Ok(())
+    }
+}
+
+fn bytes_of(vector: &[Series]) -> u64 {
+    vector.iter().map(|series| 8 * series.values.len() as u64).sum()
+}

@@ -1,0 +1,234 @@
+//! Calls: which function, over windows or over an instant vector.
+
+use super::error::EvalError;
+use super::evaluator::{Evaluator, bare};
+use super::grid::Grid;
+use super::selector::{self, RangeVector};
+use super::value::{ABSENT, Scalar, Series, Val};
+use super::window::count::{self, Pick};
+use super::window::over_time::{self, Extreme};
+use super::window::rate::{self, Slope};
+use super::window::{Samples, Windows, edges, regression};
+use crate::ast::{Call, Edges, Expr};
+use crate::functions;
+
+/// Evaluates a call.
+pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, EvalError> {
+    for (index, arg) in node.args.iter().enumerate() {
+        let arg = bare(arg);
+        if matches!(arg, Expr::Matrix(_) | Expr::Subquery(_)) {
+            return over_windows(ctx, node, index, arg, grid);
+        }
+    }
+    functions::call(ctx, node, grid)
+}
+
+fn over_windows(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    index: usize,
+    arg: &Expr,
+    grid: Grid,
+) -> Result<Val, EvalError> {
+    let Some(range) = selector::range(ctx, arg, grid)? else {
+        return Err(EvalError::internal("a range vector was expected"));
+    };
+    let mut scalars = Vec::new();
+    for (other, arg) in node.args.iter().enumerate() {
+        if other != index {
+            scalars.push(ctx.eval_scalar(bare(arg), grid)?);
+        }
+    }
+    check_edges(node.function.name, range.windows.edges)?;
+    let kernel = match range.windows.edges {
+        Edges::Plain => kernel(node.function.name, &scalars)?,
+        _ => edge_kernel(node.function.name)?,
+    };
+    let vector = run(ctx, node, arg, &range, &kernel)?;
+    if !range.series.is_empty() {
+        check_params(ctx, node.function.name, &scalars, arg, &range)?;
+    }
+    if node.function.name == "absent_over_time" {
+        return Ok(Val::Vector(functions::absent::over_windows(ctx, arg, &vector, grid)));
+    }
+    // Unlike elsewhere, series that share labels are an error even if never there together.
+    if !ctx.params.delayed_name_removal && super::merge::has_same_labels(&vector) {
+        return Err(EvalError::same_labels());
+    }
+    Ok(Val::Vector(vector))
+}
+
+fn run(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    arg: &Expr,
+    range: &RangeVector<'_>,
+    kernel: &Kernel<'_>,
+) -> Result<Vec<Series>, EvalError> {
+    let name = node.function.name;
+    let drops_name = name != "last_over_time" && name != "first_over_time";
+    let is_counter_function = name == "rate" || name == "increase";
+    let len = range.windows.grid.len;
+    let mut vector = Vec::with_capacity(range.series.len());
+    for series in &range.series {
+        ctx.budget.tick(series.samples.values.len())?;
+        let mut values = vec![ABSENT; len];
+        let most = kernel(&series.samples, &range.windows, &mut values);
+        ctx.budget.check()?;
+        ctx.budget.fits(most as u64)?;
+        let drop_name = series.drop_name;
+        let mut result = Series { labels: series.labels.as_ref().clone(), drop_name, values };
+        if !result.is_present() {
+            continue;
+        }
+        ctx.budget.take_column(len)?;
+        if is_counter_function {
+            check_name(ctx, &result, arg);
+        }
+        if drops_name || series.drop_name {
+            ctx.drop_name(&mut result);
+        }
+        vector.push(result);
+    }
+    Ok(vector)
+}
+
+fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
+    let allowed = edges::allowed(edges);
+    let modifier = match edges {
+        Edges::Plain => return Ok(()),
+        Edges::Anchored => "anchored",
+        Edges::Smoothed => "smoothed",
+    };
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(EvalError::Unexecutable(format!(
+        "{modifier} modifier can only be used with: {allowed} - not with {name}"
+    )))
+}
+
+fn check_name(ctx: &Evaluator<'_>, series: &Series, arg: &Expr) {
+    let name = series.labels.metric_name();
+    let is_named_so = ["_total", "_sum", "_count", "_bucket"];
+    if !name.is_empty() && !is_named_so.iter().any(|suffix| name.ends_with(suffix)) {
+        ctx.note(|notes| notes.possible_non_counter(name, arg.span()));
+    }
+}
+
+fn check_params(
+    ctx: &Evaluator<'_>,
+    name: &str,
+    scalars: &[Scalar],
+    arg: &Expr,
+    range: &RangeVector<'_>,
+) -> Result<(), EvalError> {
+    let len = range.windows.grid.len;
+    match (name, scalars) {
+        ("quantile_over_time", [q]) => {
+            for step in steps_with_samples(range, q, len) {
+                let q = q.at(step);
+                if !(0.0..=1.0).contains(&q) {
+                    ctx.note(|notes| notes.invalid_quantile(q, arg.span()));
+                }
+            }
+        }
+        ("double_exponential_smoothing", [level, trend]) => {
+            for step in 0..level.distinct().len().max(trend.distinct().len()) {
+                if let Some(fault) = regression::smoothing_fault(level.at(step), trend.at(step)) {
+                    return Err(EvalError::Unexecutable(fault));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The steps at which some window has a sample; one of them is enough if the scalar is constant.
+fn steps_with_samples(range: &RangeVector<'_>, scalar: &Scalar, len: usize) -> Vec<usize> {
+    let mut has = vec![false; len];
+    for series in &range.series {
+        range.windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
+    }
+    let steps = has.iter().enumerate().filter(|(_, has)| **has).map(|(step, _)| step);
+    let at_most = if matches!(scalar, Scalar::Same(_)) { 1 } else { len };
+    steps.take(at_most).collect()
+}
+
+/// Fills one series' column; answers the most samples of a window.
+type Kernel<'k> = Box<dyn Fn(&Samples<'_>, &Windows, &mut [f64]) -> usize + 'k>;
+
+fn kernel<'k>(name: &str, scalars: &'k [Scalar]) -> Result<Kernel<'k>, EvalError> {
+    let slope = |is_counter, is_rate| -> Kernel<'k> {
+        let slope = Slope { is_counter, is_rate };
+        Box::new(move |samples, windows, out| rate::extrapolated(samples, windows, slope, out))
+    };
+    let instant = |is_rate| -> Kernel<'k> {
+        Box::new(move |samples, windows, out| rate::instant(samples, windows, is_rate, out))
+    };
+    let extreme = |greatest, time| -> Kernel<'k> {
+        let want = Extreme { greatest, time };
+        Box::new(move |samples, windows, out| over_time::extreme(samples, windows, want, out))
+    };
+    let pick = |last, time| -> Kernel<'k> {
+        let want = Pick { last, time };
+        Box::new(move |samples, windows, out| count::pick(samples, windows, want, out))
+    };
+    let variance = |root| -> Kernel<'k> {
+        Box::new(move |samples, windows, out| over_time::variance(samples, windows, root, out))
+    };
+    Ok(match (name, scalars) {
+        ("rate", []) => slope(true, true),
+        ("increase", []) => slope(true, false),
+        ("delta", []) => slope(false, false),
+        ("irate", []) => instant(true),
+        ("idelta", []) => instant(false),
+        ("max_over_time", []) => extreme(true, false),
+        ("min_over_time", []) => extreme(false, false),
+        ("ts_of_max_over_time", []) => extreme(true, true),
+        ("ts_of_min_over_time", []) => extreme(false, true),
+        ("first_over_time", []) => pick(false, false),
+        ("last_over_time", []) => pick(true, false),
+        ("ts_of_first_over_time", []) => pick(false, true),
+        ("ts_of_last_over_time", []) => pick(true, true),
+        ("stddev_over_time", []) => variance(true),
+        ("stdvar_over_time", []) => variance(false),
+        ("sum_over_time", []) => Box::new(over_time::sum),
+        ("avg_over_time", []) => Box::new(over_time::avg),
+        ("mad_over_time", []) => Box::new(over_time::mad),
+        ("count_over_time", []) => Box::new(count::count),
+        ("present_over_time" | "absent_over_time", []) => Box::new(count::present),
+        ("changes", []) => Box::new(count::changes),
+        ("resets", []) => Box::new(count::resets),
+        ("deriv", []) => Box::new(regression::deriv),
+        _ => return kernel_with_scalars(name, scalars),
+    })
+}
+
+fn edge_kernel(name: &str) -> Result<Kernel<'static>, EvalError> {
+    let slope = match name {
+        "rate" => Slope { is_counter: true, is_rate: true },
+        "increase" => Slope { is_counter: true, is_rate: false },
+        "delta" => Slope { is_counter: false, is_rate: false },
+        _ => return kernel(name, &[]),
+    };
+    Ok(Box::new(move |samples, windows, out| edges::change(samples, windows, slope, out)))
+}
+
+fn kernel_with_scalars<'k>(name: &str, scalars: &'k [Scalar]) -> Result<Kernel<'k>, EvalError> {
+    Ok(match (name, scalars) {
+        ("quantile_over_time", [q]) => Box::new(|samples, windows, out| {
+            over_time::quantiles(samples, windows, |step| q.at(step), out)
+        }),
+        ("predict_linear", [ahead]) => Box::new(|samples, windows, out| {
+            regression::predict(samples, windows, |step| ahead.at(step), out)
+        }),
+        ("double_exponential_smoothing", [level, trend]) => Box::new(|samples, windows, out| {
+            let factors = |step| (level.at(step), trend.at(step));
+            regression::smooth(samples, windows, factors, out)
+        }),
+        _ => return Err(EvalError::internal(format!("no function {name} over windows"))),
+    })
+}

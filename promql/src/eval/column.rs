@@ -1,0 +1,49 @@
+//! Loops over columns.
+
+use super::value::is_absent;
+
+/// Replaces each value that is there.
+pub(crate) fn map(values: &mut [f64], f: impl Fn(f64) -> f64) {
+    for value in values {
+        if !is_absent(*value) {
+            *value = f(*value);
+        }
+    }
+}
+
+/// Replaces each value that is there; `f` knows the step.
+pub(crate) fn map_steps(values: &mut [f64], f: impl Fn(usize, f64) -> f64) {
+    for (step, value) in values.iter_mut().enumerate() {
+        if !is_absent(*value) {
+            *value = f(step, *value);
+        }
+    }
+}
+
+/// At which steps something is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Steps {
+    words: Vec<u64>,
+}
+
+impl Steps {
+    /// None of `len` steps.
+    pub(crate) fn none(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)] }
+    }
+
+    /// Adds the steps at which the column has a value.
+    pub(crate) fn add_present(&mut self, values: &[f64]) {
+        for (word, chunk) in self.words.iter_mut().zip(values.chunks(64)) {
+            for (bit, value) in chunk.iter().enumerate() {
+                *word |= u64::from(!is_absent(*value)) << bit;
+            }
+        }
+    }
+
+    /// Whether the step is one of them.
+    #[inline]
+    pub(crate) fn has(&self, step: usize) -> bool {
+        self.words[step / 64] >> (step % 64) & 1 == 1
+    }
+}

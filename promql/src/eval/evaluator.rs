@@ -1,0 +1,249 @@
+//! The walk over the tree: each node to its column over the steps of a grid.
+
+use super::budget::Budget;
+use super::error::EvalError;
+use super::grid::Grid;
+use super::params::{Cancel, EvalParams, Query};
+use super::value::{Scalar, Series, Val, drop_reserved};
+use super::{aggregate, binary, call, selector};
+use crate::annotations::Annotations;
+use crate::ast::{BinaryChain, Expr, Sign, Unary};
+use crate::plan::{Need, Times, needs};
+use crate::source::SeriesSource;
+use model::{Matcher, SeriesColumns};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// One evaluation: what it was asked, what it fetched, what it has noticed.
+pub(crate) struct Evaluator<'a> {
+    /// How it was asked.
+    pub(crate) params: &'a EvalParams,
+    /// The times selectors refer to.
+    pub(crate) times: Times<'a>,
+    /// Memory and the stop signal.
+    pub(crate) budget: Budget<'a>,
+    notes: RefCell<Annotations>,
+    fetched: Fetched,
+}
+
+/// What was fetched, by matchers; of one matchers' list ascending in time and disjoint.
+type Fetched = HashMap<Vec<Matcher>, Vec<(Need, Vec<SeriesColumns>)>>;
+
+impl<'a> Evaluator<'a> {
+    /// Fetches what the query needs over the steps of `grid`.
+    pub(crate) fn new(
+        source: &dyn SeriesSource,
+        query: Query<'a>,
+        params: &'a EvalParams,
+        cancel: &'a Cancel,
+        grid: Grid,
+    ) -> Result<Self, EvalError> {
+        let times = Times::new(query.text, params);
+        let bounds = params.limits.select_bounds();
+        let mut fetched = Fetched::new();
+        for need in needs(query.expr, grid, &times)? {
+            cancel.check()?;
+            let series = source.select(&need.selection(bounds))?;
+            fetched.entry(need.matchers.clone()).or_default().push((need, series));
+        }
+        let budget = Budget::new(params.limits, cancel);
+        Ok(Self { params, times, budget, notes: RefCell::default(), fetched })
+    }
+
+    /// Notes something down for the asker.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Annotations)) {
+        note(&mut self.notes.borrow_mut());
+    }
+
+    /// What was noted down.
+    pub(crate) fn into_notes(self) -> Annotations {
+        self.notes.into_inner()
+    }
+
+    /// The fetched series of a selector that wants samples from `first_ms` to `last_ms`.
+    pub(crate) fn series(
+        &self,
+        matchers: &[Matcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<&[SeriesColumns], EvalError> {
+        if last_ms < first_ms {
+            return Ok(&[]);
+        }
+        let missing = || EvalError::internal("a selector was not planned for");
+        let parts = self.fetched.get(matchers).ok_or_else(missing)?;
+        let at = parts.partition_point(|(need, _)| need.first_ms <= first_ms);
+        match at.checked_sub(1).and_then(|at| parts.get(at)) {
+            Some((need, series)) if last_ms <= need.last_ms => Ok(series),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Evaluates a node at each step. What is the same at all steps is evaluated once.
+    pub(crate) fn eval(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
+        self.budget.check()?;
+        let before = self.budget.mark();
+        let once = grid.len > 1 && !is_leaf(expr) && is_invariant(expr);
+        let val = if once {
+            let mut val = self.eval_node(expr, grid.first())?;
+            self.spread(&mut val, grid.len)?;
+            val
+        } else {
+            self.eval_node(expr, grid)?
+        };
+        self.budget.settle(before, &val)?;
+        Ok(val)
+    }
+
+    /// Evaluates a node that is an instant vector by its type.
+    pub(crate) fn eval_vector(&self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
+        match self.eval(expr, grid)? {
+            Val::Vector(vector) => Ok(vector),
+            _ => Err(EvalError::internal("an instant vector was expected")),
+        }
+    }
+
+    /// Evaluates a node that is a scalar by its type.
+    pub(crate) fn eval_scalar(&self, expr: &Expr, grid: Grid) -> Result<Scalar, EvalError> {
+        match self.eval(expr, grid)? {
+            Val::Scalar(scalar) => Ok(scalar),
+            _ => Err(EvalError::internal("a scalar was expected")),
+        }
+    }
+
+    fn eval_node(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
+        match expr {
+            Expr::Number(node) => Ok(Val::Scalar(Scalar::Same(node.value))),
+            Expr::String(node) => Ok(Val::Text(node.text().into_owned())),
+            Expr::Vector(node) => selector::instant(self, node, grid),
+            Expr::Matrix(_) | Expr::Subquery(_) => {
+                Err(EvalError::internal("a range vector has no value at a step"))
+            }
+            Expr::Call(node) => call::call(self, node, grid),
+            Expr::Aggregation(node) => aggregate::aggregate(self, node, grid),
+            Expr::Binary(node) => self.chain(node, grid),
+            Expr::Unary(node) => self.unary(node, grid),
+            Expr::Paren(node) => self.eval(&node.expr, grid),
+        }
+    }
+
+    fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {
+        let before = self.budget.mark();
+        let mut left = self.eval(&node.first, grid)?;
+        for link in &node.links {
+            let right = self.eval(&link.rhs, grid)?;
+            left = binary::apply(self, link, left, right, grid)?;
+            self.budget.settle(before, &left)?;
+        }
+        Ok(left)
+    }
+
+    fn unary(&self, node: &Unary, grid: Grid) -> Result<Val, EvalError> {
+        let val = self.eval(&node.expr, grid)?;
+        if node.sign == Sign::Plus {
+            return Ok(val);
+        }
+        match val {
+            Val::Scalar(Scalar::Same(value)) => Ok(Val::Scalar(Scalar::Same(-value))),
+            Val::Scalar(Scalar::Steps(mut values)) => {
+                values.iter_mut().for_each(|value| *value = -*value);
+                Ok(Val::Scalar(Scalar::Steps(values)))
+            }
+            Val::Vector(mut vector) => {
+                for series in &mut vector {
+                    self.drop_name(series);
+                    super::column::map(&mut series.values, |value| -value);
+                }
+                Ok(Val::Vector(self.merge_dropped(vector)?))
+            }
+            Val::Text(_) => Err(EvalError::internal("a string has no sign")),
+        }
+    }
+
+    /// The metric name goes: now, or at the end of the evaluation if names are dropped late.
+    pub(crate) fn drop_name(&self, series: &mut Series) {
+        series.drop_name = true;
+        if !self.params.delayed_name_removal {
+            drop_reserved(&mut series.labels);
+        }
+    }
+
+    /// After names were dropped: series that have become the same are joined, if they are not
+    /// there at the same time. Names that are dropped late make nothing the same yet.
+    pub(crate) fn merge_dropped(&self, vector: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+        if self.params.delayed_name_removal {
+            return Ok(vector);
+        }
+        super::merge::same_labels(vector)
+    }
+
+    /// A value of one step becomes the value of `len` steps.
+    fn spread(&self, val: &mut Val, len: usize) -> Result<(), EvalError> {
+        match val {
+            Val::Vector(vector) => {
+                for series in vector {
+                    self.budget.take_column(len)?;
+                    let value = series.values[0];
+                    series.values = vec![value; len];
+                }
+            }
+            Val::Scalar(Scalar::Steps(values)) => {
+                let value = values[0];
+                *val = Val::Scalar(Scalar::Same(value));
+            }
+            Val::Scalar(Scalar::Same(_)) | Val::Text(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Without the parentheses around it.
+pub(crate) fn bare(mut expr: &Expr) -> &Expr {
+    while let Expr::Paren(node) = expr {
+        expr = &node.expr;
+    }
+    expr
+}
+
+fn is_leaf(expr: &Expr) -> bool {
+    matches!(expr, Expr::Number(_) | Expr::String(_))
+}
+
+/// Whether the value is the same at all steps: each selector in it is held by `@`, and no function
+/// in it looks at the evaluation time.
+fn is_invariant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => true,
+        Expr::Vector(node) => node.at.is_some(),
+        Expr::Matrix(node) => node.vector.at.is_some(),
+        Expr::Subquery(node) => node.at.is_some(),
+        Expr::Call(node) => {
+            let of_selector = node.function.name == "timestamp"
+                && matches!(node.args.first().map(bare), Some(Expr::Vector(_)));
+            let depends = LOOKS_AT_TIME.contains(&node.function.name) && !of_selector;
+            !depends && node.args.iter().all(is_invariant)
+        }
+        // Upstream does not look at the parameter: it is taken from the first step then.
+        Expr::Aggregation(node) => is_invariant(&node.expr),
+        Expr::Binary(node) => {
+            is_invariant(&node.first) && node.links.iter().all(|link| is_invariant(&link.rhs))
+        }
+        Expr::Unary(node) => is_invariant(&node.expr),
+        Expr::Paren(node) => is_invariant(&node.expr),
+    }
+}
+
+/// Functions whose value depends on the evaluation time, whatever their arguments.
+const LOOKS_AT_TIME: &[&str] = &[
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "days_in_month",
+    "hour",
+    "minute",
+    "month",
+    "predict_linear",
+    "time",
+    "timestamp",
+    "year",
+];

@@ -1,0 +1,133 @@
+//! Functions over the samples of a window, for every step of a series in one pass.
+//!
+//! A window is left-open: of `(end - range, end]`. Its first and last index only move forward, so
+//! a pass costs the samples plus the steps. What can be kept while the window slides is kept; where
+//! that would change the last digit, the window's slice is worked through again.
+
+pub(crate) mod count;
+pub(crate) mod edges;
+pub(crate) mod over_time;
+pub(crate) mod rate;
+pub(crate) mod regression;
+
+use crate::ast::Edges;
+use crate::eval::budget::Budget;
+use crate::eval::grid::Grid;
+use crate::plan::Ends;
+use model::LabelSet;
+use std::borrow::Cow;
+
+/// The windows of a range vector, one for each step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows<'a> {
+    /// The steps.
+    pub(crate) grid: Grid,
+    /// When they end.
+    pub(crate) ends: Ends,
+    /// How far each goes back.
+    pub(crate) range_ms: i64,
+    /// What happens at its edges.
+    pub(crate) edges: Edges,
+    /// How far outside of the window samples may help to find the value at an edge.
+    pub(crate) outside_ms: i64,
+    /// Asked now and then whether to stop.
+    pub(crate) budget: Option<&'a Budget<'a>>,
+}
+
+/// One window that holds samples: those from index `first` up to `end`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The index of the step.
+    pub(crate) step: usize,
+    /// The first sample's index.
+    pub(crate) first: usize,
+    /// One past the last sample's index.
+    pub(crate) end: usize,
+    /// The window's right edge, in milliseconds since 1970.
+    pub(crate) end_ms: i64,
+}
+
+impl Window {
+    /// The indices of its samples.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.first..self.end
+    }
+}
+
+impl Windows<'_> {
+    /// Calls `each` for every window with samples in it or around it, in order; answers the most
+    /// samples of one. When the evaluation is to stop it ends early: the caller looks afterwards.
+    pub(crate) fn slide(&self, times_ms: &[i64], mut each: impl FnMut(Window)) -> usize {
+        let (mut first, mut end, mut most) = (0, 0, 0);
+        let (before_ms, after_ms) = match self.edges {
+            Edges::Plain => (self.range_ms, 0),
+            Edges::Anchored => (self.range_ms.saturating_add(self.outside_ms), 0),
+            Edges::Smoothed => (self.range_ms.saturating_add(self.outside_ms), self.outside_ms),
+        };
+        for step in 0..self.grid.len {
+            let end_ms = self.ends.at(step);
+            let (open_ms, last_ms) =
+                (end_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
+            while end < times_ms.len() && times_ms[end] <= last_ms {
+                end += 1;
+            }
+            while first < end && times_ms[first] <= open_ms {
+                first += 1;
+            }
+            if first < end {
+                most = most.max(end - first);
+                if self.budget.is_some_and(|budget| budget.tick(end - first).is_err()) {
+                    break;
+                }
+                each(Window { step, first, end, end_ms });
+            }
+        }
+        most
+    }
+}
+
+/// The samples of one series, stale markers left out.
+#[derive(Clone, Debug)]
+pub(crate) struct Samples<'a> {
+    /// When, ascending.
+    pub(crate) times_ms: Cow<'a, [i64]>,
+    /// What.
+    pub(crate) values: Cow<'a, [f64]>,
+}
+
+/// A series of a range vector.
+#[derive(Clone, Debug)]
+pub(crate) struct RangeSeries<'a> {
+    /// Its labels.
+    pub(crate) labels: Cow<'a, LabelSet>,
+    /// Whether the metric name goes at the end of the evaluation.
+    pub(crate) drop_name: bool,
+    /// Its samples.
+    pub(crate) samples: Samples<'a>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Windows of `range_ms` that end at `start_ms`, `start_ms + step_ms`, …
+    pub(crate) fn windows(
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        range_ms: i64,
+    ) -> Windows<'static> {
+        let grid = Grid::new(start_ms, end_ms, step_ms).unwrap();
+        let ends = Ends { first_ms: start_ms, step_ms, last_ms: grid.end_ms() };
+        Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0, budget: None }
+    }
+
+    #[test]
+    fn a_window_is_open_on_its_left() {
+        let mut seen = Vec::new();
+        let most = windows(20, 40, 10, 20)
+            .slide(&[0, 10, 20, 30], |window| seen.push((window.step, window.range())));
+        assert_eq!(seen, [(0, 1..3), (1, 2..4), (2, 3..4)]);
+        assert_eq!(most, 2);
+    }
+}

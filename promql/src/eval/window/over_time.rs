@@ -1,0 +1,214 @@
+//! `sum_over_time`, `avg_over_time`, extremes, quantiles and deviations.
+
+use super::{Samples, Window, Windows};
+use crate::math::convert::seconds;
+use crate::math::kahan::{Kahan, Mean};
+use crate::math::quantile::quantile;
+use std::collections::VecDeque;
+
+/// Integers up to here add up without rounding.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// `sum_over_time`
+pub(crate) fn sum(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
+    let values = &*samples.values;
+    if let Some(prefix) = exact_prefix_sums(values) {
+        return windows.slide(&samples.times_ms, |window| {
+            out[window.step] = prefix[window.end] - prefix[window.first];
+        });
+    }
+    each(samples, windows, out, |values| {
+        let mut sum = Kahan::default();
+        values.iter().for_each(|value| sum.add(*value));
+        if sum.sum.is_infinite() { sum.sum } else { sum.total() }
+    })
+}
+
+/// `avg_over_time`
+pub(crate) fn avg(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
+    if let Some(prefix) = exact_prefix_sums(&samples.values) {
+        return windows.slide(&samples.times_ms, |window| {
+            let sum = prefix[window.end] - prefix[window.first];
+            out[window.step] = sum / ((window.end - window.first) as f64);
+        });
+    }
+    each(samples, windows, out, |values| {
+        let Some((first, rest)) = values.split_first() else { return f64::NAN };
+        let mut mean = Mean::new(*first);
+        rest.iter().for_each(|value| mean.add(*value));
+        mean.value()
+    })
+}
+
+/// The sums of the first n values, if no such sum and no difference of two is ever rounded.
+fn exact_prefix_sums(values: &[f64]) -> Option<Vec<f64>> {
+    let mut prefix = Vec::with_capacity(values.len() + 1);
+    let (mut sum, mut magnitude) = (0.0, 0.0);
+    prefix.push(0.0);
+    for value in values {
+        magnitude += value.abs();
+        if value.trunc() != *value || !matches!(magnitude, 0.0..EXACT_MAX) {
+            return None;
+        }
+        sum += value;
+        prefix.push(sum);
+    }
+    Some(prefix)
+}
+
+/// Works each window's values through from its start.
+fn each(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    out: &mut [f64],
+    f: impl Fn(&[f64]) -> f64,
+) -> usize {
+    windows.slide(&samples.times_ms, |window| {
+        out[window.step] = f(&samples.values[window.range()]);
+    })
+}
+
+/// `stdvar_over_time`, and its root.
+pub(crate) fn variance(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    root: bool,
+    out: &mut [f64],
+) -> usize {
+    each(samples, windows, out, |values| {
+        let (mut count, mut mean, mut square) = (0.0, Kahan::default(), Kahan::default());
+        for value in values {
+            count += 1.0;
+            let delta = value - mean.total();
+            mean.add(delta / count);
+            square.add(delta * (value - mean.total()));
+        }
+        let variance = square.total() / count;
+        if root { variance.sqrt() } else { variance }
+    })
+}
+
+/// `quantile_over_time`; `q` is asked at each step.
+pub(crate) fn quantiles(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    q: impl Fn(usize) -> f64,
+    out: &mut [f64],
+) -> usize {
+    let mut scratch = Vec::new();
+    windows.slide(&samples.times_ms, |window| {
+        scratch.clear();
+        scratch.extend_from_slice(&samples.values[window.range()]);
+        out[window.step] = quantile(q(window.step), &mut scratch);
+    })
+}
+
+/// `mad_over_time`: the median distance from the median.
+pub(crate) fn mad(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
+    each(samples, windows, out, |values| {
+        if values.iter().any(|value| value.is_nan()) {
+            return f64::NAN;
+        }
+        let mut values = values.to_vec();
+        let median = quantile(0.5, &mut values);
+        values.iter_mut().for_each(|value| *value = (*value - median).abs());
+        quantile(0.5, &mut values)
+    })
+}
+
+/// Which extreme, and what of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extreme {
+    /// The greatest; else the least.
+    pub(crate) greatest: bool,
+    /// Its time (of the last one, if it occurs often) instead of its value.
+    pub(crate) time: bool,
+}
+
+/// `max_over_time`, `min_over_time`, `ts_of_max_over_time`, `ts_of_min_over_time`. NaN counts only
+/// where there is nothing else.
+pub(crate) fn extreme(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    want: Extreme,
+    out: &mut [f64],
+) -> usize {
+    let values = &*samples.values;
+    // Indices of samples that may still become the extreme: each beats all behind it.
+    let mut candidates: VecDeque<usize> = VecDeque::new();
+    let mut seen = 0;
+    let loses = |old: f64, new: f64| match (want.greatest, want.time) {
+        (true, false) => old < new,
+        (true, true) => old <= new,
+        (false, false) => old > new,
+        (false, true) => old >= new,
+    };
+    windows.slide(&samples.times_ms, |window: Window| {
+        for index in seen.max(window.first)..window.end {
+            if values[index].is_nan() {
+                continue;
+            }
+            while candidates.back().is_some_and(|old| loses(values[*old], values[index])) {
+                candidates.pop_back();
+            }
+            candidates.push_back(index);
+        }
+        seen = window.end;
+        while candidates.front().is_some_and(|index| *index < window.first) {
+            candidates.pop_front();
+        }
+        let index = candidates.front().copied().unwrap_or(window.end - 1);
+        out[window.step] = if want.time { seconds(samples.times_ms[index]) } else { values[index] };
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::windows;
+    use super::*;
+    use crate::eval::value::ABSENT;
+    use std::borrow::Cow;
+
+    fn samples(values: &[f64]) -> Samples<'static> {
+        let times = (0..).take(values.len()).collect::<Vec<i64>>();
+        Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values.to_vec()) }
+    }
+
+    fn over(len: usize, f: impl Fn(&Windows, &mut [f64]) -> usize) -> Vec<f64> {
+        let mut out = vec![ABSENT; len];
+        let last = i64::try_from(len).unwrap() - 1;
+        f(&windows(0, last, 1, 3), &mut out);
+        out
+    }
+
+    #[test]
+    fn sums_of_integers_slide_and_others_are_compensated() {
+        let whole = samples(&[1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(over(5, |w, out| sum(&whole, w, out)), [1.0, 3.0, 6.0, 9.0, 12.0]);
+        let wild = samples(&[1.0, 1e100, -1e100, 0.5, f64::INFINITY]);
+        let have = over(5, |w, out| sum(&wild, w, out));
+        assert_eq!(have, [1.0, 1e100, 1.0, 0.5, f64::INFINITY]);
+        assert_eq!(over(5, |w, out| avg(&whole, w, out)), [1.0, 1.5, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn extremes_skip_nan_unless_there_is_nothing_else() {
+        let values = samples(&[f64::NAN, 3.0, 1.0, 2.0, 2.0]);
+        let greatest = Extreme { greatest: true, time: false };
+        let have = over(5, |w, out| extreme(&values, w, greatest, out));
+        assert!(have[0].is_nan());
+        assert_eq!(have[1..], [3.0, 3.0, 3.0, 2.0]);
+        let when = Extreme { greatest: true, time: true };
+        let have = over(5, |w, out| extreme(&values, w, when, out));
+        assert_eq!(have[4], 0.004, "the last of two equal ones");
+    }
+
+    #[test]
+    fn deviations_are_of_the_window() {
+        let values = samples(&[2.0, 4.0, 6.0, 6.0]);
+        let have = over(4, |w, out| variance(&values, w, false, out));
+        assert_eq!(have[..2], [0.0, 1.0]);
+        assert_eq!(over(4, |w, out| mad(&values, w, out)), [0.0, 1.0, 2.0, 0.0]);
+        assert_eq!(over(4, |w, out| quantiles(&values, w, |_| 0.5, out)), [2.0, 3.0, 4.0, 6.0]);
+    }
+}

@@ -1,0 +1,149 @@
+//! `rate`, `increase`, `delta`, `irate`, `idelta`.
+
+use super::{Samples, Window, Windows};
+use crate::math::convert::seconds;
+
+/// What a slope is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slope {
+    /// Whether a drop is a reset, and nothing lies below zero.
+    pub(crate) is_counter: bool,
+    /// Whether the answer is per second.
+    pub(crate) is_rate: bool,
+}
+
+/// `rate`, `increase`, `delta`: the change over the window, extrapolated to its edges.
+pub(crate) fn extrapolated(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    slope: Slope,
+    out: &mut [f64],
+) -> usize {
+    let values = &*samples.values;
+    let resets = if slope.is_counter { resets(values) } else { Vec::new() };
+    let mut next_reset = 0;
+    windows.slide(&samples.times_ms, |window| {
+        if window.end - window.first < 2 {
+            return;
+        }
+        let mut change = values[window.end - 1] - values[window.first];
+        while resets.get(next_reset).is_some_and(|at| *at <= window.first) {
+            next_reset += 1;
+        }
+        for at in resets[next_reset..].iter().take_while(|at| **at < window.end) {
+            change += values[at - 1];
+        }
+        let factor = stretch(&samples.times_ms, windows.range_ms, window, |start, sampled| {
+            to_zero(slope, values[window.first], change, start, sampled)
+        });
+        let factor = if slope.is_rate { factor / seconds(windows.range_ms) } else { factor };
+        out[window.step] = change * factor;
+    })
+}
+
+/// Where the value drops: the indices of the lower ones.
+pub(crate) fn resets(values: &[f64]) -> Vec<usize> {
+    let drops = values.windows(2).enumerate().filter(|(_, two)| two[1] < two[0]);
+    drops.map(|(index, _)| index + 1).collect()
+}
+
+/// How much longer the window is than the time between its first and last sample, as far as the
+/// samples may be extrapolated: to the edge if that is near, else by half their distance.
+fn stretch(
+    times_ms: &[i64],
+    range_ms: i64,
+    window: Window,
+    limit_start: impl Fn(f64, f64) -> f64,
+) -> f64 {
+    let (first_ms, last_ms) = (times_ms[window.first], times_ms[window.end - 1]);
+    let mut to_start = seconds(first_ms.saturating_sub(window.end_ms.saturating_sub(range_ms)));
+    let mut to_end = seconds(window.end_ms.saturating_sub(last_ms));
+    let sampled = seconds(last_ms.saturating_sub(first_ms));
+    let spacing = sampled / ((window.end - window.first - 1) as f64);
+    let threshold = spacing * 1.1;
+    if to_start >= threshold {
+        to_start = spacing / 2.0;
+    }
+    to_start = limit_start(to_start, sampled);
+    if to_end >= threshold {
+        to_end = spacing / 2.0;
+    }
+    (sampled + to_start + to_end) / sampled
+}
+
+/// A counter is not extrapolated to before the moment when it was zero.
+fn to_zero(slope: Slope, first: f64, change: f64, to_start: f64, sampled: f64) -> f64 {
+    if slope.is_counter && change > 0.0 && first >= 0.0 {
+        let to_zero = sampled * (first / change);
+        if to_zero < to_start {
+            return to_zero;
+        }
+    }
+    to_start
+}
+
+/// `irate`, `idelta`: the change between the last two samples.
+pub(crate) fn instant(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    is_rate: bool,
+    out: &mut [f64],
+) -> usize {
+    windows.slide(&samples.times_ms, |window| {
+        if window.end - window.first < 2 {
+            return;
+        }
+        let (before, last) = (window.end - 2, window.end - 1);
+        let interval_ms = samples.times_ms[last].saturating_sub(samples.times_ms[before]);
+        if interval_ms == 0 {
+            return;
+        }
+        let (old, new) = (samples.values[before], samples.values[last]);
+        let change = if is_rate && new < old { new } else { new - old };
+        out[window.step] = if is_rate { change / seconds(interval_ms) } else { change };
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::windows;
+    use super::*;
+    use crate::eval::value::{ABSENT, is_absent};
+    use std::borrow::Cow;
+
+    const RATE: Slope = Slope { is_counter: true, is_rate: true };
+    const INCREASE: Slope = Slope { is_counter: true, is_rate: false };
+
+    fn samples(step_ms: i64, values: &[f64]) -> Samples<'static> {
+        let times = (0..).map(|n| n * step_ms).take(values.len()).collect::<Vec<_>>();
+        Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values.to_vec()) }
+    }
+
+    #[test]
+    fn a_reset_counts_while_both_its_samples_are_in_the_window() {
+        let samples = samples(10_000, &[0.0, 10.0, 20.0, 5.0, 15.0, 25.0]);
+        let mut out = [ABSENT; 6];
+        extrapolated(&samples, &windows(0, 50_000, 10_000, 30_000), INCREASE, &mut out);
+        assert!(is_absent(out[0]), "one sample makes no increase");
+        assert_eq!(out[3], 22.5, "10 to 20, then 5 after a reset: 15 over 20 s, stretched to 30 s");
+        assert_eq!(out[5], 25.0, "5 to 25 over 20 s, stretched by the 5 s since it was zero");
+    }
+
+    #[test]
+    fn a_rate_is_the_increase_per_second_of_the_range() {
+        let samples = samples(10_000, &[0.0, 10.0, 20.0, 30.0]);
+        let mut out = [ABSENT; 1];
+        extrapolated(&samples, &windows(30_000, 30_000, 1, 30_000), RATE, &mut out);
+        assert_eq!(out[0], 1.0);
+    }
+
+    #[test]
+    fn an_irate_after_a_reset_is_the_new_value() {
+        let samples = samples(10_000, &[10.0, 20.0, 5.0]);
+        let mut out = [ABSENT; 1];
+        instant(&samples, &windows(20_000, 20_000, 1, 60_000), true, &mut out);
+        assert_eq!(out[0], 0.5);
+        instant(&samples, &windows(20_000, 20_000, 1, 60_000), false, &mut out);
+        assert_eq!(out[0], -15.0);
+    }
+}

@@ -1,0 +1,318 @@
+//! Which series a query wants, and from when to when: worked out before anything is fetched, so
+//! that each selection is asked for once, however often and with whatever offsets it is written.
+//!
+//! # Invariants
+//! - A range is left-open: of a window of 5m that ends at t, the sample at t - 5m is not wanted.
+//! - Selections of equal matchers whose ranges touch are one selection.
+//!
+//! Not here: evaluation (`eval`), which works the same windows out again and looks them up.
+
+use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use crate::duration::{Allowed, Duration, QueryWindow};
+use crate::eval::{EvalError, EvalParams, Grid};
+use crate::functions::info;
+use crate::span::line_column;
+use model::read::{SelectBounds, Selection};
+use model::{Matcher, TimeRange, TimestampMs};
+use std::collections::HashMap;
+
+/// The times of a query that its selectors may refer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times<'q> {
+    text: &'q str,
+    start_ms: i64,
+    end_ms: i64,
+    window: QueryWindow,
+    lookback_ms: i64,
+    subquery_step_ms: i64,
+}
+
+/// The moments that windows end at: one for each step, or one for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The end at the first step.
+    pub(crate) first_ms: i64,
+    /// How far the end moves with each step; 0 if `@` holds it.
+    pub(crate) step_ms: i64,
+    /// The end at the last step.
+    pub(crate) last_ms: i64,
+}
+
+impl Ends {
+    /// The end at the step with this index.
+    #[inline]
+    pub(crate) fn at(self, index: usize) -> i64 {
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        self.first_ms.saturating_add(self.step_ms.saturating_mul(index))
+    }
+}
+
+impl<'q> Times<'q> {
+    pub(crate) fn new(text: &'q str, params: &EvalParams) -> Self {
+        let range_ms = params.end_ms.saturating_sub(params.start_ms);
+        Self {
+            text,
+            start_ms: params.start_ms,
+            end_ms: params.end_ms,
+            window: QueryWindow { step_ms: params.step_ms, range_ms },
+            lookback_ms: params.lookback_ms,
+            subquery_step_ms: params.subquery_step_ms,
+        }
+    }
+
+    /// The query's step and range.
+    pub(crate) fn window(&self) -> QueryWindow {
+        self.window
+    }
+
+    /// The milliseconds of a duration.
+    pub(crate) fn resolve(&self, duration: &Duration, allowed: Allowed) -> Result<i64, EvalError> {
+        duration.resolve(self.window, allowed).map_err(|fault| {
+            let place = line_column(self.text, fault.span.start);
+            EvalError::Invalid(format!("{place}: parse error: {}", fault.reason))
+        })
+    }
+
+    /// When the windows of a selector or subquery end.
+    pub(crate) fn ends(
+        &self,
+        grid: Grid,
+        at: Option<At>,
+        offset: &Duration,
+    ) -> Result<Ends, EvalError> {
+        let offset_ms = self.resolve(offset, Allowed::Any)?;
+        let fixed = at.map(|at| match at {
+            At::Time(ms) => ms,
+            At::Start => self.start_ms,
+            At::End => self.end_ms,
+        });
+        Ok(match fixed {
+            Some(ms) => {
+                let ms = ms.saturating_sub(offset_ms);
+                Ends { first_ms: ms, step_ms: 0, last_ms: ms }
+            }
+            None => Ends {
+                first_ms: grid.start_ms.saturating_sub(offset_ms),
+                step_ms: grid.step_ms,
+                last_ms: grid.end_ms().saturating_sub(offset_ms),
+            },
+        })
+    }
+
+    /// The first and the last moment whose samples an instant selector wants.
+    pub(crate) fn vector_range(
+        &self,
+        node: &VectorSelector,
+        grid: Grid,
+    ) -> Result<(Ends, i64, i64), EvalError> {
+        let ends = self.ends(grid, node.at, &node.offset)?;
+        let after = if node.edges == Edges::Smoothed { self.lookback_ms } else { 0 };
+        Ok((ends, left_open(ends, self.lookback_ms), ends.last_ms.saturating_add(after)))
+    }
+
+    /// The first and the last moment whose samples a range selector wants, and its range.
+    pub(crate) fn matrix_range(
+        &self,
+        node: &MatrixSelector,
+        grid: Grid,
+    ) -> Result<(Ends, i64, i64, i64), EvalError> {
+        let ends = self.ends(grid, node.vector.at, &node.vector.offset)?;
+        let range_ms = self.resolve(&node.range, Allowed::Positive)?;
+        let (before, after) = match node.vector.edges {
+            Edges::Plain => (0, 0),
+            Edges::Anchored => (self.lookback_ms, 0),
+            Edges::Smoothed => (self.lookback_ms, self.lookback_ms),
+        };
+        let first = left_open(ends, range_ms.saturating_add(before));
+        Ok((ends, range_ms, first, ends.last_ms.saturating_add(after)))
+    }
+
+    /// The info series that a call of `info` wants, and when they are looked at: when its first
+    /// argument's first selector is.
+    pub(crate) fn info_need(&self, node: &Call, grid: Grid) -> Result<(Ends, Need), EvalError> {
+        let held = match node.args.first() {
+            Some(expr) => self.first_selector(expr)?,
+            None => None,
+        };
+        let (at, offset_ms) = held.unwrap_or((None, 0));
+        let ends = self.ends(grid, at, &Duration::Fixed(offset_ms))?;
+        let first_ms = left_open(ends, self.lookback_ms);
+        let matchers = info::matchers(node);
+        Ok((ends, Need { matchers, first_ms, last_ms: ends.last_ms }))
+    }
+
+    /// `@` and offset of the first selector in an expression; enclosing subqueries shift it until
+    /// one is held.
+    fn first_selector(&self, expr: &Expr) -> Result<Option<(Option<At>, i64)>, EvalError> {
+        let first = |children: &mut dyn Iterator<Item = &Expr>| {
+            for child in children {
+                let found = self.first_selector(child)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        };
+        match expr {
+            Expr::Number(_) | Expr::String(_) => Ok(None),
+            Expr::Vector(node) => self.held(node).map(Some),
+            Expr::Matrix(node) => self.held(&node.vector).map(Some),
+            Expr::Subquery(node) => match self.first_selector(&node.expr)? {
+                Some((None, offset_ms)) => {
+                    let own_ms = self.resolve(&node.offset, Allowed::Any)?;
+                    Ok(Some((node.at, offset_ms.saturating_add(own_ms))))
+                }
+                found => Ok(found),
+            },
+            Expr::Call(node) => first(&mut node.args.iter()),
+            Expr::Aggregation(node) => {
+                first(&mut std::iter::once(&*node.expr).chain(node.param.as_deref()))
+            }
+            Expr::Binary(node) => {
+                let operands = node.links.iter().map(|link| &link.rhs);
+                first(&mut std::iter::once(&*node.first).chain(operands))
+            }
+            Expr::Unary(node) => self.first_selector(&node.expr),
+            Expr::Paren(node) => self.first_selector(&node.expr),
+        }
+    }
+
+    fn held(&self, node: &VectorSelector) -> Result<(Option<At>, i64), EvalError> {
+        Ok((node.at, self.resolve(&node.offset, Allowed::Any)?))
+    }
+
+    /// The steps of a subquery, its windows' ends and its range; no steps if none lies in them.
+    pub(crate) fn subquery_grid(
+        &self,
+        node: &Subquery,
+        grid: Grid,
+    ) -> Result<(Option<Grid>, Ends, i64), EvalError> {
+        let range_ms = self.resolve(&node.range, Allowed::Positive)?;
+        let step_ms = match &node.step {
+            Some(step) => self.resolve(step, Allowed::Positive)?,
+            None => self.subquery_step_ms,
+        };
+        let ends = self.ends(grid, node.at, &node.offset)?;
+        let inner = Grid::subquery(ends.first_ms, ends.last_ms, range_ms, 0, step_ms)?;
+        Ok((inner, ends, range_ms))
+    }
+}
+
+fn left_open(ends: Ends, back_ms: i64) -> i64 {
+    ends.first_ms.saturating_sub(back_ms).saturating_add(1)
+}
+
+/// A selection that a query needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Which series.
+    pub(crate) matchers: Vec<Matcher>,
+    /// The first moment.
+    pub(crate) first_ms: i64,
+    /// The last moment.
+    pub(crate) last_ms: i64,
+}
+
+impl Need {
+    /// The question to the source.
+    pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
+        let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
+        let range = TimeRange::inclusive(first, last);
+        Selection { matchers: self.matchers.clone(), range, days: None, bounds }
+    }
+}
+
+/// Every selection that the expression needs over the steps of `grid`.
+pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times<'_>) -> Result<Vec<Need>, EvalError> {
+    let mut found = Vec::new();
+    collect(expr, grid, times, &mut found)?;
+    Ok(united(found))
+}
+
+fn collect(
+    expr: &Expr,
+    grid: Grid,
+    times: &Times<'_>,
+    found: &mut Vec<Need>,
+) -> Result<(), EvalError> {
+    let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
+        found.push(Need { matchers: node.matchers.clone(), first_ms, last_ms });
+    };
+    match expr {
+        Expr::Number(_) | Expr::String(_) => Ok(()),
+        Expr::Vector(node) => {
+            let (_, first_ms, last_ms) = times.vector_range(node, grid)?;
+            need(node, first_ms, last_ms);
+            Ok(())
+        }
+        Expr::Matrix(node) => {
+            let (_, _, first_ms, last_ms) = times.matrix_range(node, grid)?;
+            need(&node.vector, first_ms, last_ms);
+            Ok(())
+        }
+        Expr::Subquery(node) => match times.subquery_grid(node, grid)?.0 {
+            Some(inner) => collect(&node.expr, inner, times, found),
+            None => Ok(()),
+        },
+        Expr::Call(node) if node.function.name == "info" => {
+            // The second argument only says which labels are wanted: it is no selector.
+            node.args.iter().take(1).try_for_each(|arg| collect(arg, grid, times, found))?;
+            found.push(times.info_need(node, grid)?.1);
+            Ok(())
+        }
+        Expr::Call(node) => node.args.iter().try_for_each(|arg| collect(arg, grid, times, found)),
+        Expr::Aggregation(node) => {
+            let param = node.param.as_deref();
+            param.map_or(Ok(()), |param| collect(param, grid, times, found))?;
+            collect(&node.expr, grid, times, found)
+        }
+        Expr::Binary(node) => {
+            collect(&node.first, grid, times, found)?;
+            node.links.iter().try_for_each(|link| collect(&link.rhs, grid, times, found))
+        }
+        Expr::Unary(node) => collect(&node.expr, grid, times, found),
+        Expr::Paren(node) => collect(&node.expr, grid, times, found),
+    }
+}
+
+/// Joins needs of equal matchers whose ranges touch; those that are left ascend in time.
+fn united(found: Vec<Need>) -> Vec<Need> {
+    let mut places: HashMap<Vec<Matcher>, usize> = HashMap::new();
+    let mut groups: Vec<Vec<Need>> = Vec::new();
+    for need in found.into_iter().filter(|need| need.first_ms <= need.last_ms) {
+        let place = *places.entry(need.matchers.clone()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[place].push(need);
+    }
+    let mut united: Vec<Need> = Vec::new();
+    for mut group in groups {
+        group.sort_by_key(|need| need.first_ms);
+        let start = united.len();
+        for need in group {
+            match united[start..].last_mut() {
+                Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
+                    last.last_ms = last.last_ms.max(need.last_ms);
+                }
+                _ => united.push(need),
+            }
+        }
+    }
+    united
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
+        Need { matchers: vec![Matcher::equal("__name__", name)], first_ms, last_ms }
+    }
+
+    #[test]
+    fn selections_that_touch_are_asked_for_once() {
+        let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
+        assert_eq!(united(found), [need("a", 0, 30), need("b", 0, 10)]);
+    }
+}

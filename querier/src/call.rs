@@ -1,0 +1,118 @@
+//! A request as the handlers see it: for whom, with which parameters.
+
+use crate::error::Error;
+use crate::params::{FORM_BYTES_MAX, Params};
+use crate::querier::Querier;
+use axum::RequestPartsExt;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
+use guard::identity::TENANT_HEADER;
+use guard::{Access, Tenancy};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use model::{Context, Kind, Principal, TenantId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest a form may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// Whether a request may name several tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Several {
+    /// Yes: the answer is the same for each of them.
+    Accepted,
+    /// No.
+    Refused,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Who asks, for whom.
+    pub(crate) context: Arc<Context>,
+    /// What is asked.
+    pub(crate) params: Params,
+    /// The label that the path names, as written there; empty on other paths.
+    pub(crate) path_label: String,
+}
+
+impl Call {
+    /// Settles the tenant, then reads the parameters.
+    ///
+    /// # Errors
+    /// 401, 403 or 400 for the tenant; 400 or 413 for the parameters.
+    pub(crate) async fn read(
+        querier: &Querier,
+        several: Several,
+        request: Request<Body>,
+    ) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let tenant = tenant(&querier.inner.tenancy, several, &parts.headers)?;
+        let timeout_ms = querier.limits_of(&tenant).timeout_ms.0;
+        let context = Context {
+            tenant,
+            principal: Principal::Anonymous,
+            request_id: querier.next_request_id(),
+            timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+            ring_version: 0,
+        };
+        let form = read_form(&parts, body).await?;
+        let params = Params::parse(form.as_deref(), parts.uri.query())?;
+        let path: Result<Path<String>, PathRejection> = parts.extract().await;
+        let path_label = match path {
+            Ok(Path(label)) => label,
+            Err(PathRejection::FailedToDeserializePathParams(error)) if is_bad_path(&error) => {
+                return Err(Error::invalid("the path is not UTF-8"));
+            }
+            Err(_) => String::new(),
+        };
+        Ok(Self { context: Arc::new(context), params, path_label })
+    }
+}
+
+/// The one tenant that a reader means.
+pub(crate) fn tenant_of(tenancy: &Tenancy, headers: &HeaderMap) -> Result<TenantId, guard::Error> {
+    let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
+    tenancy.tenant(values, Access::Read)
+}
+
+/// The tenant of a request, or the first of several where that does not matter.
+fn tenant(tenancy: &Tenancy, several: Several, headers: &HeaderMap) -> Result<TenantId, Error> {
+    match tenant_of(tenancy, headers) {
+        Err(guard::Error::Federation) if several == Several::Accepted => {
+            let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
+            let first = values.filter_map(|value| value.split(|byte| *byte == b'|').next());
+            Ok(tenancy.tenant(first, Access::Read)?)
+        }
+        tenant => Ok(tenant?),
+    }
+}
+
+fn is_bad_path(error: &axum::extract::rejection::FailedToDeserializePathParams) -> bool {
+    matches!(error.kind(), axum::extract::path::ErrorKind::InvalidUtf8InPathParam { .. })
+}
+
+async fn read_form(parts: &Parts, body: Body) -> Result<Option<Vec<u8>>, Error> {
+    let content_type = parts.headers.get(header::CONTENT_TYPE).map_or("", |value| {
+        let media_type = value.to_str().unwrap_or("").split(';').next();
+        media_type.unwrap_or("").trim()
+    });
+    if parts.method != Method::POST || !content_type.eq_ignore_ascii_case(FORM_TYPE) {
+        return Ok(None);
+    }
+    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, FORM_BYTES_MAX).collect());
+    match body.await {
+        Ok(Ok(body)) => Ok(Some(body.to_bytes().into())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::new(
+            Kind::TooLarge,
+            format!("the form has more than {FORM_BYTES_MAX} bytes"),
+        )),
+        Ok(Err(_)) => Err(Error::invalid("the form did not arrive whole")),
+        Err(_) => Err(Error::new(Kind::Timeout, "the form did not arrive in time")),
+    }
+}

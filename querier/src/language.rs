@@ -1,0 +1,101 @@
+//! Queries and selectors among the parameters: parsed, bounded, refused in the known words.
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::params::Params;
+use crate::querier::Querier;
+use crate::run::{self, Desk};
+use guard::QueryLimits;
+use model::{Kind, Matcher};
+use promql::{Expr, ParseOptions};
+
+const EMPTY_MATCHERS: &str = "match[] must contain at least one non-empty matcher";
+
+/// The parameter `query`, if it is not too long. Parsing it is work for another thread.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it is longer than the limit.
+pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<String, Error> {
+    let text = params.get("query");
+    let (len, max) = (text.len(), limits.max_text_bytes);
+    if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
+        let max = max.0;
+        let reason = format!("the query has {len} bytes, limit `query.max_text_bytes` is {max}");
+        return Err(Error::param("query", reason));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses a query.
+///
+/// # Errors
+/// The text that says what is wrong with it and where.
+pub(crate) fn parse(text: &str) -> Result<Expr, String> {
+    promql::parse(text, ParseOptions::default()).map_err(|error| error.to_string())
+}
+
+/// The selectors of every `match[]`. Refusals begin with the parameter's name if `named` gives it.
+/// A regex costs far more to compile than its length says, so this is work for another thread.
+///
+/// # Errors
+/// [`Kind::Invalid`] if one is no selector, or matches the empty string with every matcher, or if
+/// they are longer than a query may be.
+pub(crate) async fn matcher_sets(
+    querier: &Querier,
+    call: &Call,
+    named: Option<&'static str>,
+) -> Result<Vec<Vec<Matcher>>, Error> {
+    let refuse = move |reason: String| match named {
+        Some(key) => Error::param(key, reason),
+        None => Error::new(Kind::Invalid, reason),
+    };
+    let texts: Vec<String> = call.params.all("match[]").map(str::to_owned).collect();
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limits = querier.limits_of(&call.context.tenant);
+    let (len, max) = (texts.iter().map(String::len).sum::<usize>(), limits.max_text_bytes);
+    if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
+        let max = max.0;
+        let reason = format!("selectors of {len} bytes, limit `query.max_text_bytes` is {max}");
+        return Err(refuse(reason));
+    }
+    let work = move |desk: &Desk| {
+        let mut sets = Vec::with_capacity(texts.len());
+        for text in &texts {
+            desk.check()?;
+            sets.push(selector(text).map_err(refuse)?);
+        }
+        Ok(sets)
+    };
+    let (sets, _) = run::run(querier, &call.context, run::timeout(limits, None), work).await?;
+    Ok(sets)
+}
+
+fn selector(text: &str) -> Result<Vec<Matcher>, String> {
+    let matchers = promql::parse_selector(text).map_err(|error| error.to_string())?;
+    for matcher in &matchers {
+        if !matcher.compile().map_err(|error| error.to_string())?.matches("") {
+            return Ok(matchers);
+        }
+    }
+    Err(EMPTY_MATCHERS.to_owned())
+}
+
+/// Whether the query selects any series.
+pub(crate) fn has_selector(expr: &Expr) -> bool {
+    match expr {
+        Expr::Vector(_) | Expr::Matrix(_) => true,
+        Expr::Number(_) | Expr::String(_) => false,
+        Expr::Subquery(node) => has_selector(&node.expr),
+        Expr::Call(node) => node.args.iter().any(has_selector),
+        Expr::Aggregation(node) => {
+            has_selector(&node.expr) || node.param.as_deref().is_some_and(has_selector)
+        }
+        Expr::Binary(node) => {
+            has_selector(&node.first) || node.links.iter().any(|link| has_selector(&link.rhs))
+        }
+        Expr::Unary(node) => has_selector(&node.expr),
+        Expr::Paren(node) => has_selector(&node.expr),
+    }
+}

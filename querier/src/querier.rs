@@ -1,0 +1,112 @@
+//! The querier: its parts, and what it keeps between two requests.
+
+use crate::admission::Admission;
+use crate::metrics::Metrics;
+use crate::routes;
+use crate::source::Source;
+use axum::Router;
+use guard::{LimitTable, QueryLimits, Tenancy};
+use model::{Clock, RequestId, TenantId, TimestampMs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+
+/// What a querier is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where series come from.
+    pub source: Arc<dyn Source>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// One tenant or many.
+    pub tenancy: Tenancy,
+    /// The limits of every tenant.
+    pub limits: LimitTable,
+    /// What a user sets for all tenants together.
+    pub settings: Settings,
+    /// The version of this program.
+    pub version: String,
+    /// The configuration in force, without secrets, as `status/config` shows it.
+    pub config_yaml: String,
+    /// Where the querier's own metrics go.
+    pub registry: prometheus::Registry,
+}
+
+/// What a user sets for all tenants together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How far a selector looks back for a sample, in milliseconds. Raise it when scrapes are
+    /// rarer than every five minutes.
+    pub lookback_delta_ms: i64,
+    /// The step of a subquery that names none, in milliseconds.
+    pub evaluation_interval_ms: i64,
+    /// How many queries of all tenants are evaluated at once. Each holds a thread.
+    pub evaluations_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { lookback_delta_ms: 300_000, evaluation_interval_ms: 60_000, evaluations_max: 64 }
+    }
+}
+
+/// Answers the query API.
+#[derive(Clone, Debug)]
+pub struct Querier {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) limits: LimitTable,
+    pub(crate) settings: Settings,
+    pub(crate) version: String,
+    pub(crate) config_yaml: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) evaluations: Arc<Semaphore>,
+    pub(crate) started: TimestampMs,
+    request_ids: AtomicU64,
+}
+
+impl Querier {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// If the registry has metrics of these names already.
+    pub fn new(parts: Parts) -> Result<Self, prometheus::Error> {
+        let started = parts.clock.now();
+        let inner = Inner {
+            source: parts.source,
+            tenancy: parts.tenancy,
+            limits: parts.limits,
+            version: parts.version,
+            config_yaml: parts.config_yaml,
+            metrics: Metrics::new(&parts.registry)?,
+            admission: Arc::default(),
+            evaluations: Arc::new(Semaphore::new(parts.settings.evaluations_max.max(1))),
+            settings: parts.settings,
+            started,
+            request_ids: AtomicU64::new(started.0.unsigned_abs() << 20),
+            clock: parts.clock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The routes of CONTRACTS.md section 4 and the pages at `/`. Merge it with the other roles'
+    /// routes, then call [`crate::dress`] once.
+    pub fn router(&self) -> Router {
+        routes::router(self.clone())
+    }
+
+    pub(crate) fn limits_of(&self, tenant: &TenantId) -> &QueryLimits {
+        &self.inner.limits.of(tenant).query
+    }
+
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        RequestId(self.inner.request_ids.fetch_add(1, Ordering::Relaxed))
+    }
+}

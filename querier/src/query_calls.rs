@@ -1,0 +1,213 @@
+//! `query`, `query_range` and the calls about a query's text.
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::params::Params;
+use crate::querier::Querier;
+use crate::render::{Annotations, Data, TRUNCATED, success};
+use crate::run::{self, Desk};
+use crate::time_param::{TIME_MAX, TIME_MIN, parse_duration};
+use crate::{json, language, stats, syntax};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use guard::QueryLimits;
+use model::Kind;
+use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
+use std::time::Duration;
+
+/// The most steps that a range has beside its first.
+const STEPS_MAX: i64 = 11_000;
+
+pub(crate) async fn query(querier: Querier, call: Call) -> Result<Response, Error> {
+    let limit = call.params.limit()?;
+    let time = call.params.time_or("time", querier.inner.clock.now())?;
+    let job = prepare(&querier, &call, EvalParams::instant(time.0))?;
+    answer(&querier, &call, job, limit).await
+}
+
+pub(crate) async fn query_range(querier: Querier, call: Call) -> Result<Response, Error> {
+    let limit = call.params.limit()?;
+    let job = prepare(&querier, &call, range(&call.params)?)?;
+    answer(&querier, &call, job, limit).await
+}
+
+/// The type as Prometheus spells it out.
+fn type_text(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::Scalar => "scalar",
+        ValueType::Vector => "instant vector",
+        ValueType::Matrix => "range vector",
+        ValueType::String => "string",
+    }
+}
+
+/// `start`, `end` and `step`, checked in this order.
+fn range(params: &Params) -> Result<EvalParams, Error> {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if end < start {
+        return Err(Error::param("end", "end timestamp must not be before start time"));
+    }
+    let step_ms = params.duration_ms("step")?;
+    if step_ms <= 0 {
+        return Err(Error::param(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    let too_many = match end.0.checked_sub(start.0) {
+        Some(length_ms) => length_ms / step_ms > STEPS_MAX,
+        None => true,
+    };
+    if too_many {
+        return Err(Error::invalid(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+        ));
+    }
+    Ok(EvalParams::range(start.0, end.0, step_ms))
+}
+
+/// What to evaluate, and how long its caller waits.
+#[derive(Debug)]
+struct Job {
+    text: String,
+    params: EvalParams,
+    timeout: Duration,
+}
+
+fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Error> {
+    let limits = querier.limits_of(&call.context.tenant);
+    let timeout_ms = match call.params.get("timeout") {
+        "" => None,
+        _ => Some(u64::try_from(call.params.duration_ms("timeout")?).unwrap_or(0)),
+    };
+    let settings = &querier.inner.settings;
+    let lookback_ms = match call.params.get("lookback_delta") {
+        "" => 0,
+        text => parse_duration(text).map_err(|reason| {
+            Error::invalid(format!("error parsing lookback delta duration: {reason}"))
+        })?,
+    };
+    let params = EvalParams {
+        lookback_ms: if lookback_ms > 0 { lookback_ms } else { settings.lookback_delta_ms },
+        subquery_step_ms: settings.evaluation_interval_ms,
+        limits: engine_limits(limits),
+        ..params
+    };
+    let text = language::query_text(&call.params, limits)?;
+    Ok(Job { text, params, timeout: run::timeout(limits, timeout_ms) })
+}
+
+/// Parses and evaluates; blocks.
+fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
+    let expr = language::parse(&job.text).map_err(|reason| Error::param("query", reason))?;
+    let value_type = expr.value_type();
+    if !job.params.is_instant() && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+        let reason = format!(
+            "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+            type_text(value_type)
+        );
+        return Err(Error::param("query", reason));
+    }
+    let query = Query { text: &job.text, expr: &expr };
+    promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
+        let message = match &error {
+            EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
+            EvalError::TooManyBytes(_) => desk.source.name_limit(&error, "max_query_bytes"),
+            _ => error.to_string(),
+        };
+        Error::new(error.kind(), message)
+    })
+}
+
+fn engine_limits(limits: &QueryLimits) -> promql::Limits {
+    promql::Limits {
+        samples_max: limits.max_samples.get(),
+        series_max: limits.max_series.get(),
+        fetched_samples_max: u64::MAX,
+        bytes_max: limits.max_bytes.get(),
+    }
+}
+
+async fn answer(querier: &Querier, call: &Call, job: Job, limit: u64) -> Result<Response, Error> {
+    let timeout = job.timeout;
+    let work = move |desk: &Desk| evaluate(&job, desk);
+    let (evaluation, took) = run::run(querier, &call.context, timeout, work).await?;
+    let (stats, deprecated) = stats::render(call.params.get("stats"), &took);
+    let mut annotations = Annotations { warnings: evaluation.warnings, infos: evaluation.infos };
+    let mut value = evaluation.value;
+    if truncate(&mut value, limit) {
+        annotations.warnings.insert(0, TRUNCATED.to_owned());
+    }
+    annotations.warnings.extend(deprecated);
+    Ok(success(Data::Query(value, stats), &annotations))
+}
+
+/// Cuts series, never samples. True if there were more than `limit`; a `limit` of 0 is none.
+fn truncate(value: &mut Value, limit: u64) -> bool {
+    let limit = match usize::try_from(limit) {
+        Ok(0) | Err(_) => return false,
+        Ok(limit) => limit,
+    };
+    match value {
+        Value::Vector(samples) if samples.len() > limit => samples.truncate(limit),
+        Value::Matrix(series) if series.len() > limit => series.truncate(limit),
+        _ => return false,
+    }
+    true
+}
+
+/// Nothing stores exemplars yet, so a query that selects something finds none.
+pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Response, Error> {
+    let start = call.params.time_or("start", TIME_MIN)?;
+    let end = call.params.time_or("end", TIME_MAX)?;
+    if end < start {
+        return Err(Error::invalid("end timestamp must not be before start timestamp"));
+    }
+    let selects = |text: &str| {
+        let expr = language::parse(text).map_err(Error::invalid)?;
+        Ok(language::has_selector(&expr))
+    };
+    if !about_text(&querier, &call, selects).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(success(Data::Json(b"[]".to_vec()), &Annotations::default()))
+}
+
+pub(crate) async fn format_query(querier: Querier, call: Call) -> Result<Response, Error> {
+    let format = |text: &str| {
+        let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
+        let mut out = Vec::new();
+        let pretty = promql::pretty(&expr)
+            .map_err(|error| Error::new(Kind::Unexecutable, error.to_string()))?;
+        json::push_string(&mut out, &pretty);
+        Ok(out)
+    };
+    let out = about_text(&querier, &call, format).await?;
+    Ok(success(Data::Json(out), &Annotations::default()))
+}
+
+pub(crate) async fn parse_query(querier: Querier, call: Call) -> Result<Response, Error> {
+    let tree = |text: &str| {
+        let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
+        let mut out = Vec::new();
+        syntax::push(&mut out, &expr);
+        Ok(out)
+    };
+    let out = about_text(&querier, &call, tree).await?;
+    Ok(success(Data::Json(out), &Annotations::default()))
+}
+
+/// Works on a query's text under the rules of a query: in turn, off the async threads.
+async fn about_text<T: Send + 'static>(
+    querier: &Querier,
+    call: &Call,
+    work: impl FnOnce(&str) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let limits = querier.limits_of(&call.context.tenant);
+    let text = language::query_text(&call.params, limits)?;
+    let timeout = run::timeout(limits, None);
+    let (answer, _) =
+        run::run(querier, &call.context, timeout, move |_: &Desk| work(&text)).await?;
+    Ok(answer)
+}

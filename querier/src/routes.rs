@@ -1,0 +1,162 @@
+//! Which path and method leads to which handler.
+//!
+//! Every path of the API stands under three prefixes: none, `/prometheus`, `/api/prom`.
+
+use crate::call::{Call, Several};
+use crate::error::Error;
+use crate::querier::Querier;
+use crate::{cardinality, label_calls, page, query_calls, rules, status};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use model::Kind;
+use std::future::Future;
+use std::pin::Pin;
+
+/// The prefixes that all lead to the same handlers.
+pub const PREFIXES: [&str; 3] = ["", "/prometheus", "/api/prom"];
+
+/// All routes of the querier.
+pub(crate) fn router(querier: Querier) -> Router {
+    let mut router = Router::new();
+    for prefix in PREFIXES {
+        for (path, methods) in api(&querier) {
+            router = router.route(&format!("{prefix}/api/v1/{path}"), methods);
+        }
+        let reader = querier.clone();
+        let page = get(async move |headers: HeaderMap| page::page(&reader, &headers));
+        router = router.route(&format!("{prefix}/"), page.clone());
+        if !prefix.is_empty() {
+            router = router.route(prefix, page);
+        }
+    }
+    router
+}
+
+fn api(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
+    let mut routes = queries(querier);
+    routes.extend(fixed(querier));
+    routes
+}
+
+/// The calls that look at data.
+fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
+    macro_rules! both {
+        ($route:literal, $handler:path) => {{
+            let run = endpoint(querier, $route, $handler);
+            ($route, get(run.clone()).post(run))
+        }};
+    }
+    let values = endpoint(querier, "label_values", label_calls::values);
+    let metadata = endpoint(querier, "metadata", label_calls::metadata);
+    vec![
+        both!("query", query_calls::query),
+        both!("query_range", query_calls::query_range),
+        both!("query_exemplars", query_calls::query_exemplars),
+        both!("format_query", query_calls::format_query),
+        both!("parse_query", query_calls::parse_query),
+        both!("labels", label_calls::names),
+        both!("series", label_calls::series),
+        ("label/{name}/values", get(values)),
+        ("metadata", get(metadata)),
+    ]
+}
+
+/// The calls whose answers are fixed, or about this process.
+fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
+    macro_rules! only_get {
+        ($route:literal, $handler:path) => {
+            ($route, get(endpoint(querier, $route, $handler)))
+        };
+    }
+    vec![
+        only_get!("rules", rules::rules),
+        only_get!("alerts", rules::alerts),
+        only_get!("targets", status::targets),
+        only_get!("targets/metadata", status::empty_list),
+        only_get!("scrape_pools", status::scrape_pools),
+        only_get!("alertmanagers", status::alertmanagers),
+        only_get!("notifications", status::empty_list),
+        only_get!("features", status::features),
+        only_get!("status/buildinfo", status::buildinfo),
+        only_get!("status/runtimeinfo", status::runtimeinfo),
+        only_get!("status/config", status::config),
+        only_get!("status/flags", status::flags),
+        only_get!("status/tsdb", cardinality::tsdb),
+        only_get!("status/walreplay", status::walreplay),
+    ]
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Reads the request, runs the handler, counts and times it, and renders its error.
+fn endpoint<F, Fut>(
+    querier: &Querier,
+    route: &'static str,
+    run: F,
+) -> impl Fn(Request<Body>) -> Answer + Clone + Send + Sync + 'static
+where
+    F: Fn(Querier, Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, Error>> + Send + 'static,
+{
+    let querier = querier.clone();
+    // Dashboards probe these for all tenants at once, and there is nothing to tell apart.
+    let several = match route {
+        "rules" | "alerts" => Several::Accepted,
+        _ => Several::Refused,
+    };
+    move |request| {
+        let (querier, run) = (querier.clone(), run.clone());
+        Box::pin(async move {
+            let flight = Flight::start(&querier, route);
+            let answer = match Call::read(&querier, several, request).await {
+                Ok(call) => run(querier.clone(), call).await,
+                Err(error) => Err(error),
+            };
+            flight.end(&answer);
+            answer.unwrap_or_else(|error| error.into_response(querier.inner.clock.monotonic_ns()))
+        })
+    }
+}
+
+/// One request in the metrics. Dropped without an end, the caller has left.
+struct Flight {
+    querier: Querier,
+    route: &'static str,
+    started_ns: u64,
+    outcome: &'static str,
+}
+
+impl Flight {
+    fn start(querier: &Querier, route: &'static str) -> Self {
+        querier.inner.metrics.in_flight.inc();
+        let started_ns = querier.inner.clock.monotonic_ns();
+        Self { querier: querier.clone(), route, started_ns, outcome: "canceled" }
+    }
+
+    fn end(mut self, answer: &Result<Response, Error>) {
+        self.outcome = match answer {
+            Ok(_) => "success",
+            Err(error) => {
+                if matches!(error.kind(), Kind::Internal | Kind::Corrupt) {
+                    tracing::error!(route = self.route, %error, "a request failed by our fault");
+                }
+                wire::http_error::error_type(error.kind())
+            }
+        };
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let metrics = &self.querier.inner.metrics;
+        metrics.in_flight.dec();
+        metrics.queries.with_label_values(&[self.route, self.outcome]).inc();
+        let ns = self.querier.inner.clock.monotonic_ns().saturating_sub(self.started_ns);
+        let seconds = std::time::Duration::from_nanos(ns).as_secs_f64();
+        metrics.duration.with_label_values(&[self.route]).observe(seconds);
+    }
+}

@@ -1,0 +1,253 @@
+//! Runs queries: waits for a turn, works off the async threads, stops when nobody waits.
+//!
+//! # Invariants
+//! - A tenant's ticket and the process' evaluation slot are held until the work has really ended, also when its caller has left.
+//! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
+//!   source is dropped.
+
+use crate::admission::Ticket;
+use crate::error::Error;
+use crate::querier::Querier;
+use crate::source::{Source, SourceAnswer};
+use guard::QueryLimits;
+use model::read::Selection;
+use model::{Context, Kind, SeriesColumns};
+use promql::{Cancel, EvalError, SeriesSource, SourceError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How many bytes one sample takes while it is read: its time and its value.
+const SAMPLE_BYTES: u64 = 16;
+
+/// The latest deadline: a timer does not reach further.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400 * 365);
+
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// How long it waited for its turn, in nanoseconds.
+    pub(crate) queued_ns: u64,
+    /// How long it ran, in nanoseconds.
+    pub(crate) ran_ns: u64,
+    /// How many samples it read.
+    pub(crate) samples_read: u64,
+}
+
+/// What a piece of work may use. It is asked to stop when its caller has left.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// The tenant's series, within the tenant's limits.
+    pub(crate) source: BlockingQuery,
+    /// Whether to stop, as the engine asks it.
+    pub(crate) cancel: Cancel,
+}
+
+impl Desk {
+    /// Asks whether to stop.
+    ///
+    /// # Errors
+    /// [`Kind::Canceled`] if nobody waits any more.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if *self.source.stopped.borrow() { Err(canceled().into()) } else { Ok(()) }
+    }
+}
+
+/// The longest that a query of these limits may take; the caller's wish, if it is shorter.
+pub(crate) fn timeout(limits: &QueryLimits, wish_ms: Option<u64>) -> Duration {
+    let ms = limits.timeout_ms.get().min(wish_ms.unwrap_or(u64::MAX));
+    Duration::from_millis(ms).min(TIMEOUT_MAX)
+}
+
+/// Asks the source and awaits its answer under the tenant's limits.
+///
+/// # Errors
+/// What the source says; 429 if too many wait; 503 if it takes too long.
+pub(crate) async fn bounded<T>(
+    querier: &Querier,
+    context: &Arc<Context>,
+    ask: impl FnOnce(Arc<Context>) -> SourceAnswer<T>,
+) -> Result<T, Error> {
+    let limits = querier.limits_of(&context.tenant);
+    let deadline = Instant::now() + timeout(limits, None);
+    let _ticket = enter(querier, context, deadline).await?;
+    match tokio::time::timeout_at(deadline, ask(until(context, deadline))).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Error::new(Kind::Timeout, "query timed out in label look-up")),
+    }
+}
+
+/// The context for replicas: they need not work longer than the caller waits.
+fn until(context: &Arc<Context>, deadline: Instant) -> Arc<Context> {
+    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+    Arc::new(Context { timeout_ms, ..Context::clone(context) })
+}
+
+/// Runs `work` on a thread of its own, when it is the tenant's turn.
+///
+/// # Errors
+/// What the work says; 429 if too many wait; 503 if it takes longer than `timeout`.
+pub(crate) async fn run<T: Send + 'static>(
+    querier: &Querier,
+    context: &Arc<Context>,
+    timeout: Duration,
+    work: impl FnOnce(&Desk) -> Result<T, Error> + Send + 'static,
+) -> Result<(T, Took), Error> {
+    if timeout.is_zero() {
+        return Err(queue_timeout());
+    }
+    let clock = querier.inner.clock.clone();
+    let deadline = Instant::now() + timeout;
+    let asked_ns = clock.monotonic_ns();
+    let ticket = enter(querier, context, deadline).await?;
+    let slots = Arc::clone(&querier.inner.evaluations);
+    let slot = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
+        Ok(Ok(slot)) => slot,
+        Ok(Err(_)) => return Err(Error::new(Kind::Unavailable, "queries are no longer taken")),
+        Err(_) => return Err(queue_timeout()),
+    };
+    let started_ns = clock.monotonic_ns();
+    let stop = Stop::default();
+    let source = BlockingQuery {
+        source: Arc::clone(&querier.inner.source),
+        context: until(context, deadline),
+        limits: querier.limits_of(&context.tenant).clone(),
+        runtime: Handle::current(),
+        stopped: stop.told.subscribe(),
+        series_read: AtomicU64::new(0),
+        samples_read: Arc::default(),
+    };
+    let read = Arc::clone(&source.samples_read);
+    let desk = Desk { source, cancel: Cancel::new(Arc::clone(&stop.flag)) };
+    let work = tokio::task::spawn_blocking(move || {
+        // The right to run goes back when the work has ended, not when its caller leaves.
+        let _right = (ticket, slot);
+        work(&desk)
+    });
+    let outcome = tokio::time::timeout_at(deadline, work).await;
+    let samples_read = read.load(Ordering::Relaxed);
+    querier.inner.metrics.samples.inc_by(samples_read);
+    let ran_ns = clock.monotonic_ns().saturating_sub(started_ns);
+    let took = Took { queued_ns: started_ns.saturating_sub(asked_ns), ran_ns, samples_read };
+    match outcome {
+        Ok(Ok(answer)) => Ok((answer?, took)),
+        Ok(Err(_)) => Err(Error::new(Kind::Internal, "the evaluation broke off")),
+        Err(_) => Err(Error::new(Kind::Timeout, "query timed out in expression evaluation")),
+    }
+}
+
+async fn enter(querier: &Querier, context: &Context, deadline: Instant) -> Result<Ticket, Error> {
+    let limits = querier.limits_of(&context.tenant);
+    let enter = querier.inner.admission.enter(&context.tenant, limits);
+    tokio::time::timeout_at(deadline, enter).await.unwrap_or_else(|_| Err(queue_timeout()))
+}
+
+fn queue_timeout() -> Error {
+    Error::new(Kind::Timeout, "query timed out in query queue")
+}
+
+/// Tells an evaluation to stop when dropped. One that has ended does not hear it.
+#[derive(Debug)]
+struct Stop {
+    flag: Arc<AtomicBool>,
+    told: watch::Sender<bool>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { flag: Arc::default(), told: watch::Sender::new(false) }
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.told.send_replace(true);
+    }
+}
+
+/// The source as one query's evaluation sees it: blocking, bounded by what the query has left.
+#[derive(Debug)]
+pub(crate) struct BlockingQuery {
+    source: Arc<dyn Source>,
+    context: Arc<Context>,
+    limits: QueryLimits,
+    runtime: Handle,
+    stopped: watch::Receiver<bool>,
+    series_read: AtomicU64,
+    samples_read: Arc<AtomicU64>,
+}
+
+impl SeriesSource for BlockingQuery {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
+        let mut selection = selection.clone();
+        let bounds = &mut selection.bounds;
+        bounds.series_max = bounds.series_max.min(
+            self.limits.max_series.get().saturating_sub(self.series_read.load(Ordering::Relaxed)),
+        );
+        bounds.samples_max = bounds.samples_max.min(
+            (self.limits.max_bytes.get() / SAMPLE_BYTES)
+                .saturating_sub(self.samples_read.load(Ordering::Relaxed)),
+        );
+        let bounds = *bounds;
+        let answer = self.source.select(Arc::clone(&self.context), selection);
+        let mut stopped = self.stopped.clone();
+        let series = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                _ = stopped.wait_for(|stopped| *stopped) => Err(canceled()),
+            }
+        });
+        let series = series.map_err(|error| self.name_limits(error))?;
+        let samples = series.iter().map(|one| one.floats.len()).sum::<usize>();
+        let (count, samples) = (to_u64(series.len()), to_u64(samples));
+        self.series_read.fetch_add(count, Ordering::Relaxed);
+        self.samples_read.fetch_add(samples, Ordering::Relaxed);
+        if count > bounds.series_max || samples > bounds.samples_max {
+            return Err(self.name_limits(too_much()));
+        }
+        Ok(series)
+    }
+}
+
+impl BlockingQuery {
+    /// The message of an error that comes from one of the tenant's limits.
+    pub(crate) fn name_limit(&self, error: &EvalError, key: &str) -> String {
+        let limit = match key {
+            "max_query_samples" => self.limits.max_samples,
+            _ => self.limits.max_bytes,
+        };
+        format!("{error}: limit `{key}` {} of tenant `{}`", limit.0, self.context.tenant)
+    }
+
+    /// A source says that a bound was met; whose limit that was is known here.
+    fn name_limits(&self, error: SourceError) -> SourceError {
+        if error.kind != Kind::Unexecutable {
+            return error;
+        }
+        let message = format!(
+            "{}: limits `max_query_series` {} and `max_query_bytes` {} of tenant `{}`",
+            error.message, self.limits.max_series.0, self.limits.max_bytes.0, self.context.tenant
+        );
+        SourceError { message, ..error }
+    }
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn canceled() -> SourceError {
+    let message = "query was canceled in query execution".to_owned();
+    SourceError { kind: Kind::Canceled, message }
+}
+
+fn too_much() -> SourceError {
+    let message = "the query selects more than it may".to_owned();
+    SourceError { kind: Kind::Unexecutable, message }
+}

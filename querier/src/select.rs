@@ -1,0 +1,467 @@
+//! Replicated reads: asks enough replicas, joins their answers, or says that too few answered.
+//!
+//! A selector with a metric name asks the replicas of its partitions; one without asks until every
+//! range of the ring has been heard often enough. A replica that fails is replaced at once by the
+//! next, one that is slow is doubled. What cannot be had in full is an error: nothing is left out
+//! silently.
+//!
+//! Not here: whom to ask (`coverage.rs`), how answers are joined (`reconcile.rs`), how bytes travel
+//! (`wire::peer`).
+
+use crate::coverage::{Ask, Coverage, partitions_of};
+use crate::reconcile::{join_labels, join_metadata, join_series};
+use cluster::{NodeIndex, Topology, Unavailable};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
+use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
+use promql::{SeriesSource, SourceError};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use wire::replica::{Answer, Replica, ReplicaError};
+
+/// How long reads wait for replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadConfig {
+    /// After so many milliseconds without the answers, further replicas are asked too. Default 500;
+    /// lower it where a slow disk must not be felt, for the price of double work. At least 1.
+    pub speculate_after_ms: u64,
+    /// After so many milliseconds a read without a time limit of its own fails. Default 120,000.
+    pub timeout_ms: u64,
+}
+
+impl Default for ReadConfig {
+    fn default() -> Self {
+        Self { speculate_after_ms: 500, timeout_ms: 120_000 }
+    }
+}
+
+impl ReadConfig {
+    /// Every fault at once.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let keys =
+            [("speculate_after_ms", self.speculate_after_ms), ("timeout_ms", self.timeout_ms)];
+        let zero = keys.iter().filter(|(_, value)| *value == 0);
+        zero.map(|(key, _)| format!("{key}: 0 would never wait, want at least 1")).collect()
+    }
+}
+
+/// All replicas of the cluster as one source of series.
+#[derive(Debug)]
+pub struct ReplicatedSource {
+    topology: Arc<Topology>,
+    replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+    /// The replica in this process, if there is one: asked first, it costs no socket.
+    local: Option<NodeIndex>,
+    config: ReadConfig,
+}
+
+impl ReplicatedSource {
+    /// A source over `replicas`, one for each ingester of the topology.
+    #[must_use]
+    pub fn new(
+        topology: Arc<Topology>,
+        replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+        local: Option<NodeIndex>,
+        config: ReadConfig,
+    ) -> Self {
+        Self { topology, replicas, local, config }
+    }
+
+    /// The series of a selection with their samples, each label set once, ascending by labels.
+    ///
+    /// # Errors
+    /// `Unavailable` if too few replicas answered, `Timeout` if the caller's time is over,
+    /// `Unexecutable` beyond the selection's bounds, or what a replica finds wrong with the question.
+    pub async fn select(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Result<Vec<SeriesColumns>, SourceError> {
+        let coverage = self.cover(context, [&*selection.matchers], selection.range);
+        let bounds = selection.bounds;
+        let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
+            let days = match (&selection.days, &ask.days) {
+                (Some(_), _) => selection.days.clone(),
+                (None, days) => days.clone(),
+            };
+            replica.select(context.clone(), Selection { days, ..selection.clone() })
+        };
+        let mut answers = self.gather(context, coverage, ask).await?;
+        let series = match answers.len() {
+            0 | 1 => answers.pop().unwrap_or_default(),
+            _ => off_the_async_threads(move || join_series(answers)).await?,
+        };
+        within(bounds, series)
+    }
+
+    /// What the cluster knows about labels, ascending and unique, cut to the query's limit.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn labels(
+        &self,
+        context: &Arc<Context>,
+        query: &LabelQuery,
+    ) -> Result<LabelAnswer, SourceError> {
+        let sets = query.matcher_sets.iter().map(Vec::as_slice);
+        let coverage = if query.matcher_sets.is_empty() {
+            self.cover_ring()
+        } else {
+            self.cover(context, sets, query.range)
+        };
+        let ask =
+            |replica: &Arc<dyn Replica>, _: &Ask| replica.labels(context.clone(), query.clone());
+        let answers = self.gather(context, coverage, ask).await?;
+        let limit = query.limit;
+        let joined = off_the_async_threads(move || join_labels(answers, limit)).await?;
+        Ok(joined.unwrap_or_else(|| match query.want {
+            LabelWant::Series => LabelAnswer::Series(Vec::new()),
+            LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(Vec::new()),
+        }))
+    }
+
+    /// What metrics mean, ascending by metric.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn metadata(
+        &self,
+        context: &Arc<Context>,
+        query: &MetadataQuery,
+    ) -> Result<MetadataAnswer, SourceError> {
+        let ask =
+            |replica: &Arc<dyn Replica>, _: &Ask| replica.metadata(context.clone(), query.clone());
+        let answers = self.gather(context, self.cover_ring(), ask).await?;
+        Ok(join_metadata(answers))
+    }
+
+    /// The same source for the engine, which blocks. To be called off the async threads.
+    #[must_use]
+    pub fn blocking(self: &Arc<Self>, context: Arc<Context>, runtime: Handle) -> BlockingSource {
+        BlockingSource { source: self.clone(), context, runtime }
+    }
+
+    fn cover<'a>(
+        &self,
+        context: &Context,
+        matcher_sets: impl IntoIterator<Item = &'a [Matcher]>,
+        range: TimeRange,
+    ) -> Coverage {
+        match partitions_of(matcher_sets, range) {
+            Some(partitions) => Coverage::of_partitions(
+                &self.topology.placement,
+                self.topology.read_consistency,
+                self.local,
+                &context.tenant,
+                &partitions,
+            ),
+            None => self.cover_ring(),
+        }
+    }
+
+    fn cover_ring(&self) -> Coverage {
+        Coverage::of_ring(&self.topology.placement, self.topology.read_consistency, self.local)
+    }
+
+    /// Asks until the coverage is complete or cannot be any more.
+    async fn gather<T: Send + 'static>(
+        &self,
+        context: &Context,
+        coverage: Coverage,
+        ask: impl Fn(&Arc<dyn Replica>, &Ask) -> Answer<T>,
+    ) -> Result<Vec<T>, SourceError> {
+        let timeout_ms = match context.timeout_ms {
+            0 => self.config.timeout_ms,
+            given => u64::from(given).min(self.config.timeout_ms),
+        };
+        let work = self.gather_without_limit(coverage, ask);
+        tokio::time::timeout(Duration::from_millis(timeout_ms), work).await.unwrap_or_else(|_| {
+            let message = format!("replicas did not answer within {timeout_ms} ms");
+            Err(SourceError { kind: Kind::Timeout, message })
+        })
+    }
+
+    async fn gather_without_limit<T: Send + 'static>(
+        &self,
+        mut coverage: Coverage,
+        ask: impl Fn(&Arc<dyn Replica>, &Ask) -> Answer<T>,
+    ) -> Result<Vec<T>, SourceError> {
+        let patience = Duration::from_millis(self.config.speculate_after_ms);
+        let (mut answers, mut failures) = (Vec::new(), Vec::new());
+        let mut out = FuturesUnordered::new();
+        loop {
+            let asks = coverage.plan().map_err(|too_few| unavailable(too_few, &failures))?;
+            if coverage.is_complete() {
+                return Ok(answers);
+            }
+            for next in asks {
+                out.push(self.send(next, &ask));
+            }
+            match tokio::time::timeout(patience, out.next()).await {
+                Err(_) => coverage.slow(),
+                // Every need that is not met has an ask out, or `plan` would have refused.
+                Ok(None) => {
+                    return Err(unavailable(Unavailable { required: 1, alive: 0 }, &failures));
+                }
+                Ok(Some((ask, Ok(answer)))) => {
+                    coverage.answered(&ask);
+                    answers.push(answer);
+                }
+                Ok(Some((ask, Err(error)))) if another_may_do(error.kind) => {
+                    tracing::warn!(replica = %error.replica, kind = ?error.kind, "read failed: {}", error.message);
+                    coverage.failed(&ask);
+                    failures.push(error);
+                }
+                Ok(Some((_, Err(error)))) => {
+                    return Err(SourceError { kind: error.kind, message: error.message });
+                }
+            }
+        }
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        next: Ask,
+        ask: &impl Fn(&Arc<dyn Replica>, &Ask) -> Answer<T>,
+    ) -> Sent<T> {
+        let answer = self.replicas.get(&next.node).map(|replica| ask(replica, &next));
+        let name = self.topology.members.get(next.node).map(|member| member.name.clone());
+        Box::pin(async move {
+            let answer = match answer {
+                Some(answer) => answer.await,
+                None => Err(ReplicaError {
+                    replica: name.unwrap_or_default(),
+                    kind: Kind::Unavailable,
+                    message: "this process has no way to it".to_owned(),
+                }),
+            };
+            (next, answer)
+        })
+    }
+}
+
+/// An ask that is out, and what came of it.
+type Sent<T> = Pin<Box<dyn Future<Output = (Ask, Result<T, ReplicaError>)> + Send>>;
+
+/// Whether the fault is the replica's, so that another replica may answer.
+fn another_may_do(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Unavailable | Kind::Timeout | Kind::Corrupt | Kind::Internal | Kind::Canceled
+    )
+}
+
+fn unavailable(too_few: Unavailable, failures: &[ReplicaError]) -> SourceError {
+    let reasons: Vec<String> = failures.iter().take(3).map(ToString::to_string).collect();
+    let reasons = reasons.join("; ");
+    SourceError {
+        kind: Kind::Unavailable,
+        message: format!("too few replicas answered: {too_few}: {reasons}"),
+    }
+}
+
+/// Each replica kept to the bounds; all together may still be beyond them.
+fn within(
+    bounds: SelectBounds,
+    series: Vec<SeriesColumns>,
+) -> Result<Vec<SeriesColumns>, SourceError> {
+    let samples: u64 = series.iter().map(|s| s.floats.len() as u64).sum();
+    let over = if series.len() as u64 > bounds.series_max {
+        format!("the selection matches more than {} series", bounds.series_max)
+    } else if samples > bounds.samples_max {
+        format!("the selection holds more than {} samples", bounds.samples_max)
+    } else {
+        return Ok(series);
+    };
+    Err(SourceError { kind: Kind::Unexecutable, message: over })
+}
+
+async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| SourceError {
+        kind: Kind::Internal,
+        message: format!("failed to join the answers of replicas: {error}"),
+    })
+}
+
+/// A [`ReplicatedSource`] for one request, as the engine asks it.
+#[derive(Debug)]
+pub struct BlockingSource {
+    source: Arc<ReplicatedSource>,
+    context: Arc<Context>,
+    runtime: Handle,
+}
+
+impl SeriesSource for BlockingSource {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
+        self.runtime.block_on(self.source.select(&self.context, selection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::{Consistency, Member, Roles, TopologyConfig};
+    use model::mutation::{Mutation, WriteAnswer};
+    use model::{Column, LabelSet, METRIC_NAME, Principal, RequestId, TenantId, TimestampMs};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Answers with one sample of its own, an error, or never.
+    #[derive(Debug)]
+    struct Scripted {
+        reply: Result<f64, Kind>,
+        silent: bool,
+        asked: AtomicU32,
+    }
+
+    impl Scripted {
+        fn new(reply: Result<f64, Kind>) -> Arc<Self> {
+            Arc::new(Self { reply, silent: false, asked: AtomicU32::new(0) })
+        }
+
+        fn silent() -> Arc<Self> {
+            Arc::new(Self { reply: Ok(0.0), silent: true, asked: AtomicU32::new(0) })
+        }
+
+        fn answer<T: Send + 'static>(&self, make: impl FnOnce(f64) -> T) -> Answer<T> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.silent {
+                return Box::pin(std::future::pending());
+            }
+            let error =
+                |kind| ReplicaError { replica: "r".into(), kind, message: "told to".into() };
+            let answer = self.reply.map(make).map_err(error);
+            Box::pin(async move { answer })
+        }
+    }
+
+    impl Replica for Scripted {
+        fn write(&self, _: Mutation) -> Answer<WriteAnswer> {
+            self.answer(|_| WriteAnswer::NeedLabels)
+        }
+        fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
+            self.answer(|value| {
+                let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
+                let floats = Column { timestamps_ms: vec![1], values: vec![value] };
+                vec![SeriesColumns { labels, floats }]
+            })
+        }
+        fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
+            self.answer(|value| LabelAnswer::Texts(vec![value.to_string().into()]))
+        }
+        fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
+            self.answer(|_| Vec::new())
+        }
+    }
+
+    fn source(replicas: &[Arc<Scripted>]) -> Arc<ReplicatedSource> {
+        let member = |(i, _): (usize, &Arc<Scripted>)| Member {
+            name: format!("n{i}"),
+            address: format!("127.0.0.1:{}", 1000 + i),
+            roles: Roles::ALL,
+            rack: String::new(),
+        };
+        let topology = Topology::new(TopologyConfig {
+            members: replicas.iter().enumerate().map(member).collect(),
+            replication_factor: replicas.len(),
+            write_consistency: Consistency::Quorum,
+            read_consistency: Consistency::Quorum,
+        });
+        let by_node =
+            (0..).map(NodeIndex).zip(replicas.iter().map(|r| r.clone() as Arc<dyn Replica>));
+        let config = ReadConfig { speculate_after_ms: 10, timeout_ms: 5_000 };
+        let topology = Arc::new(topology.unwrap());
+        Arc::new(ReplicatedSource::new(topology, by_node.collect(), None, config))
+    }
+
+    fn context(timeout_ms: u32) -> Arc<Context> {
+        Arc::new(Context {
+            tenant: TenantId::parse("t").unwrap(),
+            principal: Principal::Anonymous,
+            request_id: RequestId(1),
+            timeout_ms,
+            ring_version: 0,
+        })
+    }
+
+    fn selection() -> Selection {
+        Selection {
+            matchers: vec![Matcher::equal(METRIC_NAME, "up")],
+            range: TimeRange { start: TimestampMs(0), end: TimestampMs(10) },
+            days: None,
+            bounds: SelectBounds::NONE,
+        }
+    }
+
+    fn values(answer: Result<Vec<SeriesColumns>, SourceError>) -> Vec<f64> {
+        answer.unwrap().into_iter().flat_map(|s| s.floats.values).collect()
+    }
+
+    #[tokio::test]
+    async fn a_dead_replica_is_replaced_and_two_dead_ones_are_503() {
+        let dead = || Scripted::new(Err(Kind::Unavailable));
+        for position in 0..3 {
+            let mut replicas = vec![Scripted::new(Ok(1.0)), Scripted::new(Ok(2.0))];
+            replicas.insert(position, dead());
+            let answer = source(&replicas).select(&context(0), &selection()).await;
+            assert_eq!(values(answer), [2.0], "dead at {position}");
+        }
+        let two_dead = source(&[dead(), Scripted::new(Ok(1.0)), dead()]);
+        let error = two_dead.select(&context(0), &selection()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+        let query = LabelQuery {
+            want: LabelWant::Names,
+            matcher_sets: Vec::new(),
+            range: TimeRange::ALL,
+            limit: 0,
+        };
+        let error = two_dead.labels(&context(0), &query).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+        let error = two_dead.metadata(&context(0), &MetadataQuery::default()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_silent_replica_is_doubled_and_two_silent_ones_are_a_timeout() {
+        let one = source(&[Scripted::silent(), Scripted::new(Ok(1.0)), Scripted::new(Ok(2.0))]);
+        assert_eq!(values(one.select(&context(0), &selection()).await), [2.0]);
+        let two = source(&[Scripted::silent(), Scripted::new(Ok(1.0)), Scripted::silent()]);
+        let error = two.select(&context(50), &selection()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_bad_question_is_told_at_once_and_asked_of_nobody_else() {
+        let replicas = [0; 3].map(|_| Scripted::new(Err(Kind::Unexecutable)));
+        let error = source(&replicas).select(&context(0), &selection()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unexecutable);
+        let asked: u32 = replicas.iter().map(|r| r.asked.load(Ordering::Relaxed)).sum();
+        assert_eq!(asked, 2, "a quorum was asked, and nobody after the answer");
+    }
+
+    #[tokio::test]
+    async fn bounds_hold_for_all_replicas_together() {
+        let source = source(&[Scripted::new(Ok(1.0))]);
+        let bounds = SelectBounds { series_max: 0, samples_max: 9 };
+        let selection = Selection { bounds, ..selection() };
+        let error = source.select(&context(0), &selection).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unexecutable);
+    }
+
+    #[tokio::test]
+    async fn the_engine_can_block_on_it() {
+        let source = source(&[Scripted::new(Ok(1.0))]).blocking(context(0), Handle::current());
+        let answer =
+            tokio::task::spawn_blocking(move || source.select(&selection())).await.unwrap();
+        assert_eq!(values(answer), [1.0]);
+    }
+}

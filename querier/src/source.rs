@@ -1,0 +1,90 @@
+//! Where a querier gets series from: many replicas, or one.
+
+use crate::select::ReplicatedSource;
+use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::{Context, SeriesColumns};
+use promql::SourceError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use wire::replica::{Answer, Replica};
+
+/// A source's answer, to be awaited. Dropping it gives the work up.
+pub type SourceAnswer<T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send>>;
+
+/// Answers for a tenant: everything that is stored, or an error that says why not.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// The series that match and their samples in the range, ascending by labels.
+    fn select(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+    ) -> SourceAnswer<Vec<SeriesColumns>>;
+    /// Names, values or label sets, ascending and unique.
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer>;
+    /// What metrics mean, ascending by metric.
+    fn metadata(&self, context: Arc<Context>, query: MetadataQuery)
+    -> SourceAnswer<MetadataAnswer>;
+}
+
+/// One replica that holds everything.
+#[derive(Clone, Debug)]
+pub struct SingleReplica(pub Arc<dyn Replica>);
+
+impl Source for SingleReplica {
+    fn select(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+    ) -> SourceAnswer<Vec<SeriesColumns>> {
+        answer(self.0.select(context, selection))
+    }
+
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
+        answer(self.0.labels(context, query))
+    }
+
+    fn metadata(
+        &self,
+        context: Arc<Context>,
+        query: MetadataQuery,
+    ) -> SourceAnswer<MetadataAnswer> {
+        answer(self.0.metadata(context, query))
+    }
+}
+
+fn answer<T: 'static>(asked: Answer<T>) -> SourceAnswer<T> {
+    Box::pin(async move {
+        asked.await.map_err(|error| SourceError { kind: error.kind, message: error.to_string() })
+    })
+}
+
+/// All replicas of a cluster.
+#[derive(Clone, Debug)]
+pub struct AllReplicas(pub Arc<ReplicatedSource>);
+
+impl Source for AllReplicas {
+    fn select(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+    ) -> SourceAnswer<Vec<SeriesColumns>> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.select(&context, &selection).await })
+    }
+
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.labels(&context, &query).await })
+    }
+
+    fn metadata(
+        &self,
+        context: Arc<Context>,
+        query: MetadataQuery,
+    ) -> SourceAnswer<MetadataAnswer> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.metadata(&context, &query).await })
+    }
+}

@@ -1,0 +1,176 @@
+//! Limits of queries: how many at once, how long, how much; and callers who leave.
+
+use super::support::{Memory, Server, filled, one_tenant};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use guard::{Limit, Limits, QueryLimits};
+use model::Kind;
+use promql::SourceError;
+use std::future::IntoFuture as _;
+use std::sync::atomic::Ordering;
+use tokio::io::AsyncWriteExt as _;
+
+fn limits(query: QueryLimits) -> Limits {
+    Limits { query, ..Limits::default() }
+}
+
+fn memory() -> Memory {
+    Memory { tenants: [("default".to_owned(), filled())].into(), ..Memory::default() }
+}
+
+#[tokio::test]
+async fn who_finds_the_queue_full_is_told_when_to_come_again() {
+    let query =
+        QueryLimits { max_concurrency: Limit(1), max_queue: Limit(1), ..QueryLimits::default() };
+    let server = Server::new(Memory { stuck: true, ..memory() }, one_tenant(), limits(query));
+    let mut first = Box::pin(server.get("labels", &[]));
+    let mut second = Box::pin(server.get("labels", &[]));
+    assert!((&mut first).now_or_never().is_none());
+    assert!((&mut second).now_or_never().is_none());
+    for path in ["labels", "query?query=up"] {
+        let third = server.get(path, &[]).await;
+        let wait: u64 = third.header("retry-after").parse().unwrap();
+        assert!((1..=2).contains(&wait));
+        let (status, kind, text) = third.error();
+        assert_eq!((status, kind.as_str()), (429, "too_many_requests"));
+        assert!(text.contains("max_query_concurrency") && text.contains("default"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_503_timeout() {
+    let memory = Memory { stuck: true, ..memory() };
+    let waiting = memory.waiting.clone();
+    let query = QueryLimits { timeout_ms: Limit(50), ..QueryLimits::default() };
+    let server = Server::new(memory, one_tenant(), limits(query));
+    for timeout in ["20ms", "0", "-1"] {
+        let got = server.get("query", &[("query", "up"), ("timeout", timeout)]).await;
+        let (status, kind, text) = got.error();
+        assert_eq!((status, kind.as_str()), (503, "timeout"));
+        assert!(text.starts_with("query timed out in "), "{text}");
+    }
+    let got = server.get("labels", &[]).await;
+    assert_eq!(got.error().1, "timeout");
+    eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_takes_the_work_along() {
+    let memory = Memory { stuck: true, ..memory() };
+    let waiting = memory.waiting.clone();
+    let query = QueryLimits { max_concurrency: Limit(1), ..QueryLimits::default() };
+    let server = Server::new(memory, one_tenant(), limits(query));
+    let mut call = Box::pin(server.get("query", &[("query", "up")]));
+    while waiting.load(Ordering::SeqCst) == 0 {
+        assert!((&mut call).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(call);
+    eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
+    let mut outcomes = server.registry.gather().into_iter();
+    let requests = outcomes.find(|one| one.name() == "cumae_querier_requests_total").unwrap();
+    let labels = requests.get_metric()[0].get_label();
+    assert!(labels.iter().any(|label| label.value() == "canceled"));
+}
+
+#[tokio::test]
+async fn more_series_than_a_query_may_read_are_422_and_name_the_limit() {
+    let query = QueryLimits { max_series: Limit(2), ..QueryLimits::default() };
+    let server = Server::new(memory(), one_tenant(), limits(query));
+    assert_eq!(server.get("query", &[("query", "up")]).await.status, 200);
+    for query in ["{job=\"a\"}", "up + on (job) c_total"] {
+        let (status, kind, text) = server.get("query", &[("query", query)]).await.error();
+        assert_eq!((status, kind.as_str()), (422, "execution"), "{query}");
+        for part in ["max_query_series", " 2 ", "`default`"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let error = server.get("series", &[("match[]", "{job=\"a\"}")]).await.error();
+    assert_eq!(error.0, 422);
+    assert!(error.2.contains("max_query_series"), "{}", error.2);
+    let cut = server.get("series", &[("match[]", "{job=\"a\"}"), ("limit", "2")]).await;
+    assert_eq!(cut.data().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn more_memory_or_samples_than_a_query_may_use_are_422_and_name_the_limit() {
+    let table = [
+        (
+            "max_query_bytes",
+            "up[1h]",
+            QueryLimits { max_bytes: Limit(1_000), ..QueryLimits::default() },
+        ),
+        (
+            "max_query_samples",
+            "up[1h]",
+            QueryLimits { max_samples: Limit(100), ..QueryLimits::default() },
+        ),
+        (
+            "max_query_bytes",
+            "vector(1)[100h:1s]",
+            QueryLimits { max_bytes: Limit(10_000), ..QueryLimits::default() },
+        ),
+    ];
+    for (key, query, query_limits) in table {
+        let server = Server::new(memory(), one_tenant(), limits(query_limits));
+        let (status, kind, text) = server.get("query", &[("query", query)]).await.error();
+        assert_eq!((status, kind.as_str()), (422, "execution"), "{query}: {text}");
+        assert!(text.contains(&format!("`{key}`")) && text.contains("`default`"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_source_keeps_its_kind() {
+    let table = [(Kind::Unavailable, 503, "unavailable"), (Kind::Corrupt, 500, "internal")];
+    for (kind, status, error_type) in table {
+        let fault = Some(SourceError { kind, message: "replicas: 1 of 2".to_owned() });
+        let server = Server::new(Memory { fault, ..memory() }, one_tenant(), Limits::default());
+        for path in ["query?query=up", "labels", "metadata", "label/job/values"] {
+            let uri = format!("/api/v1/{path}");
+            let request = axum::http::Request::get(&uri).body(axum::body::Body::empty());
+            let got = server.send(request.unwrap()).await;
+            assert_eq!(got.headers.contains_key("retry-after"), status == 503, "{path}");
+            let error = got.error();
+            assert_eq!((error.0, error.1.as_str()), (status, error_type), "{path}");
+            assert!(error.2.contains("replicas: 1 of 2"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_queries_at_once_all_get_their_answer() {
+    let query = QueryLimits { max_concurrency: Limit(2), ..QueryLimits::default() };
+    let server = Server::new(memory(), one_tenant(), limits(query));
+    let params = [("query", "sum(up)")];
+    let all = join_all((0..50).map(|_| server.get("query", &params))).await;
+    assert!(all.iter().all(|got| got.data()["result"][0]["value"][1] == "2"));
+}
+
+/// Waits until `done`, for a few seconds at most.
+async fn eventually(done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_who_closes_its_connection_takes_the_work_along() {
+    let memory = Memory { stuck: true, ..memory() };
+    let waiting = memory.waiting.clone();
+    let server = Server::new(memory, one_tenant(), Limits::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(axum::serve(listener, server.router()).into_future());
+    for path in ["query?query=up", "labels"] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /api/v1/{path} HTTP/1.1\r\nhost: h\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        eventually(|| waiting.load(Ordering::SeqCst) == 1).await;
+        drop(client);
+        eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
+    }
+    serving.abort();
+}

@@ -1,0 +1,11 @@
+//! The whole router in this process: requests in, answers out, series in memory.
+
+mod bad_input;
+mod grafana;
+mod labels;
+mod language;
+mod limits;
+mod openapi;
+mod parameters;
+mod properties;
+mod support;

@@ -1,0 +1,303 @@
+//! A source in memory, a clock that stands still, a client.
+
+use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, dress};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use guard::{LimitTable, Limits, Tenancy};
+use http_body_util::BodyExt as _;
+use model::matcher::CompiledMatcher;
+use model::mutation::{MetricMetadata, MetricType};
+use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::{
+    Clock, Column, Context, LabelSet, Matcher, SeriesColumns, TenantId, TimeRange, TimestampMs,
+};
+use promql::SourceError;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tower::ServiceExt as _;
+
+/// When the tests happen: 2023-11-14T22:13:20Z.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct StandingClock {
+    ticks: AtomicU64,
+}
+
+impl Clock for StandingClock {
+    fn now(&self) -> TimestampMs {
+        TimestampMs(NOW_MS)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.ticks.fetch_add(1_000, Ordering::Relaxed)
+    }
+}
+
+/// What one tenant has.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Data {
+    series: Vec<SeriesColumns>,
+    metadata: Vec<MetricMetadata>,
+}
+
+impl Data {
+    /// Adds a series with its samples, in seconds before now.
+    pub(crate) fn series(mut self, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
+        let mut floats = Column::default();
+        for (seconds_ago, value) in samples {
+            floats.push(NOW_MS - seconds_ago * 1_000, *value);
+        }
+        let labels = LabelSet::from_pairs(labels.iter().copied()).unwrap();
+        self.series.push(SeriesColumns { labels, floats });
+        self
+    }
+
+    pub(crate) fn metadata(mut self, metric: &str, metric_type: MetricType, help: &str) -> Self {
+        let (metric, help, unit) = (metric.into(), help.into(), "".into());
+        self.metadata.push(MetricMetadata { metric, metric_type, help, unit });
+        self
+    }
+
+    fn matching(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<SeriesColumns> {
+        let sets: Vec<Vec<CompiledMatcher>> = sets
+            .iter()
+            .map(|set| set.iter().map(|matcher| matcher.compile().unwrap()).collect())
+            .collect();
+        let matches = |labels: &LabelSet| {
+            sets.is_empty() || sets.iter().any(|set| set.iter().all(|m| m.matches_labels(labels)))
+        };
+        let mut found = Vec::new();
+        for one in self.series.iter().filter(|one| matches(&one.labels)) {
+            let mut floats = Column::default();
+            for (at, value) in one.floats.timestamps_ms.iter().zip(&one.floats.values) {
+                if range.contains(TimestampMs(*at)) {
+                    floats.push(*at, *value);
+                }
+            }
+            if !floats.is_empty() {
+                found.push(SeriesColumns { labels: one.labels.clone(), floats });
+            }
+        }
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+}
+
+/// Tenants in memory. Never answers while `stuck`.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) tenants: BTreeMap<String, Data>,
+    pub(crate) stuck: bool,
+    pub(crate) fault: Option<SourceError>,
+    /// Answers that are waited for.
+    pub(crate) waiting: Arc<AtomicU64>,
+}
+
+struct Waiting(Arc<AtomicU64>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Memory {
+    fn of(&self, context: &Context) -> Data {
+        self.tenants.get(context.tenant.as_str()).cloned().unwrap_or_default()
+    }
+
+    fn answer<T: Send + 'static>(&self, answer: T) -> SourceAnswer<T> {
+        let (stuck, fault) = (self.stuck, self.fault.clone());
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let waiting = Waiting(self.waiting.clone());
+        Box::pin(async move {
+            let _waiting = waiting;
+            if stuck {
+                std::future::pending::<()>().await;
+            }
+            fault.map_or(Ok(answer), Err)
+        })
+    }
+}
+
+impl Source for Memory {
+    fn select(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+    ) -> SourceAnswer<Vec<SeriesColumns>> {
+        let found = self.of(&context).matching(&[selection.matchers], selection.range);
+        self.answer(found)
+    }
+
+    fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
+        let found = self.of(&context).matching(&query.matcher_sets, query.range);
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit.try_into().unwrap() };
+        let texts = |all: BTreeSet<_>| LabelAnswer::Texts(all.into_iter().take(limit).collect());
+        self.answer(match &query.want {
+            LabelWant::Names => texts(
+                found
+                    .iter()
+                    .flat_map(|one| one.labels.iter().map(|(name, _)| name.clone()))
+                    .collect(),
+            ),
+            LabelWant::Values(name) => {
+                texts(found.iter().filter_map(|one| one.labels.get(name).cloned()).collect())
+            }
+            LabelWant::Series => {
+                LabelAnswer::Series(found.into_iter().map(|one| one.labels).take(limit).collect())
+            }
+        })
+    }
+
+    fn metadata(
+        &self,
+        context: Arc<Context>,
+        query: MetadataQuery,
+    ) -> SourceAnswer<MetadataAnswer> {
+        let mut found = self.of(&context).metadata;
+        found.retain(|one| query.metric.as_ref().is_none_or(|metric| *metric == one.metric));
+        self.answer(found)
+    }
+}
+
+/// The data that "filled" means: `up` of two instances, a counter, a name with dots.
+pub(crate) fn filled() -> Data {
+    let minutes: Vec<(i64, f64)> = (0..=60).rev().map(|n| (n * 60, 1.0)).collect();
+    let counter: Vec<(i64, f64)> = (0..=60).rev().map(|n| (n * 60, 3_600.0 - n as f64)).collect();
+    Data::default()
+        .series(&[("__name__", "up"), ("job", "a"), ("instance", "h:1")], &minutes)
+        .series(&[("__name__", "up"), ("job", "b"), ("instance", "h:2")], &minutes)
+        .series(&[("__name__", "c_total"), ("job", "a"), ("instance", "h:1")], &counter)
+        .series(&[("__name__", "http.requests"), ("http.method", "GET"), ("job", "a")], &counter)
+        .series(&[("__name__", "old"), ("job", "gone")], &[(10 * 86_400, 1.0)])
+        .metadata("c_total", MetricType::Counter, "Things \"counted\".")
+        .metadata("up", MetricType::Gauge, "")
+}
+
+/// A server under test and its client.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    router: Router,
+    pub(crate) registry: prometheus::Registry,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Got {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
+    }
+
+    /// The data of a success.
+    pub(crate) fn data(&self) -> Json {
+        assert_eq!(self.status, 200, "{}", self.text());
+        assert!(self.text().starts_with("{\"status\":\"success\",\"data\":"), "{}", self.text());
+        self.json()["data"].clone()
+    }
+
+    /// Status, `errorType` and text of an error.
+    pub(crate) fn error(&self) -> (u16, String, String) {
+        assert_eq!(self.headers["content-type"], "application/json");
+        let json = self.json();
+        assert_eq!(json["status"], "error");
+        assert!(json.get("data").is_none(), "{json}");
+        let text = |key: &str| json[key].as_str().unwrap().to_owned();
+        (self.status.as_u16(), text("errorType"), text("error"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> String {
+        let values = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
+        values.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Server {
+    pub(crate) fn new(memory: Memory, tenancy: Tenancy, limits: Limits) -> Self {
+        let registry = prometheus::Registry::new();
+        let parts = Parts {
+            source: Arc::new(memory),
+            clock: Arc::new(StandingClock::default()),
+            tenancy,
+            limits: LimitTable::new(limits),
+            settings: Settings::default(),
+            version: "0.1.0-test".to_owned(),
+            config_yaml: "tenancy: single\n".to_owned(),
+            registry: registry.clone(),
+        };
+        let origins = Origins { allowed: vec!["https://grafana.example".to_owned()] };
+        let router = dress(Querier::new(parts).unwrap().router(), origins);
+        Self { router, registry }
+    }
+
+    pub(crate) fn single(data: Data) -> Self {
+        let memory = Memory { tenants: [("default".to_owned(), data)].into(), ..Memory::default() };
+        Self::new(memory, one_tenant(), Limits::default())
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Got {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Got { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// GETs a path under `/api/v1/`, its parameters encoded.
+    pub(crate) async fn get(&self, path: &str, params: &[(&str, &str)]) -> Got {
+        let uri = format!("/api/v1/{path}?{}", encode(params));
+        self.send(Request::get(uri).body(Body::empty()).unwrap()).await
+    }
+
+    /// POSTs a form to a path under `/api/v1/`.
+    pub(crate) async fn post(&self, path: &str, params: &[(&str, &str)]) -> Got {
+        self.send(form(path, params)).await
+    }
+}
+
+/// A form for a path under `/api/v1/`.
+pub(crate) fn form(path: &str, params: &[(&str, &str)]) -> Request<Body> {
+    Request::post(format!("/api/v1/{path}"))
+        .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        .body(Body::from(encode(params)))
+        .unwrap()
+}
+
+pub(crate) fn one_tenant() -> Tenancy {
+    Tenancy::Single(TenantId::parse("default").unwrap())
+}
+
+/// Parameters as a browser encodes them.
+pub(crate) fn encode(params: &[(&str, &str)]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let part = |text: &str| {
+        text.bytes().fold(String::new(), |mut out, byte| {
+            match byte {
+                b' ' => out.push('+'),
+                byte if plain(byte) => out.push(char::from(byte)),
+                byte => out.push_str(&format!("%{byte:02X}")),
+            }
+            out
+        })
+    };
+    let pairs: Vec<String> =
+        params.iter().map(|(key, value)| format!("{}={}", part(key), part(value))).collect();
+    pairs.join("&")
+}

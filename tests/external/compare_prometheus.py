@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Compares answers with a real Prometheus over HTTP.
+
+Prometheus scrapes itself and cumae every five seconds and remote-writes all of it to cumae. After two minutes both are
+asked the same questions at the same fixed times, and every answer has to agree: values within 1e-9 relative, NaN equals
+NaN, labels exactly.
+
+    compare_prometheus.py CUMAE_BINARY [SECONDS]
+"""
+
+import math
+import shutil
+import sys
+import tempfile
+import time
+
+import servers
+
+CONFIG = """
+global: {scrape_interval: 5s, evaluation_interval: 1m}
+scrape_configs:
+  - job_name: prometheus
+    static_configs: [{targets: ['SELF']}]
+  - job_name: scraped-cumae
+    static_configs: [{targets: ['CUMAE']}]
+remote_write:
+  - url: http://CUMAE/api/v1/push
+    queue_config: {batch_send_deadline: 1s}
+"""
+
+INSTANT = [
+    # Selectors.
+    "up", 'up{job="prometheus"}', '{__name__="up"}', '{job="scraped-cumae",__name__=~"process_.*"}',
+    'prometheus_http_requests_total{code!="200"}', "up offset 30s", "process_resident_memory_bytes @ AT",
+    'absent(up{job="nobody"})', "up == 1", "up * NaN",
+    # Rates and other functions over windows.
+    "rate(prometheus_http_requests_total[1m])", "irate(process_cpu_seconds_total[30s])",
+    "increase(prometheus_tsdb_head_samples_appended_total[45s])", "delta(process_resident_memory_bytes[1m])",
+    "deriv(process_resident_memory_bytes[1m])", "changes(process_open_fds[1m])",
+    "resets(prometheus_http_requests_total[1m])", "avg_over_time(go_goroutines[1m])",
+    "stddev_over_time(go_goroutines[1m])", "quantile_over_time(0.7, go_goroutines[1m])",
+    "max_over_time(process_resident_memory_bytes[1m])", "predict_linear(process_resident_memory_bytes[1m], 3600)",
+    "sum by (job) (count_over_time(up[1m]))", "{job=\"prometheus\"}[21s]", "last_over_time(up[30s])",
+    # Aggregations.
+    "sum by (job) (rate(process_cpu_seconds_total[1m]))", "count by (__name__) ({job=~\".+\"})",
+    "avg without (code, handler) (rate(prometheus_http_requests_total[1m]))",
+    "topk(5, count by (__name__) ({job=\"prometheus\"}))", "quantile(0.9, go_gc_duration_seconds)",
+    "count_values(\"value\", up)", "stdvar by (job) (process_open_fds)", "group by (job) (up)",
+    # Operators and joins.
+    "process_resident_memory_bytes / on (instance, job) group_left up", "process_open_fds / process_max_fds",
+    "rate(process_cpu_seconds_total[1m]) * 100 > bool 1", "up and on (job) process_open_fds > 0",
+    "go_goroutines or up", "up unless on (job) go_goroutines", "2 ^ 3 ^ 2 - -1 % 3",
+    "label_replace(up, \"host\", \"$1\", \"instance\", \"(.*):.*\")",
+    "sort_desc(sum by (handler) (prometheus_http_requests_total))",
+    # Classic histograms.
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[1m])))",
+    "histogram_quantile(0.5, prometheus_http_response_size_bytes_bucket)",
+    "sum(rate(prometheus_http_request_duration_seconds_sum[1m])) / sum(rate(prometheus_http_request_duration_seconds_count[1m]))",
+    # Subqueries.
+    "max_over_time(rate(process_cpu_seconds_total[30s])[1m:10s])", "avg_over_time(sum by (job) (up)[1m:10s])",
+    "min_over_time((go_goroutines > 5)[1m:10s] offset 10s)",
+    # Strings, scalars, time.
+    "vector(1) + time()", "scalar(up{job=\"prometheus\"})", "day_of_week(timestamp(up))", "timestamp(up)",
+]
+
+RANGE = [
+    "up", "rate(process_cpu_seconds_total[30s])", "sum by (job) (rate(process_cpu_seconds_total[1m]))",
+    "histogram_quantile(0.99, sum by (le, handler) (rate(prometheus_http_request_duration_seconds_bucket[1m])))",
+    "process_resident_memory_bytes - process_resident_memory_bytes offset 10s",
+    "max_over_time(rate(prometheus_tsdb_head_samples_appended_total[30s])[30s:5s])",
+    "count({job=~\".+\"})", "go_goroutines > 30", "1 + 1",
+]
+
+LABELS = [
+    ("labels", {}), ("labels", {"match[]": "up"}), ("label/job/values", {}), ("label/__name__/values", {}),
+    ("label/le/values", {"match[]": '{__name__=~"prometheus_http_.*"}'}), ("label/nothing/values", {}),
+    ("series", {"match[]": ["up", 'process_open_fds{job="scraped-cumae"}']}),
+    ("series", {"match[]": '{job="prometheus",__name__=~"prometheus_tsdb_.*"}'}),
+]
+
+
+def same_number(a, b):
+    a, b = float(a), float(b)
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+
+
+def same_samples(a, b):
+    return len(a) == len(b) and all(x[0] == y[0] and same_number(x[1], y[1]) for x, y in zip(a, b))
+
+
+def difference(ours, theirs):
+    """What is different in two answers of the query API; empty if nothing is."""
+    if ours.get("status") != "success" or theirs.get("status") != "success":
+        return f"ours {str(ours)[:300]}, theirs {str(theirs)[:300]}"
+    ours, theirs = ours["data"], theirs["data"]
+    if isinstance(ours, list):
+        order = lambda item: sorted(item.items()) if isinstance(item, dict) else item
+        ours, theirs = sorted(ours, key=order), sorted(theirs, key=order)
+        only = [x for x in ours if x not in theirs][:3], [x for x in theirs if x not in ours][:3]
+        return "" if ours == theirs else f"only ours {only[0]}, only theirs {only[1]}"
+    if ours["resultType"] != theirs["resultType"]:
+        return f"ours is a {ours['resultType']}, theirs a {theirs['resultType']}"
+    if ours["resultType"] in ("scalar", "string"):
+        return "" if same_samples([ours["result"]], [theirs["result"]]) else f"{ours['result']} {theirs['result']}"
+    rows = lambda data: {
+        tuple(sorted(row["metric"].items())): row["values"] if "values" in row else [row["value"]]
+        for row in data["result"]
+    }
+    ours, theirs = rows(ours), rows(theirs)
+    for labels in sorted(set(ours) | set(theirs)):
+        if not same_samples(ours.get(labels, []), theirs.get(labels, [])):
+            return f"{dict(labels)}: ours {ours.get(labels)}, theirs {theirs.get(labels)}"[:600]
+    return ""
+
+
+def size(answer):
+    data = answer.get("data")
+    rows = data if isinstance(data, list) else (data or {}).get("result", [])
+    return len(rows) if isinstance(rows, list) else 1
+
+
+def quiet_moment(prometheus, before_s):
+    """A moment before `before_s` that lies, modulo a second, as far as can be from every scrape and from whole seconds."""
+    matrix = prometheus.query("up[1m]", before_s)
+    offsets = sorted({round(sample[0] * 1000) % 1000 for row in matrix for sample in row["values"]} | {0})
+    gaps = [(b - a, a) for a, b in zip(offsets, offsets[1:] + [offsets[0] + 1000])]
+    width, begin = max(gaps)
+    millis = (begin + width // 2) % 1000
+    return int(before_s) - 1 + millis / 1000, width // 2
+
+
+def ask_all(cumae, prometheus, moment):
+    asked = []
+    for query in INSTANT:
+        query = query.replace("AT", f"{moment - 20:.3f}")
+        asked.append((f"instant {query}", "query", {"query": query, "time": f"{moment:.3f}"}))
+    for query in RANGE:
+        for step in (5, 7):
+            asked.append((f"range/{step}s {query}", "query_range", {
+                "query": query, "start": f"{moment - 49:.3f}", "end": f"{moment:.3f}", "step": step}))
+    for path, parameters in LABELS:
+        window = {"start": f"{moment - 60:.3f}", "end": f"{moment:.3f}"}
+        asked.append((f"{path} {parameters}", path, {**parameters, **window}))
+    failed = 0
+    for name, path, parameters in asked:
+        ours, theirs = cumae.api(path, parameters), prometheus.api(path, parameters)
+        what = difference(ours, theirs)
+        failed += bool(what)
+        print(f"{'DIFFERS' if what else 'same   '} {size(theirs):5} rows  {name}")
+        if what:
+            print(f"        {what}")
+    print(f"compare_prometheus: {len(asked) - failed} of {len(asked)} answers agree")
+    return failed, len(asked)
+
+
+def main():
+    binary, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 125.0
+    directory = tempfile.mkdtemp(prefix="cumae-compare-")
+    cumae = servers.cumae(binary, f"{directory}/cumae")
+    prometheus = servers.prometheus(f"{directory}/prometheus", CONFIG.replace("CUMAE", f"127.0.0.1:{cumae.port}"))
+    try:
+        print(f"compare_prometheus: scraping for {seconds:.0f} s", flush=True)
+        # Somebody looks at both meanwhile, so that counters move.
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for server in (cumae, prometheus):
+                server.api("query", {"query": "sum(up)"})
+            prometheus.request("GET", "/api/v1/query?query=sum(")
+            time.sleep(1.7)
+        moment, distance = quiet_moment(prometheus, time.time() - 6)
+        print(f"compare_prometheus: asking at {moment:.3f}, {distance} ms from the nearest scrape (modulo 1 s)")
+        # The samples of the last seconds are the last to be sent.
+        count = lambda server: sum(len(row["values"]) for row in server.query('{job=~".+"}[1m]', moment))
+        held = count(prometheus)
+        servers.wait_until(f"cumae to hold {held} samples as Prometheus does", lambda: count(cumae) == held)
+        print(f"compare_prometheus: both hold {held} samples of the last minute")
+        failed, asked = ask_all(cumae, prometheus, moment)
+        refused = prometheus.query("sum(prometheus_remote_storage_samples_failed_total)", moment)[0]["value"][1]
+        if refused != "0":
+            print(f"DIFFERS {refused} samples were refused by cumae")
+            failed += 1
+        status = cumae.end()
+        if status != 0:
+            print(f"DIFFERS cumae ended with {status} on SIGTERM")
+            failed += 1
+        if failed or asked < 25:
+            print(f"logs are in {directory}")
+            raise SystemExit(1)
+        shutil.rmtree(directory)
+    finally:
+        prometheus.end()
+        cumae.end()
+
+
+if __name__ == "__main__":
+    main()

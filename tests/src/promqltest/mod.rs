@@ -1,0 +1,16 @@
+//! Scripts that test a PromQL engine: read, run against a storage, judged as upstream judges.
+//!
+//! A script loads series and asks queries; each `eval` is one case. An instant case is also asked
+//! as a range query around its moment, and again with `@` on every selector at other moments.
+//!
+//! Not here: which scripts, and which cases are expected to pass (`tests/conformance.rs`).
+
+mod case;
+mod judge;
+mod run;
+mod script;
+mod variants;
+
+pub use case::{Case, Expectation, Expected, Mode};
+pub use run::{Ask, EngineSubject, Outcome, Report, Subject, evaluate, run};
+pub use script::{Command, Script, ScriptError, parse_script};

@@ -1,0 +1,234 @@
+//! Runs a script against a storage and an engine.
+
+use super::case::{Case, Expected, Mode};
+use super::script::{Command, Script};
+use super::{judge, variants};
+use model::{LabelSet, SeriesColumns};
+use promql::{Cancel, EvalParams, Evaluation, ParseOptions, Query, SeriesSource, Value};
+
+/// A query and when it is asked. A step of 0 is an instant query.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The text.
+    pub query: &'a str,
+    /// The first step, in milliseconds since 1970.
+    pub start_ms: i64,
+    /// The last step.
+    pub end_ms: i64,
+    /// The distance of steps.
+    pub step_ms: i64,
+}
+
+/// What is tested: something that keeps series and answers queries.
+pub trait Subject {
+    /// Forgets everything.
+    fn clear(&mut self);
+    /// Keeps series.
+    fn load(&mut self, series: &[SeriesColumns]);
+    /// Answers a query.
+    ///
+    /// # Errors
+    /// The text of the failure.
+    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String>;
+}
+
+/// An engine over a source that can be filled.
+#[derive(Clone, Debug)]
+pub struct EngineSubject {
+    /// The series.
+    pub source: crate::memory::MemorySource,
+    /// Options and limits; the times are those of the query.
+    pub params: EvalParams,
+    /// Which parts of the language are on.
+    pub options: ParseOptions,
+}
+
+impl EngineSubject {
+    /// As upstream's runner sets its engine up: every option on, 10,000 samples at most.
+    #[must_use]
+    pub fn upstream() -> Self {
+        let mut params = EvalParams::instant(0);
+        params.delayed_name_removal = true;
+        params.limits.samples_max = 10_000;
+        Self { source: Default::default(), params, options: ParseOptions::ALL }
+    }
+}
+
+impl Subject for EngineSubject {
+    fn clear(&mut self) {
+        self.source.clear();
+    }
+
+    fn load(&mut self, series: &[SeriesColumns]) {
+        series.iter().for_each(|series| self.source.add(series));
+    }
+
+    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
+        evaluate(&self.source, ask, &self.params, self.options)
+    }
+}
+
+/// Parses and evaluates over a source.
+///
+/// # Errors
+/// The text of the failure.
+pub fn evaluate(
+    source: &dyn SeriesSource,
+    ask: Ask<'_>,
+    params: &EvalParams,
+    options: ParseOptions,
+) -> Result<Evaluation, String> {
+    let expr = promql::parse(ask.query, options).map_err(|error| error.to_string())?;
+    let query = Query { text: ask.query, expr: &expr };
+    let params = EvalParams {
+        start_ms: ask.start_ms,
+        end_ms: ask.end_ms,
+        step_ms: ask.step_ms,
+        ..params.clone()
+    };
+    promql::evaluate(source, query, &params, &Cancel::default()).map_err(|error| error.to_string())
+}
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// As expected, in all its forms.
+    Passed,
+    /// Not as expected.
+    Failed(String),
+    /// Not judged: it runs while native histograms are loaded.
+    Histograms,
+}
+
+/// What became of a script's cases.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Line and outcome of each case.
+    pub cases: Vec<(usize, Outcome)>,
+}
+
+impl Report {
+    /// How many cases passed.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.cases.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Passed)).count()
+    }
+}
+
+/// Runs a script. The storage is empty before and after.
+pub fn run(script: &Script, subject: &mut dyn Subject) -> Report {
+    subject.clear();
+    let mut report = Report::default();
+    let mut are_histograms_loaded = false;
+    for command in &script.commands {
+        match command {
+            Command::Clear => {
+                subject.clear();
+                are_histograms_loaded = false;
+            }
+            Command::Load { series, has_histograms } => {
+                subject.load(series);
+                are_histograms_loaded |= has_histograms;
+            }
+            Command::Eval(case) if are_histograms_loaded => {
+                report.cases.push((case.line, Outcome::Histograms));
+            }
+            Command::Eval(case) => {
+                let outcome = match judge_case(case, subject) {
+                    Ok(()) => Outcome::Passed,
+                    Err(reason) => Outcome::Failed(reason),
+                };
+                report.cases.push((case.line, outcome));
+            }
+        }
+    }
+    subject.clear();
+    report
+}
+
+fn judge_case(case: &Case, subject: &dyn Subject) -> Result<(), String> {
+    match case.mode {
+        Mode::Range(start_ms, end_ms, step_ms) => {
+            judge_one(case, subject, Ask { query: &case.query, start_ms, end_ms, step_ms })?;
+            Ok(())
+        }
+        Mode::Instant(at_ms) => {
+            judge_instant(case, subject, &case.query, at_ms)?;
+            let Some((query, moments)) = variants::held(&case.query, at_ms)? else {
+                return Ok(());
+            };
+            for moment in moments {
+                judge_instant(case, subject, &query, moment)
+                    .map_err(|reason| format!("{query} at {moment}: {reason}"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Asks and judges; `None` if the query failed as expected.
+fn judge_one(
+    case: &Case,
+    subject: &dyn Subject,
+    ask: Ask<'_>,
+) -> Result<Option<Evaluation>, String> {
+    let evaluation = match subject.ask(ask) {
+        Err(error) if case.is_failure() => return judge::failure(case, &error).map(|()| None),
+        Err(error) => return Err(format!("failed: {error}")),
+        Ok(_) if case.is_failure() => return Err("a failure was expected".into()),
+        Ok(evaluation) => evaluation,
+    };
+    // Places in a query that was printed anew are places in another text.
+    judge::annotations(case, &evaluation)?;
+    judge::value(case, &evaluation.value)?;
+    Ok(Some(evaluation))
+}
+
+fn judge_instant(
+    case: &Case,
+    subject: &dyn Subject,
+    query: &str,
+    at_ms: i64,
+) -> Result<(), String> {
+    let ask = Ask { query, start_ms: at_ms, end_ms: at_ms, step_ms: 0 };
+    if judge_one(case, subject, ask)?.is_none() {
+        return Ok(());
+    }
+    if !case.has_range_form() || variants::asks_for_query_times(query) {
+        return Ok(());
+    }
+    let (start_ms, end_ms, step_ms) = (at_ms - 60_000, at_ms + 60_000, 60_000);
+    let around = subject
+        .ask(Ask { query, start_ms, end_ms, step_ms })
+        .map_err(|error| format!("failed in range mode: {error}"))?;
+    if case.is_ordered {
+        return Ok(());
+    }
+    let Value::Matrix(matrix) = around.value else {
+        return Err("a range query has to answer a matrix".into());
+    };
+    middle(case, &matrix, at_ms).map_err(|reason| format!("in range mode: {reason}"))
+}
+
+/// Compares the step in the middle.
+fn middle(case: &Case, matrix: &[SeriesColumns], at_ms: i64) -> Result<(), String> {
+    if !matrix.is_sorted_by(|a, b| a.labels < b.labels) {
+        return Err("series are not sorted by labels, or not unique".into());
+    }
+    let at = |series: &SeriesColumns| {
+        let index = series.floats.timestamps_ms.iter().position(|time| *time == at_ms)?;
+        series.floats.values.get(index).copied()
+    };
+    let vector: Vec<(&LabelSet, f64)> = matrix
+        .iter()
+        .filter_map(|series| at(series).map(|value| (&series.labels, value)))
+        .collect();
+    match &case.expected {
+        Expected::Series(want) => judge::vector(want, &vector, false),
+        Expected::Scalar(want) => match vector[..] {
+            [(_, have)] if judge::same_float(*want, have) => Ok(()),
+            _ => Err(format!("expected {want}, got {vector:?}")),
+        },
+        Expected::Text(_) | Expected::RangeVector(..) => Ok(()),
+    }
+}

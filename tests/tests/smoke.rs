@@ -1,0 +1,210 @@
+//! The real binary, from its start to its end: what a newcomer meets in the first minute.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bench::http;
+use bench::remote_write::{self, Series};
+use serde_json::json;
+use std::time::Duration;
+use tests::process::{Cumae, Launch, eventually, now, wall_ms};
+
+const QUIET: &str = "self_metrics: false\n";
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A process that does not write its own metrics, with its data in `dir`.
+fn quiet(dir: &tempfile::TempDir) -> Cumae {
+    Launch::new(&dir.path().join("data")).config(QUIET).start()
+}
+
+fn seconds(time_ms: i64) -> f64 {
+    Duration::from_millis(time_ms.unsigned_abs()).as_secs_f64()
+}
+
+#[test]
+fn what_is_pushed_is_answered_and_is_there_after_a_restart() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    let time = wall_ms() - 1_000;
+    let up = Series::new("up", &[("job", "a"), ("instance", "b")], &[(time, 1.0)]);
+    let pushed = cumae.push(&[up]);
+    assert_eq!((pushed.status, pushed.text().as_str()), (204, ""));
+
+    let expected = json!([{
+        "metric": {"__name__": "up", "instance": "b", "job": "a"},
+        "value": [seconds(time), "1"],
+    }]);
+    assert_eq!(cumae.query("up", seconds(time)), expected);
+    assert_eq!(cumae.api("label/job/values", &[])["data"], json!(["a"]));
+    let series = cumae.api("series", &[("match[]", "{job=~\".+\"}")]);
+    assert_eq!(series["data"], json!([expected[0]["metric"]]));
+
+    let ended = cumae.terminate();
+    assert!(ended.status.is_some_and(|status| status.success()), "{}", ended.log);
+    let again = quiet(&dir);
+    assert_eq!(again.query("up", seconds(time)), expected);
+}
+
+#[test]
+fn health_readiness_metrics_and_wrong_paths_answer_as_promised() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    for path in ["/-/healthy", "/-/ready", "/ready", "/", "/api/v1/status/buildinfo"] {
+        assert_eq!(cumae.get(path).status, 200, "{path}");
+        assert_eq!(cumae.send("HEAD", path, &[], b"").status, 200, "{path}");
+    }
+    let metrics = cumae.get("/metrics");
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    for name in ["process_resident_memory_bytes ", "cumae_build_info{", "cumae_http_connections "] {
+        assert!(metrics.text().contains(name), "{name}");
+    }
+    let unknown = cumae.get("/nowhere");
+    assert_eq!((unknown.status, unknown.text().trim()), (404, "404 page not found"));
+    let wrong = cumae.send("DELETE", "/api/v1/query", &[], b"");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.header("allow").is_some_and(|methods| methods.contains("POST")), "{wrong:?}");
+}
+
+#[test]
+fn a_second_process_on_the_directory_is_refused_and_the_first_goes_on() {
+    let dir = dir();
+    let first = quiet(&dir);
+    let second = Launch::new(first.data_dir()).run();
+    assert!(second.status.is_some_and(|status| status.code() == Some(1)), "{second:?}");
+    assert!(second.log.contains("in use by another cumae"), "{}", second.log);
+    assert!(second.log.contains(&first.pid().to_string()), "{}", second.log);
+    assert_eq!(first.get("/-/ready").status, 200);
+}
+
+#[test]
+fn faults_of_the_configuration_are_told_all_at_once_and_nothing_starts() {
+    let dir = dir();
+    let yaml = "server: {lissten: x}\nlimits: {max_series: lots}\ntenancy: both\n";
+    let ended = Launch::new(&dir.path().join("data")).config(yaml).run();
+    assert!(ended.status.is_some_and(|status| !status.success()), "{ended:?}");
+    for key in ["server.lissten", "limits.max_series", "tenancy"] {
+        assert!(ended.log.contains(key), "{key}: {}", ended.log);
+    }
+    assert!(!dir.path().join("data").exists(), "nothing was written");
+}
+
+#[test]
+fn off_loopback_it_does_not_start_unless_told_so() {
+    let dir = dir();
+    let open = "0.0.0.0:0".parse().unwrap();
+    let refused = Launch::new(&dir.path().join("data")).listen(open).run();
+    assert!(refused.log.contains("server.allow_unauthenticated: true"), "{}", refused.log);
+    assert!(refused.status.is_some_and(|status| !status.success()), "{refused:?}");
+}
+
+#[test]
+fn bad_input_gets_the_right_answer_at_once_and_leaves_memory_alone() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    let nameless =
+        Series { labels: vec![("a".into(), "b".into())], samples: vec![(wall_ms(), 1.0)] };
+    let whole = remote_write::body(&[Series::new("up", &[], &[(wall_ms(), 1.0)])]);
+    // A snappy header that claims 2.5 GiB, then a few bytes.
+    let claim = [0x80, 0x80, 0x80, 0x80, 0x0a, 0xf0, 1, 2, 3];
+    let writes: [(&str, Vec<u8>, u16); 5] = [
+        ("truncated snappy", whole[..whole.len() / 2].to_vec(), 400),
+        ("no snappy at all", b"hello".to_vec(), 400),
+        ("a claim of 2.5 GiB", claim.to_vec(), 413),
+        ("garbage protobuf", remote_write::compress(&[0xff; 300]), 400),
+        ("no metric name", remote_write::body(&[nameless]), 400),
+    ];
+    let queries: [(&str, String, u16); 2] = [
+        ("10,000 parentheses", format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000)), 400),
+        ("a query of 1 MB", "1+".repeat(500_000) + "1", 400),
+    ];
+    // The first request of a kind pays for what the process keeps.
+    assert_eq!(cumae.push(&[Series::new("up", &[], &[(wall_ms(), 1.0)])]).status, 204);
+    let before = cumae.rss_bytes();
+    for (what, body, status) in &writes {
+        let started = now();
+        let answer = cumae.send("POST", "/api/v1/push", &remote_write::HEADERS, body);
+        let took = started.elapsed();
+        assert_eq!(answer.status, *status, "{what}: {}", answer.text());
+        assert!(took < Duration::from_millis(100), "{what} took {took:?}");
+    }
+    for (what, query, status) in &queries {
+        let form = http::form(&[("query", query)]);
+        let started = now();
+        let header = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = cumae.send("POST", "/api/v1/query", &header, form.as_bytes());
+        let took = started.elapsed();
+        assert_eq!(answer.status, *status, "{what}: {}", answer.text());
+        assert!(took < Duration::from_millis(100), "{what} took {took:?}");
+        assert!(answer.text().contains("\"errorType\":\"bad_data\""), "{what}: {}", answer.text());
+    }
+    let grown = cumae.rss_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "memory grew by {grown} bytes");
+    assert_eq!(cumae.get("/-/healthy").status, 200);
+}
+
+#[test]
+fn its_own_metrics_are_there_to_look_at_soon_after_the_start() {
+    let dir = dir();
+    let cumae = Launch::new(&dir.path().join("data")).start();
+    let started = now();
+    let seen = eventually(|| {
+        let result =
+            cumae.query("process_resident_memory_bytes{job=\"cumae\"}", seconds(wall_ms()));
+        result[0]["metric"]["instance"].as_str().is_some_and(|id| id.len() == 16)
+    });
+    assert!(seen && started.elapsed() < Duration::from_secs(30), "{}", cumae.log());
+}
+
+#[test]
+fn a_tenant_sees_nothing_of_another_on_any_route() {
+    let dir = dir();
+    let cumae = Launch::new(&dir.path().join("data"))
+        .config("tenancy: multi\nself_metrics: false\n")
+        .start();
+    let time = wall_ms() - 1_000;
+    let secret = Series::new("secret_total", &[("who", "acme")], &[(time, 42.0)]);
+    assert_eq!(cumae.push_as("acme", &[secret]).status, 204);
+    let when = seconds(time).to_string();
+    let paths = [
+        format!("/api/v1/query?query=secret_total&time={when}"),
+        format!("/api/v1/query?query={}&time={when}", http::escape("{who=~\".+\"}")),
+        format!("/api/v1/query_range?query=secret_total&start={when}&end={when}&step=1"),
+        "/api/v1/labels".to_owned(),
+        "/api/v1/label/who/values".to_owned(),
+        "/api/v1/label/__name__/values".to_owned(),
+        "/api/v1/series?match[]=secret_total".to_owned(),
+        "/api/v1/metadata".to_owned(),
+    ];
+    for path in paths {
+        let own = cumae.send("GET", &path, &[("X-Scope-OrgID", "acme")], b"");
+        let other = cumae.send("GET", &path, &[("X-Scope-OrgID", "umbrella")], b"");
+        let nobody = cumae.get(&path);
+        assert_eq!((own.status, other.status, nobody.status), (200, 200, 401), "{path}");
+        assert!(!other.text().contains("secret") && !other.text().contains("acme"), "{path}");
+        let knows = own.text().contains("secret")
+            || own.text().contains("who")
+            || own.text().contains("acme");
+        assert!(knows || path.ends_with("metadata"), "{path}: {}", own.text());
+    }
+}
+
+#[test]
+fn a_flush_that_is_asked_for_puts_everything_into_sstables_and_is_read_from_there() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    let time = wall_ms() - 1_000;
+    assert_eq!(
+        cumae.push(&[Series::new("a", &[], &[(time, 1.0), (time - 1_000, 2.0)])]).status,
+        204
+    );
+    assert_eq!(cumae.send("POST", "/ingester/flush", &[], b"").status, 204);
+    assert!(cumae.get("/metrics").text().contains("\ncumae_store_sstable_samples 2\n"));
+    // Late for what is flushed, and older than all of it.
+    let late = Series::new("a", &[], &[(time - 500, 3.0), (time - 7_200_000, 4.0)]);
+    assert_eq!(cumae.push(&[late]).status, 204);
+    let values =
+        json!([[seconds(time - 1_000), "2"], [seconds(time - 500), "3"], [seconds(time), "1"],]);
+    assert_eq!(cumae.query("a[1m]", seconds(time))[0]["values"], values);
+    assert_eq!(cumae.query("a", seconds(time - 7_200_000))[0]["value"][1], "4");
+}

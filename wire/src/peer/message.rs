@@ -1,0 +1,353 @@
+//! What peers say to each other: requests to a replica, and its answers in parts.
+//!
+//! An answer travels in parts of about [`PART_BYTES`], each decodable alone, so that neither side
+//! needs a frame as large as the answer. A series that does not fit goes on in the next part.
+//!
+//! # Invariants
+//! - Decoding what was encoded gives the same; junk gives a [`DecodeError`].
+//! - Decoded columns ascend strictly, and have as many values as timestamps.
+//!
+//! Not here: frames (`frame.rs`), sockets.
+
+use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
+use crate::peer::mutation::{
+    place_of, read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
+    write_metadata, write_mutation,
+};
+use crate::peer::query::{read_label_query, read_selection, write_label_query, write_selection};
+use crate::replica::ReplicaError;
+use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
+use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::{Column, Context, Kind, LabelSet, SeriesColumns, Text};
+use std::sync::Arc;
+
+/// About how large a part of an answer is.
+pub const PART_BYTES: usize = 1 << 20;
+
+/// A question to a replica.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Keep this.
+    Write(Mutation),
+    /// Samples.
+    Select(Arc<Context>, Selection),
+    /// Labels.
+    Labels(Arc<Context>, LabelQuery),
+    /// Metadata.
+    Metadata(Arc<Context>, MetadataQuery),
+}
+
+/// A whole answer of a replica.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response {
+    /// To a write.
+    Write(WriteAnswer),
+    /// To a select.
+    Select(Vec<SeriesColumns>),
+    /// To a question about labels.
+    Labels(LabelAnswer),
+    /// To a question about metadata.
+    Metadata(MetadataAnswer),
+    /// No.
+    Failed(Kind, String),
+}
+
+impl Request {
+    /// Who asks, for whom, for how long.
+    #[must_use]
+    pub fn context(&self) -> &Arc<Context> {
+        match self {
+            Self::Write(mutation) => &mutation.context,
+            Self::Select(context, _) | Self::Labels(context, _) | Self::Metadata(context, _) => {
+                context
+            }
+        }
+    }
+
+    /// The request as bytes: kind, context, body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        let kind = match self {
+            Self::Write(_) => 0,
+            Self::Select(..) => 1,
+            Self::Labels(..) => 2,
+            Self::Metadata(..) => 3,
+        };
+        out.u8(kind);
+        write_context(&mut out, self.context());
+        match self {
+            Self::Write(mutation) => write_mutation(&mut out, mutation),
+            Self::Select(_, selection) => write_selection(&mut out, selection),
+            Self::Labels(_, query) => write_label_query(&mut out, query),
+            Self::Metadata(_, query) => {
+                out.u8(u8::from(query.metric.is_some()));
+                query.metric.iter().for_each(|metric| out.text(metric));
+            }
+        }
+        out.out
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not one request.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes);
+        let kind = from.u8()?;
+        let context = Arc::new(read_context(&mut from)?);
+        let request = match kind {
+            0 => Self::Write(read_mutation(&mut from, context)?),
+            1 => Self::Select(context, read_selection(&mut from)?),
+            2 => Self::Labels(context, read_label_query(&mut from)?),
+            3 => {
+                let metric = match from.u8()? {
+                    0 => None,
+                    1 => Some(Text::from(from.text()?)),
+                    _ => return bad("an unknown choice of metric"),
+                };
+                Self::Metadata(context, MetadataQuery { metric })
+            }
+            _ => return bad("an unknown request"),
+        };
+        from.end()?;
+        Ok(request)
+    }
+}
+
+impl Response {
+    /// The parts of the answer, at least one.
+    #[must_use]
+    pub fn encode(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Write(answer) => vec![part(0, |out| write_answer(out, answer))],
+            Self::Select(series) => select_parts(series),
+            Self::Labels(LabelAnswer::Texts(texts)) => parts_of(2, texts, text_bytes, write_texts),
+            Self::Labels(LabelAnswer::Series(sets)) => parts_of(3, sets, set_bytes, write_sets),
+            Self::Metadata(list) => parts_of(4, list, metadata_bytes, write_metadata),
+            Self::Failed(kind, message) => vec![part(5, |out| {
+                out.u8(kind_to_byte(*kind));
+                out.text(message);
+            })],
+        }
+    }
+
+    /// Puts the parts of an answer together.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if a part is not one, or they do not belong together.
+    pub fn decode<B: AsRef<[u8]>>(parts: &[B]) -> Result<Self, DecodeError> {
+        let mut whole = None;
+        for bytes in parts {
+            let part = decode_part(bytes.as_ref())?;
+            whole = Some(match whole {
+                None => part,
+                Some(before) => join_parts(before, part)?,
+            });
+        }
+        whole.map_or_else(|| bad("an answer without a part"), Ok)
+    }
+
+    /// The refusal as the caller of `replica` sees it.
+    #[must_use]
+    pub fn failed(error: &ReplicaError) -> Self {
+        Self::Failed(error.kind, error.message.clone())
+    }
+}
+
+fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
+    let mut from = Reader::new(bytes);
+    let part = match from.u8()? {
+        0 => Response::Write(read_answer(&mut from)?),
+        1 => {
+            let mut series = Vec::new();
+            go_on(&mut series, read_series(&mut from)?)?;
+            Response::Select(series)
+        }
+        2 => Response::Labels(LabelAnswer::Texts(from.list(1, |r| Ok(Text::from(r.text()?)))?)),
+        3 => {
+            let symbols = SymbolTable::read(&mut from)?;
+            Response::Labels(LabelAnswer::Series(from.list(1, |r| symbols.read_set(r))?))
+        }
+        4 => Response::Metadata(read_metadata(&mut from)?),
+        5 => Response::Failed(kind_of_byte(from.u8()?)?, from.text()?.to_owned()),
+        _ => return bad("an unknown answer"),
+    };
+    from.end()?;
+    Ok(part)
+}
+
+fn join_parts(before: Response, part: Response) -> Result<Response, DecodeError> {
+    match (before, part) {
+        (Response::Select(mut all), Response::Select(more)) => {
+            go_on(&mut all, more)?;
+            Ok(Response::Select(all))
+        }
+        (
+            Response::Labels(LabelAnswer::Texts(mut all)),
+            Response::Labels(LabelAnswer::Texts(m)),
+        ) => {
+            all.extend(m);
+            Ok(Response::Labels(LabelAnswer::Texts(all)))
+        }
+        (
+            Response::Labels(LabelAnswer::Series(mut all)),
+            Response::Labels(LabelAnswer::Series(more)),
+        ) => {
+            all.extend(more);
+            Ok(Response::Labels(LabelAnswer::Series(all)))
+        }
+        (Response::Metadata(mut all), Response::Metadata(more)) => {
+            all.extend(more);
+            Ok(Response::Metadata(all))
+        }
+        // The replica broke off: what came before is void.
+        (_, failed @ Response::Failed(..)) => Ok(failed),
+        _ => bad("parts that do not belong together"),
+    }
+}
+
+/// Adds series; one that is the last one again goes on where that ended.
+fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), DecodeError> {
+    for series in more {
+        match all.last_mut() {
+            Some(last) if last.labels == series.labels => {
+                if last.floats.timestamps_ms.last() >= series.floats.timestamps_ms.first() {
+                    return bad("a series goes on before its end");
+                }
+                last.floats.timestamps_ms.extend(series.floats.timestamps_ms);
+                last.floats.values.extend(series.floats.values);
+            }
+            Some(last) if last.labels > series.labels => return bad("labels do not ascend"),
+            _ => all.push(series),
+        }
+    }
+    Ok(())
+}
+
+fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(kind);
+    write(&mut out);
+    out.out
+}
+
+/// Cuts a list where its parts reach [`PART_BYTES`].
+fn parts_of<T>(
+    kind: u8,
+    items: &[T],
+    bytes: impl Fn(&T) -> usize,
+    write: impl Fn(&mut Writer, &[T]),
+) -> Vec<Vec<u8>> {
+    let (mut parts, mut start, mut size) = (Vec::new(), 0, 0);
+    for (index, item) in items.iter().enumerate() {
+        size += bytes(item);
+        if size >= PART_BYTES {
+            parts.push(part(kind, |out| write(out, &items[start..=index])));
+            (start, size) = (index + 1, 0);
+        }
+    }
+    if start < items.len() || parts.is_empty() {
+        parts.push(part(kind, |out| write(out, &items[start..])));
+    }
+    parts
+}
+
+/// Series cut into runs of samples that fit a part, so that a part never exceeds it by much.
+fn select_parts(series: &[SeriesColumns]) -> Vec<Vec<u8>> {
+    const RUN: usize = PART_BYTES / 16;
+    let mut runs: Vec<Run<'_>> = Vec::with_capacity(series.len());
+    for one in series {
+        let (times, values) = (&one.floats.timestamps_ms, &one.floats.values);
+        if times.is_empty() {
+            runs.push(Run { labels: &one.labels, timestamps_ms: &[], values: &[] });
+        }
+        for (timestamps_ms, values) in times.chunks(RUN).zip(values.chunks(RUN)) {
+            runs.push(Run { labels: &one.labels, timestamps_ms, values });
+        }
+    }
+    parts_of(1, &runs, |run| set_bytes(run.labels) + run.values.len() * 10, write_runs)
+}
+
+struct Run<'a> {
+    labels: &'a LabelSet,
+    timestamps_ms: &'a [i64],
+    values: &'a [f64],
+}
+
+fn write_runs(out: &mut Writer, runs: &[Run<'_>]) {
+    let symbols = SymbolWriter::of(runs.iter().map(|run| run.labels));
+    symbols.write_table(out);
+    out.len(runs.len());
+    for run in runs {
+        symbols.write_set(out, run.labels);
+        out.len(run.timestamps_ms.len());
+        out.deltas(run.timestamps_ms);
+        out.floats(run.values);
+    }
+}
+
+fn read_series(from: &mut Reader<'_>) -> Result<Vec<SeriesColumns>, DecodeError> {
+    let symbols = SymbolTable::read(from)?;
+    from.list(2, |r| {
+        let labels = symbols.read_set(r)?;
+        let count = r.count(9)?;
+        let timestamps_ms = r.deltas(count)?;
+        if !timestamps_ms.is_sorted_by(|a, b| a < b) {
+            return bad("timestamps do not ascend");
+        }
+        Ok(SeriesColumns { labels, floats: Column { timestamps_ms, values: r.floats(count)? } })
+    })
+}
+
+fn text_bytes(text: &Text) -> usize {
+    text.len() + 2
+}
+
+fn set_bytes(labels: &LabelSet) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 2
+}
+
+fn metadata_bytes(metadata: &MetricMetadata) -> usize {
+    metadata.metric.len() + metadata.help.len() + metadata.unit.len() + 8
+}
+
+fn write_texts(out: &mut Writer, texts: &[Text]) {
+    out.len(texts.len());
+    texts.iter().for_each(|text| out.text(text));
+}
+
+fn write_sets(out: &mut Writer, sets: &[LabelSet]) {
+    let symbols = SymbolWriter::of(sets.iter());
+    symbols.write_table(out);
+    out.len(sets.len());
+    sets.iter().for_each(|labels| symbols.write_set(out, labels));
+}
+
+const KINDS: [Kind; 13] = [
+    Kind::Invalid,
+    Kind::Unauthenticated,
+    Kind::Denied,
+    Kind::Unexecutable,
+    Kind::Limited,
+    Kind::NotFound,
+    Kind::TooLarge,
+    Kind::Unsupported,
+    Kind::Canceled,
+    Kind::Timeout,
+    Kind::Unavailable,
+    Kind::Corrupt,
+    Kind::Internal,
+];
+
+fn kind_to_byte(kind: Kind) -> u8 {
+    place_of(&KINDS, &kind)
+}
+
+fn kind_of_byte(byte: u8) -> Result<Kind, DecodeError> {
+    KINDS.get(usize::from(byte)).copied().map_or_else(|| bad("an unknown kind"), Ok)
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,277 @@
+//! Properties of the messages: decode of encode is identity, junk is refused.
+
+use super::*;
+use crate::peer::mutation::METRIC_TYPES;
+use crate::peer::query::MATCH_OPS;
+use model::mutation::{SeriesRefusal, Written};
+use model::read::{LabelWant, SelectBounds};
+use model::sample::SampleKind;
+use model::{
+    DayBucket, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange, TimestampMs,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn text() -> impl Strategy<Value = Text> {
+    prop_oneof![Just("up"), Just("job"), Just("é"), Just("a"), Just("b")].prop_map(Text::from)
+}
+
+fn labels() -> impl Strategy<Value = LabelSet> {
+    proptest::collection::btree_map("[a-e]{1,2}", "[a-zé]{1,6}", 0..5)
+        .prop_map(|pairs| LabelSet::from_pairs(pairs).unwrap())
+}
+
+fn context() -> impl Strategy<Value = Arc<Context>> {
+    let principal = prop_oneof![
+        Just(Principal::Anonymous),
+        Just(Principal::System),
+        text().prop_map(Principal::Named)
+    ];
+    (principal, "[a-z]{1,9}", any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+        |(principal, tenant, id, timeout_ms, ring_version)| {
+            let tenant = TenantId::parse(&tenant).unwrap();
+            let request_id = RequestId(id);
+            Arc::new(Context { tenant, principal, request_id, timeout_ms, ring_version })
+        },
+    )
+}
+
+fn series_ref() -> impl Strategy<Value = SeriesRef> {
+    prop_oneof![any::<u32>().prop_map(SeriesRef::Number), labels().prop_map(SeriesRef::Labels)]
+}
+
+fn metadata() -> impl Strategy<Value = Vec<MetricMetadata>> {
+    let one = (text(), 0..8_usize, text(), text()).prop_map(|(metric, at, help, unit)| {
+        MetricMetadata { metric, metric_type: METRIC_TYPES[at], help, unit }
+    });
+    vec(one, 0..4)
+}
+
+fn bits() -> impl Strategy<Value = f64> {
+    any::<u64>().prop_map(f64::from_bits)
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let rows = vec((series_ref(), vec((any::<i64>(), bits()), 0..5)), 0..5);
+    (context(), any::<u64>(), any::<u32>(), any::<bool>(), rows, any::<bool>(), metadata())
+        .prop_map(|(context, generation, revision, float, rows, starts, metadata)| {
+            let mut mutation = Mutation::empty(context);
+            (mutation.generation, mutation.revision) = (generation, revision);
+            mutation.kind = if float { SampleKind::Float } else { SampleKind::Histogram };
+            rows.into_iter().for_each(|(series, samples)| mutation.push(series, samples));
+            if starts {
+                mutation.start_timestamps_ms = mutation.timestamps_ms.clone();
+            }
+            mutation.metadata = metadata;
+            mutation
+        })
+}
+
+fn matchers() -> impl Strategy<Value = Vec<Matcher>> {
+    let one = (text(), 0..4_usize, text())
+        .prop_map(|(name, op, value)| Matcher::new(name, MATCH_OPS[op], value));
+    vec(one, 0..4)
+}
+
+fn range() -> impl Strategy<Value = TimeRange> {
+    (any::<i64>(), any::<i64>())
+        .prop_map(|(a, b)| TimeRange { start: TimestampMs(a), end: TimestampMs(b) })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
+    let selection = (matchers(), range(), days, any::<u64>(), any::<u64>()).prop_map(
+        |(matchers, range, days, series_max, samples_max)| Selection {
+            matchers,
+            range,
+            days,
+            bounds: SelectBounds { series_max, samples_max },
+        },
+    );
+    let want = prop_oneof![
+        Just(LabelWant::Names),
+        text().prop_map(LabelWant::Values),
+        Just(LabelWant::Series)
+    ];
+    let query = (want, vec(matchers(), 0..3), range(), any::<u64>()).prop_map(
+        |(want, matcher_sets, range, limit)| LabelQuery { want, matcher_sets, range, limit },
+    );
+    let about = proptest::option::of(text()).prop_map(|metric| MetadataQuery { metric });
+    prop_oneof![
+        mutation().prop_map(Request::Write),
+        (context(), selection).prop_map(|(context, of)| Request::Select(context, of)),
+        (context(), query).prop_map(|(context, of)| Request::Labels(context, of)),
+        (context(), about).prop_map(|(context, of)| Request::Metadata(context, of)),
+    ]
+}
+
+fn columns() -> impl Strategy<Value = Vec<SeriesColumns>> {
+    let samples = proptest::collection::btree_map(any::<i64>(), bits(), 0..6);
+    proptest::collection::btree_map(labels(), samples, 0..5).prop_map(|series| {
+        let of = |(labels, samples): (LabelSet, std::collections::BTreeMap<i64, f64>)| {
+            let (timestamps_ms, values) = samples.into_iter().unzip();
+            SeriesColumns { labels, floats: Column { timestamps_ms, values } }
+        };
+        series.into_iter().map(of).collect()
+    })
+}
+
+fn response() -> impl Strategy<Value = Response> {
+    let refusal = (any::<u32>(), any::<bool>(), any::<u64>()).prop_map(|(index, series, limit)| {
+        let of_series = SeriesRefusal::SeriesLimit { limit };
+        (index, if series { of_series } else { SeriesRefusal::MetricSeriesLimit { limit } })
+    });
+    let numbers = vec((any::<u32>(), any::<u32>()), 0..4);
+    let written =
+        (any::<u64>(), numbers, vec(refusal, 0..3)).prop_map(|(generation, numbers, refused)| {
+            Response::Write(WriteAnswer::Written(Written { generation, numbers, refused }))
+        });
+    prop_oneof![
+        Just(Response::Write(WriteAnswer::NeedLabels)),
+        written,
+        columns().prop_map(Response::Select),
+        vec(text(), 0..4).prop_map(|texts| Response::Labels(LabelAnswer::Texts(texts))),
+        vec(labels(), 0..4).prop_map(|sets| Response::Labels(LabelAnswer::Series(sets))),
+        metadata().prop_map(Response::Metadata),
+        (0..13_usize, "[a-z ]{0,9}").prop_map(|(at, text)| Response::Failed(KINDS[at], text)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // Values are compared by what they encode to: NaN payloads count.
+    #[test]
+    fn a_request_reads_back_as_it_was(request in request()) {
+        let bytes = request.encode();
+        let back = Request::decode(&bytes).unwrap();
+        prop_assert_eq!(back.encode(), bytes);
+        let (back, request) = (format!("{back:?}"), format!("{request:?}"));
+        prop_assert_eq!(back, request);
+    }
+
+    #[test]
+    fn an_answer_reads_back_as_it_was(response in response()) {
+        let parts = response.encode();
+        let back = Response::decode(&parts).unwrap();
+        prop_assert_eq!(back.encode(), parts);
+        prop_assert_eq!(format!("{back:?}"), format!("{response:?}"));
+    }
+
+    #[test]
+    fn a_request_that_is_cut_anywhere_is_refused(request in request(), at in any::<prop::sample::Index>()) {
+        let bytes = request.encode();
+        prop_assert!(Request::decode(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn a_message_with_a_broken_byte_never_panics(
+        request in request(),
+        response in response(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = request.encode();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        let _ = Request::decode(&bytes);
+        for mut part in response.encode() {
+            let place = at.index(part.len());
+            part[place] = byte;
+            let _ = Response::decode(&[part]);
+        }
+    }
+
+    #[test]
+    fn junk_never_panics(bytes in vec(any::<u8>(), 0..400), kind in 0..6_u8) {
+        let mut bytes = bytes;
+        let _ = Request::decode(&bytes);
+        bytes.insert(0, kind);
+        let _ = Request::decode(&bytes);
+        let _ = Response::decode(&[bytes]);
+    }
+}
+
+#[test]
+fn a_long_series_travels_in_many_parts_and_arrives_whole() {
+    let labels = LabelSet::from_pairs([("__name__", "up")]).unwrap();
+    let count = 200_000_i64;
+    let floats = Column {
+        timestamps_ms: (0..count).collect(),
+        values: vec![1.5; usize::try_from(count).unwrap()],
+    };
+    let other = LabelSet::from_pairs([("__name__", "z")]).unwrap();
+    let short = SeriesColumns {
+        labels: other,
+        floats: Column { timestamps_ms: vec![1], values: vec![1.0] },
+    };
+    let whole = Response::Select(vec![SeriesColumns { labels, floats }, short]);
+    let parts = whole.encode();
+    assert!(parts.len() >= 2, "{} parts", parts.len());
+    assert!(parts.iter().all(|part| part.len() < 2 * PART_BYTES));
+    assert_eq!(Response::decode(&parts), Ok(whole));
+    let swapped: Vec<_> = parts.into_iter().rev().collect();
+    assert!(Response::decode(&swapped).is_err(), "parts in another order are no answer");
+}
+
+#[test]
+fn a_count_that_the_frame_cannot_hold_reserves_nothing() {
+    let mut out = Writer::default();
+    out.u8(2);
+    out.u64(u64::MAX);
+    assert_eq!(
+        Response::decode(&[out.out]),
+        Err(DecodeError { what: "a count is larger than the frame" })
+    );
+}
+
+/// `PEER.md` and `handshake::VERSION` change together with these.
+#[test]
+fn the_bytes_of_version_1_stay_as_they_are() {
+    let tenant = TenantId::parse("t").unwrap();
+    let context = Arc::new(Context {
+        tenant,
+        principal: Principal::Named("ada".into()),
+        request_id: RequestId(0x0102_0304),
+        timeout_ms: 300,
+        ring_version: 2,
+    });
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
+    let mut mutation = Mutation::empty(context);
+    mutation.generation = 9;
+    mutation.push(SeriesRef::Labels(labels.clone()), [(1_000, 1.0), (900, -0.0)]);
+    mutation.push(SeriesRef::Number(300), [(2_000, f64::NAN)]);
+    let request = [
+        "00",
+        "0203616461",
+        "0174",
+        "0403020100000000",
+        "ac02",
+        "02",
+        "0900000000000000",
+        "00",
+        "00",
+        "03085f5f6e616d655f5f027570036a6f62",
+        "02",
+        "01020001020102",
+        "00ac0201",
+        "03",
+        "d00fc701981100",
+    ];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let bytes = hex(&Request::Write(mutation).encode());
+    assert!(bytes.starts_with(&request.concat()), "{bytes}");
+    let floats = Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0] };
+    let parts = Response::Select(vec![SeriesColumns { labels, floats }]).encode();
+    let answer = [
+        "01",
+        "03085f5f6e616d655f5f027570036a6f62",
+        "01",
+        "0200010201",
+        "02",
+        "d00f1e",
+        "000000000000f03f",
+        "0000000000000040",
+    ];
+    assert_eq!(hex(&parts[0]), answer.concat());
+}

@@ -1,0 +1,91 @@
+//! How questions look on the wire: selections, label queries.
+//!
+//! Not here: which question it is (`message.rs`).
+
+use crate::peer::codec::{DecodeError, Reader, Writer, bad};
+use crate::peer::mutation::place_of;
+use model::matcher::MatchOp;
+use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
+use model::{DayBucket, Matcher, TimeRange, TimestampMs};
+
+pub(crate) const MATCH_OPS: [MatchOp; 4] =
+    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+
+pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
+    out.len(matchers.len());
+    for matcher in matchers {
+        out.text(&matcher.name);
+        out.u8(place_of(&MATCH_OPS, &matcher.op));
+        out.text(&matcher.value);
+    }
+}
+
+pub(crate) fn read_matchers(from: &mut Reader<'_>) -> Result<Vec<Matcher>, DecodeError> {
+    from.list(3, |r| {
+        let name = r.text()?;
+        let Some(op) = MATCH_OPS.get(usize::from(r.u8()?)).copied() else {
+            return bad("an unknown operator");
+        };
+        Ok(Matcher::new(name, op, r.text()?))
+    })
+}
+
+pub(crate) fn write_range(out: &mut Writer, range: TimeRange) {
+    out.i64(range.start.0);
+    out.i64(range.end.0);
+}
+
+pub(crate) fn read_range(from: &mut Reader<'_>) -> Result<TimeRange, DecodeError> {
+    Ok(TimeRange { start: TimestampMs(from.i64()?), end: TimestampMs(from.i64()?) })
+}
+
+pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
+    write_matchers(out, &selection.matchers);
+    write_range(out, selection.range);
+    out.u8(u8::from(selection.days.is_some()));
+    if let Some(days) = &selection.days {
+        out.len(days.len());
+        days.iter().for_each(|day| out.i64(day.0.into()));
+    }
+    out.u64(selection.bounds.series_max);
+    out.u64(selection.bounds.samples_max);
+}
+
+pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeError> {
+    let matchers = read_matchers(from)?;
+    let range = read_range(from)?;
+    let days = match from.u8()? {
+        0 => None,
+        1 => Some(from.list(1, |r| Ok(DayBucket(r.i32()?)))?),
+        _ => return bad("an unknown choice of days"),
+    };
+    let bounds = SelectBounds { series_max: from.u64()?, samples_max: from.u64()? };
+    Ok(Selection { matchers, range, days, bounds })
+}
+
+pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {
+    match &query.want {
+        LabelWant::Names => out.u8(0),
+        LabelWant::Values(name) => {
+            out.u8(1);
+            out.text(name);
+        }
+        LabelWant::Series => out.u8(2),
+    }
+    out.len(query.matcher_sets.len());
+    query.matcher_sets.iter().for_each(|matchers| write_matchers(out, matchers));
+    write_range(out, query.range);
+    out.u64(query.limit);
+}
+
+pub(crate) fn read_label_query(from: &mut Reader<'_>) -> Result<LabelQuery, DecodeError> {
+    let want = match from.u8()? {
+        0 => LabelWant::Names,
+        1 => LabelWant::Values(from.text()?.into()),
+        2 => LabelWant::Series,
+        _ => return bad("an unknown want"),
+    };
+    let matcher_sets = from.list(1, read_matchers)?;
+    let range = read_range(from)?;
+    Ok(LabelQuery { want, matcher_sets, range, limit: from.u64()? })
+}
