@@ -7,11 +7,11 @@
 //! - A replica that does not know its numbers any more is asked once more, with labels.
 //! - No answer within the timeout counts as none.
 
+use crate::batch::{Batch, Row};
 use crate::error::Error;
 use crate::plan::{Cut, Cuts, Plan, Planner, ReplicaWrite};
 use crate::pool::Reservation;
 use crate::refusal::{Reason, Refusals};
-use crate::resolve::{Batch, Row};
 use crate::series_cache::UNCACHED;
 use crate::service::Distributor;
 use crate::tally::{Gather, RefusedCut};
@@ -132,11 +132,10 @@ async fn write_or_resend(
     let Some(replica) = sending.distributor.parts().replicas.get(slot) else {
         return Err(replica_error(sending, slot, Kind::Internal, "no such replica".to_owned()));
     };
-    let generation = mutation.generation;
     if let WriteAnswer::Written(written) = replica.write(mutation).await? {
         return Ok(learn(sending, slot, written));
     }
-    sending.batch.tenant.cache.write().forget_numbers(slot, generation);
+    // The numbers in its answer are of another generation and replace the ones it forgot.
     sending.distributor.parts().telemetry.resent();
     let again = planner(sending)
         .mutation_by_labels(&sending.batch, &sending.cuts, slot)

@@ -5,6 +5,7 @@
 //! mutations to replicas and answers to one answer (`fan_out`, `tally`). Nothing in this crate is
 //! state that matters: a distributor that starts anew asks for labels again and goes on.
 
+mod batch;
 mod config;
 mod error;
 mod fan_out;

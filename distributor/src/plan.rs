@@ -7,8 +7,8 @@
 //! - Each cut goes to every replica of its set, in the order of the rows.
 //! - A mutation's numbers are all of the generation it names.
 
+use crate::batch::{Batch, Row};
 use crate::error::Error;
-use crate::resolve::Batch;
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
 use crate::validate::label_set;
@@ -138,34 +138,38 @@ impl Planner<'_> {
     ) -> Result<Mutation, Error> {
         let mut mutation = Mutation::empty(Arc::clone(&batch.context));
         let (generation, numbers) = cache.map_or((0, &[][..]), |cache| cache.numbers(slot));
-        mutation.generation = generation;
-        mutation.series.reserve(batch.rows.len());
-        let whole = *cuts == Cuts::Whole;
-        for (_, cut) in cuts.of_slot(batch, self.routing, slot) {
-            let row = &batch.rows[cut.row as usize];
+        let mut any_number = false;
+        let mut series_of = |row: &Row, place: u32| {
             let number = match row.entry {
                 UNCACHED => UNKNOWN,
                 entry => numbers.get(entry as usize).copied().unwrap_or(UNKNOWN),
             };
-            let series = match number {
-                UNKNOWN => SeriesRef::Labels(match labels.of(cut.row) {
-                    Some(labels) => labels,
-                    None => labels_of(batch, cut.row)?,
-                }),
-                number => SeriesRef::Number(number),
-            };
-            if whole {
-                mutation.series.push(SeriesRows { series, sample_end: cut.end });
-            } else {
-                let samples = cut.start as usize..cut.end as usize;
-                let times = batch.columns.timestamps_ms[samples.clone()].iter().copied();
-                mutation.push(series, times.zip(batch.columns.values[samples].iter().copied()));
+            if number != UNKNOWN {
+                any_number = true;
+                return Ok(SeriesRef::Number(number));
+            }
+            labels.of(place).map_or_else(|| labels_of(batch, place), Ok).map(SeriesRef::Labels)
+        };
+        match cuts {
+            Cuts::Whole => {
+                mutation.series.reserve(batch.rows.len());
+                for (row, place) in batch.rows.iter().zip(0..) {
+                    let series = series_of(row, place)?;
+                    mutation.series.push(SeriesRows { series, sample_end: row.sample_end });
+                }
+                mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms);
+                mutation.values.extend_from_slice(&batch.columns.values);
+            }
+            Cuts::Split(_) => {
+                for (_, cut) in cuts.of_slot(batch, self.routing, slot) {
+                    let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
+                    let samples = cut.start as usize..cut.end as usize;
+                    let times = batch.columns.timestamps_ms[samples.clone()].iter().copied();
+                    mutation.push(series, times.zip(batch.columns.values[samples].iter().copied()));
+                }
             }
         }
-        if whole {
-            mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms);
-            mutation.values.extend_from_slice(&batch.columns.values);
-        }
+        mutation.generation = if any_number { generation } else { 0 };
         mutation.metadata = self.metadata(batch, slot);
         Ok(mutation)
     }

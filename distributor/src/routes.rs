@@ -9,15 +9,17 @@ use crate::service::Distributor;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use guard::identity::TENANT_HEADER;
 use guard::{Access, Limits};
 use http_body_util::BodyExt;
-use model::{Kind, Principal, TenantId};
+use model::{Kind, Principal, RequestId, TenantId};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 use wire::http_error::text_response;
 use wire::remote_write;
 
@@ -37,7 +39,11 @@ async fn write(
     request: Request<Body>,
 ) -> axum::response::Response {
     let began_ns = distributor.parts().clock.monotonic_ns();
-    let response = match take(&distributor, request).await {
+    let request_id = RequestId(distributor.parts().random());
+    let span = tracing::info_span!("write", %request_id, tenant = tracing::field::Empty);
+    let outcome = take(&distributor, request, request_id).instrument(span.clone()).await;
+    let _entered = span.enter();
+    let response = match outcome {
         Ok(None) => StatusCode::NO_CONTENT.into_response(),
         Ok(Some(message)) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
         Err(error) => refusal(&distributor, &error),
@@ -65,20 +71,40 @@ fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response
 }
 
 /// Takes one write. `Some` tells what was refused of it while the rest is durable.
-async fn take(distributor: &Distributor, request: Request<Body>) -> Result<Option<String>, Error> {
+async fn take(
+    distributor: &Distributor,
+    request: Request<Body>,
+    request_id: RequestId,
+) -> Result<Option<String>, Error> {
     let parts = distributor.parts();
     let (head, body) = request.into_parts();
     let org_ids = head.headers.get_all(TENANT_HEADER).iter();
     let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
-    let value = |name| head.headers.get(name).map(axum::http::HeaderValue::as_bytes);
-    remote_write::check_headers(value(header::CONTENT_TYPE), value(header::CONTENT_ENCODING))?;
+    tracing::Span::current().record("tenant", tenant.as_str());
+    let value = |name| one_value(&head.headers, name);
+    remote_write::check_headers(
+        value(header::CONTENT_TYPE).as_deref(),
+        value(header::CONTENT_ENCODING).as_deref(),
+    )?;
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
     let mut reservation = parts.budget.reserve();
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
-    let refusals = distributor.take(tenant, Principal::Anonymous, raw, reservation).await?;
+    let context = distributor.context(tenant, Principal::Anonymous, request_id);
+    let refusals = distributor.take(context, raw, reservation).await?;
     Ok(refusals.message())
+}
+
+/// The value of a header; several are one with commas between, as HTTP has it.
+fn one_value(headers: &HeaderMap, name: HeaderName) -> Option<Cow<'_, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.collect();
+    if rest.is_empty() {
+        return Some(Cow::Borrowed(first));
+    }
+    Some(Cow::Owned([&[first], &*rest].concat().join(&b", "[..])))
 }
 
 /// Collects the body, and gives up as soon as it is too large or too slow.

@@ -155,7 +155,8 @@ impl SeriesCache {
         if let Some(place) = self.find(hash, epoch) {
             return place;
         }
-        if self.free.is_empty() && self.entries.len() == self.entries.capacity() {
+        let must_grow = self.free.is_empty() && self.entries.len() == self.entries.capacity();
+        if must_grow || self.len() >= self.entries_max {
             self.sweep(epoch);
         }
         if self.len() >= self.entries_max {
@@ -282,16 +283,6 @@ impl SeriesCache {
         }
     }
 
-    /// Forgets the numbers of a replica, if they are still of `generation`.
-    pub(crate) fn forget_numbers(&mut self, slot: usize, generation: u64) {
-        if let Some(numbers) = self.numbers.get_mut(slot)
-            && numbers.generation == generation
-        {
-            numbers.by_entry.fill(UNKNOWN);
-            numbers.generation = 0;
-        }
-    }
-
     #[inline]
     fn entry(&self, entry: u32) -> Option<&Entry> {
         self.entries.get(entry as usize)
@@ -377,6 +368,16 @@ mod tests {
         assert_eq!(cache.find(hash_of(1), 13), None);
         assert_eq!(cache.numbers(0).1[1], UNKNOWN);
         assert!(cache.find(hash_of(2), 13).is_some());
+    }
+
+    #[test]
+    fn a_cache_at_its_bound_sweeps_even_when_its_memory_has_room() {
+        let mut cache = cache(3);
+        for hash in 0..3 {
+            add(&mut cache, hash, 9);
+        }
+        assert!(cache.entries.capacity() > 3);
+        assert_ne!(add(&mut cache, 9, 20), UNCACHED);
     }
 
     #[test]

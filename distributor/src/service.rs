@@ -1,5 +1,6 @@
 //! The distributor put together: its parts, and the way of one write through it.
 
+use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
@@ -7,7 +8,7 @@ use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
 use crate::refusal::Refusals;
-use crate::resolve::{Batch, Resolver};
+use crate::resolve::Resolver;
 use crate::routing::Routing;
 use crate::series_cache::epoch_at;
 use crate::telemetry::Telemetry;
@@ -148,7 +149,8 @@ impl Distributor {
         for one in metadata {
             remote_write::encode_metadata(one, &mut body);
         }
-        let context = Arc::new(self.context(tenant.clone(), principal));
+        let request_id = RequestId(self.inner.random());
+        let context = Arc::new(self.context(tenant.clone(), principal, request_id));
         let body_len = body.len();
         let (batch, plan, now) = self.resolve(context, body, body_len)?;
         self.send(batch, plan, now, None).await
@@ -167,24 +169,24 @@ impl Distributor {
         let mut raw = self.inner.bodies.take();
         raw.clear();
         raw.extend_from_slice(body);
-        self.take(tenant, principal, raw, self.inner.budget.reserve()).await
+        let context = self.context(tenant, principal, RequestId(self.inner.random()));
+        self.take(context, raw, self.inner.budget.reserve()).await
     }
 
     pub(crate) async fn take(
         &self,
-        tenant: TenantId,
-        principal: Principal,
+        context: Context,
         raw: Buffer,
         mut reservation: Reservation,
     ) -> Result<Refusals, Error> {
         if raw.is_empty() {
             return Ok(Refusals::default());
         }
-        let limits = Arc::clone(self.inner.limits.of(&tenant));
+        let limits = Arc::clone(self.inner.limits.of(&context.tenant));
         let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
-        let context = Arc::new(self.context(tenant, principal));
+        let context = Arc::new(context);
         let decode = Decode { distributor: self.clone(), context, raw, limits };
         let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
             let task = tokio::task::spawn_blocking(|| decode.run());
@@ -205,11 +207,16 @@ impl Distributor {
     }
 
     /// The context of a new request.
-    pub(crate) fn context(&self, tenant: TenantId, principal: Principal) -> Context {
+    pub(crate) fn context(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        request_id: RequestId,
+    ) -> Context {
         Context {
             tenant,
             principal,
-            request_id: RequestId(self.inner.random()),
+            request_id,
             timeout_ms: u32::try_from(self.inner.config.write_timeout_ms).unwrap_or(u32::MAX),
             ring_version: 0,
         }

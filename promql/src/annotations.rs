@@ -111,6 +111,15 @@ impl Annotations {
         self.inform(text, span);
     }
 
+    /// An operator that has no meaning for what it was given.
+    pub(crate) fn incompatible_types(&mut self, left: &str, op: &str, right: &str, span: Span) {
+        let text = format!(
+            "incompatible sample types encountered for binary operator {}: {left} {op} {right}",
+            quoted(op)
+        );
+        self.inform(text, span);
+    }
+
     /// Buckets that decrease.
     pub(crate) fn forced_monotonicity(&mut self, metric: &str, span: Span, forced: Forced) {
         let text = "input to histogram_quantile needed to be fixed for monotonicity (see \

@@ -7,12 +7,14 @@
 //!
 //! Not here: evaluation (`eval`), which works the same windows out again and looks them up.
 
-use crate::ast::{At, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::duration::{Allowed, Duration, QueryWindow};
 use crate::eval::{EvalError, EvalParams, Grid};
+use crate::functions::info;
 use crate::span::line_column;
 use model::read::{SelectBounds, Selection};
 use model::{Matcher, TimeRange, TimestampMs};
+use std::collections::HashMap;
 
 /// The times of a query that its selectors may refer to.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +127,60 @@ impl<'q> Times<'q> {
         Ok((ends, range_ms, first, ends.last_ms.saturating_add(after)))
     }
 
+    /// The info series that a call of `info` wants, and when they are looked at: when its first
+    /// argument's first selector is.
+    pub(crate) fn info_need(&self, node: &Call, grid: Grid) -> Result<(Ends, Need), EvalError> {
+        let held = match node.args.first() {
+            Some(expr) => self.first_selector(expr)?,
+            None => None,
+        };
+        let (at, offset_ms) = held.unwrap_or((None, 0));
+        let ends = self.ends(grid, at, &Duration::Fixed(offset_ms))?;
+        let first_ms = left_open(ends, self.lookback_ms);
+        let matchers = info::matchers(node);
+        Ok((ends, Need { matchers, first_ms, last_ms: ends.last_ms }))
+    }
+
+    /// `@` and offset of the first selector in an expression; enclosing subqueries shift it until
+    /// one is held.
+    fn first_selector(&self, expr: &Expr) -> Result<Option<(Option<At>, i64)>, EvalError> {
+        let first = |children: &mut dyn Iterator<Item = &Expr>| {
+            for child in children {
+                let found = self.first_selector(child)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        };
+        match expr {
+            Expr::Number(_) | Expr::String(_) => Ok(None),
+            Expr::Vector(node) => self.held(node).map(Some),
+            Expr::Matrix(node) => self.held(&node.vector).map(Some),
+            Expr::Subquery(node) => match self.first_selector(&node.expr)? {
+                Some((None, offset_ms)) => {
+                    let own_ms = self.resolve(&node.offset, Allowed::Any)?;
+                    Ok(Some((node.at, offset_ms.saturating_add(own_ms))))
+                }
+                found => Ok(found),
+            },
+            Expr::Call(node) => first(&mut node.args.iter()),
+            Expr::Aggregation(node) => {
+                first(&mut std::iter::once(&*node.expr).chain(node.param.as_deref()))
+            }
+            Expr::Binary(node) => {
+                let operands = node.links.iter().map(|link| &link.rhs);
+                first(&mut std::iter::once(&*node.first).chain(operands))
+            }
+            Expr::Unary(node) => self.first_selector(&node.expr),
+            Expr::Paren(node) => self.first_selector(&node.expr),
+        }
+    }
+
+    fn held(&self, node: &VectorSelector) -> Result<(Option<At>, i64), EvalError> {
+        Ok((node.at, self.resolve(&node.offset, Allowed::Any)?))
+    }
+
     /// The steps of a subquery, its windows' ends and its range; no steps if none lies in them.
     pub(crate) fn subquery_grid(
         &self,
@@ -198,6 +254,12 @@ fn collect(
             Some(inner) => collect(&node.expr, inner, times, found),
             None => Ok(()),
         },
+        Expr::Call(node) if node.function.name == "info" => {
+            // The second argument only says which labels are wanted: it is no selector.
+            node.args.iter().take(1).try_for_each(|arg| collect(arg, grid, times, found))?;
+            found.push(times.info_need(node, grid)?.1);
+            Ok(())
+        }
         Expr::Call(node) => node.args.iter().try_for_each(|arg| collect(arg, grid, times, found)),
         Expr::Aggregation(node) => {
             let param = node.param.as_deref();
@@ -213,25 +275,31 @@ fn collect(
     }
 }
 
-/// Joins needs of equal matchers whose ranges touch.
+/// Joins needs of equal matchers whose ranges touch; those that are left ascend in time.
 fn united(found: Vec<Need>) -> Vec<Need> {
-    let mut united: Vec<Need> = Vec::new();
-    for mut need in found {
-        // Growing by one neighbour may make it touch another one: until none is left.
-        while let Some(at) = united.iter().position(|have| touches(have, &need)) {
-            let have = united.swap_remove(at);
-            need.first_ms = need.first_ms.min(have.first_ms);
-            need.last_ms = need.last_ms.max(have.last_ms);
+    let mut places: HashMap<Vec<Matcher>, usize> = HashMap::new();
+    let mut groups: Vec<Vec<Need>> = Vec::new();
+    for need in found.into_iter().filter(|need| need.first_ms <= need.last_ms) {
+        let place = *places.entry(need.matchers.clone()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
         }
-        united.push(need);
+        groups[place].push(need);
+    }
+    let mut united: Vec<Need> = Vec::new();
+    for mut group in groups {
+        group.sort_by_key(|need| need.first_ms);
+        let start = united.len();
+        for need in group {
+            match united[start..].last_mut() {
+                Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
+                    last.last_ms = last.last_ms.max(need.last_ms);
+                }
+                _ => united.push(need),
+            }
+        }
     }
     united
-}
-
-fn touches(a: &Need, b: &Need) -> bool {
-    a.first_ms <= b.last_ms.saturating_add(1)
-        && b.first_ms <= a.last_ms.saturating_add(1)
-        && a.matchers == b.matchers
 }
 
 #[cfg(test)]
@@ -245,8 +313,6 @@ mod tests {
     #[test]
     fn selections_that_touch_are_asked_for_once() {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
-        let mut have = united(found);
-        have.sort_by(|x, y| x.matchers[0].value.cmp(&y.matchers[0].value));
-        assert_eq!(have, [need("a", 0, 30), need("b", 0, 10)]);
+        assert_eq!(united(found), [need("a", 0, 30), need("b", 0, 10)]);
     }
 }

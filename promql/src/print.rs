@@ -318,7 +318,9 @@ fn number(node: &NumberLiteral) -> String {
     if !node.is_duration {
         return format_float(node.value);
     }
-    let Duration::Fixed(ms) = Duration::literal(node.value.abs()) else { return String::new() };
+    // Cut, not rounded: upstream prints 1001ms as 1s, because the float lies just below 1.001.
+    #[expect(clippy::cast_possible_truncation, reason = "a literal is below 2^63 nanoseconds")]
+    let nanoseconds = (node.value.abs() * 1e9) as i64;
     let minus = if node.value < 0.0 { "-" } else { "" };
-    format!("{minus}{}", format_duration(ms))
+    format!("{minus}{}", format_duration(nanoseconds / 1_000_000))
 }

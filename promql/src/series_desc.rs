@@ -285,6 +285,9 @@ impl<'t> Cursor<'t> {
                 return self.fault("missing `:` for histogram descriptor");
             }
             self.histogram_field(&mut histogram, key)?;
+            if !self.rest().starts_with([' ', '\t', '}']) {
+                return self.fault("expected a space between histogram descriptors");
+            }
         }
     }
 
@@ -398,6 +401,7 @@ mod tests {
             "m {{",
             "m {{sum:1 sum:2}}",
             "m {{foo:1}}",
+            "m {{sum:1count:1}}",
             "m{a=} 1",
             "m 0x1F",
             "m {a=\"b\"} 1",

@@ -159,7 +159,10 @@ impl TokenKind {
 
     /// Whether it can be a label's name in a grouping.
     pub(crate) fn is_label_name(self) -> bool {
-        self.is_metric_name() || matches!(self, Self::Keyword(_) | Self::Op(BinaryOp::Atan2))
+        match self {
+            Self::Keyword(word) => word != Keyword::Without,
+            _ => self.is_metric_name() || self == Self::Op(BinaryOp::Atan2),
+        }
     }
 
     /// Whether an expression can start with it.

@@ -207,7 +207,8 @@ pub fn partitions_of<'a>(
     for matchers in matcher_sets {
         names.extend(metric_names(matchers)?);
     }
-    if range.is_empty() {
+    // Without a name the days are not walked: all time has billions of them.
+    if range.is_empty() || names.is_empty() {
         return Some(Vec::new());
     }
     let (first, last) = (range.start.day(), TimestampMs(range.end.0.saturating_sub(1)).day());
@@ -381,7 +382,10 @@ mod tests {
         assert_eq!(of(&[Matcher::new(METRIC_NAME, MatchOp::Regex, "up.*")], day), None);
         let either = Matcher::new(METRIC_NAME, MatchOp::Regex, "up|down");
         assert_eq!(of(std::slice::from_ref(&either), day).unwrap().len(), 4);
-        assert_eq!(of(&[either, name], day), Some(vec![up(-1), up(0)]));
+        assert_eq!(of(&[either, name.clone()], day), Some(vec![up(-1), up(0)]));
+        // Two names at once match nothing, on none of the billions of days there are.
+        let other = Matcher::equal(METRIC_NAME, "other");
+        assert_eq!(of(&[name, other], TimeRange::ALL), Some(Vec::new()));
     }
 
     /// A small generator of chance, so that a seed is a schedule.

@@ -21,7 +21,12 @@ pub(crate) fn push_sample(out: &mut Vec<u8>, value: f64) {
 
 /// Appends `value` in the plain form, without quotes.
 pub(crate) fn push_plain(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
+    if let Some(whole) = small_whole(value) {
+        if value < 0.0 {
+            out.push(b'-');
+        }
+        push_digits(out, whole);
+    } else if value.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
@@ -38,7 +43,43 @@ pub(crate) fn push_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
     if timestamp_ms < 0 {
         out.push(b'-');
     }
-    let _ = if rest == 0 { write!(out, "{seconds}") } else { write!(out, "{seconds}.{rest:03}") };
+    push_digits(out, seconds);
+    if rest != 0 {
+        // Writing into memory does not fail.
+        let _ = write!(out, ".{rest:03}");
+    }
+}
+
+/// The size of a whole number below 2^53; -0 is none of them. Most samples are such numbers, and
+/// they need no search for the shortest digits.
+fn small_whole(value: f64) -> Option<u64> {
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    let size = value.abs();
+    if size >= LIMIT || size.trunc() != size || value.to_bits() == (-0.0_f64).to_bits() {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, not negative and below 2^53"
+    )]
+    Some(size as u64)
+}
+
+/// Appends a whole number in decimals.
+fn push_digits(out: &mut Vec<u8>, mut number: u64) {
+    // Twenty digits hold every u64.
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    for (index, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b"0123456789"[usize::try_from(number % 10).unwrap_or(0)];
+        number /= 10;
+        start = index;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 fn push_exponent(out: &mut Vec<u8>, value: f64) {
@@ -79,6 +120,10 @@ mod tests {
             (-1.5e21, "-1.5e+21", "-1500000000000000000000"),
             (1e100, "1e+100", &format!("1{}", "0".repeat(100))),
             (5e-324, "5e-324", &subnormal),
+            (9_007_199_254_740_991.0, "9007199254740991", "9007199254740991"),
+            (-9_007_199_254_740_991.0, "-9007199254740991", "-9007199254740991"),
+            (10.0, "10", "10"),
+            (-100.0, "-100", "-100"),
             (9_007_199_254_740_993.0, "9007199254740992", "9007199254740992"),
             (123_456_789.125, "123456789.125", "123456789.125"),
             (f64::NAN, "NaN", "NaN"),

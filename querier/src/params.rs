@@ -89,21 +89,21 @@ impl Params {
         if text.is_empty() {
             return Ok(0);
         }
-        let limit = parse_int(text).map_err(|reason| Error::param("limit", reason))?;
+        let limit = parse_int(text, "Atoi").map_err(|reason| Error::param("limit", reason))?;
         u64::try_from(limit).map_err(|_| Error::param("limit", "limit must be non-negative"))
     }
 }
 
-/// Reads a whole number.
+/// Reads a whole number; `reader` is the name that clients know the refusal by.
 ///
 /// # Errors
 /// The text that says that it is none.
-pub(crate) fn parse_int(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_int(text: &str, reader: &str) -> Result<i64, String> {
     text.parse().map_err(|_| {
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let reason = if number { "value out of range" } else { "invalid syntax" };
-        format!("strconv.Atoi: parsing {text:?}: {reason}")
+        format!("strconv.{reader}: parsing {text:?}: {reason}")
     })
 }
 

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use guard::QueryLimits;
 use model::Kind;
-use promql::{EvalParams, Evaluation, Query, Value, ValueType};
+use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
 use std::time::Duration;
 
 /// The most steps that a range has beside its first.
@@ -110,8 +110,14 @@ fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
         return Err(Error::param("query", reason));
     }
     let query = Query { text: &job.text, expr: &expr };
-    promql::evaluate(&desk.source, query, &job.params, &desk.cancel)
-        .map_err(|error| Error::new(error.kind(), error.to_string()))
+    promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
+        let message = match &error {
+            EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
+            EvalError::TooManyBytes(_) => desk.source.name_limit(&error, "max_query_bytes"),
+            _ => error.to_string(),
+        };
+        Error::new(error.kind(), message)
+    })
 }
 
 fn engine_limits(limits: &QueryLimits) -> promql::Limits {

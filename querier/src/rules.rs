@@ -10,7 +10,7 @@ use axum::response::Response;
 
 pub(crate) async fn rules(querier: Querier, call: Call) -> Result<Response, Error> {
     check(&call.params)?;
-    language::matcher_sets(&querier, &call, Some("match[]")).await?;
+    language::matcher_sets(&querier, &call, None).await?;
     Ok(success(Data::Json(b"{\"groups\":[]}".to_vec()), &Annotations::default()))
 }
 
@@ -42,7 +42,7 @@ fn check_page(limit: &str, token: &str) -> Result<(), Error> {
         return Err(Error::param("group_next_token", reason));
     }
     if !limit.is_empty() {
-        let number = parse_int(limit).map_err(|reason| {
+        let number = parse_int(limit, "ParseInt").map_err(|reason| {
             Error::param("group_limit", format!("group_limit needs to be a valid number: {reason}"))
         })?;
         if number <= 0 {

@@ -12,7 +12,7 @@ use crate::source::{Source, SourceAnswer};
 use guard::QueryLimits;
 use model::read::Selection;
 use model::{Context, Kind, SeriesColumns};
-use promql::{Cancel, SeriesSource, SourceError};
+use promql::{Cancel, EvalError, SeriesSource, SourceError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -97,6 +97,9 @@ pub(crate) async fn run<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce(&Desk) -> Result<T, Error> + Send + 'static,
 ) -> Result<(T, Took), Error> {
+    if timeout.is_zero() {
+        return Err(queue_timeout());
+    }
     let clock = querier.inner.clock.clone();
     let deadline = Instant::now() + timeout;
     let asked_ns = clock.monotonic_ns();
@@ -213,6 +216,15 @@ impl SeriesSource for BlockingQuery {
 }
 
 impl BlockingQuery {
+    /// The message of an error that comes from one of the tenant's limits.
+    pub(crate) fn name_limit(&self, error: &EvalError, key: &str) -> String {
+        let limit = match key {
+            "max_query_samples" => self.limits.max_samples,
+            _ => self.limits.max_bytes,
+        };
+        format!("{error}: limit `{key}` {} of tenant `{}`", limit.0, self.context.tenant)
+    }
+
     /// A source says that a bound was met; whose limit that was is known here.
     fn name_limits(&self, error: SourceError) -> SourceError {
         if error.kind != Kind::Unexecutable {

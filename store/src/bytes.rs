@@ -151,6 +151,21 @@ impl<'a> Input<'a> {
     }
 }
 
+/// Bytes as `FORMAT.md` shows them: sixteen to a line, in hexadecimal.
+#[cfg(test)]
+pub(crate) fn dump(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    bytes.chunks(16).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The bytes of the worked example in `FORMAT.md` whose first line goes on with `what`.
+#[cfg(test)]
+pub(crate) fn documented(what: &str) -> String {
+    let text = include_str!("../FORMAT.md");
+    let example = text.split("Worked example: ").find(|part| part.starts_with(what)).unwrap();
+    example.split("```").nth(1).unwrap().trim_start_matches("text").trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

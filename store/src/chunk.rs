@@ -10,6 +10,7 @@ pub(crate) mod fast;
 
 use crate::bytes::Damaged;
 use model::Sample;
+use std::sync::Arc;
 
 /// The type tag of [`fast`].
 pub(crate) const FAST: u8 = 1;
@@ -35,7 +36,7 @@ pub(crate) struct Chunk {
     /// What is known of it.
     pub(crate) head: ChunkHead,
     /// Its samples, coded.
-    pub(crate) bytes: Box<[u8]>,
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 impl ChunkHead {

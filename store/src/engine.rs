@@ -29,9 +29,7 @@ use crate::sstable::tables::Tables;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
-};
+use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
@@ -401,7 +399,10 @@ impl Engine {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
         };
-        let mut gather = Gather::new(SelectBounds::NONE);
+        let mut gather = match &query.want {
+            LabelWant::Values(name) => Gather::of_texts(Some(name.clone())),
+            LabelWant::Names | LabelWant::Series => Gather::of_texts(None),
+        };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
@@ -413,15 +414,12 @@ impl Engine {
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
-        let mut texts = |name: Option<&str>| {
-            let mut texts =
-                std::mem::replace(&mut gather, Gather::new(SelectBounds::NONE)).finish_texts(name);
-            texts.truncate(limit);
-            LabelAnswer::Texts(texts)
-        };
         Ok(match &query.want {
-            LabelWant::Names => texts(None),
-            LabelWant::Values(name) => texts(Some(name)),
+            LabelWant::Names | LabelWant::Values(_) => {
+                let mut texts = gather.finish_texts();
+                texts.truncate(limit);
+                LabelAnswer::Texts(texts)
+            }
             LabelWant::Series => {
                 let mut series = gather.finish_labels();
                 series.truncate(limit);

@@ -5,6 +5,8 @@ pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
 pub mod config;
+#[cfg(test)]
+mod crash_rig;
 mod definitions;
 pub mod disk;
 pub mod engine;

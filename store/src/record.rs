@@ -434,10 +434,10 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    fn mutation(
-        series: Vec<(u32, Vec<(i64, u64, i64)>)>,
-        has_starts: bool,
-    ) -> (Mutation, Vec<u32>) {
+    /// Time, bits of the value, start.
+    type Samples = Vec<(i64, u64, i64)>;
+
+    fn mutation(series: Vec<(u32, Samples)>, has_starts: bool) -> (Mutation, Vec<u32>) {
         let context = Context {
             tenant: TenantId::parse("t").unwrap(),
             principal: Principal::Named("someone".into()),
@@ -524,6 +524,25 @@ mod tests {
                 let _ = record.rows(|_, _| ());
             }
         }
+    }
+
+    #[test]
+    fn the_format_is_the_documented_one() {
+        let labels = [("__name__", "up"), ("job", "j")];
+        let mut symbols = Symbols::new(0);
+        let ids = symbols.intern_labels(&LabelSet::from_pairs(labels).unwrap());
+        let samples = |value: f64| vec![(1000, value.to_bits(), 0)];
+        let (mutation, numbers) = mutation(vec![(5, samples(1.0)), (21, samples(-2.5))], false);
+        let carried = [Carried { number: 5, labels: ids, is_last: false }];
+        let parts = Parts {
+            mutation: &mutation,
+            generation: 5,
+            numbers: &numbers,
+            carried: &carried,
+            metadata: &[],
+        };
+        let bytes = encode(&parts, Some(&symbols)).unwrap();
+        assert_eq!(crate::bytes::dump(&bytes), crate::bytes::documented("the payload of a record"));
     }
 
     #[test]

@@ -132,12 +132,15 @@ impl Query {
                 && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
         });
         if !fits {
+            // Most series have one run of a source; a vector would begin with room for four.
+            runs.reserve_exact(usize::from(runs.is_empty()));
             runs.push(Run { revision: head.revision, ..Run::default() });
         }
         let Some(run) = runs.last_mut() else { return Ok(()) };
         // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
         let len = (head.count as usize).min(bytes.len().saturating_mul(64));
         let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
+        let before = timestamps_ms.len();
         timestamps_ms.reserve_exact(len);
         values.reserve_exact(len);
         let whole =
@@ -154,7 +157,7 @@ impl Query {
             whole || at < self.end_ms
         })?;
         // Bytes with a right checksum ascend; others must not get any further.
-        let ascends = timestamps_ms.is_sorted_by(|a, b| a < b);
+        let ascends = timestamps_ms[before..].is_sorted_by(|a, b| a < b);
         if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
     }
 
@@ -200,6 +203,10 @@ pub(crate) struct Gather {
     by_key: HashTable<u32>,
     samples: u64,
     hasher: FixedState,
+    /// If texts are wanted and not series: the label whose values, or `None` for the names.
+    values_of: Option<Text>,
+    /// For each text whether it is one of those.
+    marked: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -221,7 +228,28 @@ impl Gather {
             by_key: HashTable::new(),
             samples: 0,
             hasher: FixedState::default(),
+            values_of: None,
+            marked: Vec::new(),
         }
+    }
+
+    /// Nothing found yet of the values of a label, or of the names of all.
+    pub(crate) fn of_texts(values_of: Option<Text>) -> Self {
+        Self { values_of, ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// The label whose values are wanted; `None` if it is the names.
+    pub(crate) fn values_of(&self) -> Option<&Text> {
+        self.values_of.as_ref()
+    }
+
+    /// Marks a text as one of the wanted names or values.
+    pub(crate) fn mark(&mut self, text: &Text) {
+        let id = self.text(text) as usize;
+        if self.marked.len() <= id {
+            self.marked.resize(id + 1, false);
+        }
+        self.marked[id] = true;
     }
 
     /// The number of a text in this answer.
@@ -311,23 +339,13 @@ impl Gather {
         series.into_iter().map(|key| self.labels(key)).collect()
     }
 
-    /// The label names found, or the values of one name, ascending.
-    pub(crate) fn finish_texts(mut self, values_of: Option<&str>) -> Vec<Text> {
-        self.rank_texts();
-        let mut wanted = vec![false; self.texts.len()];
-        let name = values_of.map(|name| self.texts.binary_search_by(|text| (**text).cmp(name)));
-        for pair in self.keys.chunks_exact(2) {
-            let id = match name {
-                None => Some(pair[0]),
-                Some(Ok(name)) => (pair[0] as usize == name).then_some(pair[1]),
-                Some(Err(_)) => None,
-            };
-            if let Some(wanted) = id.and_then(|id| wanted.get_mut(id as usize)) {
-                *wanted = true;
-            }
-        }
-        let texts = self.texts.into_iter().zip(wanted);
-        texts.filter_map(|(text, wanted)| wanted.then_some(text)).collect()
+    /// The texts that were marked, ascending.
+    pub(crate) fn finish_texts(self) -> Vec<Text> {
+        let texts = self.texts.into_iter().zip(self.marked);
+        let marked = texts.filter_map(|(text, is_marked)| is_marked.then_some(text));
+        let mut marked: Vec<Text> = marked.collect();
+        marked.sort_unstable();
+        marked
     }
 
     fn labels(&self, key: &[u32]) -> LabelSet {

@@ -22,3 +22,6 @@ pub(crate) mod reader;
 pub(crate) mod tables;
 pub(crate) mod window;
 pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -12,4 +12,6 @@ pub mod compliance;
 pub mod memory;
 pub mod process;
 pub mod promqltest;
+pub mod random_query;
+pub mod random_series;
 pub mod shared;

@@ -6,6 +6,7 @@ use guard::Limits;
 use model::mutation::{MetricMetadata, MetricType};
 use model::time::DAY_MS;
 use model::{Kind, LabelSet, PartitionKey, Principal, TimestampMs};
+use proptest::prelude::*;
 
 fn cluster(members: u16, replication_factor: usize) -> Rig {
     rig(RigConfig { members, replication_factor, ..RigConfig::default() })
@@ -59,6 +60,25 @@ async fn series_in_another_order_are_still_told_apart() {
     assert_eq!(kept("b"), [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]);
     assert_eq!(kept("c"), [(0, 0.0), (1, 1.0), (2, 2.0)]);
     assert_eq!(kept("new"), [(1, 1.0)]);
+}
+
+#[tokio::test]
+async fn a_series_whose_labels_begin_like_the_expected_ones_is_another_series() {
+    let rig = alone(Limits::default());
+    let (short, long) = (metric("m"), labels(&[("__name__", "m"), ("job", "a"), ("z", "1")]));
+    let first = metric("first");
+    for (round, second) in [&short, &long, &short, &long].into_iter().enumerate() {
+        let samples = vec![(NOW_MS + i64::try_from(round).unwrap(), 1.0)];
+        let series = [&first, second]
+            .map(|labels| PushSeries { labels: labels.clone(), samples: samples.clone() });
+        rig.distributor.push(&id("default"), Principal::System, &series, &[]).await.unwrap();
+    }
+    let times = |labels: &LabelSet| {
+        let samples = rig.replicas[0].samples("default", labels);
+        samples.into_iter().map(|(time, _)| time - NOW_MS).collect::<Vec<_>>()
+    };
+    assert_eq!((times(&short), times(&long)), (vec![0, 2], vec![1, 3]));
+    assert_eq!(times(&first), [0, 1, 2, 3]);
 }
 
 #[tokio::test]
@@ -215,5 +235,57 @@ async fn a_tenant_does_not_get_the_numbers_of_another() {
     assert_eq!(rig.replicas[0].counts(), (2, 2));
     for tenant in ["a", "b"] {
         assert_eq!(rig.replicas[0].samples(tenant, &metric("m")).len(), 1);
+    }
+}
+
+/// A request: series by their number, each with the number of its samples.
+type Script = Vec<Vec<(u8, u8)>>;
+
+fn script() -> impl Strategy<Value = Script> {
+    let request = prop::collection::vec((0_u8..12, 0_u8..4), 0..12);
+    prop::collection::vec(request, 1..6)
+}
+
+/// Series of one length, so that only their hashes tell them apart, and some of others.
+fn numbered(number: u8) -> LabelSet {
+    let filler = "x".repeat(usize::from(number % 3) * 70);
+    labels(&[("__name__", &format!("metric_{number:02}")), ("filler", &filler), ("job", "a")])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_the_order_each_replica_keeps_what_was_sent(
+        script in script(),
+        restarts in prop::collection::vec(0_usize..4, 0..3),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let rig = cluster(3, 3);
+        let mut sent = std::collections::BTreeMap::<u8, Vec<(i64, f64)>>::new();
+        let mut time = NOW_MS;
+        for (place, request) in script.into_iter().enumerate() {
+            let mut series = Vec::new();
+            for (number, count) in request {
+                let samples: Vec<_> = (0..i64::from(count)).map(|n| (time + n, n as f64)).collect();
+                time += i64::from(count);
+                sent.entry(number).or_default().extend(&samples);
+                series.push(PushSeries { labels: numbered(number), samples });
+            }
+            if let Some(replica) = restarts.get(place).and_then(|at| rig.replicas.get(*at)) {
+                replica.restart();
+            }
+            runtime.block_on(async {
+                let tenant = id("default");
+                let pushed = rig.distributor.push(&tenant, Principal::System, &series, &[]);
+                assert_eq!(pushed.await.unwrap().message(), None);
+                rig.settle().await;
+            });
+        }
+        for replica in &rig.replicas {
+            for (number, samples) in &sent {
+                prop_assert_eq!(&replica.samples("default", &numbered(*number)), samples);
+            }
+        }
     }
 }

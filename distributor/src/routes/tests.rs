@@ -180,6 +180,15 @@ async fn an_encoding_other_than_snappy_is_415() {
 }
 
 #[tokio::test]
+async fn a_repeated_content_header_is_not_read_as_its_first_value() {
+    let server = server().await;
+    let twice = [("Content-Encoding", "snappy"), ("Content-Encoding", "gzip")];
+    let response = server.post(PUSH, &twice, &bytes_of(RW1)).await;
+    assert_eq!(response.status, 415);
+    assert!(response.body.contains("\"snappy, gzip\""), "{}", response.body);
+}
+
+#[tokio::test]
 async fn a_body_with_only_fields_of_version_2_is_400() {
     let server = server().await;
     let body = [field(4, b""), field(4, b"__name__"), field(5, &field(2, b""))].concat();

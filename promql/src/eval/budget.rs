@@ -52,12 +52,18 @@ impl<'a> Budget<'a> {
 
     /// Takes memory for columns of so many values.
     pub(crate) fn take_column(&self, len: usize) -> Result<(), EvalError> {
-        let bytes = self.bytes.get().saturating_add((len as u64).saturating_mul(8));
+        self.take_bytes((len as u64).saturating_mul(8))?;
+        self.tick(len)
+    }
+
+    /// Takes memory for texts or anything else.
+    pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EvalError> {
+        let bytes = self.bytes.get().saturating_add(bytes);
         if bytes > self.limits.bytes_max {
             return Err(EvalError::TooManyBytes(self.limits.bytes_max));
         }
         self.bytes.set(bytes);
-        self.tick(len)
+        Ok(())
     }
 
     /// Takes so many samples into the count.
@@ -75,8 +81,12 @@ impl<'a> Budget<'a> {
         Ok(())
     }
 
-    /// Whether a column over so many steps is one that a query may ask for.
+    /// Whether so many steps are ones that a query may ask for: a series that is there at each of
+    /// them has to fit.
     pub(crate) fn check_steps(&self, len: usize) -> Result<(), EvalError> {
+        if len as u64 > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
         if len as u64 > self.limits.bytes_max / 8 {
             return Err(EvalError::TooManyBytes(self.limits.bytes_max));
         }
@@ -92,7 +102,10 @@ impl<'a> Budget<'a> {
     pub(crate) fn settle(&self, before: Mark, result: &Val) -> Result<(), EvalError> {
         let (samples, bytes) = match result {
             Val::Vector(vector) => (samples_of(vector), bytes_of(vector)),
-            Val::Scalar(scalar) => (scalar.distinct().len() as u64, 0),
+            Val::Scalar(scalar) => {
+                let len = scalar.distinct().len() as u64;
+                (len, 8 * len)
+            }
             Val::Text(_) => (0, 0),
         };
         // For a moment the inputs and the result are in memory together.

@@ -8,8 +8,8 @@ use super::value::{ABSENT, Scalar, Series, Val};
 use super::window::count::{self, Pick};
 use super::window::over_time::{self, Extreme};
 use super::window::rate::{self, Slope};
-use super::window::{Samples, Windows, regression};
-use crate::ast::{Call, Expr};
+use super::window::{Samples, Windows, edges, regression};
+use crate::ast::{Call, Edges, Expr};
 use crate::functions;
 
 /// Evaluates a call.
@@ -39,7 +39,11 @@ fn over_windows(
             scalars.push(ctx.eval_scalar(bare(arg), grid)?);
         }
     }
-    let kernel = kernel(node.function.name, &scalars)?;
+    check_edges(node.function.name, range.windows.edges)?;
+    let kernel = match range.windows.edges {
+        Edges::Plain => kernel(node.function.name, &scalars)?,
+        _ => edge_kernel(node.function.name)?,
+    };
     let vector = run(ctx, node, arg, &range, &kernel)?;
     if !range.series.is_empty() {
         check_params(ctx, node.function.name, &scalars, arg, &range)?;
@@ -70,6 +74,7 @@ fn run(
         ctx.budget.tick(series.samples.values.len())?;
         let mut values = vec![ABSENT; len];
         let most = kernel(&series.samples, &range.windows, &mut values);
+        ctx.budget.check()?;
         ctx.budget.fits(most as u64)?;
         let drop_name = series.drop_name;
         let mut result = Series { labels: series.labels.as_ref().clone(), drop_name, values };
@@ -86,6 +91,22 @@ fn run(
         vector.push(result);
     }
     Ok(vector)
+}
+
+fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
+    let allowed = edges::allowed(edges);
+    let modifier = match edges {
+        Edges::Plain => return Ok(()),
+        Edges::Anchored => "anchored",
+        Edges::Smoothed => "smoothed",
+    };
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(EvalError::Unexecutable(format!(
+        "{modifier} modifier can only be used with: {allowed} - not with {name}"
+    )))
 }
 
 fn check_name(ctx: &Evaluator<'_>, series: &Series, arg: &Expr) {
@@ -184,6 +205,16 @@ fn kernel<'k>(name: &str, scalars: &'k [Scalar]) -> Result<Kernel<'k>, EvalError
         ("deriv", []) => Box::new(regression::deriv),
         _ => return kernel_with_scalars(name, scalars),
     })
+}
+
+fn edge_kernel(name: &str) -> Result<Kernel<'static>, EvalError> {
+    let slope = match name {
+        "rate" => Slope { is_counter: true, is_rate: true },
+        "increase" => Slope { is_counter: true, is_rate: false },
+        "delta" => Slope { is_counter: false, is_rate: false },
+        _ => return kernel(name, &[]),
+    };
+    Ok(Box::new(move |samples, windows, out| edges::change(samples, windows, slope, out)))
 }
 
 fn kernel_with_scalars<'k>(name: &str, scalars: &'k [Scalar]) -> Result<Kernel<'k>, EvalError> {

@@ -19,10 +19,10 @@ pub enum EvalError {
     #[error("query processing would need more than {0} bytes of memory in query execution")]
     TooManyBytes(u64),
     /// The caller has left.
-    #[error("query was canceled in query execution")]
+    #[error("query was canceled in expression evaluation")]
     Canceled,
     /// The time is up.
-    #[error("query timed out in query execution")]
+    #[error("query timed out in expression evaluation")]
     Timeout,
     /// The series could not be had.
     #[error("expanding series: {0}")]

@@ -10,8 +10,9 @@ use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
 use crate::plan::{Need, Times, needs};
 use crate::source::SeriesSource;
-use model::SeriesColumns;
+use model::{Matcher, SeriesColumns};
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// One evaluation: what it was asked, what it fetched, what it has noticed.
 pub(crate) struct Evaluator<'a> {
@@ -22,8 +23,11 @@ pub(crate) struct Evaluator<'a> {
     /// Memory and the stop signal.
     pub(crate) budget: Budget<'a>,
     notes: RefCell<Annotations>,
-    fetched: Vec<(Need, Vec<SeriesColumns>)>,
+    fetched: Fetched,
 }
+
+/// What was fetched, by matchers; of one matchers' list ascending in time and disjoint.
+type Fetched = HashMap<Vec<Matcher>, Vec<(Need, Vec<SeriesColumns>)>>;
 
 impl<'a> Evaluator<'a> {
     /// Fetches what the query needs over the steps of `grid`.
@@ -36,11 +40,11 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Self, EvalError> {
         let times = Times::new(query.text, params);
         let bounds = params.limits.select_bounds();
-        let mut fetched = Vec::new();
+        let mut fetched = Fetched::new();
         for need in needs(query.expr, grid, &times)? {
             cancel.check()?;
             let series = source.select(&need.selection(bounds))?;
-            fetched.push((need, series));
+            fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
         let budget = Budget::new(params.limits, cancel);
         Ok(Self { params, times, budget, notes: RefCell::default(), fetched })
@@ -59,19 +63,19 @@ impl<'a> Evaluator<'a> {
     /// The fetched series of a selector that wants samples from `first_ms` to `last_ms`.
     pub(crate) fn series(
         &self,
-        matchers: &[model::Matcher],
+        matchers: &[Matcher],
         first_ms: i64,
         last_ms: i64,
     ) -> Result<&[SeriesColumns], EvalError> {
         if last_ms < first_ms {
             return Ok(&[]);
         }
-        let holds = |need: &Need| {
-            need.first_ms <= first_ms && last_ms <= need.last_ms && need.matchers == matchers
-        };
-        match self.fetched.iter().find(|(need, _)| holds(need)) {
-            Some((_, series)) => Ok(series),
-            None => Err(EvalError::internal("a selector was not planned for")),
+        let missing = || EvalError::internal("a selector was not planned for");
+        let parts = self.fetched.get(matchers).ok_or_else(missing)?;
+        let at = parts.partition_point(|(need, _)| need.first_ms <= first_ms);
+        match at.checked_sub(1).and_then(|at| parts.get(at)) {
+            Some((need, series)) if last_ms <= need.last_ms => Ok(series),
+            _ => Err(missing()),
         }
     }
 
@@ -124,9 +128,9 @@ impl<'a> Evaluator<'a> {
     }
 
     fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {
+        let before = self.budget.mark();
         let mut left = self.eval(&node.first, grid)?;
         for link in &node.links {
-            let before = self.budget.mark();
             let right = self.eval(&link.rhs, grid)?;
             left = binary::apply(self, link, left, right, grid)?;
             self.budget.settle(before, &left)?;
@@ -219,9 +223,8 @@ fn is_invariant(expr: &Expr) -> bool {
             let depends = LOOKS_AT_TIME.contains(&node.function.name) && !of_selector;
             !depends && node.args.iter().all(is_invariant)
         }
-        Expr::Aggregation(node) => {
-            is_invariant(&node.expr) && node.param.as_deref().is_none_or(is_invariant)
-        }
+        // Upstream does not look at the parameter: it is taken from the first step then.
+        Expr::Aggregation(node) => is_invariant(&node.expr),
         Expr::Binary(node) => {
             is_invariant(&node.first) && node.links.iter().all(|link| is_invariant(&link.rhs))
         }

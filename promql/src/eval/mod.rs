@@ -20,6 +20,7 @@ mod error;
 mod evaluator;
 mod grid;
 pub(crate) mod merge;
+mod names;
 mod params;
 mod selector;
 mod value;
@@ -30,10 +31,10 @@ pub use params::{Cancel, EvalParams, Limits, Query};
 
 pub(crate) use evaluator::{Evaluator, bare};
 pub(crate) use grid::Grid;
-pub(crate) use selector::sample_times;
+pub(crate) use selector::{info_times, sample_times};
 pub(crate) use value::{ABSENT, Scalar, Series, Val, is_absent};
 
-use crate::ast::{Expr, ValueType};
+use crate::ast::{Edges, Expr, ValueType};
 use crate::source::SeriesSource;
 use crate::value::{Evaluation, InstantSample, Value};
 use model::{Column, LabelSet, SeriesColumns};
@@ -64,6 +65,8 @@ pub fn evaluate(
         expr @ (Expr::Matrix(_) | Expr::Subquery(_)) => Value::Matrix(matrix(&ctx, expr, grid)?),
         expr => answer(&ctx, ctx.eval(expr, grid)?, grid)?,
     };
+    // Whatever ended early because it was to stop has no answer.
+    ctx.budget.check()?;
     let (warnings, infos) = ctx.into_notes().into_texts(query.text);
     Ok(Evaluation { value, warnings, infos })
 }
@@ -89,7 +92,11 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
         return Err(EvalError::internal("a range vector was expected"));
     };
     let mut series = Vec::with_capacity(range.series.len());
-    for of in range.series {
+    for mut of in range.series {
+        if range.windows.edges != Edges::Plain {
+            let (times, values) = window::edges::extended(&of.samples, &range.windows);
+            of.samples = window::Samples { times_ms: times.into(), values: values.into() };
+        }
         let mut labels = of.labels.into_owned();
         if of.drop_name {
             value::drop_reserved(&mut labels);

@@ -4,11 +4,12 @@ use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
 use super::value::{ABSENT, Series, Val, is_absent};
-use super::window::{RangeSeries, Samples, Windows};
-use crate::ast::{Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use super::window::{RangeSeries, Samples, Windows, edges};
+use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::math::convert::seconds;
+use crate::plan::Ends;
 use model::sample::is_stale;
-use model::{Column, SeriesColumns};
+use model::{Column, Matcher, SeriesColumns};
 use std::borrow::Cow;
 
 /// An instant selector: at each step the newest sample of the lookback, unless it is stale.
@@ -17,20 +18,30 @@ pub(crate) fn instant(
     node: &VectorSelector,
     grid: Grid,
 ) -> Result<Val, EvalError> {
-    if node.edges != Edges::Plain {
-        return Err(unsupported_edges());
+    if node.edges == Edges::Smoothed {
+        return smoothed(ctx, node, grid).map(Val::Vector);
     }
     newest(ctx, node, grid, |column, index| column.values[index]).map(Val::Vector)
 }
 
-/// `timestamp` of an instant selector: the samples' own times. An `@` is taken at its word here,
-/// whatever the offset, as upstream does.
+/// `timestamp` of an instant selector: the samples' own times.
 pub(crate) fn sample_times(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
     newest(ctx, node, grid, |column, index| seconds(column.timestamps_ms[index]))
+}
+
+/// The times in milliseconds of the newest samples of the info series that a call wants.
+pub(crate) fn info_times(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let (ends, need) = ctx.times.info_need(node, grid)?;
+    let wanted = (&need.matchers[..], ends, need.first_ms, need.last_ms);
+    newest_of(ctx, wanted, grid, |column, index| column.timestamps_ms[index] as f64)
 }
 
 fn newest(
@@ -40,8 +51,17 @@ fn newest(
     pick: impl Fn(&Column, usize) -> f64,
 ) -> Result<Vec<Series>, EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
+    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, pick)
+}
+
+fn newest_of(
+    ctx: &Evaluator<'_>,
+    (matchers, ends, first_ms, last_ms): (&[Matcher], Ends, i64, i64),
+    grid: Grid,
+    pick: impl Fn(&Column, usize) -> f64,
+) -> Result<Vec<Series>, EvalError> {
     let mut vector = Vec::new();
-    for series in ctx.series(&node.matchers, first_ms, last_ms)? {
+    for series in ctx.series(matchers, first_ms, last_ms)? {
         let column = &series.floats;
         let mut values: Option<Vec<f64>> = None;
         let mut next = column.timestamps_ms.partition_point(|time| *time < first_ms);
@@ -71,7 +91,7 @@ pub(crate) struct RangeVector<'a> {
     /// The series, those without a sample left out.
     pub(crate) series: Vec<RangeSeries<'a>>,
     /// The windows.
-    pub(crate) windows: Windows,
+    pub(crate) windows: Windows<'a>,
 }
 
 /// The range vector of a matrix selector or subquery; `None` if the expression is neither.
@@ -92,9 +112,6 @@ fn samples<'a>(
     node: &MatrixSelector,
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
-    if node.vector.edges != Edges::Plain {
-        return Err(unsupported_edges());
-    }
     let (ends, range_ms, first_ms, last_ms) = ctx.times.matrix_range(node, grid)?;
     let mut series = Vec::new();
     for fetched in ctx.series(&node.vector.matchers, first_ms, last_ms)? {
@@ -105,7 +122,10 @@ fn samples<'a>(
             series.push(RangeSeries { labels, drop_name: false, samples });
         }
     }
-    Ok(RangeVector { series, windows: Windows { grid, ends, range_ms } })
+    let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
+    let budget = Some(&ctx.budget);
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms, budget };
+    Ok(RangeVector { series, windows })
 }
 
 /// The samples from `first_ms` to `last_ms`, stale markers left out.
@@ -123,12 +143,13 @@ fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples
 }
 
 fn subquery<'a>(
-    ctx: &Evaluator<'_>,
+    ctx: &'a Evaluator<'_>,
     node: &Subquery,
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
-    let windows = Windows { grid, ends, range_ms };
+    let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms: 0, budget };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.eval_vector(&node.expr, inner)?;
@@ -145,6 +166,42 @@ fn subquery<'a>(
     Ok(RangeVector { series, windows })
 }
 
-fn unsupported_edges() -> EvalError {
-    EvalError::unexecutable("anchored and smoothed selectors are not supported yet")
+/// A smoothed instant selector: at each step the value of the line through the samples around it,
+/// or the last one before if none follows.
+fn smoothed(
+    ctx: &Evaluator<'_>,
+    node: &VectorSelector,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
+    let range_ms = ctx.params.lookback_ms;
+    let mut vector = Vec::new();
+    for fetched in ctx.series(&node.matchers, first_ms, last_ms)? {
+        let Samples { times_ms, values } = alive_between(fetched, first_ms, last_ms);
+        ctx.budget.take_column(grid.len)?;
+        let mut column = vec![ABSENT; grid.len];
+        for (step, value) in column.iter_mut().enumerate() {
+            let moment = ends.at(step);
+            let open_ms = moment.saturating_sub(range_ms);
+            let next = times_ms.partition_point(|time| *time < moment);
+            let before = next.checked_sub(1).filter(|at| times_ms[*at] > open_ms);
+            let after = Some(next).filter(|at| {
+                times_ms.get(*at).is_some_and(|time| *time <= moment.saturating_add(range_ms))
+            });
+            *value = match (before, after) {
+                (_, Some(at)) if times_ms[at] == moment => values[at],
+                (Some(from), Some(to)) => {
+                    let (times, ends) =
+                        ((times_ms[from], times_ms[to]), (values[from], values[to]));
+                    edges::line(times, ends, moment, false)
+                }
+                (Some(at), None) => values[at],
+                (None, _) => continue,
+            };
+        }
+        let labels = fetched.labels.clone();
+        vector.push(Series { labels, drop_name: false, values: column });
+    }
+    vector.retain(Series::is_present);
+    Ok(vector)
 }

@@ -83,7 +83,30 @@ fn more_samples_than_the_limit_are_an_error_not_a_cut() {
 fn a_subquery_over_a_lifetime_is_refused_before_it_takes_memory() {
     let source = Fixed::with(2, 5);
     let error = instant(&source, "max_over_time(m[200y:1ms])").unwrap_err();
-    assert!(matches!(error, EvalError::TooManyBytes(_)), "{error}");
+    assert_eq!(error, EvalError::TooManySamples);
+}
+
+#[test]
+fn labels_that_double_in_every_call_hit_the_limit_of_bytes() {
+    let source = Fixed::with(1, 11);
+    let mut text = "label_replace(m, \"b\", \"xxxxxxxx\", \"\", \".*\")".to_string();
+    for _ in 0..60 {
+        text = format!("label_replace({text}, \"b\", \"$0$0\", \"b\", \".*\")");
+    }
+    let mut params = EvalParams::instant(100_000);
+    params.limits.bytes_max = 1 << 20;
+    assert_eq!(ask(&source, &text, &params), Err(EvalError::TooManyBytes(1 << 20)));
+}
+
+#[test]
+fn many_different_selectors_are_planned_in_little_time() {
+    let names: Vec<String> = (0..20_000).map(|n| format!("m{n}{{a=\"1\"}}")).collect();
+    let offsets: Vec<String> = (0..5_000).map(|n| format!("m offset {n}h")).collect();
+    let text = format!("{} or {}", names.join(" or "), offsets.join(" or "));
+    let source = Fixed::default();
+    let answer = instant(&source, &text).unwrap();
+    assert_eq!(answer.value, Value::Vector(Vec::new()));
+    assert_eq!(source.asked.lock().unwrap().len(), 25_000);
 }
 
 #[test]
@@ -110,6 +133,19 @@ fn a_long_evaluation_notices_that_the_caller_leaves() {
     let error = ask_with(&source, "sum(m) by (i) + max(m)", &params, &cancel).unwrap_err();
     assert_eq!(error, EvalError::Timeout);
     assert_eq!(count.load(Ordering::Relaxed), 22, "it stops at once");
+}
+
+#[test]
+fn one_series_with_wide_windows_can_be_stopped() {
+    let source = Fixed::with(1, 20_000);
+    let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    let cancel =
+        Cancel::default().with_deadline(move || counted.fetch_add(1, Ordering::Relaxed) > 100);
+    let params = EvalParams::range(0, 200_000_000, 10_000);
+    let text = "quantile_over_time(0.5, m[30d])";
+    assert_eq!(ask_with(&source, text, &params, &cancel), Err(EvalError::Timeout));
+    assert!(count.load(Ordering::Relaxed) < 110, "it stops soon");
 }
 
 #[test]

@@ -146,10 +146,11 @@ fn histograms(args: &Args<'_>, vector: &[Series], span: Span) -> Vec<Histogram> 
     histograms
 }
 
-/// A bound as Go reads floats: `+Inf`, `0.1`, `1e3`, `0x1p-2`.
+/// A bound as Go reads floats; what is out of range is no bound. Hexadecimal is not read.
 fn parse_bound(text: &str) -> Option<f64> {
-    // Rust's reader takes the same decimal forms; underscores and hexadecimal do not occur.
-    text.parse::<f64>().ok()
+    let bound: f64 = text.parse().ok()?;
+    let says_infinite = text.bytes().any(|byte| byte.eq_ignore_ascii_case(&b'i'));
+    (bound.is_finite() || bound.is_nan() || says_infinite).then_some(bound)
 }
 
 /// The buckets that are there at a step, those of one bound added up.
@@ -339,6 +340,15 @@ mod tests {
     }
 
     const INF: f64 = f64::INFINITY;
+
+    #[test]
+    fn a_bound_is_a_number_in_range() {
+        assert_eq!(parse_bound("+Inf"), Some(INF));
+        assert_eq!(parse_bound("1e3"), Some(1000.0));
+        for bad in ["", "1e400", "1x", " 1", "Hello World"] {
+            assert_eq!(parse_bound(bad), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_quantile_is_linear_within_its_bucket() {

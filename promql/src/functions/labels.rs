@@ -20,6 +20,7 @@ pub(super) fn replace(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     for series in &mut vector {
         args.ctx.budget.tick(1)?;
         let Some(groups) = regex.captures(series.labels.value(&source)) else { continue };
+        args.ctx.budget.take_bytes(expanded_len(&template, &groups))?;
         let value = expand(&template, &groups);
         set(series, &destination, value);
     }
@@ -38,6 +39,8 @@ pub(super) fn join(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     for series in &mut vector {
         args.ctx.budget.tick(1)?;
         let values: Vec<&str> = sources.iter().map(|name| series.labels.value(name)).collect();
+        let len: usize = values.iter().map(|value| value.len() + separator.len()).sum();
+        args.ctx.budget.take_bytes(len as u64)?;
         let value = values.join(&separator);
         set(series, &destination, value);
     }
@@ -128,12 +131,19 @@ fn group_index(name: &str, regex: &CaptureRegex) -> Option<usize> {
     regex.group_index(name)
 }
 
+fn piece<'t>(piece: &'t Piece, groups: &[Option<&'t str>]) -> &'t str {
+    match piece {
+        Piece::Text(text) => text,
+        Piece::Group(index) => groups.get(*index).copied().flatten().unwrap_or(""),
+    }
+}
+
+fn expanded_len(template: &[Piece], groups: &[Option<&str>]) -> u64 {
+    template.iter().map(|of| piece(of, groups).len() as u64).sum()
+}
+
 fn expand(template: &[Piece], groups: &[Option<&str>]) -> String {
-    let text = |piece: &Piece| match piece {
-        Piece::Text(text) => text.clone(),
-        Piece::Group(index) => groups.get(*index).copied().flatten().unwrap_or("").to_string(),
-    };
-    template.iter().map(text).collect()
+    template.iter().map(|of| piece(of, groups)).collect()
 }
 
 #[cfg(test)]

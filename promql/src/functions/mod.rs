@@ -5,6 +5,7 @@
 pub(crate) mod absent;
 mod classic_histogram;
 pub(crate) mod date;
+pub(crate) mod info;
 pub(crate) mod labels;
 mod math;
 mod natural;
@@ -32,6 +33,12 @@ impl<'a> Args<'a> {
 
     fn len(&self) -> usize {
         self.node.args.len()
+    }
+
+    /// A new column.
+    fn column(&self, f: impl Fn(usize) -> f64) -> Result<Vec<f64>, EvalError> {
+        self.ctx.budget.take_column(self.grid.len)?;
+        Ok((0..self.grid.len).map(f).collect())
     }
 
     fn vector(&self, index: usize) -> Result<Vec<Series>, EvalError> {
@@ -65,7 +72,7 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
         return date(&args, part);
     }
     match name {
-        "time" => Ok(Val::Scalar(times(grid))),
+        "time" => times(&args),
         "pi" => Ok(Val::Scalar(Scalar::Same(std::f64::consts::PI))),
         "start" | "end" | "range" | "step" => Ok(Val::Scalar(query_time(&args))),
         "max_of" | "min_of" => {
@@ -82,6 +89,7 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
             sort::sort(&args).map(Val::Vector)
         }
+        "info" => info::info(&args).map(Val::Vector),
         "histogram_quantile" => classic_histogram::quantile(&args).map(Val::Vector),
         "histogram_quantiles" => classic_histogram::quantiles(&args).map(Val::Vector),
         "histogram_fraction" => classic_histogram::fraction(&args).map(Val::Vector),
@@ -106,8 +114,8 @@ fn map(args: &Args<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Val, EvalError>
     args.ctx.merge_dropped(vector).map(Val::Vector)
 }
 
-fn times(grid: Grid) -> Scalar {
-    Scalar::Steps((0..grid.len).map(|step| seconds(grid.at(step))).collect())
+fn times(args: &Args<'_>) -> Result<Val, EvalError> {
+    args.column(|step| seconds(args.grid.at(step))).map(Scalar::Steps).map(Val::Scalar)
 }
 
 fn query_time(args: &Args<'_>) -> Scalar {
@@ -124,15 +132,14 @@ fn query_time(args: &Args<'_>) -> Scalar {
 
 fn of_two(args: &Args<'_>, f: impl Fn(f64, f64) -> f64) -> Result<Val, EvalError> {
     let (a, b) = (args.scalar(0)?, args.scalar(1)?);
-    let values = (0..args.grid.len).map(|step| f(a.at(step), b.at(step))).collect();
-    Ok(Val::Scalar(Scalar::Steps(values)))
+    args.column(|step| f(a.at(step), b.at(step))).map(Scalar::Steps).map(Val::Scalar)
 }
 
 /// The value of the only series that is there; NaN if there is none or more than one.
 fn to_scalar(args: &Args<'_>) -> Result<Val, EvalError> {
     let vector = args.vector(0)?;
     let mut found = vec![0_u8; args.grid.len];
-    let mut values = vec![f64::NAN; args.grid.len];
+    let mut values = args.column(|_| f64::NAN)?;
     for series in &vector {
         args.ctx.budget.tick(args.grid.len)?;
         for (step, value) in series.values.iter().enumerate() {
@@ -148,7 +155,7 @@ fn to_scalar(args: &Args<'_>) -> Result<Val, EvalError> {
 
 fn to_vector(args: &Args<'_>) -> Result<Val, EvalError> {
     let scalar = args.scalar(0)?;
-    let values = (0..args.grid.len).map(|step| scalar.at(step)).collect();
+    let values = args.column(|step| scalar.at(step))?;
     let labels = model::LabelSet::default();
     Ok(Val::Vector(vec![Series { labels, drop_name: false, values }]))
 }
@@ -159,7 +166,7 @@ fn date(args: &Args<'_>, part: fn(i64) -> f64) -> Result<Val, EvalError> {
     }
     let grid = args.grid;
     // Toward zero, as upstream's integer division.
-    let values = (0..grid.len).map(|step| part(grid.at(step) / 1000)).collect();
+    let values = args.column(|step| part(grid.at(step) / 1000))?;
     let labels = model::LabelSet::default();
     Ok(Val::Vector(vec![Series { labels, drop_name: false, values }]))
 }

@@ -166,7 +166,8 @@ impl Parser<'_> {
             _ => return Ok(()),
         };
         self.next()?;
-        if self.peek()?.kind == TokenKind::LeftParen {
+        let next = self.peek()?.kind;
+        if next == TokenKind::LeftParen || !next.starts_expr() {
             matching.include = self.grouping_labels()?.0;
         }
         Ok(())

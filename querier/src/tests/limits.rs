@@ -43,10 +43,12 @@ async fn a_query_that_takes_too_long_is_503_timeout() {
     let waiting = memory.waiting.clone();
     let query = QueryLimits { timeout_ms: Limit(50), ..QueryLimits::default() };
     let server = Server::new(memory, one_tenant(), limits(query));
-    let got = server.get("query", &[("query", "up"), ("timeout", "20ms")]).await;
-    let (status, kind, text) = got.error();
-    assert_eq!((status, kind.as_str()), (503, "timeout"));
-    assert!(text.starts_with("query timed out in "), "{text}");
+    for timeout in ["20ms", "0", "-1"] {
+        let got = server.get("query", &[("query", "up"), ("timeout", timeout)]).await;
+        let (status, kind, text) = got.error();
+        assert_eq!((status, kind.as_str()), (503, "timeout"));
+        assert!(text.starts_with("query timed out in "), "{text}");
+    }
     let got = server.get("labels", &[]).await;
     assert_eq!(got.error().1, "timeout");
     eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
@@ -91,11 +93,30 @@ async fn more_series_than_a_query_may_read_are_422_and_name_the_limit() {
 }
 
 #[tokio::test]
-async fn more_memory_than_a_query_may_use_is_422() {
-    let query = QueryLimits { max_bytes: Limit(1_000), ..QueryLimits::default() };
-    let server = Server::new(memory(), one_tenant(), limits(query));
-    let (status, kind, _) = server.get("query", &[("query", "up[1h]")]).await.error();
-    assert_eq!((status, kind.as_str()), (422, "execution"));
+async fn more_memory_or_samples_than_a_query_may_use_are_422_and_name_the_limit() {
+    let table = [
+        (
+            "max_query_bytes",
+            "up[1h]",
+            QueryLimits { max_bytes: Limit(1_000), ..QueryLimits::default() },
+        ),
+        (
+            "max_query_samples",
+            "up[1h]",
+            QueryLimits { max_samples: Limit(100), ..QueryLimits::default() },
+        ),
+        (
+            "max_query_bytes",
+            "vector(1)[100h:1s]",
+            QueryLimits { max_bytes: Limit(10_000), ..QueryLimits::default() },
+        ),
+    ];
+    for (key, query, query_limits) in table {
+        let server = Server::new(memory(), one_tenant(), limits(query_limits));
+        let (status, kind, text) = server.get("query", &[("query", query)]).await.error();
+        assert_eq!((status, kind.as_str()), (422, "execution"), "{query}: {text}");
+        assert!(text.contains(&format!("`{key}`")) && text.contains("`default`"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,7 @@ const MANTISSA_MAX: f64 = 2_251_799_813_685_248.0;
 pub(crate) fn mantissa(value: f64, exponent: u8) -> Option<i64> {
     let power = POWERS[usize::from(exponent & 15)];
     let scaled = value * power;
-    // A NaN fails the comparison too.
-    if !(scaled.abs() < MANTISSA_MAX) {
+    if scaled.is_nan() || scaled.abs() >= MANTISSA_MAX {
         return None;
     }
     let rounded = (scaled + ROUNDER) - ROUNDER;

@@ -91,11 +91,13 @@ impl Encoder {
         let regular = step == self.step_ms && start_ms == self.start_ms;
         self.last_ms = timestamp_ms;
         self.count += 1;
-        if regular && bits == self.last_bits && self.in_run {
-            if let Some(run) = self.bytes.last_mut().filter(|run| **run < RUN_MAX) {
-                *run += 1;
-                return;
-            }
+        if regular
+            && bits == self.last_bits
+            && self.in_run
+            && let Some(run) = self.bytes.last_mut().filter(|run| **run < RUN_MAX)
+        {
+            *run += 1;
+            return;
         }
         self.push_slow(step, bits, start_ms);
     }
@@ -165,8 +167,7 @@ impl Encoder {
     /// Ends the chunk and begins the next; `None` if there is no sample.
     pub(crate) fn seal(&mut self, revision: u32) -> Option<Chunk> {
         let done = std::mem::take(self);
-        (done.count > 0)
-            .then(|| Chunk { head: done.head(revision), bytes: done.bytes.into_boxed_slice() })
+        (done.count > 0).then(|| Chunk { head: done.head(revision), bytes: done.bytes.into() })
     }
 
     /// The chunk as it stands.

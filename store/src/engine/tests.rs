@@ -3,6 +3,7 @@
 use super::*;
 use crate::sim::SimDisk;
 use model::mutation::{MetricType, SeriesRefusal};
+use model::read::SelectBounds;
 use model::sample::{join_order, stale_marker};
 use model::time::DAY_MS;
 use model::{Context, DayBucket, LabelSet, Principal, RequestId, Sample, Text, TimeRange};
@@ -271,10 +272,13 @@ fn a_reader_gets_an_error_and_never_a_cut() {
     assert_eq!(select(&bounded(2, 10)).unwrap().len(), 2);
 }
 
+/// Samples: time, value, start.
+type Rows = Vec<(i64, f64, i64)>;
+
 /// A step of a story.
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Vec<(usize, Vec<(i64, f64, i64)>)>, u32, bool),
+    Append(Vec<(usize, Rows)>, u32, bool),
     Flush,
     Kill,
     PowerCut,
@@ -423,6 +427,13 @@ fn check(engine: &Engine, model: &Model) {
             values.dedup();
             let query = LabelQuery { want: LabelWant::Values("instance".into()), ..query };
             assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), LabelAnswer::Texts(values));
+            let labels = expected(model, &selection).into_iter().map(|(labels, _)| labels);
+            let names: BTreeSet<Text> = labels
+                .flat_map(|set| set.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>())
+                .collect();
+            let query = LabelQuery { want: LabelWant::Names, ..query };
+            let names = LabelAnswer::Texts(names.into_iter().collect());
+            assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), names);
         }
     }
 }

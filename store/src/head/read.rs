@@ -9,7 +9,6 @@ use super::shard::Shard;
 use super::symbols::Symbols;
 use crate::chunk::Chunk;
 use crate::error::Result;
-use crate::merge::Run;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
 use model::Sample;
@@ -77,6 +76,10 @@ impl Tenant {
             if plans.iter().any(none) {
                 return Ok(());
             }
+            if query.want == Want::Possibility {
+                self.mark(query, &mut plans, &symbols, gather);
+                return Ok(());
+            }
             let mut texts = vec![u32::MAX; symbols.len()];
             for shard in self.shards() {
                 let from = hits.len();
@@ -94,12 +97,43 @@ impl Tenant {
                 let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
             }
             query.add_late(hit.late, &mut runs);
-            if query.want == Want::Possibility {
-                runs.push(Run::presence());
-            }
             gather.add(&hit.key, runs)?;
         }
         Ok(())
+    }
+}
+
+impl Tenant {
+    /// Marks the label names of matching series, or their values of the wanted name.
+    fn mark(&self, query: &Query, plans: &mut [Plan<'_>], symbols: &Symbols, gather: &mut Gather) {
+        let name = gather.values_of().map(|name| symbols.get(name));
+        let place = |shape: &[u32]| match name {
+            // Place 0 is the shape itself, which stands for all its names.
+            None => Some(0),
+            Some(name) => shape.iter().position(|n| Some(*n) == name).map(|place| place + 1),
+        };
+        let places: Vec<Option<usize>> =
+            symbols.shapes().iter().map(|shape| place(shape)).collect();
+        let mut marked = vec![false; symbols.len().max(places.len())];
+        for shard in self.shards() {
+            for_each_match(&shard, query, plans, symbols, |series| {
+                let shape = series.labels.first().copied().unwrap_or(0) as usize;
+                let id = places.get(shape).copied().flatten().and_then(|at| series.labels.get(at));
+                if let Some(mark) = id.and_then(|id| marked.get_mut(*id as usize)) {
+                    *mark = true;
+                }
+            });
+        }
+        let marked = (0_u32..).zip(marked).filter_map(|(id, is_marked)| is_marked.then_some(id));
+        for id in marked {
+            match name {
+                Some(_) => gather.mark(symbols.text(id)),
+                None => {
+                    let names = symbols.shapes().get(id as usize).map_or(&[][..], |names| names);
+                    names.iter().for_each(|name| gather.mark(symbols.text(*name)));
+                }
+            }
+        }
     }
 }
 
@@ -124,23 +158,33 @@ fn find(
     symbols: &Symbols,
     hits: &mut Vec<Hit>,
 ) {
-    let candidates = narrowest(shard, plans);
-    let mut visit = |series: &Series| {
-        if !series.may_overlap(query.start_ms, query.end_ms)
-            || !plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
-        {
-            return;
-        }
+    for_each_match(shard, query, plans, symbols, |series| {
         let key = series.labels.to_vec();
-        let (chunks, late) = match query.want {
-            Want::Possibility => (Vec::new(), Vec::new()),
-            Want::Samples | Want::Presence => series.read(query.start_ms, query.end_ms),
-        };
+        let (chunks, late) = series.read(query.start_ms, query.end_ms);
         hits.push(Hit { key, chunks, late });
+    });
+}
+
+fn for_each_match(
+    shard: &Shard,
+    query: &Query,
+    plans: &mut [Plan<'_>],
+    symbols: &Symbols,
+    mut visit: impl FnMut(&Series),
+) {
+    let candidates = narrowest(shard, plans);
+    let mut visit_if = |series: &Series| {
+        if series.may_overlap(query.start_ms, query.end_ms)
+            && plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
+        {
+            visit(series);
+        }
     };
     match candidates {
-        None => shard.iter().for_each(&mut visit),
-        Some(locals) => locals.iter().filter_map(|local| shard.get(*local)).for_each(&mut visit),
+        None => shard.iter().for_each(&mut visit_if),
+        Some(locals) => {
+            locals.iter().filter_map(|local| shard.get(*local)).for_each(&mut visit_if);
+        }
     }
 }
 

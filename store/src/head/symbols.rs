@@ -10,12 +10,14 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use model::{LabelSet, METRIC_NAME, Text};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// A series' labels: its shape's number, then the symbol of each value in the shape's order.
-pub(crate) type LabelIds = Box<[u32]>;
+/// Counted, because flushes, checkpoints and readers take them along.
+pub(crate) type LabelIds = Arc<[u32]>;
 
 /// The strings of one tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Symbols {
     texts: Vec<Text>,
     by_text: HashTable<u32>,
@@ -100,7 +102,7 @@ impl Symbols {
         let mut ids = Vec::with_capacity(1 + labels.len());
         ids.push(shape);
         ids.extend(labels.iter().map(|(_, value)| self.intern(value)));
-        ids.into_boxed_slice()
+        ids.into()
     }
 
     /// The (name, value) symbols of a series, in the order of its labels.

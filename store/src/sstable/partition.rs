@@ -109,13 +109,16 @@ impl Builder {
             let name = values.first().map_or(0, |((name, _), _)| *name);
             put_uvarint(&mut out, u64::from(name - name_before));
             name_before = name;
-            put_uvarint(&mut out, values.len() as u64);
+            let mut lists = Vec::new();
+            put_uvarint(&mut lists, values.len() as u64);
             let mut value_before = 0;
             for ((_, value), list) in values {
-                put_uvarint(&mut out, u64::from(value - value_before));
+                put_uvarint(&mut lists, u64::from(value - value_before));
                 value_before = *value;
-                list.encode(&mut out);
+                list.encode(&mut lists);
             }
+            put_uvarint(&mut out, lists.len() as u64);
+            out.extend_from_slice(&lists);
         }
         out.extend_from_slice(&self.table);
         out
@@ -140,7 +143,7 @@ fn put_chunk_head(out: &mut Vec<u8>, head: &ChunkHead, before: Option<&ChunkHead
     }
 }
 
-/// A partition's block, cut into its parts but not read through.
+/// A partition's block, cut into its parts; postings are read when they are asked for.
 #[derive(Debug)]
 pub(crate) struct PartitionIndex<'a> {
     pub(crate) series: u32,
@@ -155,9 +158,9 @@ pub(crate) struct PartitionIndex<'a> {
 #[derive(Debug)]
 pub(crate) struct NamePostings<'a> {
     pub(crate) name: u32,
-    values: usize,
-    lists: Input<'a>,
+    lists: &'a [u8],
     series: u32,
+    symbols: usize,
 }
 
 /// Where a chunk lies among all bytes of the partition's chunks.
@@ -179,18 +182,11 @@ impl<'a> PartitionIndex<'a> {
         }
         let block_bytes =
             (0..input.count(1)?).map(|_| input.uvarint()).collect::<Result<Vec<_>, _>>()?;
-        let (mut names, mut name, mut covered) = (Vec::new(), 0_u32, 0_u64);
+        let (mut names, mut name) = (Vec::new(), 0_u32);
         for index in 0..input.count(3)? {
             name = next_symbol(&mut input, name, index, symbols)?;
-            let values = input.count(2)?;
-            let lists = input;
-            let postings = NamePostings { name, values, lists, series };
-            input = postings.read(symbols, |_, start, end| covered += u64::from(end - start))?;
-            names.push(postings);
-        }
-        // Runs are short to write and long to read: no honest partition comes near this.
-        if covered > (payload.len() as u64).saturating_mul(1024) {
-            return Err(Damaged("a partition's postings are too large"));
+            let len = input.count(1)?;
+            names.push(NamePostings { name, lists: input.take(len)?, series, symbols });
         }
         Ok(Self { series, block_bytes, names, table: input })
     }
@@ -217,24 +213,30 @@ impl<'a> PartitionIndex<'a> {
     }
 }
 
-impl<'a> NamePostings<'a> {
+impl NamePostings<'_> {
     /// Hands each run of each value to `visit`: symbol, first place, place after the last.
-    pub(crate) fn for_each(&self, visit: impl FnMut(u32, u32, u32)) -> Result<(), Damaged> {
-        self.read(usize::MAX, visit).map(|_| ())
-    }
-
-    fn read(
-        &self,
-        symbols: usize,
-        mut visit: impl FnMut(u32, u32, u32),
-    ) -> Result<Input<'a>, Damaged> {
-        let mut input = self.lists;
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(u32, u32, u32)) -> Result<(), Damaged> {
+        let mut input = Input::new(self.lists);
         let mut value = 0;
-        for index in 0..self.values {
-            value = next_symbol(&mut input, value, index, symbols)?;
-            decode_runs(&mut input, self.series, |start, end| visit(value, start, end))?;
+        // A series has a name once, so all runs together are no longer than the partition.
+        let mut left = self.series;
+        for index in 0..input.count(2)? {
+            value = next_symbol(&mut input, value, index, self.symbols)?;
+            let mut too_long = false;
+            decode_runs(&mut input, self.series, |start, end| {
+                match left.checked_sub(end - start) {
+                    Some(rest) => left = rest,
+                    None => too_long = true,
+                }
+                if !too_long {
+                    visit(value, start, end);
+                }
+            })?;
+            if too_long {
+                return Err(Damaged("a series has a label twice"));
+            }
         }
-        Ok(input)
+        if input.is_empty() { Ok(()) } else { Err(Damaged("postings go on behind their end")) }
     }
 }
 

@@ -5,6 +5,7 @@ use super::directory::{Directory, PartitionEntry, TenantPart};
 use super::filter::{self, Filter};
 use super::partition::{self, ChunkPlace, PartitionIndex};
 use crate::bytes::{Damaged, Input};
+use crate::chunk::ChunkHead;
 use crate::disk::{Disk, DiskReader};
 use crate::error::{Error, Result};
 use crate::merge::Run;
@@ -131,6 +132,10 @@ impl<'a> Scan<'a> {
             let damaged = |damaged: Damaged| damaged.at(&self.table.path, at.offset);
             let index = PartitionIndex::decode(payload, self.symbols.len()).map_err(damaged)?;
             let alive = self.alive(&index).map_err(damaged)?;
+            if self.query.want == Want::Possibility {
+                self.mark(entry, &index, alive, gather).map_err(damaged)?;
+                continue;
+            }
             let Some(places) = places(&index, &alive, self.query).map_err(damaged)? else {
                 continue;
             };
@@ -192,6 +197,40 @@ impl<'a> Scan<'a> {
         Ok(keys)
     }
 
+    /// Marks the label names of living series, or their values of the wanted name.
+    fn mark(
+        &self,
+        entry: &PartitionEntry,
+        index: &PartitionIndex<'_>,
+        mut alive: Vec<bool>,
+        gather: &mut Gather,
+    ) -> Result<(), Damaged> {
+        if entry.min_ms < self.query.start_ms || entry.max_ms >= self.query.end_ms {
+            let mut overlaps = vec![false; alive.len()];
+            index.chunks(|chunk| {
+                let ChunkHead { first_ms, last_ms, .. } = chunk.head;
+                overlaps[chunk.series as usize] |= self.query.overlaps(first_ms, last_ms);
+            })?;
+            alive.iter_mut().zip(overlaps).for_each(|(alive, overlaps)| *alive &= overlaps);
+        }
+        let values_of = gather.values_of().cloned();
+        for postings in &index.names {
+            let name = &self.symbols[postings.name as usize];
+            if values_of.as_ref().is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            let mut marked = u32::MAX;
+            postings.for_each(|value, start, end| {
+                let symbol = if values_of.is_some() { value } else { postings.name };
+                if symbol != marked && alive[start as usize..end as usize].contains(&true) {
+                    gather.mark(&self.symbols[symbol as usize]);
+                    marked = symbol;
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     fn text(&mut self, symbol: u32, gather: &mut Gather) -> u32 {
         let text = &mut self.texts[symbol as usize];
         if *text == u32::MAX {
@@ -219,10 +258,6 @@ impl<'a> Scan<'a> {
         };
         for (slot, chunk) in &places.chunks {
             let runs = &mut runs[*slot as usize];
-            if self.query.want == Want::Possibility {
-                runs.push(Run::presence());
-                continue;
-            }
             let bytes = blocks.chunk(chunk)?;
             let decoded = self.query.decode(&chunk.head, bytes, runs);
             decoded.map_err(|damaged| damaged.at(path, chunks_at))?;

@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_script_is_read_line_by_line() {
-        let text = "load 5m\n  a{b=\"c\"} 0+1x2 _ stale\n\n# comment\neval instant at 10m a\n  expect no_warn\n  a{b=\"c\"} 2\nclear";
+        let text = "load 5m\n  a{b=\"c\"} 0+1x2 _ stale\n\n# comment\neval instant at 10m a\n  expect no_warn\n  a{b=\"c\"} 2\n\nclear";
         let script = parse_script(text).unwrap();
         let [Command::Load { series, has_histograms: false }, Command::Eval(case), Command::Clear] =
             &script.commands[..]

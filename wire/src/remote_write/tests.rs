@@ -306,3 +306,18 @@ fn groups_nest_to_a_depth_and_no_deeper_and_never_overflow_the_stack() {
     assert!(by_walk(&nested(1_000_000)).is_err());
     assert!(by_walk(&[0x7c]).is_err());
 }
+
+#[test]
+fn a_varint_has_64_bits_and_no_more() {
+    let field_15 = |tenth: u8| [&[0x78][..], &[0xff; 9], &[tenth]].concat();
+    for (body, is_good) in [
+        (field_15(0x01), true),
+        (field_15(0x02), false),
+        (field_15(0x81), false),
+        ([&[0x78][..], &[0xff; 20]].concat(), false),
+        (vec![0x78, 0x80], false),
+    ] {
+        assert_eq!(by_walk(&body).is_ok(), is_good, "{body:?}");
+        assert_eq!(by_prost(&body).is_some(), is_good, "{body:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Which group each series belongs to, and what the groups are called.
 
 use crate::ast::Aggregation;
+use crate::eval::names::Names;
 use crate::eval::value::Series;
 use model::{LabelSet, METRIC_NAME, Text};
 use std::collections::HashMap;
@@ -22,12 +23,9 @@ pub(super) fn groups(vector: &[Series], node: &Aggregation) -> Groups {
 
 /// Puts each series into its group. The key is hashed in place; labels are built once a group.
 pub(super) fn group_by(vector: &[Series], grouping: &[Text], without: bool) -> Groups {
-    let mut names: Vec<&Text> = grouping.iter().collect();
-    names.sort_unstable();
-    names.dedup();
+    let names = Names::new(grouping);
     let keeps = |name: &str| {
-        let is_named = names.binary_search_by(|have| (***have).cmp(name)).is_ok();
-        if without { !is_named && name != METRIC_NAME } else { is_named }
+        if without { !names.has(name) && name != METRIC_NAME } else { names.has(name) }
     };
     let mut groups = Groups { labels: Vec::new(), of_series: Vec::with_capacity(vector.len()) };
     let mut by_hash: HashMap<u64, Vec<usize>> = HashMap::new();

@@ -4,6 +4,7 @@ use crate::ast::{Aggregation, Expr};
 use crate::eval::error::EvalError;
 use crate::eval::evaluator::{Evaluator, bare};
 use crate::eval::grid::Grid;
+use crate::eval::names::Names;
 use crate::eval::value::{ABSENT, Series, is_absent};
 use crate::math::format::plain;
 use model::{LabelSet, METRIC_NAME, Text};
@@ -27,6 +28,7 @@ pub(super) fn count_values(
         }
     };
     let vector = ctx.eval_vector(bare(&node.expr), grid)?;
+    let names = Names::new(&node.grouping);
     let mut result: Vec<Series> = Vec::new();
     let mut places: HashMap<LabelSet, usize> = HashMap::new();
     for series in vector {
@@ -39,7 +41,8 @@ pub(super) fn count_values(
             let place = match last {
                 Some((bits, place)) if bits == value.to_bits() => place,
                 _ => {
-                    let labels = group_labels(node, &series.labels, &label, *value);
+                    let labels =
+                        group_labels((&names, node.without), &series.labels, &label, *value);
                     *places.entry(labels).or_insert_with_key(|labels| {
                         let (labels, values) = (labels.clone(), vec![ABSENT; grid.len]);
                         result.push(Series { labels, drop_name: false, values });
@@ -57,14 +60,18 @@ pub(super) fn count_values(
     Ok(result)
 }
 
-fn group_labels(node: &Aggregation, labels: &LabelSet, label: &Text, value: f64) -> LabelSet {
+fn group_labels(
+    (names, without): (&Names<'_>, bool),
+    labels: &LabelSet,
+    label: &Text,
+    value: f64,
+) -> LabelSet {
     let mut labels = labels.clone();
     labels.set(label.clone(), plain(value));
-    let is_named = |name: &str| node.grouping.iter().any(|have| &**have == name);
-    if node.without {
-        labels.retain(|name| !is_named(name) && name != METRIC_NAME);
+    if without {
+        labels.retain(|name| !names.has(name) && name != METRIC_NAME);
     } else {
-        labels.retain(|name| is_named(name) || name == &**label);
+        labels.retain(|name| names.has(name) || name == &**label);
     }
     labels
 }

@@ -13,7 +13,7 @@ pub(super) enum Outcome {
 }
 
 /// Applies an arithmetic operator or a comparison. Trimming and set operators have no meaning for
-/// floats: they give NaN here and are refused before.
+/// floats: they never come here.
 #[inline]
 pub(super) fn apply(op: BinaryOp, a: f64, b: f64) -> Outcome {
     use Outcome::{Compared, Value};

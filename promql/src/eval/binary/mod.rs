@@ -45,6 +45,11 @@ pub(crate) fn apply(
 }
 
 fn scalars(link: &Link, left: &Scalar, right: &Scalar, grid: Grid) -> Result<Val, EvalError> {
+    if trims(link.op) {
+        let op = link.op.as_str();
+        let text = format!("operator \"{op}\" not allowed for Scalar operations");
+        return Err(EvalError::Unexecutable(text));
+    }
     let value = |step| match compute(link.op, left.at(step), right.at(step)) {
         Outcome::Value(value) => value,
         Outcome::Compared(holds) => f64::from(u8::from(holds)),
@@ -65,6 +70,10 @@ fn with_scalar(
     scalar: &Scalar,
     is_swapped: bool,
 ) -> Result<Vec<Series>, EvalError> {
+    if trims(link.op) {
+        note_floats(ctx, link, vector.iter().any(Series::is_present));
+        return Ok(Vec::new());
+    }
     let compute = |step, value: f64| {
         let scalar = scalar.at(step);
         let outcome = if is_swapped {
@@ -92,6 +101,20 @@ fn with_scalar(
         return Ok(vector);
     }
     if drops_name { ctx.merge_dropped(vector) } else { Ok(vector) }
+}
+
+/// Whether the operator trims histograms: it has no meaning for floats.
+fn trims(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper)
+}
+
+/// Notes down that floats were given to an operator of histograms, if any were.
+fn note_floats(ctx: &Evaluator<'_>, link: &Link, are_there: bool) {
+    if are_there {
+        ctx.note(|notes| {
+            notes.incompatible_types("float", link.op.as_str(), "float", link.span);
+        });
+    }
 }
 
 /// Whether the result is no longer what the metric's name says.

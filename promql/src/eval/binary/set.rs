@@ -1,6 +1,6 @@
 //! `and`, `or`, `unless`: step by step, by signature.
 
-use super::matching::signatures;
+use super::matching::{By, signatures};
 use crate::ast::{BinaryOp, Matching};
 use crate::eval::column::Steps;
 use crate::eval::error::EvalError;
@@ -18,7 +18,7 @@ pub(super) fn apply(
     mut right: Vec<Series>,
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
-    let numbers = signatures(matching, &left, &right);
+    let numbers = signatures(&By::new(matching), &left, &right);
     ctx.budget.tick(left.len() + right.len())?;
     let is_or = op == BinaryOp::Or;
     let (asked, asked_numbers) =

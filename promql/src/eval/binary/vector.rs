@@ -5,7 +5,7 @@
 //! duplicate is an error only where both of its samples are there.
 
 use super::arithmetic::{Outcome, apply as compute};
-use super::matching::{Signatures, by_signature, result_labels, signature, signatures};
+use super::matching::{By, Signatures, by_signature, match_labels, result_labels, signatures};
 use crate::ast::{Cardinality, Link, Matching};
 use crate::eval::column::Steps;
 use crate::eval::error::EvalError;
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 /// The two vectors, the one that may have many partners first.
 struct Sides<'a> {
     link: &'a Link,
-    matching: &'a Matching,
+    by: By<'a>,
     many: &'a [Series],
     one: &'a [Series],
     /// Whether the many side is written on the right.
@@ -57,14 +57,20 @@ pub(super) fn apply(
         return Ok(Vec::new());
     }
     ctx.budget.tick(many.len() + one.len())?;
-    let numbers = signatures(matching, many, one);
+    let by = By::new(matching);
+    let numbers = signatures(&by, many, one);
     let many_of = by_signature(&numbers.left, numbers.count);
     let one_of = by_signature(&numbers.right, numbers.count);
     let drops_name = link.return_bool && !ctx.params.delayed_name_removal;
     let sides =
-        Sides { link, matching, many, one, is_swapped, drops_name, numbers, many_of, one_of, grid };
+        Sides { link, by, many, one, is_swapped, drops_name, numbers, many_of, one_of, grid };
     sides.check_one_side(ctx, is_filled)?;
     let pairs = sides.pairs(ctx)?;
+    if super::trims(link.op) {
+        let meet = pairs.iter().any(|pair| (0..grid.len).any(|step| pair.has(step)));
+        super::note_floats(ctx, link, meet);
+        return Ok(Vec::new());
+    }
     sides.check_pairs(&pairs)?;
     let mut result = Vec::with_capacity(pairs.len());
     for pair in pairs {
@@ -108,7 +114,7 @@ impl<'a> Sides<'a> {
 
     fn duplicate(&self, index: usize, other: usize) -> EvalError {
         let labels = &self.one[index].labels;
-        let matched = match_labels(self.matching, labels);
+        let matched = match_labels(&self.by, labels);
         let mut two = [labels.to_string(), self.one[other].labels.to_string()];
         two.sort_unstable();
         let side = if self.is_swapped { "left" } else { "right" };
@@ -126,14 +132,15 @@ impl<'a> Sides<'a> {
             ctx.budget.tick(self.grid.len)?;
             let partners = &self.one_of[*signature];
             for one in partners.iter().map(|index| &self.one[*index]) {
+                ctx.budget.tick(self.by.matching.include.len())?;
                 pairs.push(self.pair(*signature, many, one));
             }
             // Upstream names the sides of fill values as written, wherever the many side stands.
-            if let Some(fill) = self.matching.fill_right {
+            if let Some(fill) = self.by.matching.fill_right {
                 pairs.extend(self.filled(*signature, many, partners, self.one, fill, true));
             }
         }
-        if let Some(fill) = self.matching.fill_left {
+        if let Some(fill) = self.by.matching.fill_left {
             for (one, signature) in self.one.iter().zip(&self.numbers.right) {
                 let partners = &self.many_of[*signature];
                 pairs.extend(self.filled(*signature, one, partners, self.many, fill, false));
@@ -152,7 +159,7 @@ impl<'a> Sides<'a> {
     }
 
     fn labels(&self, many: &LabelSet, one: &LabelSet) -> LabelSet {
-        result_labels(self.matching, self.link.op, self.drops_name, many, one)
+        result_labels(&self.by, self.link.op, self.drops_name, many, one)
     }
 
     /// The series with a fill value in the place of its partner, where it has none.
@@ -173,7 +180,7 @@ impl<'a> Sides<'a> {
         if fills.iter().all(|value| is_absent(*value)) {
             return None;
         }
-        let partner = match_labels(self.matching, &series.labels);
+        let partner = match_labels(&self.by, &series.labels);
         let (fills, values) = (Cow::Owned(fills), Cow::Borrowed(&*series.values));
         Some(if is_many {
             let labels = self.labels(&series.labels, &partner);
@@ -186,7 +193,7 @@ impl<'a> Sides<'a> {
 
     /// Two results of one signature may not meet: of one-to-one at all, else with equal labels.
     fn check_pairs(&self, pairs: &[Pair<'_>]) -> Result<(), EvalError> {
-        let is_one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let is_one_to_one = self.by.matching.cardinality == Cardinality::OneToOne;
         let mut same: HashMap<(usize, Option<&LabelSet>), Vec<&Pair<'_>>> = HashMap::new();
         for pair in pairs {
             let labels = if is_one_to_one { None } else { Some(&pair.labels) };
@@ -231,9 +238,4 @@ impl Pair<'_> {
     fn has(&self, step: usize) -> bool {
         !is_absent(self.many[step]) && !is_absent(self.one[step])
     }
-}
-
-/// The labels that a missing partner would have.
-fn match_labels(matching: &Matching, labels: &LabelSet) -> LabelSet {
-    signature(matching, labels)
 }

@@ -1,6 +1,6 @@
 //! `count_over_time`, `changes`, `resets`, and what is at the window's ends.
 
-use super::{Samples, Windows};
+use super::{Samples, Windows, edges};
 use crate::math::convert::seconds;
 
 /// `count_over_time`
@@ -60,7 +60,9 @@ fn events(
         until.push(count);
     }
     windows.slide(&samples.times_ms, |window| {
-        out[window.step] = f64::from(until[window.end - 1] - until[window.first]);
+        if let Some(first) = edges::first_that_counts(&samples.times_ms, windows, window) {
+            out[window.step] = f64::from(until[window.end - 1] - until[first]);
+        }
     })
 }
 

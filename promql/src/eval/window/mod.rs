@@ -5,10 +5,13 @@
 //! that would change the last digit, the window's slice is worked through again.
 
 pub(crate) mod count;
+pub(crate) mod edges;
 pub(crate) mod over_time;
 pub(crate) mod rate;
 pub(crate) mod regression;
 
+use crate::ast::Edges;
+use crate::eval::budget::Budget;
 use crate::eval::grid::Grid;
 use crate::plan::Ends;
 use model::LabelSet;
@@ -16,13 +19,19 @@ use std::borrow::Cow;
 
 /// The windows of a range vector, one for each step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Windows {
+pub(crate) struct Windows<'a> {
     /// The steps.
     pub(crate) grid: Grid,
     /// When they end.
     pub(crate) ends: Ends,
     /// How far each goes back.
     pub(crate) range_ms: i64,
+    /// What happens at its edges.
+    pub(crate) edges: Edges,
+    /// How far outside of the window samples may help to find the value at an edge.
+    pub(crate) outside_ms: i64,
+    /// Asked now and then whether to stop.
+    pub(crate) budget: Option<&'a Budget<'a>>,
 }
 
 /// One window that holds samples: those from index `first` up to `end`.
@@ -45,14 +54,21 @@ impl Window {
     }
 }
 
-impl Windows {
-    /// Calls `each` for every window with samples, in order; answers the most samples of one.
+impl Windows<'_> {
+    /// Calls `each` for every window with samples in it or around it, in order; answers the most
+    /// samples of one. When the evaluation is to stop it ends early: the caller looks afterwards.
     pub(crate) fn slide(&self, times_ms: &[i64], mut each: impl FnMut(Window)) -> usize {
         let (mut first, mut end, mut most) = (0, 0, 0);
+        let (before_ms, after_ms) = match self.edges {
+            Edges::Plain => (self.range_ms, 0),
+            Edges::Anchored => (self.range_ms.saturating_add(self.outside_ms), 0),
+            Edges::Smoothed => (self.range_ms.saturating_add(self.outside_ms), self.outside_ms),
+        };
         for step in 0..self.grid.len {
             let end_ms = self.ends.at(step);
-            let open_ms = end_ms.saturating_sub(self.range_ms);
-            while end < times_ms.len() && times_ms[end] <= end_ms {
+            let (open_ms, last_ms) =
+                (end_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
+            while end < times_ms.len() && times_ms[end] <= last_ms {
                 end += 1;
             }
             while first < end && times_ms[first] <= open_ms {
@@ -60,6 +76,9 @@ impl Windows {
             }
             if first < end {
                 most = most.max(end - first);
+                if self.budget.is_some_and(|budget| budget.tick(end - first).is_err()) {
+                    break;
+                }
                 each(Window { step, first, end, end_ms });
             }
         }
@@ -92,10 +111,15 @@ pub(crate) mod tests {
     use super::*;
 
     /// Windows of `range_ms` that end at `start_ms`, `start_ms + step_ms`, …
-    pub(crate) fn windows(start_ms: i64, end_ms: i64, step_ms: i64, range_ms: i64) -> Windows {
+    pub(crate) fn windows(
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        range_ms: i64,
+    ) -> Windows<'static> {
         let grid = Grid::new(start_ms, end_ms, step_ms).unwrap();
         let ends = Ends { first_ms: start_ms, step_ms, last_ms: grid.end_ms() };
-        Windows { grid, ends, range_ms }
+        Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0, budget: None }
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! One request between its body and its mutations: rows over the decoded bytes.
+
+use crate::pool::Buffer;
+use crate::refusal::Refusals;
+use crate::tenant::Tenant;
+use model::mutation::MetricMetadata;
+use model::{Context, LabelSet};
+use std::sync::Arc;
+use wire::remote_write::SampleColumns;
+
+/// A series of a request and where its samples end; its first is where the row before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Its entry in the cache, or [`UNCACHED`].
+    pub(crate) entry: u32,
+    /// Where its raw labels begin: in the body, or behind its end in the gathered labels.
+    pub(crate) labels_start: u32,
+    pub(crate) labels_len: u32,
+    pub(crate) sample_end: u32,
+}
+
+/// What a request asks to write, resolved.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) context: Arc<Context>,
+    /// The decoded body; only the first `body_len` bytes count.
+    pub(crate) body: Buffer,
+    pub(crate) body_len: usize,
+    /// Raw labels that did not stand in one piece.
+    pub(crate) gathered: Vec<u8>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) columns: SampleColumns,
+    /// Labels of series that were not known, ascending by row.
+    pub(crate) parsed: Vec<(u32, LabelSet)>,
+    pub(crate) metadata: Vec<MetricMetadata>,
+    pub(crate) refusals: Refusals,
+    /// The count of evictions that the rows' entries are good for.
+    pub(crate) evictions: u64,
+}
+
+impl Batch {
+    /// Nothing yet, over a decoded body.
+    pub(crate) fn new(
+        tenant: Arc<Tenant>,
+        context: Arc<Context>,
+        body: Buffer,
+        body_len: usize,
+    ) -> Self {
+        Self {
+            tenant,
+            context,
+            body,
+            body_len,
+            gathered: Vec::new(),
+            rows: Vec::new(),
+            columns: SampleColumns::default(),
+            parsed: Vec::new(),
+            metadata: Vec::new(),
+            refusals: Refusals::default(),
+            evictions: 0,
+        }
+    }
+
+    /// The raw labels of a row.
+    pub(crate) fn raw_labels(&self, row: &Row) -> &[u8] {
+        raw_labels(&self.body[..self.body_len], &self.gathered, row)
+    }
+
+    /// Where the samples of a row begin.
+    pub(crate) fn sample_start(&self, row: usize) -> u32 {
+        row.checked_sub(1).and_then(|before| self.rows.get(before)).map_or(0, |row| row.sample_end)
+    }
+}
+
+/// The raw labels of a row, for those who hold the rest of the batch.
+pub(crate) fn raw_labels<'a>(body: &'a [u8], gathered: &'a [u8], row: &Row) -> &'a [u8] {
+    let start = row.labels_start as usize;
+    let whole = if start < body.len() { &body[start..] } else { &gathered[start - body.len()..] };
+    whole.get(..row.labels_len as usize).unwrap_or_default()
+}
