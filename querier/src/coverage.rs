@@ -35,7 +35,8 @@ pub struct Ask {
 pub struct Coverage {
     required: usize,
     prefer: Option<NodeIndex>,
-    failed: NodeSet,
+    /// Asked last: they failed in this read, or were slow in an earlier one.
+    avoided: NodeSet,
     needs: Vec<Need>,
     /// The days of all needs, `None` without one. A node that is asked for each is asked for every
     /// day: the range of the question bounds it as well.
@@ -100,7 +101,7 @@ impl Coverage {
         let required = level.required(placement.replication_factor());
         let days = needs.iter().map(|need| need.day).collect();
         let needs = needs.into_iter().collect();
-        Self { required, prefer, failed: NodeSet::default(), needs, days }
+        Self { required, prefer, avoided: NodeSet::default(), needs, days }
     }
 
     /// What to ask now. Empty if what is out can still do, or all is there.
@@ -128,7 +129,7 @@ impl Coverage {
         Ok(chosen.into_iter().map(|(node, needs)| self.ask(node, needs)).collect())
     }
 
-    /// The idle replicas of a need, the best first: one that did not fail elsewhere, one that is
+    /// The idle replicas of a need, the best first: one that is not avoided, one that is
     /// asked anyway, this node itself, then in the order of the ring.
     fn candidates(&self, need: &Need, chosen: &BTreeMap<NodeIndex, Vec<usize>>) -> Vec<usize> {
         let idle = |(_, (_, state)): &(usize, &(NodeIndex, State))| *state == State::Idle;
@@ -137,7 +138,7 @@ impl Coverage {
         places.sort_by_key(|place| {
             let node = need.replicas[*place].0;
             (
-                self.failed.contains(node),
+                self.avoided.contains(node),
                 !(chosen.contains_key(&node) || self.prefer == Some(node)),
                 self.prefer != Some(node),
             )
@@ -159,16 +160,24 @@ impl Coverage {
 
     /// The node did not, and will not.
     pub fn failed(&mut self, ask: &Ask) {
-        self.failed.insert(ask.node);
+        self.avoided.insert(ask.node);
         self.set(ask, |_| State::Failed);
     }
 
-    /// All that are out take long.
-    pub fn slow(&mut self) {
+    /// All that are out take long; which these are.
+    pub fn slow(&mut self) -> NodeSet {
         let states = self.needs.iter_mut().flat_map(|need| &mut need.replicas);
-        for (_, state) in states.filter(|(_, state)| *state == State::Asked) {
+        let mut slow = NodeSet::default();
+        for (node, state) in states.filter(|(_, state)| *state == State::Asked) {
             *state = State::Slow;
+            slow.insert(*node);
         }
+        slow
+    }
+
+    /// Asks these last.
+    pub fn avoid(&mut self, nodes: NodeSet) {
+        self.avoided = nodes;
     }
 
     /// Whether every need has heard enough.
@@ -299,13 +308,24 @@ mod tests {
         let first = coverage.plan().unwrap();
         assert_eq!(first.len(), 2);
         coverage.answered(&first[0]);
-        coverage.slow();
+        assert_eq!(coverage.slow().iter().collect::<Vec<_>>(), [first[1].node]);
         let second = coverage.plan().unwrap();
         assert_eq!(second.len(), 1);
         coverage.failed(&second[0]);
         assert!(coverage.plan().unwrap().is_empty(), "the slow one may still do");
         coverage.answered(&first[1]);
         assert!(coverage.is_complete());
+    }
+
+    #[test]
+    fn a_node_that_is_avoided_is_asked_only_when_nobody_else_is_left() {
+        let placement = placement(3, 3);
+        let mut coverage = Coverage::of_ring(&placement, Consistency::Quorum, Some(NodeIndex(0)));
+        coverage.avoid([NodeIndex(1)].into_iter().collect());
+        let first = coverage.plan().unwrap();
+        assert_eq!(nodes(&first), [0, 2]);
+        coverage.failed(&first[1]);
+        assert_eq!(nodes(&coverage.plan().unwrap()), [1]);
     }
 
     #[test]
@@ -408,7 +428,7 @@ mod tests {
             out.extend(coverage.plan().ok()?);
             assert!(!out.is_empty(), "somebody is asked until it is enough");
             if dice.roll(4) == 0 {
-                coverage.slow();
+                drop(coverage.slow());
                 continue;
             }
             let place = usize::try_from(dice.roll(out.len() as u64)).unwrap();

@@ -25,6 +25,7 @@ pub mod select;
 mod source;
 mod stats;
 mod status;
+mod suspects;
 mod syntax;
 #[cfg(test)]
 mod tests;

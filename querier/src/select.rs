@@ -10,6 +10,7 @@
 
 use crate::coverage::{Ask, Coverage, partitions_of};
 use crate::reconcile::{join_labels, join_metadata, join_series};
+use crate::suspects::Suspects;
 use cluster::{NodeIndex, Topology, Unavailable};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -25,6 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use wire::replica::{Answer, Replica, ReplicaError};
+
+/// A replica that was slow once is asked last for this many times the patience of a read.
+const SUSPECT_FACTOR: u32 = 20;
 
 /// How long reads wait for replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,7 @@ pub struct ReplicatedSource {
     /// The replica in this process, if there is one: asked first, it costs no socket.
     local: Option<NodeIndex>,
     config: ReadConfig,
+    suspects: Suspects,
 }
 
 impl ReplicatedSource {
@@ -72,7 +77,7 @@ impl ReplicatedSource {
         local: Option<NodeIndex>,
         config: ReadConfig,
     ) -> Self {
-        Self { topology, replicas, local, config }
+        Self { topology, replicas, local, config, suspects: Suspects::default() }
     }
 
     /// The series of a selection with their samples, each label set once, ascending by labels.
@@ -197,6 +202,7 @@ impl ReplicatedSource {
         let patience = Duration::from_millis(self.config.speculate_after_ms);
         let (mut answers, mut failures) = (Vec::new(), Vec::new());
         let mut out = FuturesUnordered::new();
+        coverage.avoid(self.suspects.now());
         loop {
             let asks = coverage.plan().map_err(|too_few| unavailable(too_few, &failures))?;
             if coverage.is_complete() {
@@ -206,7 +212,7 @@ impl ReplicatedSource {
                 out.push(self.send(next, &ask));
             }
             match tokio::time::timeout(patience, out.next()).await {
-                Err(_) => coverage.slow(),
+                Err(_) => self.suspects.suspect(&coverage.slow(), patience * SUSPECT_FACTOR),
                 // Every need that is not met has an ask out, or `plan` would have refused.
                 Ok(None) => {
                     return Err(unavailable(Unavailable { required: 1, alive: 0 }, &failures));

@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -308,12 +309,24 @@ pub fn eventually(mut happened: impl FnMut() -> bool) -> bool {
 
 /// An address on 127.0.0.1 that nobody listens on: for member lists, which name ports beforehand.
 ///
+/// Its port lies below those that the system hands out by itself, or a connection of somebody else
+/// could take it before its listener does.
+///
 /// # Panics
 /// If the machine has no free port.
 #[must_use]
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address")
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    // Processes that run at the same moment begin at different places.
+    let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).unwrap_or(0);
+    let found = (0..COUNT).find_map(|_| {
+        let offset = TAKEN.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let address = SocketAddr::from(([127, 0, 0, 1], FIRST + (begin + offset) % COUNT));
+        TcpListener::bind(address).is_ok().then_some(address)
+    });
+    found.expect("a free port")
 }
 
 /// The moment, for measuring how long something took.

@@ -31,13 +31,10 @@ impl Trio {
         let mut trio =
             Self { dir, peers: addresses(), http: addresses(), nodes: [None, None, None] };
         (0..3).for_each(|node| trio.revive(node));
-        for node in 0..3 {
-            assert!(
-                eventually(|| trio.node(node).get("/-/ready").status == 200),
-                "{}",
-                trio.logs()
-            );
-        }
+        // Ready is a node that reaches a quorum; here each has both connections to both others.
+        let connected = |node| trio.node(node).log().matches("connected to peer").count() >= 4;
+        (0..3).for_each(|node| assert!(eventually(|| connected(node)), "{}", trio.logs()));
+        (0..3).for_each(|node| trio.wait_until_ready(node));
         trio
     }
 
@@ -70,6 +67,11 @@ impl Trio {
 
     fn node(&self, node: usize) -> &Cumae {
         self.nodes[node].as_ref().unwrap()
+    }
+
+    fn wait_until_ready(&self, node: usize) {
+        let is_ready = || self.node(node).get("/-/ready").status == 200;
+        assert!(eventually(is_ready), "{}", self.logs());
     }
 
     fn logs(&self) -> String {
@@ -313,6 +315,7 @@ fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return
     let late = [Series::new("late", &[("job", "load")], &[(start, 1.0)])];
     let written = |address| push(address, "red", &late).is_ok_and(|r| r.status == 204);
     assert!(eventually(|| written(c)), "{}", trio.logs());
+    trio.wait_until_ready(2);
     assert_answers_all(&trio, 2, &acknowledged, end);
 
     trio.kill(1);
@@ -325,7 +328,7 @@ fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return
     trio.revive(2);
     assert!(eventually(|| push(a, "red", &lost).unwrap().status == 204), "{}", trio.logs());
     for node in 0..3 {
-        assert!(eventually(|| trio.node(node).get("/-/ready").status == 200), "{}", trio.logs());
+        trio.wait_until_ready(node);
         assert_answers_all(&trio, node, &acknowledged, end);
     }
 }
@@ -368,7 +371,7 @@ fn a_frozen_node_holds_up_neither_writes_nor_queries() {
         for address in [trio.http[0], trio.http[3 - frozen]] {
             for i in 0..5 {
                 let response = push(address, "red", &series(f64::from(i + 2))).unwrap();
-                assert_eq!(response.status, 204, "{}", response.text());
+                assert_eq!(response.status, 204, "{}\n{}", response.text(), trio.logs());
                 let response = ask(address, "red", &query_path("m", time)).unwrap();
                 assert_eq!(response.status, 200, "{}", response.text());
                 let response = ask(address, "red", &query_path("{job=\"load\"}", time)).unwrap();

@@ -18,6 +18,7 @@ use crate::checkpoint;
 use crate::error::Result;
 use crate::head::Tenant;
 use crate::head::shard::Taken;
+use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, Manifest, SstableMeta};
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Row, Writer, by_day};
@@ -33,6 +34,8 @@ const CLASS: u32 = 0;
 /// What a tenant's head gave, and which days each series has.
 struct TenantTaken {
     tenant: Arc<Tenant>,
+    /// A copy, so that new series need not wait for the file.
+    symbols: Symbols,
     series: Vec<Taken>,
     days: Vec<Vec<(DayBucket, Range<usize>)>>,
 }
@@ -94,7 +97,7 @@ impl Engine {
             for tenant in taken {
                 let rows = tenant.rows(window, self.config.window_days);
                 if !rows.is_empty() {
-                    writer.tenant(&tenant.tenant.id, &tenant.tenant.symbols.read(), rows)?;
+                    writer.tenant(&tenant.tenant.id, &tenant.symbols, rows)?;
                 }
             }
             written.push(writer.finish()?);
@@ -124,7 +127,9 @@ impl Engine {
 fn take(tenant: &Arc<Tenant>) -> TenantTaken {
     let mut series = tenant.take();
     let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
-    TenantTaken { tenant: Arc::clone(tenant), series, days }
+    // Taken after the series, so that each symbol they use is in it.
+    let symbols = tenant.symbols.read().clone();
+    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days }
 }
 
 impl TenantTaken {

@@ -427,6 +427,13 @@ fn check(engine: &Engine, model: &Model) {
             values.dedup();
             let query = LabelQuery { want: LabelWant::Values("instance".into()), ..query };
             assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), LabelAnswer::Texts(values));
+            let labels = expected(model, &selection).into_iter().map(|(labels, _)| labels);
+            let names: BTreeSet<Text> = labels
+                .flat_map(|set| set.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>())
+                .collect();
+            let query = LabelQuery { want: LabelWant::Names, ..query };
+            let names = LabelAnswer::Texts(names.into_iter().collect());
+            assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), names);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(crate) type LabelIds = Arc<[u32]>;
 
 /// The strings of one tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Symbols {
     texts: Vec<Text>,
     by_text: HashTable<u32>,

@@ -30,7 +30,8 @@ pub struct PeerConfig {
     /// A connection that is silent for so long is dead. Default 10,000; a stopped peer is felt for
     /// that long.
     pub silence_max_ms: u64,
-    /// The longest pause between two attempts to connect. Default 1,000.
+    /// The longest pause between two attempts to connect, ten times that after a refusal by name.
+    /// Default 250: so long after its start a node may still be away for its peers.
     pub backoff_max_ms: u64,
 }
 
@@ -49,7 +50,7 @@ impl PeerConfig {
             timeout_ms: 30_000,
             ping_ms: 2_000,
             silence_max_ms: 10_000,
-            backoff_max_ms: 1_000,
+            backoff_max_ms: 250,
         }
     }
 

@@ -252,6 +252,8 @@ impl Shared {
 struct Failures {
     count: u32,
     last: String,
+    /// The peer is there and the two do not fit: only a person can change that.
+    is_refusal: bool,
 }
 
 impl Failures {
@@ -264,10 +266,12 @@ impl Failures {
         }
         self.count = self.count.saturating_add(1);
         self.last = text;
+        self.is_refusal = !matches!(error, HandshakeError::Io(_) | HandshakeError::Timeout);
     }
 
-    /// 25 ms, doubled with each failure.
+    /// 25 ms, doubled with each failure; longer after a refusal, which both sides log.
     fn pause(&self, max_ms: u64) -> Duration {
+        let max_ms = if self.is_refusal { max_ms.saturating_mul(10) } else { max_ms };
         Duration::from_millis((25_u64 << self.count.min(10)).min(max_ms))
     }
 }
