@@ -61,10 +61,11 @@ impl SelfMetrics {
         let metadata: Vec<MetricMetadata> = families.iter().map(metadata).collect();
         let pushed = self.distributor.push(tenant, Principal::System, &series, &metadata).await;
         match pushed {
-            Ok(refused) if refused.samples > 0 => {
-                tracing::warn!(samples = refused.samples, "some of our own metrics were refused");
+            Ok(refusals) => {
+                if let Some(told) = refusals.message() {
+                    tracing::warn!("of our own metrics {told}");
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "our own metrics could not be written"),
         }
     }

@@ -154,6 +154,8 @@ fn its_own_metrics_are_there_to_look_at_soon_after_the_start() {
         result[0]["metric"]["instance"].as_str().is_some_and(|id| id.len() == 16)
     });
     assert!(seen && started.elapsed() < Duration::from_secs(30), "{}", cumae.log());
+    let ended = cumae.terminate();
+    assert!(!ended.log.contains("WARN"), "a start on an empty directory is quiet: {}", ended.log);
 }
 
 #[test]
