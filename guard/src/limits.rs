@@ -182,8 +182,8 @@ impl Limits {
         if self.ingestion_rate.0 == 0 && self.ingestion_burst != 0 {
             fault("ingestion_burst", "a burst without an ingestion_rate limits nothing".to_owned());
         }
-        if self.query.max_depth.get() > 1024 {
-            fault("query.max_depth", "a depth above 1,024 could exhaust the stack".to_owned());
+        if self.query.max_depth.0 > 128 {
+            fault("query.max_depth", "a depth above 128 could exhaust the stack".to_owned());
         }
         faults
     }

@@ -71,7 +71,7 @@ impl Matcher {
     }
 }
 
-/// `name="value"`, the value quoted; a name that is not plain is quoted too.
+/// `name="value"`, the value quoted, the name as it is: for messages, not to be parsed again.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{:?}", self.name, self.op.as_str(), &*self.value)

@@ -11,11 +11,18 @@ use promql::{Expr, ParseOptions};
 
 const EMPTY_MATCHERS: &str = "match[] must contain at least one non-empty matcher";
 
+/// A query as it was sent, and how it is to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryText {
+    pub(crate) text: String,
+    options: ParseOptions,
+}
+
 /// The parameter `query`, if it is not too long. Parsing it is work for another thread.
 ///
 /// # Errors
 /// [`Kind::Invalid`] if it is longer than the limit.
-pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<String, Error> {
+pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<QueryText, Error> {
     let text = params.get("query");
     let (len, max) = (text.len(), limits.max_text_bytes);
     if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
@@ -23,15 +30,17 @@ pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<String
         let reason = format!("the query has {len} bytes, limit `query.max_text_bytes` is {max}");
         return Err(Error::param("query", reason));
     }
-    Ok(text.to_owned())
+    let depth_max = usize::try_from(limits.max_depth.get()).unwrap_or(usize::MAX);
+    let options = ParseOptions { depth_max, ..ParseOptions::default() };
+    Ok(QueryText { text: text.to_owned(), options })
 }
 
 /// Parses a query.
 ///
 /// # Errors
 /// The text that says what is wrong with it and where.
-pub(crate) fn parse(text: &str) -> Result<Expr, String> {
-    promql::parse(text, ParseOptions::default()).map_err(|error| error.to_string())
+pub(crate) fn parse(query: &QueryText) -> Result<Expr, String> {
+    promql::parse(&query.text, query.options).map_err(|error| error.to_string())
 }
 
 /// The selectors of every `match[]`. Refusals begin with the parameter's name if `named` gives it.
@@ -97,5 +106,22 @@ pub(crate) fn has_selector(expr: &Expr) -> bool {
         }
         Expr::Unary(node) => has_selector(&node.expr),
         Expr::Paren(node) => has_selector(&node.expr),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_nested_deeper_than_its_tenant_may_is_refused() {
+        let limits = QueryLimits { max_depth: guard::Limit(3), ..QueryLimits::default() };
+        let parsed = |text: &str| {
+            let params = Params::parse(None, Some(&format!("query={text}"))).unwrap();
+            parse(&query_text(&params, &limits).unwrap())
+        };
+        assert!(parsed("((a))").is_ok());
+        let refused = parsed("(((((a)))))").unwrap_err();
+        assert!(refused.ends_with("query is nested deeper than 3 levels"), "{refused}");
     }
 }

@@ -35,5 +35,5 @@ pub use error::Error;
 pub use http::{Origins, dress};
 pub use querier::{Parts, Querier, Settings};
 pub use routes::PREFIXES;
-pub use select::{BlockingSource, ReplicatedSource};
+pub use select::ReplicatedSource;
 pub use source::{AllReplicas, SingleReplica, Source, SourceAnswer};

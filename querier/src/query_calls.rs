@@ -2,6 +2,7 @@
 
 use crate::call::Call;
 use crate::error::Error;
+use crate::language::QueryText;
 use crate::params::Params;
 use crate::querier::Querier;
 use crate::render::{Annotations, Data, TRUNCATED, success};
@@ -70,7 +71,7 @@ fn range(params: &Params) -> Result<EvalParams, Error> {
 /// What to evaluate, and how long its caller waits.
 #[derive(Debug)]
 struct Job {
-    text: String,
+    query: QueryText,
     params: EvalParams,
     timeout: Duration,
 }
@@ -94,13 +95,13 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
         limits: engine_limits(limits),
         ..params
     };
-    let text = language::query_text(&call.params, limits)?;
-    Ok(Job { text, params, timeout: run::timeout(limits, timeout_ms) })
+    let query = language::query_text(&call.params, limits)?;
+    Ok(Job { query, params, timeout: run::timeout(limits, timeout_ms) })
 }
 
 /// Parses and evaluates; blocks.
 fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
-    let expr = language::parse(&job.text).map_err(|reason| Error::param("query", reason))?;
+    let expr = language::parse(&job.query).map_err(|reason| Error::param("query", reason))?;
     let value_type = expr.value_type();
     if !job.params.is_instant() && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
         let reason = format!(
@@ -109,7 +110,7 @@ fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
         );
         return Err(Error::param("query", reason));
     }
-    let query = Query { text: &job.text, expr: &expr };
+    let query = Query { text: &job.query.text, expr: &expr };
     promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
         let message = match &error {
             EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
@@ -164,7 +165,7 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
     if end < start {
         return Err(Error::invalid("end timestamp must not be before start timestamp"));
     }
-    let selects = |text: &str| {
+    let selects = |text: &QueryText| {
         let expr = language::parse(text).map_err(Error::invalid)?;
         Ok(language::has_selector(&expr))
     };
@@ -175,7 +176,7 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
 }
 
 pub(crate) async fn format_query(querier: Querier, call: Call) -> Result<Response, Error> {
-    let format = |text: &str| {
+    let format = |text: &QueryText| {
         let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
         let mut out = Vec::new();
         let pretty = promql::pretty(&expr)
@@ -188,7 +189,7 @@ pub(crate) async fn format_query(querier: Querier, call: Call) -> Result<Respons
 }
 
 pub(crate) async fn parse_query(querier: Querier, call: Call) -> Result<Response, Error> {
-    let tree = |text: &str| {
+    let tree = |text: &QueryText| {
         let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
         let mut out = Vec::new();
         syntax::push(&mut out, &expr);
@@ -202,7 +203,7 @@ pub(crate) async fn parse_query(querier: Querier, call: Call) -> Result<Response
 async fn about_text<T: Send + 'static>(
     querier: &Querier,
     call: &Call,
-    work: impl FnOnce(&str) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&QueryText) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let limits = querier.limits_of(&call.context.tenant);
     let text = language::query_text(&call.params, limits)?;

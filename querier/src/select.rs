@@ -18,13 +18,12 @@ use model::read::{
     LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
 };
 use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
-use promql::{SeriesSource, SourceError};
+use promql::SourceError;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Handle;
 use wire::replica::{Answer, Replica, ReplicaError};
 
 /// A replica that was slow once is asked last for this many times the patience of a read.
@@ -146,12 +145,6 @@ impl ReplicatedSource {
             |replica: &Arc<dyn Replica>, _: &Ask| replica.metadata(context.clone(), query.clone());
         let answers = self.gather(context, self.cover_ring(), ask).await?;
         Ok(join_metadata(answers))
-    }
-
-    /// The same source for the engine, which blocks. To be called off the async threads.
-    #[must_use]
-    pub fn blocking(self: &Arc<Self>, context: Arc<Context>, runtime: Handle) -> BlockingSource {
-        BlockingSource { source: self.clone(), context, runtime }
     }
 
     fn cover<'a>(
@@ -297,20 +290,6 @@ async fn off_the_async_threads<T: Send + 'static>(
         kind: Kind::Internal,
         message: format!("failed to join the answers of replicas: {error}"),
     })
-}
-
-/// A [`ReplicatedSource`] for one request, as the engine asks it.
-#[derive(Debug)]
-pub struct BlockingSource {
-    source: Arc<ReplicatedSource>,
-    context: Arc<Context>,
-    runtime: Handle,
-}
-
-impl SeriesSource for BlockingSource {
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
-        self.runtime.block_on(self.source.select(&self.context, selection))
-    }
 }
 
 #[cfg(test)]
@@ -461,13 +440,5 @@ mod tests {
         let selection = Selection { bounds, ..selection() };
         let error = source.select(&context(0), &selection).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unexecutable);
-    }
-
-    #[tokio::test]
-    async fn the_engine_can_block_on_it() {
-        let source = source(&[Scripted::new(Ok(1.0))]).blocking(context(0), Handle::current());
-        let answer =
-            tokio::task::spawn_blocking(move || source.select(&selection())).await.unwrap();
-        assert_eq!(values(answer), [1.0]);
     }
 }

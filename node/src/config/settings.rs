@@ -46,7 +46,7 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("query", "Bounds of a query's text, the same for all tenants.", |v| {
         let query = &mut config.limits.query;
         bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
-        count(v, "max_depth", "How deep it may be nested; at most 1024.", &mut query.max_depth);
+        count(v, "max_depth", "How deep it may be nested; at most 128.", &mut query.max_depth);
     });
     visitor.section("limits", "What one tenant may do; 0 switches a limit off.", |v| {
         walk_limits(v, &mut config.limits);

@@ -47,6 +47,8 @@ pub struct ParseOptions {
     pub binop_fill_modifiers: bool,
     /// Arithmetic, `step()` and `range()` in durations; on by default.
     pub duration_expressions: bool,
+    /// How many levels brackets, calls and signs may nest; more than [`DEPTH_MAX`] is that many.
+    pub depth_max: usize,
 }
 
 impl Default for ParseOptions {
@@ -62,6 +64,7 @@ impl ParseOptions {
         extended_range_selectors: true,
         binop_fill_modifiers: true,
         duration_expressions: true,
+        depth_max: DEPTH_MAX,
     };
     /// Everything off.
     pub const NONE: Self = Self {
@@ -69,6 +72,7 @@ impl ParseOptions {
         extended_range_selectors: false,
         binop_fill_modifiers: false,
         duration_expressions: false,
+        depth_max: DEPTH_MAX,
     };
 }
 
@@ -76,7 +80,7 @@ impl ParseOptions {
 ///
 /// # Errors
 /// [`ParseError`]: the first thing that is wrong, in upstream's words; or a text longer than
-/// [`LENGTH_MAX`] bytes or nested deeper than [`DEPTH_MAX`].
+/// [`LENGTH_MAX`] bytes or nested deeper than the options allow.
 pub fn parse(text: &str, options: ParseOptions) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text, options)?;
     if parser.peek()?.kind == TokenKind::Eof {
@@ -204,7 +208,7 @@ impl<'t> Parser<'t> {
 
     /// Runs `inner` one level deeper.
     fn nest<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
-        if self.depth >= DEPTH_MAX {
+        if self.depth >= self.depth_max() {
             return self.too_deep();
         }
         self.depth += 1;
@@ -216,12 +220,16 @@ impl<'t> Parser<'t> {
     /// Notes that the tree parsed last now lies below one more node.
     fn grow(&mut self, height_below: usize) -> Parsed<()> {
         self.height = height_below + 1;
-        if self.height > DEPTH_MAX { self.too_deep() } else { Ok(()) }
+        if self.height > self.depth_max() { self.too_deep() } else { Ok(()) }
+    }
+
+    fn depth_max(&self) -> usize {
+        self.options.depth_max.min(DEPTH_MAX)
     }
 
     fn too_deep<T>(&mut self) -> Parsed<T> {
         let token = self.peek()?;
-        let message = format!("query is nested deeper than {DEPTH_MAX} levels");
+        let message = format!("query is nested deeper than {} levels", self.depth_max());
         self.fault(Span::new(token.start, token.end), message)
     }
 }
