@@ -58,7 +58,7 @@ fn write(disk: &SimDisk) -> SstableMeta {
     });
     disk.create_dir(SSTABLE_DIRECTORY).unwrap();
     let window = Window { first_day: 0, days: 1 };
-    let mut writer = Writer::create(disk, 8, 0, window).unwrap();
+    let mut writer = Writer::create(disk, 8, 0, window, model::TimestampMs(0)).unwrap();
     writer.tenant(&tenant(), &symbols, rows.collect()).unwrap();
     writer.finish().unwrap()
 }

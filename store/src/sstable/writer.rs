@@ -12,9 +12,9 @@ use crate::chunk::Chunk;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::head::symbols::{LabelIds, Symbols};
-use crate::manifest::{self, SstableMeta};
+use crate::manifest::{self, SstableMeta, Stage};
 use model::partition::token_of;
-use model::{DayBucket, TenantId, Text};
+use model::{DayBucket, TenantId, Text, TimestampMs};
 use std::ops::Range;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -48,7 +48,13 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Begins the file of a number and window.
-    pub(crate) fn create(disk: &'a dyn Disk, id: u64, class: u32, window: Window) -> Result<Self> {
+    pub(crate) fn create(
+        disk: &'a dyn Disk,
+        id: u64,
+        class: u32,
+        window: Window,
+        now: TimestampMs,
+    ) -> Result<Self> {
         let path = manifest::sstable_path(id);
         let file = disk.create_new(&path)?;
         let directory = Directory { retention_class: class, window, tenants: Vec::new() };
@@ -63,6 +69,12 @@ impl<'a> Writer<'a> {
             samples: 0,
             min_timestamp_ms: i64::MAX,
             max_timestamp_ms: i64::MIN,
+            partitions: 0,
+            token_first: u64::MAX,
+            token_last: 0,
+            created_ms: now.0,
+            stage: Stage::Flushed,
+            tombstones_through: 0,
         };
         let mut writer = Self {
             disk,
@@ -125,8 +137,12 @@ impl<'a> Writer<'a> {
         self.meta.samples += builder.samples;
         self.meta.min_timestamp_ms = self.meta.min_timestamp_ms.min(min_ms);
         self.meta.max_timestamp_ms = self.meta.max_timestamp_ms.max(max_ms);
+        let token = token_of(tenant, &metric, day, 0, 0);
+        self.meta.partitions += 1;
+        self.meta.token_first = self.meta.token_first.min(token.0);
+        self.meta.token_last = self.meta.token_last.max(token.0);
         Ok(PartitionEntry {
-            token: token_of(tenant, &metric, day, 0, 0),
+            token,
             metric,
             day,
             depth: 0,
