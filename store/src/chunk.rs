@@ -6,7 +6,11 @@
 //! Not here: which samples make a chunk (`head`), and where it lies on disk (`sstable`).
 
 pub(crate) mod decimal;
+pub(crate) mod dense;
 pub(crate) mod fast;
+mod ints;
+pub(crate) mod pages;
+pub(crate) mod times;
 
 use crate::bytes::Damaged;
 use model::Sample;
