@@ -138,6 +138,17 @@ impl Times {
         }
     }
 
+    /// The first and the last.
+    pub(crate) fn ends(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Listed(moments) => Some((*moments.first()?, *moments.last()?)),
+            Self::Regular { first_ms, step_ms, len } => {
+                let steps = i64::try_from(*len).ok()?.checked_sub(1)?;
+                Some((*first_ms, first_ms.wrapping_add(step_ms.wrapping_mul(steps))))
+            }
+        }
+    }
+
     /// About how many bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         match self {
