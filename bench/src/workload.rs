@@ -76,6 +76,28 @@ impl Target {
         }
         self.round += 1;
     }
+
+    /// Scrapes it `count` times, then calls `each` with the encoded labels and all samples of each
+    /// series.
+    pub fn scrapes(
+        &mut self,
+        start_ms: i64,
+        count: u32,
+        mut each: impl FnMut(&[u8], &[(i64, f64)]),
+    ) {
+        let mut columns = vec![Vec::with_capacity(count as usize); self.series.len()];
+        for _ in 0..count {
+            let mut column = columns.iter_mut();
+            self.scrape(start_ms, |_, time, value| {
+                if let Some(column) = column.next() {
+                    column.push((time, value));
+                }
+            });
+        }
+        for (series, samples) in self.series.iter().zip(&columns) {
+            each(&series.labels, samples);
+        }
+    }
 }
 
 impl Series {
@@ -234,6 +256,22 @@ mod tests {
         labels.sort();
         labels.dedup();
         assert_eq!(labels.len(), 1_000, "no series twice");
+    }
+
+    #[test]
+    fn scrapes_sent_together_are_the_scrapes_sent_one_by_one() {
+        let single = scrapes(5);
+        let mut together = Vec::new();
+        Target::new(3).scrapes(0, 5, |labels, samples| {
+            together.push((labels.to_vec(), samples.to_vec()));
+        });
+        assert_eq!(together.len(), 1_000);
+        for (index, (labels, samples)) in together.iter().enumerate() {
+            assert!(single.iter().all(|round| round[index].0 == *labels));
+            let column: Vec<_> =
+                single.iter().map(|round| (round[index].1, round[index].2)).collect();
+            assert_eq!(samples, &column);
+        }
     }
 
     #[test]

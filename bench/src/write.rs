@@ -38,6 +38,9 @@ pub struct Plan {
     pub connections: u32,
     /// Samples in one request.
     pub samples_per_request: u32,
+    /// Samples of a series that go into one request together: 1 is a scraper that sends at once,
+    /// more is one that lags behind or fills in.
+    pub samples_per_series: u32,
     /// No sample lies later, in milliseconds since 1970.
     pub end_ms: i64,
     /// The server's process.
@@ -94,12 +97,13 @@ pub fn run(plan: &Plan) -> Result<Value, Error> {
     let mut peak = before;
     let mut sending = Duration::ZERO;
     let round_samples = targets * TARGET_SERIES;
-    let slice_rounds = (SLICE_SAMPLES / round_samples).max(1);
+    let together = plan.samples_per_series.max(1);
+    let slice_rounds = (SLICE_SAMPLES / round_samples / together).max(1) * together;
     let mut round = 0;
     while round < plan.rounds {
         let rounds = slice_rounds.min(plan.rounds - round);
         each_lane(&mut lanes, |lane| {
-            lane.encode(start_ms, rounds, plan.samples_per_request);
+            lane.encode(start_ms, rounds, plan);
             Ok(())
         })?;
         let started = process::now();
@@ -142,26 +146,20 @@ fn each_lane(
 }
 
 impl Lane {
-    fn encode(&mut self, start_ms: i64, rounds: u32, samples_per_request: u32) {
+    /// Encodes the bodies of the next `rounds` scrapes.
+    fn encode(&mut self, start_ms: i64, rounds: u32, plan: &Plan) {
         self.bodies.clear();
-        let mut message = Vec::new();
-        let mut samples = 0;
-        for _ in 0..rounds {
+        let mut bodies = Bodies { samples_max: plan.samples_per_request, ..Bodies::default() };
+        let together = plan.samples_per_series.max(1);
+        let mut round = 0;
+        while round < rounds {
+            let scrapes = together.min(rounds - round);
             for target in &mut self.targets {
-                target.scrape(start_ms, |labels, time, value| {
-                    remote_write::push_series(&mut message, labels, &[(time, value)]);
-                    samples += 1;
-                    if samples == samples_per_request {
-                        self.bodies.push(remote_write::compress(&message));
-                        message.clear();
-                        samples = 0;
-                    }
-                });
+                target.scrapes(start_ms, scrapes, |labels, samples| bodies.push(labels, samples));
             }
+            round += scrapes;
         }
-        if samples > 0 {
-            self.bodies.push(remote_write::compress(&message));
-        }
+        self.bodies = bodies.finish();
     }
 
     fn send(&mut self, plan: &Plan) -> Result<(), Error> {
@@ -183,6 +181,38 @@ impl Lane {
             }
         }
         Ok(())
+    }
+}
+
+/// Requests in the making.
+#[derive(Default)]
+struct Bodies {
+    samples_max: u32,
+    message: Vec<u8>,
+    samples: u32,
+    done: Vec<Vec<u8>>,
+}
+
+impl Bodies {
+    fn push(&mut self, labels: &[u8], samples: &[(i64, f64)]) {
+        remote_write::push_series(&mut self.message, labels, samples);
+        self.samples += u32::try_from(samples.len()).unwrap_or(u32::MAX);
+        if self.samples >= self.samples_max {
+            self.end_body();
+        }
+    }
+
+    fn end_body(&mut self) {
+        self.done.push(remote_write::compress(&self.message));
+        self.message.clear();
+        self.samples = 0;
+    }
+
+    fn finish(mut self) -> Vec<Vec<u8>> {
+        if self.samples > 0 {
+            self.end_body();
+        }
+        self.done
     }
 }
 
@@ -241,7 +271,7 @@ fn report(
     let grown = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
     let measured = |figure: f64| plan.pid.map(|_| figure);
     json!({
-        "workload": "A",
+        "samples_per_series_and_request": plan.samples_per_series,
         "series": series,
         "samples": samples,
         "requests": latencies.len(),

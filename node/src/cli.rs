@@ -79,7 +79,7 @@ pub enum ConfigCommand {
 /// `cumae bench …`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Send workload A by remote write, report speed, latency and memory as JSON
+    /// Send scrapes of node exporters by remote write; report speed, latency and memory as JSON
     Write(BenchWrite),
 }
 
@@ -104,6 +104,9 @@ pub struct BenchWrite {
     /// Samples in one request
     #[arg(long, default_value_t = 2_000)]
     pub samples_per_request: u32,
+    /// Scrapes of a target that are sent together: so many samples of a series in one request
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub samples_per_series: u32,
     /// Time of the last scrape in milliseconds since 1970 [default: now]
     #[arg(long, value_name = "MS")]
     pub end_ms: Option<i64>,

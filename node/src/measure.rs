@@ -13,6 +13,7 @@ pub(crate) fn write(flags: &BenchWrite) -> Result<(), Error> {
         rounds: flags.rounds,
         connections: flags.connections,
         samples_per_request: flags.samples_per_request.max(1),
+        samples_per_series: flags.samples_per_series,
         end_ms: flags.end_ms.unwrap_or_else(bench::process::wall_ms),
         pid: flags.pid,
         settle: Duration::from_secs(flags.settle.into()),

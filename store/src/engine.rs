@@ -41,7 +41,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
-/// Locks, in the order they are taken: `jobs`, `gate`, `tenants`, then those of a tenant.
+/// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
+/// is held for an edit only and comes before `tables`.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -51,10 +52,12 @@ pub struct Engine {
     /// begins, so that every record of the segments before is in the head by then.
     gate: RwLock<()>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>, RandomState>>,
-    /// The live sstables. Readers take a snapshot, after they have read the head.
+    /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
+    /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
-    /// One job at a time; and the manifest is edited by jobs only.
-    jobs: Mutex<Manifest>,
+    /// One flush at a time.
+    flushing: Mutex<()>,
+    manifest: Mutex<Manifest>,
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
@@ -107,7 +110,8 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
-            jobs: Mutex::new(manifest),
+            flushing: Mutex::new(()),
+            manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),

@@ -18,7 +18,7 @@
 
 mod edit;
 
-pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta};
+pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta, Stage};
 
 use crate::disk::{self, Disk, DiskFile, join};
 use crate::error::{Error, Result};

@@ -19,9 +19,10 @@ use crate::error::Result;
 use crate::head::Tenant;
 use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
-use crate::manifest::{self, CheckpointRef, Edit, Manifest, SstableMeta};
+use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
+use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::window::Window;
-use crate::sstable::writer::{Row, Writer, by_day};
+use crate::sstable::writer::{Encoding, Writer};
 use model::{DayBucket, TimestampMs};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -42,7 +43,7 @@ struct TenantTaken {
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
-        let mut manifest = self.jobs.lock();
+        let _one = self.flushing.lock();
         let from_segment = {
             let _alone = self.gate.write();
             self.log.roll()
@@ -50,21 +51,17 @@ impl Engine {
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let taken: Vec<TenantTaken> = tenants.iter().map(take).collect();
-        let written = self.write_sstables(&mut manifest, &taken)?;
+        let written = self.write_sstables(&taken, now)?;
         drop(taken);
-        let (checkpoint, series) = self.write_checkpoint(&mut manifest, &tenants, from_segment)?;
-        let old = manifest.state().checkpoint;
-        let adds = written.iter().cloned().map(Edit::AddSstable);
-        let edits: Vec<Edit> = adds.chain([Edit::SetCheckpoint(checkpoint)]).collect();
-        manifest.apply(&edits)?;
+        let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
+        let old = self.manifest.lock().state().checkpoint;
+        self.publish(&written, &[], &[Edit::SetCheckpoint(checkpoint)])?;
         let mut report =
             JobReport { series, sstables: written.len() as u64, ..JobReport::default() };
         for meta in &written {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        let tables = self.tables.read().with(written)?;
-        *self.tables.write() = Arc::new(tables);
         let idle_before = seconds(now.minus_ms(self.config.series_idle_ms));
         for tenant in &tenants {
             report.series_dropped += tenant.release(idle_before, &self.gate);
@@ -79,12 +76,29 @@ impl Engine {
         Ok(report)
     }
 
-    /// Writes one sstable for each window.
-    fn write_sstables(
+    /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
+    /// is not, and `more` edits go with it. Readers see it when this returns.
+    ///
+    /// The removed files are still on disk: whoever removed them unlinks them.
+    pub(super) fn publish(
         &self,
-        manifest: &mut Manifest,
-        taken: &[TenantTaken],
-    ) -> Result<Vec<SstableMeta>> {
+        added: &[SstableMeta],
+        removed: &[u64],
+        more: &[Edit],
+    ) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        // Opened before the edit: what cannot be read does not become live.
+        let tables = self.tables.read().replace(removed, added)?;
+        let adds = added.iter().cloned().map(Edit::AddSstable);
+        let removes = removed.iter().copied().map(Edit::RemoveSstable);
+        let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
+        manifest.apply(&edits)?;
+        *self.tables.write() = Arc::new(tables);
+        Ok(())
+    }
+
+    /// Writes one sstable for each window.
+    fn write_sstables(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<Vec<SstableMeta>> {
         let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
         let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
         for (day, _) in days {
@@ -92,12 +106,13 @@ impl Engine {
         }
         let mut written = Vec::with_capacity(windows.len());
         for window in windows.into_keys() {
-            let id = manifest.allocate_file_id();
-            let mut writer = Writer::create(&*self.parts.disk, id, CLASS, window)?;
+            let id = self.manifest.lock().allocate_file_id();
+            let mut writer = Writer::create(&*self.parts.disk, id, CLASS, window, now)?;
             for tenant in taken {
                 let rows = tenant.rows(window, self.config.window_days);
                 if !rows.is_empty() {
-                    writer.tenant(&tenant.tenant.id, &tenant.symbols, rows)?;
+                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
+                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
                 }
             }
             written.push(writer.finish()?);
@@ -108,11 +123,10 @@ impl Engine {
     /// Writes the definitions of all series in the head.
     fn write_checkpoint(
         &self,
-        manifest: &mut Manifest,
         tenants: &[Arc<Tenant>],
         log_from_segment: u64,
     ) -> Result<(CheckpointRef, u64)> {
-        let id = manifest.allocate_file_id();
+        let id = self.manifest.lock().allocate_file_id();
         let path = manifest::checkpoint_path(id);
         let mut writer = checkpoint::Writer::create(&*self.parts.disk, &path)?;
         let mut series = 0;
@@ -134,12 +148,12 @@ fn take(tenant: &Arc<Tenant>) -> TenantTaken {
 
 impl TenantTaken {
     /// The rows of a window.
-    fn rows(&self, window: Window, window_days: u16) -> Vec<Row<'_>> {
+    fn rows(&self, window: Window, window_days: u16) -> Vec<HeadRow<'_>> {
         let mut rows = Vec::new();
         for (taken, days) in self.series.iter().zip(&self.days) {
             for (day, range) in days {
                 if Window::of(*day, window_days) == window {
-                    rows.push(Row {
+                    rows.push(HeadRow {
                         labels: &taken.labels,
                         day: *day,
                         target: taken.target,

@@ -40,6 +40,39 @@ pub struct SstableMeta {
     pub min_timestamp_ms: i64,
     /// Its last sample's moment, in milliseconds.
     pub max_timestamp_ms: i64,
+    /// How many partitions are in it.
+    pub partitions: u64,
+    /// The lowest and the highest token of its partitions.
+    pub token_first: u64,
+    /// See `token_first`.
+    pub token_last: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// How it came to be.
+    pub stage: Stage,
+    /// Every tombstone up to this number has been applied to its samples: none that it hides is
+    /// in the file.
+    pub tombstones_through: u64,
+}
+
+/// How an sstable came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// By a flush, or an import: from samples, in the fast encoding.
+    #[default]
+    Flushed,
+    /// By a compaction of an open window.
+    Compacted,
+    /// By the compaction that closes a window, in the dense encoding.
+    Sealed,
+}
+
+impl Stage {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Flushed, Self::Compacted, Self::Sealed]
+            .into_iter()
+            .find(|stage| *stage as u8 == byte)
+    }
 }
 
 /// Where replay begins.
@@ -180,6 +213,12 @@ impl Edit {
                 out.extend(meta.samples.to_le_bytes());
                 out.extend(meta.min_timestamp_ms.to_le_bytes());
                 out.extend(meta.max_timestamp_ms.to_le_bytes());
+                out.extend(meta.partitions.to_le_bytes());
+                out.extend(meta.token_first.to_le_bytes());
+                out.extend(meta.token_last.to_le_bytes());
+                out.extend(meta.created_ms.to_le_bytes());
+                out.push(meta.stage as u8);
+                out.extend(meta.tombstones_through.to_le_bytes());
             }
             Self::RemoveSstable(id) => {
                 out.push(TAG_REMOVE_SSTABLE);
@@ -213,6 +252,12 @@ impl Edit {
                 samples: fields.u64()?,
                 min_timestamp_ms: i64::from_le_bytes(fields.array()?),
                 max_timestamp_ms: i64::from_le_bytes(fields.array()?),
+                partitions: fields.u64()?,
+                token_first: fields.u64()?,
+                token_last: fields.u64()?,
+                created_ms: i64::from_le_bytes(fields.array()?),
+                stage: Stage::from_byte(fields.array::<1>()?[0])?,
+                tombstones_through: fields.u64()?,
             }),
             TAG_REMOVE_SSTABLE => Self::RemoveSstable(fields.u64()?),
             TAG_SET_CHECKPOINT => Self::SetCheckpoint(CheckpointRef {

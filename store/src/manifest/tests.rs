@@ -16,6 +16,12 @@ fn sstable(id: u64) -> SstableMeta {
         samples: 50,
         min_timestamp_ms: -5,
         max_timestamp_ms: i64::MAX,
+        partitions: 3,
+        token_first: 7,
+        token_last: u64::MAX,
+        created_ms: -1,
+        stage: [Stage::Flushed, Stage::Compacted, Stage::Sealed][(id % 3) as usize],
+        tombstones_through: id / 2,
     }
 }
 

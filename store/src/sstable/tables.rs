@@ -59,12 +59,13 @@ impl Tables {
         Ok(tables)
     }
 
-    /// These tables and a new one.
-    pub(crate) fn with(&self, added: Vec<SstableMeta>) -> Result<Self> {
+    /// These tables without the removed and with the added ones.
+    pub(crate) fn replace(&self, removed: &[u64], added: &[SstableMeta]) -> Result<Self> {
         let mut tables = self.clone();
+        tables.list.retain(|table| !removed.contains(&table.meta.id));
         for meta in added {
             let (table, _) = Sstable::open(&*self.disk, &manifest::sstable_path(meta.id))?;
-            tables.list.push(Arc::new(Table { meta, state: Ok(table) }));
+            tables.list.push(Arc::new(Table { meta: meta.clone(), state: Ok(table) }));
         }
         Ok(tables)
     }
