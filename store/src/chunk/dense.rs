@@ -249,16 +249,6 @@ pub(crate) struct Ask {
 }
 
 impl Decoder {
-    /// Buffers for columns of times.
-    pub(crate) fn buffers(&mut self) -> &mut Buffers {
-        &mut self.buffers
-    }
-
-    /// Forgets the chunk before.
-    pub(crate) fn forget(&mut self) {
-        self.held = None;
-    }
-
     /// Decodes a chunk. The wanted values are appended, and their starts if it has any: `starts`
     /// then grows by as many.
     pub(crate) fn decode(
