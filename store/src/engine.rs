@@ -12,6 +12,7 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod delete;
 mod door;
 mod flush;
 mod recover;
@@ -28,10 +29,13 @@ use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTAB
 use crate::record;
 use crate::select::{Gather, Query, Want};
 use crate::sstable::tables::Tables;
+use crate::tombstone::Tombstones;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
@@ -42,7 +46,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`.
+/// is held for an edit only and comes before `tables` and `tombstones`.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -61,6 +65,9 @@ pub struct Engine {
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
+    /// What is deleted. It changes with the manifest held, as `tables` does.
+    tombstones: RwLock<Arc<Tombstones>>,
+    reads_warned: AtomicU64,
 }
 
 impl Engine {
@@ -105,6 +112,7 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let tombstones = delete::tombstones_of(manifest.state())?;
         let engine = Self {
             log,
             gate: RwLock::new(()),
@@ -115,6 +123,8 @@ impl Engine {
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            reads_warned: AtomicU64::new(0),
             config,
             parts,
         };
@@ -277,7 +287,8 @@ impl Engine {
     /// [`Error::Corrupt`], or what the disk says.
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
-        if let Some(query) = Query::of_selection(selection)? {
+        if let Some(mut query) = Query::of_selection(selection)? {
+            self.hide(tenant, &mut query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -295,12 +306,14 @@ impl Engine {
         };
         let mut gather = match &query.want {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone())),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None),
+            LabelWant::Names => Gather::of_texts(None),
+            LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
-            if let Some(query) = Query::of_labels(query, matchers, want)? {
+            if let Some(mut query) = Query::of_labels(query, matchers, want)? {
+                self.hide(tenant, &mut query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -362,6 +375,8 @@ impl Engine {
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

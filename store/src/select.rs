@@ -12,6 +12,7 @@ use crate::bytes::Damaged;
 use crate::chunk::ChunkHead;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
+use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::matcher::CompiledMatcher;
@@ -43,12 +44,15 @@ pub(crate) struct Query {
     spans: Vec<(i64, i64)>,
 }
 
-fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
+/// Makes matchers ready to be asked.
+pub(crate) fn compile<'a>(
+    matchers: impl IntoIterator<Item = &'a Matcher>,
+) -> Result<Vec<CompiledMatcher>> {
     let bad = |matcher: &Matcher, detail: String| Error::BadMatcher {
         matcher: matcher.to_string(),
         detail,
     };
-    matchers.iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
+    matchers.into_iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
 }
 
 impl Query {
@@ -205,8 +209,14 @@ pub(crate) struct Gather {
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
+    /// Whether texts are wanted and not series.
+    wants_texts: bool,
     /// For each text whether it is one of those.
     marked: Vec<bool>,
+    /// What is deleted.
+    tombstones: Touching,
+    /// Of a series only that it has a sample is kept.
+    only_presence: bool,
 }
 
 #[derive(Debug)]
@@ -229,13 +239,23 @@ impl Gather {
             samples: 0,
             hasher: FixedState::default(),
             values_of: None,
+            wants_texts: false,
             marked: Vec::new(),
+            tombstones: Touching::default(),
+            only_presence: false,
         }
+    }
+
+    /// From now on what these hide is left out. Sources have to give samples, also if only labels
+    /// are wanted.
+    pub(crate) fn hide(&mut self, tombstones: Touching, want: Want) {
+        self.tombstones = tombstones;
+        self.only_presence = want != Want::Samples;
     }
 
     /// Nothing found yet of the values of a label, or of the names of all.
     pub(crate) fn of_texts(values_of: Option<Text>) -> Self {
-        Self { values_of, ..Self::new(SelectBounds::NONE) }
+        Self { values_of, wants_texts: true, ..Self::new(SelectBounds::NONE) }
     }
 
     /// The label whose values are wanted; `None` if it is the names.
@@ -278,6 +298,16 @@ impl Gather {
         if runs.is_empty() {
             return Ok(());
         }
+        if !self.tombstones.is_empty() {
+            self.cut(key, &mut runs);
+            if runs.is_empty() {
+                return Ok(());
+            }
+        }
+        if self.wants_texts {
+            self.mark_key(key);
+            return Ok(());
+        }
         self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
@@ -306,6 +336,37 @@ impl Gather {
             held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
         });
         Ok(())
+    }
+
+    /// Takes what is deleted out of a series' runs.
+    fn cut(&self, key: &[u32], runs: &mut Vec<Run>) {
+        let text = |id: u32| self.texts.get(id as usize).map_or("", |text| text);
+        let hidden = self.tombstones.hidden(|name| {
+            let mut pairs = key.chunks_exact(2);
+            pairs.find(|pair| *text(pair[0]) == *name).map_or("", |pair| text(pair[1]))
+        });
+        if !hidden.is_empty() {
+            runs.iter_mut().for_each(|run| hidden.cut_run(run));
+            runs.retain(|run| !run.column.is_empty());
+        }
+        if self.only_presence && !runs.is_empty() {
+            *runs = vec![Run::presence()];
+        }
+    }
+
+    /// Marks the wanted names or values of a series.
+    fn mark_key(&mut self, key: &[u32]) {
+        for pair in key.chunks_exact(2) {
+            let text = match &self.values_of {
+                None => pair[0],
+                Some(name) if self.texts.get(pair[0] as usize) == Some(name) => pair[1],
+                Some(_) => continue,
+            } as usize;
+            if self.marked.len() <= text {
+                self.marked.resize(text + 1, false);
+            }
+            self.marked[text] = true;
+        }
     }
 
     /// The series, ascending by labels.
