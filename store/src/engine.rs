@@ -287,8 +287,8 @@ impl Engine {
     /// [`Error::Corrupt`], or what the disk says.
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
-        if let Some(mut query) = Query::of_selection(selection)? {
-            self.hide(tenant, &mut query, &mut gather)?;
+        if let Some(query) = Query::of_selection(selection)? {
+            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -304,29 +304,25 @@ impl Engine {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
         };
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
         let mut gather = match &query.want {
-            LabelWant::Values(name) => Gather::of_texts(Some(name.clone())),
-            LabelWant::Names => Gather::of_texts(None),
+            LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
+            LabelWant::Names => Gather::of_texts(None, limit),
             LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
-            if let Some(mut query) = Query::of_labels(query, matchers, want)? {
-                self.hide(tenant, &mut query, &mut gather)?;
+            if let Some(query) = Query::of_labels(query, matchers, want)? {
+                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
-        let limit = match query.limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
         Ok(match &query.want {
-            LabelWant::Names | LabelWant::Values(_) => {
-                let mut texts = gather.finish_texts();
-                texts.truncate(limit);
-                LabelAnswer::Texts(texts)
-            }
+            LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(gather.finish_texts()),
             LabelWant::Series => {
                 let mut series = gather.finish_labels();
                 series.truncate(limit);
@@ -417,5 +413,7 @@ fn seconds(now: TimestampMs) -> u32 {
     u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+mod read_tests;
 #[cfg(test)]
 mod tests;

@@ -46,12 +46,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Stands for samples whose values nobody asked for.
-    pub(crate) fn presence() -> Self {
-        let column = Column { timestamps_ms: vec![0], values: vec![0.0] };
-        Self { column, ..Self::default() }
-    }
-
     /// Keeps the samples whose moment `keep` wants.
     pub(crate) fn retain(&mut self, keep: impl Fn(i64) -> bool) {
         let kept: Vec<bool> = self.column.timestamps_ms.iter().map(|at| keep(*at)).collect();

@@ -10,7 +10,7 @@
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, MANIFEST_FILE, State};
-use crate::select::{self, Gather, Query, Want};
+use crate::select::{self, Gather, Query};
 use crate::tombstone::{self, Change, Tombstones};
 use model::{DeleteAnswer, DeleteRequest, METRIC_NAME, TenantId, TimestampMs, Tombstone};
 use std::collections::BTreeMap;
@@ -115,14 +115,8 @@ impl Engine {
         head.max(flushed)
     }
 
-    /// Makes a question leave out what is deleted. Where something may be, its samples are looked
-    /// at, also if only labels are wanted.
-    pub(super) fn hide(
-        &self,
-        tenant: &TenantId,
-        query: &mut Query,
-        gather: &mut Gather,
-    ) -> Result<()> {
+    /// Makes the answer to a question leave out what is deleted.
+    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tombstones = Arc::clone(&self.tombstones.read());
         let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
         let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
@@ -136,11 +130,7 @@ impl Engine {
         if count > max {
             return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
         }
-        let want = query.want;
-        if count > 0 {
-            query.want = Want::Samples;
-        }
-        gather.hide(touching, want);
+        gather.hide(touching, query.want);
         Ok(())
     }
 }

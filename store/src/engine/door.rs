@@ -118,4 +118,7 @@ pub struct Stats {
     pub samples_late_total: u64,
     pub tombstones: u64,
     pub reads_tombstones_warned_total: u64,
+    pub cache_bytes: u64,
+    pub cache_hits_total: u64,
+    pub cache_misses_total: u64,
 }
