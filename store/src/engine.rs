@@ -41,7 +41,7 @@ use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
@@ -68,6 +68,8 @@ pub struct Engine {
     /// What is deleted. It changes with the manifest held, as `tables` does.
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
+    /// Somebody wants deleted bytes to leave the disk.
+    purge_asked: AtomicBool,
 }
 
 impl Engine {
@@ -125,6 +127,7 @@ impl Engine {
             late: AtomicU64::new(0),
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
+            purge_asked: AtomicBool::new(false),
             config,
             parts,
         };
