@@ -15,6 +15,7 @@
 mod door;
 mod flush;
 mod recover;
+mod snapshot;
 
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 
@@ -74,6 +75,7 @@ impl Engine {
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
+        crate::snapshot::remove_leftovers(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }

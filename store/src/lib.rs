@@ -19,6 +19,7 @@ mod postings;
 mod record;
 mod select;
 pub mod sim;
+pub mod snapshot;
 mod sstable;
 
 pub use config::Config;

@@ -24,6 +24,7 @@ use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
 use model::{DayBucket, TimestampMs};
+use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +32,16 @@ use std::sync::atomic::Ordering;
 
 /// The default retention class.
 const CLASS: u32 = 0;
+
+/// What a flush takes of the writes that come while it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Any of them: the log has them too.
+    Loose,
+    /// None: appends wait while the head's chunks are counted out, and the files hold the state
+    /// of one moment.
+    OneMoment,
+}
 
 /// What a tenant's head gave, and which days each series has.
 struct TenantTaken {
@@ -43,14 +54,24 @@ struct TenantTaken {
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
-        let _one = self.flushing.lock();
-        let from_segment = {
-            let _alone = self.gate.write();
-            self.log.roll()
-        };
+        let one = self.flushing.lock();
+        self.flush_as(&one, Cut::Loose, now)
+    }
+
+    /// Flushes while the caller holds `flushing`.
+    pub(super) fn flush_as(
+        &self,
+        _one: &MutexGuard<'_, ()>,
+        cut: Cut,
+        now: TimestampMs,
+    ) -> Result<JobReport> {
+        let alone = self.gate.write();
+        let from_segment = self.log.roll();
+        let alone = (cut == Cut::OneMoment).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let taken: Vec<TenantTaken> = tenants.iter().map(take).collect();
+        drop(alone);
         let written = self.write_sstables(&taken, now)?;
         drop(taken);
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
