@@ -30,8 +30,12 @@ fn open(disk: Arc<dyn Disk>) -> Result<Engine, Error> {
     Ok(engine)
 }
 
-/// One request: the same number into each of ten series, at a moment of its own.
 fn request(number: i64) -> Mutation {
+    wide_request(number, 10)
+}
+
+/// One request: the same number into each of some series, at a moment of its own.
+fn wide_request(number: i64, series: u32) -> Mutation {
     let mut mutation = Mutation::empty(Arc::new(Context {
         tenant: TenantId::parse("t").unwrap(),
         principal: Principal::Anonymous,
@@ -39,7 +43,7 @@ fn request(number: i64) -> Mutation {
         timeout_ms: 0,
         ring_version: 0,
     }));
-    for series in 0..10 {
+    for series in 0..series {
         let name = format!("m{series}");
         let job = format!("j{series}");
         let labels = LabelSet::from_pairs([("__name__", name.as_str()), ("job", &job)]).unwrap();
@@ -116,6 +120,7 @@ fn a_restored_snapshot_is_the_store_as_it_was_with_metadata_and_goes_on() {
 
 #[test]
 fn a_snapshot_under_concurrent_appends_holds_whole_requests_and_all_that_were_answered() {
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
     let directory = tempfile::tempdir().unwrap();
     let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
     let engine = open(disk.clone()).unwrap();
@@ -125,16 +130,21 @@ fn a_snapshot_under_concurrent_appends_holds_whole_requests_and_all_that_were_an
         for (writer, answered) in (0..).zip(&answered) {
             let (engine, stop) = (&engine, &stop);
             scope.spawn(move || {
-                for turn in 0..4_000_i32 {
+                for turn in 0..20_000_i32 {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    send(engine, i64::from(turn) * 3 + writer).unwrap();
-                    answered.store(u64::from(turn.unsigned_abs()) + 1, Ordering::Release);
+                    let request = wide_request(i64::from(turn) * 3 + writer, 100);
+                    engine.append(&request, AppendLimits::NONE, NOW).unwrap();
+                    // Mostly somebody is between log and head, not waiting for the disk.
+                    if turn % 10 == 9 {
+                        engine.sync().unwrap();
+                        answered.store(u64::from(turn.unsigned_abs()) + 1, Ordering::Release);
+                    }
                 }
             });
         }
-        for name in ["a", "b", "c"] {
+        for name in NAMES {
             while answered.iter().any(|a| a.load(Ordering::Acquire) < 20) {
                 std::thread::yield_now();
             }
@@ -143,10 +153,10 @@ fn a_snapshot_under_concurrent_appends_holds_whole_requests_and_all_that_were_an
         }
         stop.store(true, Ordering::Relaxed);
     });
-    for (name, floor) in ["a", "b", "c"].iter().zip(floors) {
+    for (name, floor) in NAMES.iter().zip(floors) {
         let again = restored(&*disk, Place::Store, name);
         let series = numbers(&again);
-        assert_eq!(series.len(), 10);
+        assert_eq!(series.len(), 100);
         assert!(series.iter().all(|one| *one == series[0]), "{name} cuts a request in two");
         for (writer, floor) in (0..).zip(floor) {
             let own: Vec<i64> = series[0].iter().filter(|n| *n % 3 == writer).copied().collect();
