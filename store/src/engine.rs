@@ -14,10 +14,12 @@
 
 mod door;
 mod flush;
+mod import;
 mod recover;
 mod snapshot;
 
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use import::{Import, ImportOptions, ImportReport};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};

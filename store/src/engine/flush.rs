@@ -44,7 +44,7 @@ pub(super) enum Cut {
 }
 
 /// What a tenant's head gave, and which days each series has.
-struct TenantTaken {
+pub(super) struct TenantTaken {
     tenant: Arc<Tenant>,
     /// A copy, so that new series need not wait for the file.
     symbols: Symbols,
@@ -119,7 +119,11 @@ impl Engine {
     }
 
     /// Writes one sstable for each window.
-    fn write_sstables(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<Vec<SstableMeta>> {
+    pub(super) fn write_sstables(
+        &self,
+        taken: &[TenantTaken],
+        now: TimestampMs,
+    ) -> Result<Vec<SstableMeta>> {
         let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
         let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
         for (day, _) in days {
@@ -159,7 +163,7 @@ impl Engine {
     }
 }
 
-fn take(tenant: &Arc<Tenant>) -> TenantTaken {
+pub(super) fn take(tenant: &Arc<Tenant>) -> TenantTaken {
     let mut series = tenant.take();
     let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     // Taken after the series, so that each symbol they use is in it.
