@@ -11,8 +11,8 @@ use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
-use model::Sample;
 use model::matcher::CompiledMatcher;
+use model::{Sample, Text};
 
 /// A matcher in terms of one tenant's symbols.
 struct Plan<'q> {
@@ -32,6 +32,17 @@ struct Hit {
     key: Vec<u32>,
     chunks: Vec<Chunk>,
     late: Vec<Sample>,
+}
+
+impl Hit {
+    /// Whether it has a sample that is asked for.
+    fn is_present(&self, query: &Query) -> bool {
+        self.late.iter().any(|sample| query.keeps(sample.timestamp_ms))
+            || self.chunks.iter().any(|chunk| {
+                // Bytes in memory are what was coded.
+                query.is_present(&chunk.head, &chunk.bytes).unwrap_or(true)
+            })
+    }
 }
 
 impl<'q> Plan<'q> {
@@ -91,6 +102,12 @@ impl Tenant {
             }
         }
         for hit in hits {
+            if query.want == Want::Presence {
+                if hit.is_present(query) {
+                    gather.add_present(&hit.key)?;
+                }
+                continue;
+            }
             let mut runs = Vec::with_capacity(hit.chunks.len().min(1));
             for chunk in &hit.chunks {
                 // Bytes in memory are what was coded.
@@ -125,15 +142,16 @@ impl Tenant {
             });
         }
         let marked = (0_u32..).zip(marked).filter_map(|(id, is_marked)| is_marked.then_some(id));
-        for id in marked {
-            match name {
-                Some(_) => gather.mark(symbols.text(id)),
-                None => {
-                    let names = symbols.shapes().get(id as usize).map_or(&[][..], |names| names);
-                    names.iter().for_each(|name| gather.mark(symbols.text(*name)));
-                }
+        let mut texts: Vec<&Text> = match name {
+            Some(_) => marked.map(|id| symbols.text(id)).collect(),
+            None => {
+                let shape = |id: u32| symbols.shapes().get(id as usize).map_or(&[][..], |n| n);
+                marked.flat_map(shape).map(|name| symbols.text(*name)).collect()
             }
-        }
+        };
+        texts.sort_unstable();
+        texts.dedup();
+        gather.add_texts(texts.into_iter());
     }
 }
 
