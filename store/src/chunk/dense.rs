@@ -419,7 +419,7 @@ mod tests {
     fn values() -> impl Strategy<Value = Vec<f64>> {
         let counter = prop::collection::vec(0_u32..500, 1..1100).prop_map(|steps| {
             let mut sum = 0_u32;
-            let mut sum_up = |step| {
+            let step = |step| {
                 sum += step;
                 (f64::from(sum) / 100.0).to_bits()
             };
