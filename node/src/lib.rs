@@ -3,6 +3,7 @@
 //! This crate puts the others together and decides nothing about data. The parts that the deciders
 //! must not reach for, clock and chance and sockets, come from here.
 
+mod backup;
 pub mod cli;
 pub mod config;
 mod data_dir;
@@ -45,6 +46,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(ConfigCommand::Check)) if faults.is_empty() => {
             print("the configuration is good\n");
             ExitCode::SUCCESS
+        }
+        Some(Command::Snapshot(command)) if faults.is_empty() => {
+            finish(backup::run(&config, &command))
         }
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {

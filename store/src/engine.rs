@@ -17,10 +17,13 @@ mod compact;
 mod delete;
 mod door;
 mod flush;
+mod import;
 mod recover;
+mod snapshot;
 
 pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use import::{Import, ImportOptions, ImportReport};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -95,6 +98,7 @@ impl Engine {
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
+        crate::snapshot::remove_leftovers(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }
