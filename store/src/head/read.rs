@@ -7,12 +7,14 @@ use super::Tenant;
 use super::series::Series;
 use super::shard::Shard;
 use super::symbols::Symbols;
-use crate::chunk::Chunk;
+use crate::chunk::ChunkHead;
 use crate::error::Result;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
 use model::matcher::CompiledMatcher;
 use model::{Sample, Text};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A matcher in terms of one tenant's symbols.
 struct Plan<'q> {
@@ -27,21 +29,109 @@ struct Plan<'q> {
     tried: Vec<Option<bool>>,
 }
 
-/// A series that matches, and copies of its samples.
-struct Hit {
-    key: Vec<u32>,
-    chunks: Vec<Chunk>,
+/// Copies of what the matching series hold, to be decoded when no lock is held.
+#[derive(Debug, Default)]
+pub(crate) struct Hits {
+    series: Vec<Hit>,
+    /// The keys of all, one after the other.
+    keys: Vec<u32>,
+    chunks: Vec<(ChunkHead, Coded)>,
+    /// The bytes of open chunks.
+    open: Vec<u8>,
     late: Vec<Sample>,
 }
 
-impl Hit {
-    /// Whether it has a sample that is asked for.
-    fn is_present(&self, query: &Query) -> bool {
-        self.late.iter().any(|sample| query.keeps(sample.timestamp_ms))
-            || self.chunks.iter().any(|chunk| {
+/// Where each part of a series ends in [`Hits`].
+#[derive(Debug)]
+struct Hit {
+    /// Known to have a sample that is asked for.
+    is_present: bool,
+    keys_end: usize,
+    chunks_end: usize,
+    late_end: usize,
+}
+
+/// The bytes of a chunk.
+#[derive(Debug)]
+enum Coded {
+    Sealed(Arc<[u8]>),
+    /// Where they are in [`Hits::open`].
+    Open(Range<usize>),
+}
+
+impl Hits {
+    fn push(&mut self, series: &Series, query: &Query, key: impl Iterator<Item = u32>) {
+        self.keys.extend(key);
+        let (start_ms, end_ms) = (query.start_ms, query.end_ms);
+        if query.want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
+            self.end(true);
+            return;
+        }
+        let (sealed, late) = series.closed();
+        let sealed = sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
+        self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
+        if let Some((head, bytes)) = series.open().filter(|(h, _)| h.overlaps(start_ms, end_ms)) {
+            let at = self.open.len();
+            self.open.extend_from_slice(bytes);
+            self.chunks.push((head, Coded::Open(at..self.open.len())));
+        }
+        let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
+        self.late.extend(late.iter().filter(inside));
+        self.end(false);
+    }
+
+    fn end(&mut self, is_present: bool) {
+        self.series.push(Hit {
+            is_present,
+            keys_end: self.keys.len(),
+            chunks_end: self.chunks.len(),
+            late_end: self.late.len(),
+        });
+    }
+
+    /// Adds what was copied to the answer.
+    ///
+    /// # Errors
+    /// If there are more series or samples than the reader can bear.
+    pub(crate) fn add(&self, query: &Query, gather: &mut Gather) -> Result<()> {
+        let (mut key, mut chunk, mut late) = (0, 0, 0);
+        for hit in &self.series {
+            let labels = &self.keys[key..hit.keys_end];
+            let chunks = &self.chunks[chunk..hit.chunks_end];
+            let samples = &self.late[late..hit.late_end];
+            (key, chunk, late) = (hit.keys_end, hit.chunks_end, hit.late_end);
+            if query.want == Want::Presence {
                 // Bytes in memory are what was coded.
-                query.is_present(&chunk.head, &chunk.bytes).unwrap_or(true)
-            })
+                let is_present = |(head, coded): &(ChunkHead, Coded)| {
+                    query.is_present(head, self.bytes(coded)).unwrap_or(true)
+                };
+                if hit.is_present
+                    || chunks.iter().any(is_present)
+                    || samples.iter().any(|s| query.keeps(s.timestamp_ms))
+                {
+                    gather.add_present(labels)?;
+                }
+                continue;
+            }
+            gather.extend(labels, |runs| {
+                for (head, coded) in chunks {
+                    // Likewise.
+                    let _ = query.decode(head, self.bytes(coded), runs);
+                }
+                if !samples.is_empty() {
+                    query.add_late(samples.to_vec(), runs);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn bytes<'b>(&'b self, coded: &'b Coded) -> &'b [u8] {
+        match coded {
+            Coded::Sealed(bytes) => bytes,
+            Coded::Open(range) => &self.open[range.clone()],
+        }
     }
 }
 
@@ -73,50 +163,38 @@ impl<'q> Plan<'q> {
 }
 
 impl Tenant {
-    /// Adds the series that match.
-    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<()> {
-        let mut hits = Vec::new();
-        {
-            let symbols = self.symbols.read();
-            let mut plans: Vec<Plan<'_>> =
-                query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
-            let none = |plan: &Plan<'_>| {
-                !plan.matches_empty
-                    && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
-            };
-            if plans.iter().any(none) {
-                return Ok(());
-            }
-            if query.want == Want::Possibility {
-                self.mark(query, &mut plans, &symbols, gather);
-                return Ok(());
-            }
-            let mut texts = vec![u32::MAX; symbols.len()];
-            for shard in self.shards() {
-                let from = hits.len();
-                find(&shard, query, &mut plans, &symbols, &mut hits);
-                drop(shard);
-                for hit in &mut hits[from..] {
-                    hit.key = key_of(&hit.key, &symbols, &mut texts, gather);
-                }
-            }
+    /// Copies of the series that match, or marks of their labels in `gather`.
+    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Hits {
+        let mut hits = Hits::default();
+        let symbols = self.symbols.read();
+        let mut plans: Vec<Plan<'_>> =
+            query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
+        let none = |plan: &Plan<'_>| {
+            !plan.matches_empty
+                && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
+        };
+        if plans.iter().any(none) {
+            return hits;
         }
-        for hit in hits {
-            if query.want == Want::Presence {
-                if hit.is_present(query) {
-                    gather.add_present(&hit.key)?;
-                }
-                continue;
-            }
-            let mut runs = Vec::with_capacity(hit.chunks.len().min(1));
-            for chunk in &hit.chunks {
-                // Bytes in memory are what was coded.
-                let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
-            }
-            query.add_late(hit.late, &mut runs);
-            gather.add(&hit.key, runs)?;
+        if query.want == Want::Possibility {
+            self.mark(query, &mut plans, &symbols, gather);
+            return hits;
         }
-        Ok(())
+        for shard in self.shards() {
+            for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
+                hits.push(series, query, key);
+            });
+        }
+        let mut texts = vec![0_u32; symbols.len()];
+        for symbol in &mut hits.keys {
+            let text = &mut texts[*symbol as usize];
+            if *text == 0 {
+                *text = gather.text(symbols.text(*symbol)) + 1;
+            }
+            *symbol = *text - 1;
+        }
+        hits
     }
 }
 
@@ -153,34 +231,6 @@ impl Tenant {
         texts.dedup();
         gather.add_texts(texts.into_iter());
     }
-}
-
-/// The series' label pairs as texts of the answer.
-fn key_of(ids: &[u32], symbols: &Symbols, texts: &mut [u32], gather: &mut Gather) -> Vec<u32> {
-    let mut key = Vec::with_capacity(ids.len() * 2);
-    for symbol in symbols.pairs(ids).flat_map(|(name, value)| [name, value]) {
-        let text = &mut texts[symbol as usize];
-        if *text == u32::MAX {
-            *text = gather.text(symbols.text(symbol));
-        }
-        key.push(*text);
-    }
-    key
-}
-
-/// The matching series of a shard: those of the shortest postings, each tried by its labels.
-fn find(
-    shard: &Shard,
-    query: &Query,
-    plans: &mut [Plan<'_>],
-    symbols: &Symbols,
-    hits: &mut Vec<Hit>,
-) {
-    for_each_match(shard, query, plans, symbols, |series| {
-        let key = series.labels.to_vec();
-        let (chunks, late) = series.read(query.start_ms, query.end_ms);
-        hits.push(Hit { key, chunks, late });
-    });
 }
 
 fn for_each_match(

@@ -14,7 +14,6 @@ use super::directory::{PartitionEntry, TenantPart};
 use super::reader::Source;
 use super::values::{NO_VALUE, Values};
 use crate::error::Result;
-use crate::merge::Run;
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, Text};
 use std::sync::Arc;
@@ -277,18 +276,21 @@ impl<'a> Scan<'a> {
         let mut keys = Keys::new(partition);
         let mut blocks = Blocks::new(self.source, partition, self.query);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            let mut runs: Vec<Run> = Vec::new();
-            for chunk in partition.chunks(place) {
+            let overlaps = |chunk: &&ChunkAt| {
                 let head = partition.head(chunk);
-                if self.query.overlaps(head.first_ms, head.last_ms) {
-                    blocks.decode(chunk, |bytes| self.query.decode(head, bytes, &mut runs))?;
-                }
+                self.query.overlaps(head.first_ms, head.last_ms)
+            };
+            let mut chunks = partition.chunks(place).iter().filter(overlaps).peekable();
+            if chunks.peek().is_none() {
+                continue;
             }
-            if runs.iter().any(|run| !run.column.is_empty()) {
-                let key =
-                    keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
-                gather.add(key, runs)?;
-            }
+            let key = keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
+            gather.extend(key, |runs| {
+                chunks.try_for_each(|chunk| {
+                    let head = partition.head(chunk);
+                    blocks.decode(chunk, |bytes| self.query.decode(head, bytes, runs))
+                })
+            })?;
         }
         Ok(())
     }
