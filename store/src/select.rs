@@ -155,6 +155,7 @@ impl Query {
         if self.spans.is_empty() {
             let (start_ms, end_ms) = (self.start_ms, self.end_ms);
             let mut columns = Columns { timestamps_ms, values, starts, start_ms, end_ms };
+            // It sees to it that times ascend.
             head.decode_columns(bytes, &mut columns)?;
         } else {
             head.decode(bytes, |at, value, start| {
@@ -168,13 +169,14 @@ impl Query {
                 }
                 at < self.end_ms
             })?;
+            if !timestamps_ms[before..].is_sorted_by(|a, b| a < b) {
+                return Err(Damaged("a chunk's times do not ascend"));
+            }
         }
-        // Bytes with a right checksum ascend; others must not get any further.
-        let ascends = timestamps_ms[before..].is_sorted_by(|a, b| a < b);
         if timestamps_ms.is_empty() {
             runs.pop();
         }
-        if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
+        Ok(())
     }
 
     /// Room for a series' samples in all sources, by what one chunk says of its step.
@@ -416,7 +418,13 @@ impl Gather {
     fn labels(&self, key: &[u32]) -> LabelSet {
         let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
         let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-        // The pairs of a key come from a label set.
+        let is_empty = |id: u32| self.texts.get(id as usize).is_none_or(|text| text.is_empty());
+        // Texts are ranked, so numbers that ascend are names that do.
+        let ascends = key.chunks_exact(2).is_sorted_by(|a, b| a[0] < b[0]);
+        if ascends && !key.chunks_exact(2).any(|pair| is_empty(pair[1])) {
+            return LabelSet::from_ordered(pairs.collect());
+        }
+        // Only a file that others made has such a key.
         LabelSet::from_pairs(pairs).unwrap_or_default()
     }
 

@@ -292,25 +292,25 @@ pub(crate) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Appends a value at `time + step`, `time + 2 * step` …, which ascend; returns the last time.
-    fn repeat(&mut self, time: i64, step: i64, run: u32, value: f64, start: i64) -> i64 {
-        let last = time.wrapping_add(step.wrapping_mul(i64::from(run)));
-        let moment = |n: i64| time.wrapping_add(step.wrapping_mul(n));
+    /// Appends a value at so many moments.
+    fn repeat(&mut self, moments: Moments, value: f64, start: i64) {
+        let Moments { time, step, run } = moments;
+        let (first, last) = (time + step, time + step * i64::from(run));
         let before = self.timestamps_ms.len();
-        if self.start_ms <= moment(1) && time < last && last < self.end_ms {
-            self.timestamps_ms.extend((1..=i64::from(run)).map(moment));
+        let added = if self.start_ms <= first && last < self.end_ms {
+            self.timestamps_ms.extend((1..=i64::from(run)).map(|n| time + n * step));
+            run as usize
         } else {
-            let wanted = (1..=i64::from(run)).map(moment);
-            let wanted = wanted.filter(|at| self.start_ms <= *at && *at < self.end_ms);
+            let all = (1..=i64::from(run)).map(|n| time + n * step);
+            let wanted = all.filter(|at| self.start_ms <= *at && *at < self.end_ms);
             self.timestamps_ms.extend(wanted);
-        }
-        let added = self.timestamps_ms.len() - before;
+            self.timestamps_ms.len() - before
+        };
         self.values.extend(std::iter::repeat_n(value, added));
         if start != 0 || !self.starts.is_empty() {
             self.starts.resize(before, 0);
             self.starts.extend(std::iter::repeat_n(start, added));
         }
-        last
     }
 
     #[inline]
@@ -326,7 +326,28 @@ impl Columns<'_> {
     }
 }
 
-/// Appends the wanted ones of `count` samples to columns. Like [`decode`], without a call for each.
+/// `time + step`, `time + 2 * step`, up to `time + run * step`: they ascend, and all are numbers.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
+    time: i64,
+    step: i64,
+    run: u32,
+}
+
+impl Moments {
+    fn new(time: i64, step: i64, run: u32, is_first: bool) -> Result<Self, Damaged> {
+        // The first sample is at the chunk's first time, all later ones behind the one before.
+        let ascends = step > 0 || (is_first && step == 0 && run == 1);
+        let last = step.checked_mul(i64::from(run)).and_then(|length| time.checked_add(length));
+        match last {
+            Some(_) if ascends => Ok(Self { time, step, run }),
+            _ => Err(Damaged("a chunk's times do not ascend")),
+        }
+    }
+}
+
+/// Appends the wanted ones of `count` samples to columns. Like [`decode`], without a call for
+/// each, and times that do not ascend are refused.
 pub(crate) fn decode_columns(
     bytes: &[u8],
     first_ms: i64,
@@ -343,8 +364,10 @@ pub(crate) fn decode_columns(
             ..=RUN_MAX => {
                 let run = u32::from(code) + 1;
                 let too_long = Damaged("a chunk holds more samples than it says");
+                let moments = Moments::new(time, step, run, left == count)?;
                 left = left.checked_sub(run).ok_or(too_long)?;
-                time = columns.repeat(time, step, run, value, start);
+                columns.repeat(moments, value, start);
+                time += step * i64::from(run);
                 continue;
             }
             SMALL..XOR => {
@@ -372,8 +395,10 @@ pub(crate) fn decode_columns(
             }
             _ => return Err(Damaged("a chunk has an unknown code")),
         }
+        let next = time.checked_add(step);
+        let is_later = step > 0 || (left == count && step == 0);
+        time = next.filter(|_| is_later).ok_or(Damaged("a chunk's times do not ascend"))?;
         left -= 1;
-        time = time.wrapping_add(step);
         columns.push(time, value, start);
     }
     Ok(())

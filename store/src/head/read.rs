@@ -153,12 +153,40 @@ impl<'q> Plan<'q> {
         let shape = ids.first().copied().unwrap_or(0) as usize;
         match self.places.get(shape).copied().unwrap_or(0) {
             0 => self.matches_empty,
-            place => {
-                let symbol = ids.get(place).copied().unwrap_or(0);
-                let tried = &mut self.tried[symbol as usize];
-                *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
-            }
+            place => self.matches_value(ids.get(place).copied().unwrap_or(0), symbols),
         }
+    }
+
+    fn matches_value(&mut self, symbol: u32, symbols: &Symbols) -> bool {
+        let tried = &mut self.tried[symbol as usize];
+        *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
+    }
+
+    /// The postings of the values that match, if they are fewer numbers than `count_max` and
+    /// cheap to find: by literals, or by a try of each value that the label has here.
+    fn lists<'s>(
+        &mut self,
+        shard: &'s Shard,
+        symbols: &Symbols,
+        count_max: u64,
+    ) -> Option<Vec<&'s List>> {
+        if self.matches_empty {
+            return None;
+        }
+        let name = self.name?;
+        let values = shard.values(name);
+        let lists: Vec<&List> = match &self.literals {
+            Some(literals) if literals.len() <= values.len() => {
+                literals.iter().filter_map(|value| shard.postings(name, *value)).collect()
+            }
+            _ if values.len() as u64 > count_max => return None,
+            _ => {
+                let matching = values.iter().filter(|value| self.matches_value(**value, symbols));
+                matching.filter_map(|value| shard.postings(name, *value)).collect()
+            }
+        };
+        let count: u64 = lists.iter().map(|list| u64::from(list.count())).sum();
+        (count < count_max).then_some(lists)
     }
 }
 
@@ -202,34 +230,75 @@ impl Tenant {
     /// Marks the label names of matching series, or their values of the wanted name.
     fn mark(&self, query: &Query, plans: &mut [Plan<'_>], symbols: &Symbols, gather: &mut Gather) {
         let name = gather.values_of().map(|name| symbols.get(name));
-        let place = |shape: &[u32]| match name {
-            // Place 0 is the shape itself, which stands for all its names.
-            None => Some(0),
-            Some(name) => shape.iter().position(|n| Some(*n) == name).map(|place| place + 1),
-        };
-        let places: Vec<Option<usize>> =
-            symbols.shapes().iter().map(|shape| place(shape)).collect();
-        let mut marked = vec![false; symbols.len().max(places.len())];
+        let Some(wanted) = name.map_or(Some(None), |name| name.map(Some)) else { return };
+        let mut marks = Marks { wanted, is_marked: vec![false; symbols.len()] };
         for shard in self.shards() {
-            for_each_match(&shard, query, plans, symbols, |series| {
-                let shape = series.labels.first().copied().unwrap_or(0) as usize;
-                let id = places.get(shape).copied().flatten().and_then(|at| series.labels.get(at));
-                if let Some(mark) = id.and_then(|id| marked.get_mut(*id as usize)) {
-                    *mark = true;
-                }
-            });
-        }
-        let marked = (0_u32..).zip(marked).filter_map(|(id, is_marked)| is_marked.then_some(id));
-        let mut texts: Vec<&Text> = match name {
-            Some(_) => marked.map(|id| symbols.text(id)).collect(),
-            None => {
-                let shape = |id: u32| symbols.shapes().get(id as usize).map_or(&[][..], |n| n);
-                marked.flat_map(shape).map(|name| symbols.text(*name)).collect()
+            if shard.samples == 0 {
+                continue;
             }
-        };
+            if plans.is_empty() {
+                marks.whole(&shard, query);
+            } else {
+                for_each_match(&shard, query, plans, symbols, |series| {
+                    symbols.pairs(&series.labels).for_each(|(name, value)| marks.pair(name, value));
+                });
+            }
+        }
+        let marked = (0_u32..).zip(&marks.is_marked).filter(|(_, is_marked)| **is_marked);
+        let mut texts: Vec<&Text> = marked.map(|(symbol, _)| symbols.text(symbol)).collect();
         texts.sort_unstable();
-        texts.dedup();
         gather.add_texts(texts.into_iter());
+    }
+}
+
+/// Names or values that were found.
+struct Marks {
+    /// The name whose values are wanted; `None` if the names are.
+    wanted: Option<u32>,
+    /// By symbol.
+    is_marked: Vec<bool>,
+}
+
+impl Marks {
+    fn pair(&mut self, name: u32, value: u32) {
+        let symbol = match self.wanted {
+            None => name,
+            Some(wanted) if wanted == name => value,
+            Some(_) => return,
+        };
+        self.is_marked[symbol as usize] = true;
+    }
+
+    /// Marks what a shard has, by its postings: mostly the first series of a list has a sample.
+    fn whole(&mut self, shard: &Shard, query: &Query) {
+        let mut tried: Vec<Option<bool>> = vec![None; shard.locals_end()];
+        let mut is_alive = |local: u32| {
+            let Some(tried) = tried.get_mut(local as usize) else { return false };
+            let series = || shard.get(local);
+            *tried.get_or_insert_with(|| {
+                series().is_some_and(|s| s.may_overlap(query.start_ms, query.end_ms))
+            })
+        };
+        let mut has = |name: u32, value: u32| {
+            let list = shard.postings(name, value);
+            list.is_some_and(|list| list.runs().any(|(start, end)| (start..end).any(&mut is_alive)))
+        };
+        match self.wanted {
+            Some(name) => {
+                for value in shard.values(name) {
+                    if !self.is_marked[*value as usize] && has(name, *value) {
+                        self.is_marked[*value as usize] = true;
+                    }
+                }
+            }
+            None => {
+                for (name, values) in shard.names() {
+                    if !self.is_marked[name as usize] && values.iter().any(|v| has(name, *v)) {
+                        self.is_marked[name as usize] = true;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -240,7 +309,7 @@ fn for_each_match(
     symbols: &Symbols,
     mut visit: impl FnMut(&Series),
 ) {
-    let candidates = narrowest(shard, plans);
+    let candidates = narrowest(shard, plans, symbols);
     let mut visit_if = |series: &Series| {
         if series.may_overlap(query.start_ms, query.end_ms)
             && plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
@@ -256,19 +325,23 @@ fn for_each_match(
     }
 }
 
-/// The local numbers that the most selective set of literals leaves, ascending; `None` if no
-/// matcher is one.
-fn narrowest(shard: &Shard, plans: &[Plan<'_>]) -> Option<Vec<u32>> {
-    let lists = |plan: &Plan<'_>| {
-        let (name, literals) = (plan.name?, plan.literals.as_ref()?);
-        let lists: Vec<_> = literals.iter().filter_map(|v| shard.postings(name, *v)).collect();
-        Some(lists)
-    };
-    let count = |lists: &Vec<&List>| lists.iter().map(|list| u64::from(list.count())).sum::<u64>();
-    let shortest = plans.iter().filter_map(lists).min_by_key(count)?;
+/// The local numbers that the most selective matcher leaves, ascending; `None` if a look at every
+/// series is no worse.
+fn narrowest(shard: &Shard, plans: &mut [Plan<'_>], symbols: &Symbols) -> Option<Vec<u32>> {
+    let mut count_max = shard.len() as u64 / 2;
+    let mut best = None;
+    // Literals first: they may spare the rest.
+    plans.sort_by_key(|plan| plan.literals.as_ref().map_or(usize::MAX, Vec::len));
+    for plan in plans {
+        if let Some(lists) = plan.lists(shard, symbols, count_max) {
+            count_max = lists.iter().map(|list| u64::from(list.count())).sum();
+            best = Some(lists);
+        }
+    }
+    let lists = best?;
     let mut locals: Vec<u32> =
-        shortest.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
-    if shortest.len() > 1 {
+        lists.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
+    if lists.len() > 1 {
         locals.sort_unstable();
         locals.dedup();
     }
