@@ -12,10 +12,13 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod claim;
+mod compact;
 mod door;
 mod flush;
 mod recover;
 
+pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 
 use crate::checkpoint;
@@ -27,7 +30,8 @@ use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
 use crate::select::{Gather, Query, Want};
-use crate::sstable::tables::Tables;
+use crate::sstable::tables::{Retired, Tables};
+use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
@@ -42,7 +46,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`.
+/// is held for an edit only and comes before `tables`; `claims` comes before `tables` too, and no
+/// other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -55,6 +60,13 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// Which sstables jobs work on.
+    claims: Arc<Mutex<Claims>>,
+    /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
+    retired: Mutex<Vec<Retired>>,
+    /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
+    /// succeeds. Changes with the manifest held.
+    doubtful: Mutex<Vec<u64>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -110,6 +122,9 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            claims: Arc::default(),
+            retired: Mutex::default(),
+            doubtful: Mutex::default(),
             flushing: Mutex::new(()),
             manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),

@@ -21,6 +21,7 @@ use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::rows::{HeadRow, by_day, write_tenant};
+use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
 use model::{DayBucket, TimestampMs};
@@ -73,13 +74,14 @@ impl Engine {
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        // What cannot be unlinked now stays in line.
+        let _ = self.remove_retired();
         Ok(report)
     }
 
     /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
-    /// is not, and `more` edits go with it. Readers see it when this returns.
-    ///
-    /// The removed files are still on disk: whoever removed them unlinks them.
+    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files are
+    /// unlinked when no reader holds them any more ([`Engine::remove_retired`]).
     pub(super) fn publish(
         &self,
         added: &[SstableMeta],
@@ -87,13 +89,24 @@ impl Engine {
         more: &[Edit],
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
+        let added_files = || added.iter().map(|meta| Retired::unheld(meta.id));
+        let before = Arc::clone(&self.tables.read());
         // Opened before the edit: what cannot be read does not become live.
-        let tables = self.tables.read().replace(removed, added)?;
+        let tables = before.replace(removed, added);
+        let tables = tables.inspect_err(|_| self.retired.lock().extend(added_files()))?;
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
-        manifest.apply(&edits)?;
+        if let Err(error) = manifest.apply(&edits) {
+            self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
+            return Err(error);
+        }
+        let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
+        let mut retired = self.retired.lock();
+        retired.extend(gone);
+        // This edit succeeded, so those that failed before are not on disk.
+        retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
         Ok(())
     }
 
