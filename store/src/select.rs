@@ -14,6 +14,7 @@ use crate::chunk::fast::Columns;
 use crate::chunk::times::Times;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
+use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::matcher::CompiledMatcher;
@@ -49,12 +50,15 @@ pub(crate) struct Query {
     pub(crate) sources: Cell<usize>,
 }
 
-fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
+/// Makes matchers ready to be asked.
+pub(crate) fn compile<'a>(
+    matchers: impl IntoIterator<Item = &'a Matcher>,
+) -> Result<Vec<CompiledMatcher>> {
     let bad = |matcher: &Matcher, detail: String| Error::BadMatcher {
         matcher: matcher.to_string(),
         detail,
     };
-    matchers.iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
+    matchers.into_iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
 }
 
 impl Query {
@@ -231,7 +235,15 @@ pub(crate) struct Gather {
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
-    /// Those that were found, ascending in each list.
+    /// Whether texts are wanted and not series.
+    wants_texts: bool,
+    /// What is deleted.
+    tombstones: Touching,
+    /// Of a series only that it has a sample is kept.
+    only_presence: bool,
+    /// For each text whether it is one of those, by its series.
+    marked: Vec<bool>,
+    /// Those that were found otherwise, ascending in each list.
     lists: Vec<Vec<Text>>,
     /// The most that are wanted.
     texts_max: usize,
@@ -257,15 +269,41 @@ impl Gather {
             samples: 0,
             hasher: FixedState::default(),
             values_of: None,
+            wants_texts: false,
+            tombstones: Touching::default(),
+            only_presence: false,
+            marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
         }
     }
 
+    /// From now on what these hide is left out.
+    pub(crate) fn hide(&mut self, tombstones: Touching, want: Want) {
+        self.tombstones = tombstones;
+        self.only_presence = want != Want::Samples;
+    }
+
     /// Nothing found yet of the values of a label, or of the names of all; the first so many are
     /// wanted.
     pub(crate) fn of_texts(values_of: Option<Text>, texts_max: usize) -> Self {
-        Self { values_of, texts_max, ..Self::new(SelectBounds::NONE) }
+        Self { values_of, wants_texts: true, texts_max, ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// Whether a sample of this metric in `[first_ms, last_ms]` may be hidden. If so, a source has
+    /// to [`add`](Self::add) samples, also if only labels are wanted.
+    pub(crate) fn may_hide(&self, metric: &str, first_ms: i64, last_ms: i64) -> bool {
+        self.tombstones.may_cut(metric, first_ms, last_ms)
+    }
+
+    /// Whether any sample at all may be hidden.
+    pub(crate) fn may_hide_any(&self) -> bool {
+        !self.tombstones.is_empty()
+    }
+
+    /// What the head is asked for: if something may be hidden, its samples are looked at.
+    pub(crate) fn want_of_head(&self, query: &Query) -> Want {
+        if self.may_hide_any() { Want::Samples } else { query.want }
     }
 
     /// The label whose values are wanted; `None` if it is the names.
@@ -305,26 +343,36 @@ impl Gather {
         key: &[u32],
         decode: impl FnOnce(&mut Vec<Run>) -> Result<()>,
     ) -> Result<()> {
+        if self.wants_texts || self.only_presence {
+            let mut runs = Vec::new();
+            decode(&mut runs)?;
+            self.cut(key, &mut runs);
+            return match runs.is_empty() {
+                true => Ok(()),
+                false if self.wants_texts => {
+                    self.mark_key(key);
+                    Ok(())
+                }
+                false => self.add_present(key),
+            };
+        }
         let len = |runs: &[Run]| runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
         let hash = self.hasher.hash_one(key);
-        let added = match self.find(hash, key) {
-            Some(index) => {
-                let runs = &mut self.series[index].runs;
-                let before = len(runs);
-                decode(runs)?;
-                len(runs) - before
+        let found = self.find(hash, key);
+        let mut runs =
+            found.map_or_else(Vec::new, |index| std::mem::take(&mut self.series[index].runs));
+        let before = len(&runs);
+        decode(&mut runs)?;
+        self.cut(key, &mut runs);
+        let added = len(&runs).saturating_sub(before);
+        match found {
+            Some(index) => self.series[index].runs = runs,
+            None if added > 0 => {
+                let index = self.insert(hash, key)?;
+                self.series[index].runs = runs;
             }
-            None => {
-                let mut runs = Vec::new();
-                decode(&mut runs)?;
-                let added = len(&runs);
-                if added > 0 {
-                    let index = self.insert(hash, key)?;
-                    self.series[index].runs = runs;
-                }
-                added
-            }
-        };
+            None => {}
+        }
         self.samples += added;
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
@@ -372,6 +420,37 @@ impl Gather {
         Ok(index)
     }
 
+    /// Takes what is deleted out of a series' runs.
+    fn cut(&self, key: &[u32], runs: &mut Vec<Run>) {
+        if self.tombstones.is_empty() {
+            return;
+        }
+        let text = |id: u32| self.texts.get(id as usize).map_or("", |text| text);
+        let hidden = self.tombstones.hidden(|name| {
+            let mut pairs = key.chunks_exact(2);
+            pairs.find(|pair| *text(pair[0]) == *name).map_or("", |pair| text(pair[1]))
+        });
+        if !hidden.is_empty() {
+            runs.iter_mut().for_each(|run| hidden.cut_run(run));
+            runs.retain(|run| !run.column.is_empty());
+        }
+    }
+
+    /// Marks the wanted names or values of a series.
+    fn mark_key(&mut self, key: &[u32]) {
+        for pair in key.chunks_exact(2) {
+            let text = match &self.values_of {
+                None => pair[0],
+                Some(name) if self.texts.get(pair[0] as usize) == Some(name) => pair[1],
+                Some(_) => continue,
+            } as usize;
+            if self.marked.len() <= text {
+                self.marked.resize(text + 1, false);
+            }
+            self.marked[text] = true;
+        }
+    }
+
     /// The series, ascending by labels.
     ///
     /// # Errors
@@ -411,6 +490,8 @@ impl Gather {
     /// The wanted names or values, ascending.
     pub(crate) fn finish_texts(self) -> Vec<Text> {
         let mut texts = self.lists.concat();
+        let marked = self.texts.into_iter().zip(self.marked);
+        texts.extend(marked.filter_map(|(text, marked)| marked.then_some(text)));
         texts.sort();
         texts.dedup();
         texts.truncate(self.texts_max);

@@ -60,10 +60,10 @@ enum Coded {
 }
 
 impl Hits {
-    fn push(&mut self, series: &Series, query: &Query, key: impl Iterator<Item = u32>) {
+    fn push(&mut self, series: &Series, query: &Query, want: Want, key: impl Iterator<Item = u32>) {
         self.keys.extend(key);
         let (start_ms, end_ms) = (query.start_ms, query.end_ms);
-        if query.want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
+        if want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
             self.end(true);
             return;
         }
@@ -94,13 +94,14 @@ impl Hits {
     /// # Errors
     /// If there are more series or samples than the reader can bear.
     pub(crate) fn add(&self, query: &Query, gather: &mut Gather) -> Result<()> {
+        let want = gather.want_of_head(query);
         let (mut key, mut chunk, mut late) = (0, 0, 0);
         for hit in &self.series {
             let labels = &self.keys[key..hit.keys_end];
             let chunks = &self.chunks[chunk..hit.chunks_end];
             let samples = &self.late[late..hit.late_end];
             (key, chunk, late) = (hit.keys_end, hit.chunks_end, hit.late_end);
-            if query.want == Want::Presence {
+            if want == Want::Presence {
                 // Bytes in memory are what was coded.
                 let is_present = |(head, coded): &(ChunkHead, Coded)| {
                     query.is_present(head, self.bytes(coded)).unwrap_or(true)
@@ -204,14 +205,15 @@ impl Tenant {
         if plans.iter().any(none) {
             return hits;
         }
-        if query.want == Want::Possibility {
+        let want = gather.want_of_head(query);
+        if want == Want::Possibility {
             self.mark(query, &mut plans, &symbols, gather);
             return hits;
         }
         for shard in self.shards() {
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
-                hits.push(series, query, key);
+                hits.push(series, query, want, key);
             });
         }
         let mut texts = vec![0_u32; symbols.len()];
