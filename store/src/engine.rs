@@ -354,14 +354,14 @@ impl Engine {
     }
 
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
-    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
+    /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.collect(query, gather)?;
-        }
+        let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)
+        tables.collect(id, query, gather)?;
+        hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
     /// The tenant's metadata, ascending by metric.
