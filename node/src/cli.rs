@@ -14,6 +14,7 @@ Examples:
   cumae config print                       every setting, its default and its meaning
   cumae config check --config cumae.yaml   every fault of a file at once
   cumae snapshot create                    then: list, verify, copy, restore, delete
+  cumae import prometheus /var/lib/prometheus
   cumae bench write --target 127.0.0.1:9009
 
 Prometheus sends to it with
@@ -66,6 +67,9 @@ pub enum Command {
     /// Take snapshots of the data, copy them elsewhere, restore them
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Load what others wrote into a data directory that no server works on
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Measure a server from outside
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -128,6 +132,41 @@ pub enum SnapshotCommand {
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
     },
+}
+
+/// `cumae import …`. Once more changes nothing; the samples are seen all at once, at the end.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// A Prometheus data directory: its blocks, its log, and the chunks of its head
+    Prometheus {
+        /// The directory that its --storage.tsdb.path names; Prometheus must be stopped
+        #[arg(value_name = "DIR")]
+        source: PathBuf,
+        #[command(flatten)]
+        into: ImportInto,
+    },
+    /// An OpenMetrics text in which every sample has a timestamp
+    Openmetrics {
+        /// The text; its last line is # EOF
+        #[arg(value_name = "FILE")]
+        source: PathBuf,
+        #[command(flatten)]
+        into: ImportInto,
+    },
+}
+
+/// Flags of `cumae import`.
+#[derive(Debug, Args)]
+pub struct ImportInto {
+    /// Whose the samples are
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Raise it when the samples replace what is there or was deleted: the highest one wins
+    #[arg(long, default_value_t = 0)]
+    pub revision: u32,
+    /// Leave out what is damaged, and count it, instead of giving up at once
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// `cumae bench …`.

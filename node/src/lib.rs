@@ -4,6 +4,7 @@
 //! must not reach for, clock and chance and sockets, come from here.
 
 mod backup;
+mod bulk;
 pub mod cli;
 pub mod config;
 mod data_dir;
@@ -50,6 +51,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Snapshot(command)) if faults.is_empty() => {
             finish(backup::run(&config, &command))
         }
+        Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {
             let count = faults.len();
