@@ -1,5 +1,9 @@
 //! What a replica says about itself on `/metrics`.
 
+mod compaction;
+
+pub(crate) use compaction::Compactions;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
@@ -18,6 +22,7 @@ pub(crate) struct Telemetry {
     flushed_samples: IntCounter,
     flushed_bytes: IntCounter,
     pub(crate) reads: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {
@@ -58,6 +63,7 @@ impl Telemetry {
                 "Bytes of sstables written.",
             )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+            compaction: Compactions::new(registry)?,
         })
     }
 
@@ -72,7 +78,7 @@ impl Telemetry {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 

@@ -224,6 +224,12 @@ impl Engine {
         self.log.synced_sequence()
     }
 
+    /// How many bytes wait for the commit log.
+    #[must_use]
+    pub fn log_pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
+    }
+
     /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be
     /// called after a second without a write; without news it does nothing.
     ///

@@ -18,10 +18,14 @@ use crate::compaction::cut::Cuts;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, Stage};
+use crate::sstable::window::YEAR_2000;
 use crate::sstable::writer::Encoding;
-use model::{TimestampMs, Token};
+use model::{DayBucket, TimestampMs, Token};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// How long after its end a window is left open for what comes late.
+const SEAL_SLACK_MS: i64 = 75 * 60 * 1_000;
 
 /// The sstables of one retention class and window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +42,17 @@ impl WindowId {
     fn of(meta: &SstableMeta) -> Self {
         let SstableMeta { retention_class, window_first_day, window_days, .. } = *meta;
         Self { retention_class, first_day: window_first_day, days: window_days }
+    }
+}
+
+impl WindowId {
+    /// The moment after its last one.
+    fn end_ms(&self) -> i64 {
+        let day = match self.days {
+            0 => YEAR_2000,
+            days => self.first_day.saturating_add_unsigned(days),
+        };
+        DayBucket(day).range().start.0
     }
 }
 
@@ -178,6 +193,23 @@ impl Engine {
             reason: CompactionReason::Asked,
         };
         self.claim(&mut claims, plan).ok_or(Error::Busy).map(Some)
+    }
+
+    /// The compaction that is due, if one is: of a window that has closed and was never brought into
+    /// its dense form, the newest first. `chance` is any number.
+    #[must_use]
+    pub fn next_compaction(&self, now: TimestampMs, chance: u64) -> Option<Compaction> {
+        let _ = chance;
+        let mut claims = self.claims.lock();
+        let windows = by_window(self.tables.read().metas());
+        let due = windows.into_iter().rev().find(|(window, metas)| {
+            window.end_ms().saturating_add(SEAL_SLACK_MS) <= now.0
+                && metas.iter().all(|meta| meta.stage != Stage::Sealed)
+                && metas.iter().all(|meta| claims.is_free(meta.id))
+        });
+        let (encoding, reason) = (Encoding::Dense, CompactionReason::Seal);
+        let plan = due.map(|(_, inputs)| Plan { inputs, boundaries: Vec::new(), encoding, reason });
+        self.claim(&mut claims, plan?)
     }
 
     /// Claims what a plan names; `None` if another job holds some of it.
