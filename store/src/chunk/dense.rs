@@ -419,19 +419,19 @@ mod tests {
     fn values() -> impl Strategy<Value = Vec<f64>> {
         let counter = prop::collection::vec(0_u32..500, 1..1100).prop_map(|steps| {
             let mut sum = 0_u32;
-            let mut step = |step| {
+            let step = |step| {
                 sum += step;
                 (f64::from(sum) / 100.0).to_bits()
             };
-            steps.into_iter().map(|by| step(by)).collect::<Vec<_>>()
+            steps.into_iter().map(step).collect::<Vec<_>>()
         });
         let sparse = prop::collection::vec(0_u32..60, 1..1100).prop_map(|draws| {
             let mut sum = 0_u32;
-            let mut step = |draw| {
+            let step = |draw| {
                 sum += u32::from(draw == 0);
                 f64::from(sum).to_bits()
             };
-            draws.into_iter().map(|draw| step(draw)).collect::<Vec<_>>()
+            draws.into_iter().map(step).collect::<Vec<_>>()
         });
         let constant = (value(), 1_usize..600).prop_map(|(bits, len)| vec![bits; len]);
         let others = prop::collection::vec(value(), 1..600);
