@@ -4,7 +4,7 @@ mod bytes;
 pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
-mod compaction;
+pub mod compaction;
 pub mod config;
 #[cfg(test)]
 mod crash_rig;
