@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
+use store::compaction::decision::Reason;
 use store::engine::{Compaction, CompactionReport};
 use tokio::sync::oneshot;
 
@@ -189,12 +190,12 @@ impl Compactor {
 
     fn compact(&mut self, compaction: &Compaction) -> Result<CompactionReport, store::Error> {
         let reason = compaction.reason().as_str();
-        let window = compaction.window().to_string();
+        let window = compaction.lot().to_string();
         self.telemetry.compaction.running.set(1);
         let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
         let begin = clock.monotonic_ns();
         let mut pace = Pace::new(self.bytes_per_second, begin);
-        let hurries = !self.asks.is_empty() || reason == "asked";
+        let hurries = !self.asks.is_empty() || compaction.reason() == Reason::Requested;
         let outcome = engine.compact(compaction, clock.now(), &mut |bytes| {
             pace.work(bytes);
             self.wait(&mut pace, hurries)

@@ -2,7 +2,8 @@
 
 use super::seconds;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use store::engine::{CompactionReason, CompactionReport};
+use store::compaction::decision::Reason;
+use store::engine::CompactionReport;
 
 /// What the compaction thread raises.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Compactions {
         };
         let opts = Opts::new("cumae_store_compactions_total", "Compactions done, by why.");
         let done = IntCounterVec::new(opts, &["reason"])?;
-        for reason in CompactionReason::ALL {
+        for reason in Reason::ALL {
             done.with_label_values(&[reason.as_str()]).inc_by(0);
         }
         registry.register(Box::new(done.clone()))?;

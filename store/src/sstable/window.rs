@@ -3,7 +3,7 @@
 use model::DayBucket;
 
 /// The first day of the year 2000. All before it is one window.
-pub(crate) const YEAR_2000: i32 = 10_957;
+const YEAR_2000: i32 = 10_957;
 
 /// The days that share an sstable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
