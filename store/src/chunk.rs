@@ -9,6 +9,7 @@ pub(crate) mod decimal;
 pub(crate) mod dense;
 pub(crate) mod fast;
 mod ints;
+pub(crate) mod packed;
 pub(crate) mod pages;
 pub(crate) mod times;
 
