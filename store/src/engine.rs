@@ -14,6 +14,7 @@
 
 mod claim;
 mod compact;
+mod delete;
 mod door;
 mod flush;
 mod recover;
@@ -33,23 +34,26 @@ use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTAB
 use crate::record;
 use crate::select::{Gather, Query, Want};
 use crate::sstable::tables::{Retired, Tables};
+use crate::tombstone::Tombstones;
 use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`; `claims` comes before `tables` too, and no
-/// other lock is taken while it is held.
+/// is held for an edit only and comes before `tables` and `tombstones`; `claims` comes before
+/// `tables` too, and no other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -77,6 +81,11 @@ pub struct Engine {
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
+    /// What is deleted. It changes with the manifest held, as `tables` does.
+    tombstones: RwLock<Arc<Tombstones>>,
+    reads_warned: AtomicU64,
+    /// Somebody wants deleted bytes to leave the disk.
+    purge_asked: AtomicBool,
 }
 
 impl Engine {
@@ -121,6 +130,7 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let tombstones = delete::tombstones_of(manifest.state())?;
         let engine = Self {
             log,
             gate: RwLock::new(()),
@@ -136,6 +146,9 @@ impl Engine {
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            reads_warned: AtomicU64::new(0),
+            purge_asked: AtomicBool::new(false),
             config,
             parts,
         };
@@ -305,6 +318,7 @@ impl Engine {
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
         if let Some(query) = Query::of_selection(selection)? {
+            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -326,12 +340,14 @@ impl Engine {
         };
         let mut gather = match &query.want {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None, limit),
+            LabelWant::Names => Gather::of_texts(None, limit),
+            LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
             if let Some(query) = Query::of_labels(query, matchers, want)? {
+                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -385,6 +401,8 @@ impl Engine {
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

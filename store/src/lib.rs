@@ -22,6 +22,7 @@ mod record;
 mod select;
 pub mod sim;
 mod sstable;
+mod tombstone;
 
 pub use config::Config;
 pub use engine::Engine;
