@@ -153,27 +153,30 @@ impl Default for CompactionConfig {
 }
 
 impl CompactionConfig {
-    /// Every fault of the settings; none if they can be used.
+    /// Every fault of the settings, under the names users know; none if they can be used.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
         let delays = [self.seal_delay_ms, self.reseal_delay_ms, self.drop_delay_ms];
         let rules = [
-            (self.sstable_bytes >= 1 << 20, "sstable_bytes must be at least 1 MiB"),
+            (self.sstable_bytes >= 1 << 20, "target_sstable_size must be at least 1 MiB"),
             (
                 self.sstable_bytes_min <= self.sstable_bytes,
-                "sstable_bytes_min must not be above sstable_bytes",
+                "min_sstable_size must not be above target_sstable_size",
             ),
-            ((1..=1024).contains(&self.base_shards), "base_shards must be between 1 and 1024"),
+            ((1..=1024).contains(&self.base_shards), "base_shard_count must be between 1 and 1024"),
             (self.growth_permille <= 1000, "growth_permille must not be above 1000"),
             (
                 (1 << 20..=1 << 40).contains(&self.flush_bytes),
-                "flush_bytes must be between 1 MiB and 1 TiB",
+                "flush_size must be between 1 MiB and 1 TiB",
             ),
-            ((2..=1024).contains(&self.sstables_max), "sstables_max must be between 2 and 1024"),
-            (self.twcs_threshold_min >= 2, "twcs_threshold_min must be at least 2"),
+            (
+                (2..=1024).contains(&self.sstables_max),
+                "max_sstables_to_compact must be between 2 and 1024",
+            ),
+            (self.twcs_threshold_min >= 2, "twcs_min_threshold must be at least 2"),
             (
                 (self.twcs_threshold_min..=1024).contains(&self.twcs_threshold_max),
-                "twcs_threshold_max must be between twcs_threshold_min and 1024",
+                "twcs_max_threshold must be between twcs_min_threshold and 1024",
             ),
             (
                 delays.iter().all(|delay| (0..=1 << 40).contains(delay)),
