@@ -31,6 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
 use store::engine::{AppendLimits, Appended, JobReport, OpenReport, Parts, Stats};
+use store::snapshot::{self, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::{Answer, Replica, ReplicaError};
 
@@ -157,6 +158,20 @@ impl Embedded {
             let ns = inner.clock.monotonic_ns().saturating_sub(begin);
             inner.telemetry.flushed(&report, ns);
             Ok(report)
+        };
+        self.inner.clone().blocking(None, work).await
+    }
+
+    /// Takes a snapshot of everything that was answered before, and names it after the time and
+    /// `random` bits.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub async fn snapshot(&self, random: u64) -> Result<Snapshot, ReplicaError> {
+        let inner = self.inner.clone();
+        let work = move || {
+            let now = inner.clock.now();
+            inner.engine.snapshot(&snapshot::name(now, random), now)
         };
         self.inner.clone().blocking(None, work).await
     }

@@ -22,8 +22,8 @@ pub(crate) struct Telemetry {
     flushed_samples: IntCounter,
     flushed_bytes: IntCounter,
     pub(crate) reads: IntCounter,
-    pub(crate) compaction: Compactions,
     pub(crate) deletes: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {

@@ -32,8 +32,6 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
-    /// Which sstables are merged when.
-    pub compaction: CompactionConfig,
     /// A read that more tombstones touch fails by name. Default 100,000.
     pub read_tombstones_max: u64,
     /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
@@ -43,6 +41,8 @@ pub struct Config {
     pub tombstones_max: u64,
     /// The most bytes of all tombstones' matchers. Default 32 MiB.
     pub tombstone_bytes_max: u64,
+    /// Which sstables are merged when.
+    pub compaction: CompactionConfig,
 }
 
 impl Default for Config {
@@ -58,11 +58,11 @@ impl Default for Config {
             series_idle_ms: 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
-            compaction: CompactionConfig::default(),
             read_tombstones_max: 100_000,
             read_tombstones_warn: 1_000,
             tombstones_max: 200_000,
             tombstone_bytes_max: 32 << 20,
+            compaction: CompactionConfig::default(),
         }
     }
 }

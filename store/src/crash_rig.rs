@@ -296,6 +296,9 @@ impl Disk for Before {
     fn create_dir(&self, path: &str) -> Result<()> {
         self.disk.create_dir(path)
     }
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        self.disk.remove_dir(path)
+    }
     fn sync_dir(&self, directory: &str) -> Result<()> {
         self.disk.sync_dir(directory)
     }

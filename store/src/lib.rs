@@ -21,6 +21,7 @@ mod postings;
 mod record;
 mod select;
 pub mod sim;
+pub mod snapshot;
 mod sstable;
 mod tombstone;
 
