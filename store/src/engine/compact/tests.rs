@@ -192,6 +192,22 @@ fn a_compaction_that_is_stopped_or_meets_a_full_disk_leaves_everything_as_it_was
 }
 
 #[test]
+fn without_room_for_inputs_and_outputs_nothing_is_begun() {
+    let disk = SimDisk::new(1);
+    let engine = three_flushes(&disk);
+    let before = files(&disk);
+    let [window] = engine.windows_to_seal()[..] else { panic!() };
+    let compaction = engine.seal(window).unwrap().unwrap();
+    let used = (1 << 40) - crate::disk::Disk::free_bytes(&disk).unwrap();
+    let reserve = engine.config.commit_log.free_bytes_min + compaction.input_bytes();
+    disk.set_capacity_bytes(Some(used + reserve - 1));
+    assert!(matches!(run(&engine, &compaction), Err(Error::DiskReserve { .. })));
+    assert_eq!(files(&disk), before);
+    disk.set_capacity_bytes(Some(used + reserve));
+    assert!(run(&engine, &compaction).is_ok());
+}
+
+#[test]
 fn files_of_an_edit_that_failed_stay_until_another_one_succeeds() {
     let disk = SimDisk::new(1);
     let engine = three_flushes(&disk);
