@@ -95,6 +95,7 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub store: Store,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
     pub cluster: Cluster,
@@ -119,6 +120,13 @@ pub struct Server {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Data {
     pub dir: PathBuf,
+}
+
+/// The store of this process.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Store {
+    pub cache_bytes: u64,
 }
 
 /// Who belongs together.
@@ -172,6 +180,7 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            store: Store { cache_bytes: 64 << 20 },
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {
