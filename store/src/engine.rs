@@ -20,10 +20,12 @@ mod flush;
 mod import;
 mod recover;
 mod snapshot;
+mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -87,6 +89,7 @@ pub struct Engine {
     /// What is deleted. It changes with the manifest held, as `tables` does.
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
+    wide_reads: wide_read::WideReads,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: AtomicBool,
 }
@@ -152,6 +155,7 @@ impl Engine {
             late: AtomicU64::new(0),
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
+            wide_reads: wide_read::WideReads::default(),
             purge_asked: AtomicBool::new(false),
             config,
             parts,
@@ -373,6 +377,7 @@ impl Engine {
         let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
         tables.collect(id, query, gather)?;
+        self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
@@ -400,6 +405,7 @@ impl Engine {
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
@@ -407,6 +413,8 @@ impl Engine {
             samples_late_total: self.late.load(Ordering::Relaxed),
             tombstones: self.tombstones.read().len() as u64,
             reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
+            reads_sstables_warned_total,
+            reads_sstables_alarmed_total,
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

@@ -131,6 +131,7 @@ impl Tables {
         // So that most series grow at their end.
         tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
         query.sources.set(tables.len() + 1);
+        gather.count_sstables(tables.len());
         for table in tables {
             let meta = &table.meta;
             let sstable = table.state.as_ref().map_err(Clone::clone)?;
