@@ -19,7 +19,9 @@ use cluster::Topology;
 use guard::LimitTable;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Clock, Context, Kind, SeriesColumns, TenantId};
+use model::{
+    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, Tombstone,
+};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -266,6 +268,20 @@ impl Inner {
         self.blocking(Some(permit), move || work(&engine)).await
     }
 
+    /// A delete counts as a write: what is in work is finished before the replica stops.
+    async fn delete(
+        self: Arc<Self>,
+        context: Arc<Context>,
+        request: DeleteRequest,
+    ) -> Result<DeleteAnswer, ReplicaError> {
+        let permit = self.enter(&self.writes).await?;
+        let inner = self.clone();
+        let work = move || inner.engine.delete(&context.tenant, &request, inner.clock.now());
+        let answer = self.clone().blocking(Some(permit), work).await?;
+        self.telemetry.deletes.inc();
+        Ok(answer)
+    }
+
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
@@ -298,6 +314,19 @@ impl Replica for Embedded {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let work = move |engine: &Engine| Ok(engine.metadata(&context.tenant, &query));
         Box::pin(self.inner.clone().read(work))
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
+        Box::pin(self.inner.clone().delete(context, request))
+    }
+
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        Box::pin(self.inner.clone().read(|engine| Ok(engine.tombstones())))
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        self.inner.engine.ask_for_purge();
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod column;
 pub mod context;
+pub mod delete;
 pub mod kind;
 pub mod label;
 pub mod matcher;
@@ -19,6 +20,7 @@ pub mod time;
 
 pub use column::{Column, SeriesColumns};
 pub use context::{Context, Principal, RequestId};
+pub use delete::{DeleteAnswer, DeleteRequest, Tombstone};
 pub use kind::Kind;
 pub use label::{DuplicateLabel, LabelSet, METRIC_NAME, Text};
 pub use matcher::{MatchOp, Matcher};

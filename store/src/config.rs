@@ -31,6 +31,15 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
+    /// A read that more tombstones touch fails by name. Default 100,000.
+    pub read_tombstones_max: u64,
+    /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
+    pub read_tombstones_warn: u64,
+    /// The most tombstones of all tenants: they are held in memory and in the manifest. Default
+    /// 200,000.
+    pub tombstones_max: u64,
+    /// The most bytes of all tombstones' matchers. Default 32 MiB.
+    pub tombstone_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -46,6 +55,10 @@ impl Default for Config {
             series_idle_ms: 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
+            read_tombstones_max: 100_000,
+            read_tombstones_warn: 1_000,
+            tombstones_max: 200_000,
+            tombstone_bytes_max: 32 << 20,
         }
     }
 }
@@ -66,6 +79,11 @@ impl Config {
         check(self.series_idle_ms >= 60_000, "series_idle_ms must be at least 60000");
         check(self.tail_samples_max >= 1, "tail_samples_max must be at least 1");
         check(self.head_bytes_max >= 1 << 20, "head_bytes_max must be at least 1 MiB");
+        check(self.tombstones_max <= 1 << 20, "tombstones_max must be at most 1048576");
+        check(
+            self.tombstone_bytes_max <= 64 << 20,
+            "tombstone_bytes_max must be at most 64 MiB: they lie in the manifest",
+        );
         faults
     }
 }

@@ -12,12 +12,16 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod claim;
+mod compact;
+mod delete;
 mod door;
 mod flush;
 mod import;
 mod recover;
 mod snapshot;
 
+pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
 
@@ -30,22 +34,27 @@ use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
 use crate::select::{Gather, Query, Want};
-use crate::sstable::tables::Tables;
+use crate::sstable::tables::{Retired, Tables};
+use crate::tombstone::Tombstones;
+use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`.
+/// is held for an edit only and comes before `tables` and `tombstones`; `claims` comes before
+/// `tables` too, and no other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -58,12 +67,24 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// Which sstables jobs work on.
+    claims: Arc<Mutex<Claims>>,
+    /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
+    retired: Mutex<Vec<Retired>>,
+    /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
+    /// succeeds. Changes with the manifest held.
+    doubtful: Mutex<Vec<u64>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
+    /// What is deleted. It changes with the manifest held, as `tables` does.
+    tombstones: RwLock<Arc<Tombstones>>,
+    reads_warned: AtomicU64,
+    /// Somebody wants deleted bytes to leave the disk.
+    purge_asked: AtomicBool,
 }
 
 impl Engine {
@@ -109,16 +130,23 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let tombstones = delete::tombstones_of(manifest.state())?;
         let engine = Self {
             log,
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            claims: Arc::default(),
+            retired: Mutex::default(),
+            doubtful: Mutex::default(),
             flushing: Mutex::new(()),
             manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            reads_warned: AtomicU64::new(0),
+            purge_asked: AtomicBool::new(false),
             config,
             parts,
         };
@@ -282,6 +310,7 @@ impl Engine {
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
         if let Some(query) = Query::of_selection(selection)? {
+            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -303,12 +332,14 @@ impl Engine {
         };
         let mut gather = match &query.want {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None, limit),
+            LabelWant::Names => Gather::of_texts(None, limit),
+            LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
             if let Some(query) = Query::of_labels(query, matchers, want)? {
+                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -362,6 +393,8 @@ impl Engine {
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

@@ -55,6 +55,22 @@ pub enum Error {
     /// A restore never mixes with what is there.
     #[error("`{directory}` is not empty: a snapshot is restored into an empty directory only")]
     NotEmpty { directory: String },
+    /// Whoever ran a compaction stopped it. The files are as they were before.
+    #[error("the compaction was stopped")]
+    Stopped,
+    /// Another job works on the same sstables: come back later.
+    #[error("another job works on the same sstables")]
+    Busy,
+    /// More tombstones touch a query than may.
+    #[error(
+        "{tombstones} deletes touch the query, at most {tombstones_max} may (max_query_tombstones): ask for a shorter range"
+    )]
+    TooManyReadTombstones { tombstones: u64, tombstones_max: u64 },
+    /// There are as many tombstones as there may be. Nothing was deleted.
+    #[error(
+        "nothing was deleted: the deletes kept here have reached the limit of {limit} {unit}; delete by fewer, wider requests"
+    )]
+    TooManyTombstones { limit: u64, unit: &'static str },
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -79,7 +95,7 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } => Kind::Unavailable,
+            Self::Locked { .. } | Self::Stopped | Self::Busy => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,
@@ -88,7 +104,10 @@ impl Error {
                 Kind::Invalid
             }
             Self::NoSuchSnapshot { .. } => Kind::NotFound,
-            Self::TooManySeries { .. } | Self::TooManySamples { .. } => Kind::Unexecutable,
+            Self::TooManySeries { .. }
+            | Self::TooManySamples { .. }
+            | Self::TooManyReadTombstones { .. }
+            | Self::TooManyTombstones { .. } => Kind::Unexecutable,
         }
     }
 }

@@ -29,7 +29,7 @@ use model::{LabelSet, Sample, SeriesId, SeriesRef, TenantId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
 use shard::{Shard, Taken};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -59,6 +59,8 @@ pub(crate) struct Tenant {
     pub(crate) metadata: Mutex<Metadata>,
     series: AtomicU64,
     series_created: AtomicU64,
+    /// No sample that ever came has a higher revision.
+    revision_max: AtomicU32,
 }
 
 /// A definition that a record carries.
@@ -108,7 +110,13 @@ impl Tenant {
             metadata: Mutex::default(),
             series: AtomicU64::new(0),
             series_created: AtomicU64::new(0),
+            revision_max: AtomicU32::new(0),
         }
+    }
+
+    /// No sample of this head has a higher revision.
+    pub(crate) fn revision_max(&self) -> u32 {
+        self.revision_max.load(Ordering::Acquire)
     }
 
     /// The shards, one after the other; never lock two.
@@ -253,6 +261,7 @@ impl Tenant {
         ticket: u64,
         now_s: u32,
     ) -> (u64, u64) {
+        self.revision_max.fetch_max(mutation.revision, Ordering::AcqRel);
         let (mut samples, mut late) = (0, 0);
         let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
         let mut start = 0;
@@ -284,7 +293,12 @@ impl Tenant {
         samples: impl Iterator<Item = Sample>,
     ) -> u64 {
         match self.shards.get(shard_of(number)) {
-            Some(shard) => shard.lock().push(local_of(number), now_s, samples),
+            Some(shard) => {
+                let samples = samples.inspect(|sample| {
+                    self.revision_max.fetch_max(sample.revision, Ordering::AcqRel);
+                });
+                shard.lock().push(local_of(number), now_s, samples)
+            }
             None => 0,
         }
     }

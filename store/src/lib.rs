@@ -5,6 +5,7 @@ mod cache;
 pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
+mod compaction;
 pub mod config;
 #[cfg(test)]
 mod crash_rig;
@@ -22,6 +23,7 @@ mod select;
 pub mod sim;
 pub mod snapshot;
 mod sstable;
+mod tombstone;
 
 pub use config::Config;
 pub use engine::Engine;

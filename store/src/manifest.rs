@@ -24,6 +24,7 @@ use crate::disk::{self, Disk, DiskFile, join};
 use crate::error::{Error, Result};
 use crate::format_marker;
 use edit::{Decoded, HEADER_BYTES, Header};
+use model::{TenantId, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -50,7 +51,11 @@ pub struct State {
     pub checkpoint: Option<CheckpointRef>,
     /// The retention classes by id.
     pub retention_classes: BTreeMap<u32, RetentionClass>,
-    /// The number the next file gets. No file had it before.
+    /// The tombstones by id.
+    pub tombstones: BTreeMap<u64, Arc<Tombstone>>,
+    /// For each tenant the highest revision of its samples in sstables, if it is above 0.
+    pub revisions: BTreeMap<TenantId, u32>,
+    /// The number the next file or tombstone gets. None had it before.
     pub next_file_id: u64,
 }
 
@@ -68,6 +73,13 @@ impl State {
             Edit::SetCheckpoint(checkpoint) => self.checkpoint = Some(*checkpoint),
             Edit::SetRetentionClass(class) => {
                 self.retention_classes.insert(class.id, *class);
+            }
+            Edit::AddTombstone(id, tombstone) => {
+                self.tombstones.insert(*id, Arc::clone(tombstone));
+            }
+            Edit::RemoveTombstone(id) => drop(self.tombstones.remove(id)),
+            Edit::SetRevision(tenant, revision) => {
+                self.revisions.insert(tenant.clone(), *revision);
             }
         }
     }
@@ -88,7 +100,16 @@ impl State {
     fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
         let sstables = self.sstables.values().map(|meta| Edit::AddSstable(meta.clone()));
-        classes.chain(sstables).chain(self.checkpoint.map(Edit::SetCheckpoint)).collect()
+        let tombstones =
+            self.tombstones.iter().map(|(id, stone)| Edit::AddTombstone(*id, Arc::clone(stone)));
+        let revisions = self.revisions.iter();
+        let revisions = revisions.map(|(tenant, max)| Edit::SetRevision(tenant.clone(), *max));
+        classes
+            .chain(sstables)
+            .chain(tombstones)
+            .chain(revisions)
+            .chain(self.checkpoint.map(Edit::SetCheckpoint))
+            .collect()
     }
 }
 

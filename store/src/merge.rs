@@ -46,6 +46,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Keeps the samples whose moment `keep` wants.
+    pub(crate) fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<bool> = self.column.timestamps_ms.iter().map(|at| keep(*at)).collect();
+        let mut places = kept.iter();
+        self.column.values.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.starts.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.column.timestamps_ms.retain(|_| places.next().copied().unwrap_or(false));
+    }
+
     fn sample(&self, index: usize) -> Sample {
         Sample {
             timestamp_ms: self.column.timestamps_ms[index],

@@ -13,6 +13,7 @@ use crate::chunk::ChunkHead;
 use crate::chunk::times::Times;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
+use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::matcher::CompiledMatcher;
@@ -45,12 +46,15 @@ pub(crate) struct Query {
     spans: Vec<(i64, i64)>,
 }
 
-fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
+/// Makes matchers ready to be asked.
+pub(crate) fn compile<'a>(
+    matchers: impl IntoIterator<Item = &'a Matcher>,
+) -> Result<Vec<CompiledMatcher>> {
     let bad = |matcher: &Matcher, detail: String| Error::BadMatcher {
         matcher: matcher.to_string(),
         detail,
     };
-    matchers.iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
+    matchers.into_iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
 }
 
 impl Query {
@@ -200,7 +204,15 @@ pub(crate) struct Gather {
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
-    /// Those that were found, ascending in each list.
+    /// Whether texts are wanted and not series.
+    wants_texts: bool,
+    /// What is deleted.
+    tombstones: Touching,
+    /// Of a series only that it has a sample is kept.
+    only_presence: bool,
+    /// For each text whether it is one of those, by its series.
+    marked: Vec<bool>,
+    /// Those that were found otherwise, ascending in each list.
     lists: Vec<Vec<Text>>,
     /// The most that are wanted.
     texts_max: usize,
@@ -226,15 +238,36 @@ impl Gather {
             samples: 0,
             hasher: FixedState::default(),
             values_of: None,
+            wants_texts: false,
+            tombstones: Touching::default(),
+            only_presence: false,
+            marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
         }
     }
 
+    /// From now on what these hide is left out.
+    pub(crate) fn hide(&mut self, tombstones: Touching, want: Want) {
+        self.tombstones = tombstones;
+        self.only_presence = want != Want::Samples;
+    }
+
     /// Nothing found yet of the values of a label, or of the names of all; the first so many are
     /// wanted.
     pub(crate) fn of_texts(values_of: Option<Text>, texts_max: usize) -> Self {
-        Self { values_of, texts_max, ..Self::new(SelectBounds::NONE) }
+        Self { values_of, wants_texts: true, texts_max, ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// Whether a sample of this metric in `[first_ms, last_ms]` may be hidden. If so, a source has
+    /// to [`add`](Self::add) samples, also if only labels are wanted.
+    pub(crate) fn may_hide(&self, metric: &str, first_ms: i64, last_ms: i64) -> bool {
+        self.tombstones.may_cut(metric, first_ms, last_ms)
+    }
+
+    /// Whether any sample at all may be hidden.
+    pub(crate) fn may_hide_any(&self) -> bool {
+        !self.tombstones.is_empty()
     }
 
     /// The label whose values are wanted; `None` if it is the names.
@@ -272,6 +305,19 @@ impl Gather {
         runs.retain(|run| !run.column.is_empty());
         if runs.is_empty() {
             return Ok(());
+        }
+        if !self.tombstones.is_empty() {
+            self.cut(key, &mut runs);
+            if runs.is_empty() {
+                return Ok(());
+            }
+        }
+        if self.wants_texts {
+            self.mark_key(key);
+            return Ok(());
+        }
+        if self.only_presence {
+            return self.add_present(key);
         }
         self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
         // Sources may hold the same sample; whether there are too many is known after the join.
@@ -319,6 +365,34 @@ impl Gather {
         Ok(&mut series[index])
     }
 
+    /// Takes what is deleted out of a series' runs.
+    fn cut(&self, key: &[u32], runs: &mut Vec<Run>) {
+        let text = |id: u32| self.texts.get(id as usize).map_or("", |text| text);
+        let hidden = self.tombstones.hidden(|name| {
+            let mut pairs = key.chunks_exact(2);
+            pairs.find(|pair| *text(pair[0]) == *name).map_or("", |pair| text(pair[1]))
+        });
+        if !hidden.is_empty() {
+            runs.iter_mut().for_each(|run| hidden.cut_run(run));
+            runs.retain(|run| !run.column.is_empty());
+        }
+    }
+
+    /// Marks the wanted names or values of a series.
+    fn mark_key(&mut self, key: &[u32]) {
+        for pair in key.chunks_exact(2) {
+            let text = match &self.values_of {
+                None => pair[0],
+                Some(name) if self.texts.get(pair[0] as usize) == Some(name) => pair[1],
+                Some(_) => continue,
+            } as usize;
+            if self.marked.len() <= text {
+                self.marked.resize(text + 1, false);
+            }
+            self.marked[text] = true;
+        }
+    }
+
     /// The series, ascending by labels.
     ///
     /// # Errors
@@ -353,6 +427,8 @@ impl Gather {
     /// The wanted names or values, ascending.
     pub(crate) fn finish_texts(self) -> Vec<Text> {
         let mut texts = self.lists.concat();
+        let marked = self.texts.into_iter().zip(self.marked);
+        texts.extend(marked.filter_map(|(text, marked)| marked.then_some(text)));
         texts.sort();
         texts.dedup();
         texts.truncate(self.texts_max);

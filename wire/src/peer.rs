@@ -16,6 +16,7 @@
 pub mod client;
 pub mod codec;
 pub mod config;
+mod delete;
 pub mod frame;
 pub mod handshake;
 mod lane;

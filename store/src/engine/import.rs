@@ -12,6 +12,7 @@
 //!
 //! Not here: where the samples come from (the crate `import`).
 
+use super::delete;
 use super::flush::take;
 use super::{AppendLimits, Engine, seconds};
 use crate::error::{Error, Result};
@@ -145,8 +146,13 @@ impl Import<'_> {
     pub fn write(&mut self) -> Result<()> {
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
-        let taken = [take(&full)];
-        self.written.extend(self.engine.write_sstables(&taken, self.now)?);
+        let tombstones = Arc::clone(&self.engine.tombstones.read());
+        let taken = [take(&full, &tombstones)];
+        let mut written = self.engine.write_sstables(&taken, self.now)?;
+        for meta in &mut written {
+            meta.tombstones_through = tombstones.through();
+        }
+        self.written.append(&mut written);
         Ok(())
     }
 
@@ -162,7 +168,12 @@ impl Import<'_> {
     /// What the disk says; then nothing of it is live.
     pub fn finish(mut self) -> Result<ImportReport> {
         self.write()?;
-        let live = self.engine.manifest.lock().state().sstables.clone();
+        let (live, revisions) = {
+            let manifest = self.engine.manifest.lock();
+            let used = (self.options.tenant.clone(), self.options.revision);
+            let revisions = delete::revisions(&[used], manifest.state());
+            (manifest.state().sstables.clone(), revisions)
+        };
         let is_same = |a: &SstableMeta, b: &SstableMeta| {
             (a.file_hash, a.file_bytes, a.window_first_day, a.window_days, a.retention_class)
                 == (b.file_hash, b.file_bytes, b.window_first_day, b.window_days, b.retention_class)
@@ -172,7 +183,7 @@ impl Import<'_> {
         for meta in &known {
             self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
         }
-        self.engine.publish(&new, &[], &[])?;
+        self.engine.publish(&new, &[], &revisions)?;
         self.report.sstables = new.len() as u64;
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;

@@ -76,6 +76,8 @@ impl Tenant {
     /// Adds the series that match.
     pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<()> {
         let mut hits = Vec::new();
+        // What is in memory is looked at rather than guessed.
+        let want = if gather.may_hide_any() { Want::Samples } else { query.want };
         {
             let symbols = self.symbols.read();
             let mut plans: Vec<Plan<'_>> =
@@ -87,7 +89,7 @@ impl Tenant {
             if plans.iter().any(none) {
                 return Ok(());
             }
-            if query.want == Want::Possibility {
+            if want == Want::Possibility {
                 self.mark(query, &mut plans, &symbols, gather);
                 return Ok(());
             }
@@ -102,7 +104,7 @@ impl Tenant {
             }
         }
         for hit in hits {
-            if query.want == Want::Presence {
+            if want == Want::Presence {
                 if hit.is_present(query) {
                     gather.add_present(&hit.key)?;
                 }

@@ -61,15 +61,19 @@ impl<'a> Scan<'a> {
         }
         let mut wanted = self.by_metric();
         self.by_dictionary(&mut wanted)?;
+        self.texts = vec![0; self.symbols.len()];
         if self.query.want == Want::Possibility {
+            self.mark_looked_at(&mut wanted, gather)?;
             return self.mark_all(wanted, gather);
         }
-        self.texts = vec![0; self.symbols.len()];
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
             let partition = self.source.partition(entry, self.symbols.len())?;
             let places = self.places(&partition);
             match self.query.want {
+                Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
+                    self.samples(&partition, &places, gather)?;
+                }
                 Want::Samples => self.samples(&partition, &places, gather)?,
                 _ => self.presence(entry, &partition, &places, gather)?,
             }
@@ -136,6 +140,26 @@ impl<'a> Scan<'a> {
     /// Whether a series of the partition may have no sample that is asked for.
     fn is_cut(&self, entry: &PartitionEntry) -> bool {
         entry.min_ms < self.query.start_ms || entry.max_ms >= self.query.end_ms
+    }
+
+    /// Marks names or values of partitions that a delete may have cut, by their samples, and takes
+    /// those out.
+    fn mark_looked_at(&mut self, wanted: &mut PartitionSet, gather: &mut Gather) -> Result<()> {
+        if !gather.may_hide_any() {
+            return Ok(());
+        }
+        let mut whole = wanted.clone();
+        for index in wanted.iter() {
+            let Some(entry) = self.part.partitions.get(index) else { continue };
+            if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) {
+                whole.put(index, false);
+                let partition = self.source.partition(entry, self.symbols.len())?;
+                let places = self.places(&partition);
+                self.samples(&partition, &places, gather)?;
+            }
+        }
+        *wanted = whole;
+        Ok(())
     }
 
     /// Marks names or values: of whole partitions at once where that is right.

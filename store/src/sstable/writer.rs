@@ -186,6 +186,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// The bytes of the file so far.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.offset
+    }
+
     /// Ends the file. When this returns it is on disk under its name.
     pub(crate) fn finish(mut self) -> Result<SstableMeta> {
         let directory = self.directory.encode();
