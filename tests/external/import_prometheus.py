@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Imports what a real Prometheus wrote, and compares answers with it.
 
-promtool writes blocks of three days; Prometheus scrapes itself and a target that goes away, cuts blocks off its head, deletes
-some series, and is killed. Its directory is imported, Prometheus is started again on it, and both are asked the same
+Prometheus is written three days of samples, of which it cuts blocks; it scrapes itself and a target that goes away, deletes
+some series from blocks and head, and is killed. Its directory is imported, Prometheus is started again on it, and both are asked the same
 questions: values within 1e-9 relative, labels exactly. Then it is imported a second time, which must change nothing.
 
     import_prometheus.py CUMAE_BINARY [SECONDS]
@@ -12,6 +12,7 @@ import http.server
 import math
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ scrape_configs:
   - job_name: leaving
     static_configs: [{targets: ['LEAVING']}]
 """
-FAST = ["--storage.tsdb.min-block-duration=20s", "--storage.tsdb.max-block-duration=1m", "--web.enable-admin-api"]
+FLAGS = ["--web.enable-remote-write-receiver", "--web.enable-admin-api"]
 DAY = 86400
 
 INSTANT = [
@@ -45,7 +46,7 @@ INSTANT = [
 OLD = [
     "old_gauge", "old_total", 'old_gauge{n="3"}', "sum(old_gauge)", "rate(old_total[1h])", "old_special",
     "count_over_time(old_gauge[1d])", "sum_over_time(old_total[6h])", "old_gauge[10m]", "deleted_block",
-    "count_over_time(deleted_block[1d])", "count_over_time({__name__=~\"old_.*\"}[1d])", "stdvar_over_time(old_gauge[3h])",
+    "count_over_time(deleted_block[1d])", "count by (__name__) ({__name__=~\"old_.*\"})", "stdvar_over_time(old_gauge[3h])",
 ]
 RANGE = ["old_gauge", "rate(old_total[10m])", "deleted_block", "sum by (n) (old_gauge)", "count({__name__=~\"old_.+\"})"]
 
@@ -74,31 +75,74 @@ def leaving():
     return server
 
 
-def old_blocks(directory, end):
-    """Three days of samples, as blocks that promtool writes."""
-    lines = ["# TYPE old_gauge gauge", "# TYPE old_total counter", "# TYPE old_special gauge", "# TYPE deleted_block gauge"]
+def old_samples(end):
+    """Three days of samples: name, labels, and for each moment in ms a value."""
     times = range(end - 3 * DAY, end, 60)
     for n in range(5):
-        lines += [f'old_gauge{{n="{n}",job="old"}} {math.sin(t / 1000 + n)!r} {t}.{n:03}' for t in times if t % 7]
+        yield "old_gauge", {"n": str(n), "job": "old"}, [(t * 1000 + n, math.sin(t / 1000 + n)) for t in times if t % 7]
     for n in range(3):
-        lines += [f'old_total{{n="{n}",job="old"}} {(t * (n + 1)) % 100000} {t}' for t in times]
-    values = ["NaN", "+Inf", "-Inf", "1e-320", "-0", "1.7976931348623157e308", "0.1"]
-    lines += [f'old_special{{job="old"}} {values[t // 60 % 7]} {t}' for t in times]
-    lines += [f'deleted_block{{job="old"}} {t % 1000} {t}' for t in times]
-    # OpenMetrics wants a family's lines together.
-    samples = sorted((line for line in lines if not line.startswith("#")), key=lambda line: line.split("{")[0])
-    text, last = [], ""
-    for line in samples:
-        name = line.split("{")[0]
+        yield "old_total", {"n": str(n), "job": "old"}, [(t * 1000, float(t * (n + 1) % 100000)) for t in times]
+    values = [math.nan, math.inf, -math.inf, 1e-320, -0.0, 1.7976931348623157e308, 0.1]
+    yield "old_special", {"job": "old"}, [(t * 1000, values[t // 60 % 7]) for t in times]
+    yield "deleted_block", {"job": "old"}, [(t * 1000, float(t % 1000)) for t in times]
+
+
+def varint(number):
+    out = b""
+    while number >= 0x80:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+def field(number, payload):
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def snappy(message):
+    """The message as it is, in snappy's literals."""
+    out = varint(len(message))
+    for at in range(0, len(message), 65536):
+        part = message[at:at + 65536]
+        out += bytes([61 << 2]) + struct.pack("<H", len(part) - 1) + part
+    return out
+
+
+def push(server, old):
+    """Writes the samples by remote write, an hour at a time, in order."""
+    begin, end = min(s[2][0][0] for s in old), max(s[2][-1][0] for s in old)
+    for hour in range(begin, end + 1, 3600_000):
+        message = b""
+        for name, labels, samples in old:
+            pairs = sorted({"__name__": name, **labels}.items())
+            series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in pairs)
+            for t, value in samples:
+                if hour <= t < hour + 3600_000:
+                    series += field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(t))
+            message += field(1, series)
+        status, body = server.request("POST", "/api/v1/write", snappy(message), {
+            "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf",
+            "X-Prometheus-Remote-Write-Version": "0.1.0"})
+        assert status in (200, 204), (status, body)
+        # Blocks are cut while more comes, so that the log is cut too and has a checkpoint.
+        time.sleep(0.2)
+
+
+def text_of(old, path):
+    """The same samples as OpenMetrics."""
+    lines, last = [], ""
+    for name, labels, samples in old:
         if name != last:
-            text.append(f"# TYPE {name.removesuffix('_total')} {'counter' if name.endswith('_total') else 'gauge'}")
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines.append(f"# TYPE {name.removesuffix('_total')} {kind}")
         last = name
-        text.append(line)
-    path = directory / "old.om"
-    path.write_text("\n".join([*text, "# EOF", ""]))
-    subprocess.run([servers.NEIGHBOURS / "promtool", "tsdb", "create-blocks-from", "openmetrics", path, directory / "data"],
-                   check=True, stdout=subprocess.DEVNULL)
-    return path
+        inside = ",".join(f'{k}="{v}"' for k, v in labels.items())
+        spell = lambda v: "NaN" if math.isnan(v) else repr(v).replace("inf", "Inf")
+        lines += [f"{name}{{{inside}}} {spell(value)} {t // 1000}.{t % 1000:03}" for t, value in samples]
+    path.write_text("\n".join([*lines, "# EOF", ""]))
+
+
+def blocks(directory):
+    return [path for path in (directory / "data").iterdir() if len(path.name) == 26]
 
 
 def prometheus(directory, config, flags):
@@ -155,11 +199,18 @@ def main():
     theirs.mkdir()
     running = []
     try:
-        old_end = int(time.time()) // DAY * DAY - 4 * DAY + 7 * 3600
-        text = old_blocks(theirs, old_end)
+        old_end = int(time.time()) // 60 * 60 - 60
+        old = list(old_samples(old_end))
+        text = directory / "old.om"
+        text_of(old, text)
         target = leaving()
         config = CONFIG.replace("LEAVING", f"127.0.0.1:{target.server_address[1]}")
-        server = prometheus(theirs, config, FAST)
+        first = prometheus(theirs, "scrape_configs: []\n", FLAGS)
+        running.append(first)
+        push(first, old)
+        servers.wait_until("blocks to be cut off the head", lambda: len(blocks(theirs)) > 4, seconds=120)
+        first.end()
+        server = prometheus(theirs, config, FLAGS)
         running.append(server)
         begin = time.monotonic()
         while time.monotonic() < begin + seconds:
@@ -173,10 +224,10 @@ def main():
         delete(server, "deleted_head", time.time() - 60, time.time() - 30)
         moment = time.time() - 3
         server.kill()
-        blocks = [path for path in (theirs / "data").iterdir() if len(path.name) == 26]
-        young = [path for path in blocks if servers.json.loads((path / "meta.json").read_text())["maxTime"] > (moment - 3600) * 1000]
-        print(f"import_prometheus: {len(blocks)} blocks, {len(young)} of them cut off the head, and the log of a killed Prometheus")
-        assert young and len(blocks) > len(young)
+        cut = len(blocks(theirs))
+        checkpoints = len(list((theirs / "data" / "wal").glob("checkpoint.*")))
+        print(f"import_prometheus: {cut} blocks, {checkpoints} checkpoints, and the log of a killed Prometheus")
+        assert cut > 4 and checkpoints > 0
         copy = directory / "copy"
         shutil.copytree(theirs / "data", copy)
 
@@ -186,7 +237,7 @@ def main():
         server = prometheus(theirs, "scrape_configs: []\n", [])
         running.append(server)
         failed = compare(cumae, server, old_end, moment, "imported")
-        everything = {"query": "count_over_time({__name__=~\".+\"}[5m])", "time": f"{moment:.3f}"}
+        everything = {"query": "{__name__=~\".+\"}[5m]", "time": f"{moment:.3f}"}
         before = cumae.api("query", everything)
         refused = subprocess.run([binary, "import", "prometheus", copy, "--data-dir", ours / "data"], capture_output=True, text=True)
         if refused.returncode == 0 or "in use" not in refused.stderr:
