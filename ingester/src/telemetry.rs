@@ -1,5 +1,9 @@
 //! What a replica says about itself on `/metrics`.
 
+mod compaction;
+
+pub(crate) use compaction::Compactions;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
@@ -19,6 +23,7 @@ pub(crate) struct Telemetry {
     flushed_bytes: IntCounter,
     pub(crate) reads: IntCounter,
     pub(crate) deletes: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {
@@ -63,6 +68,7 @@ impl Telemetry {
                 "Deletes whose tombstones are on disk here.",
             )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+            compaction: Compactions::new(registry)?,
         })
     }
 
@@ -77,7 +83,7 @@ impl Telemetry {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
@@ -93,7 +99,7 @@ pub(crate) struct StoreSizes {
 
 impl StoreSizes {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
-        let gauges: [(&str, &str, Size); 10] = [
+        let gauges: [(&str, &str, Size); 11] = [
             ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
             ("cumae_store_series", "Series in the head.", |s| s.series),
             ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
@@ -106,8 +112,9 @@ impl StoreSizes {
             ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
             ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
             ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
+            ("cumae_store_cache_bytes", "Bytes of sstables kept in memory.", |s| s.cache_bytes),
         ];
-        let counters: [(&str, &str, Size); 4] = [
+        let counters: [(&str, &str, Size); 8] = [
             ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
             ("cumae_store_samples_appended_total", "Samples appended.", |s| {
                 s.samples_appended_total
@@ -120,6 +127,20 @@ impl StoreSizes {
                 "Reads that more than 1,000 deletes touched.",
                 |s| s.reads_tombstones_warned_total,
             ),
+            (
+                "cumae_store_reads_sstables_warned_total",
+                "Reads that took a partition out of 16 sstables or more.",
+                |s| s.reads_sstables_warned_total,
+            ),
+            ("cumae_store_reads_sstables_alarmed_total", "Of them those with 64 or more.", |s| {
+                s.reads_sstables_alarmed_total
+            }),
+            ("cumae_store_cache_hits_total", "Parts of sstables found in memory.", |s| {
+                s.cache_hits_total
+            }),
+            ("cumae_store_cache_misses_total", "Parts of sstables read from the disk.", |s| {
+                s.cache_misses_total
+            }),
         ];
         let gauges =
             gauges.into_iter().map(|(name, help, of)| Ok((IntGauge::new(name, help)?, of)));

@@ -203,7 +203,12 @@ impl<'a> Assembly<'a> {
             registry: self.registry.clone(),
         };
         let began_ns = self.clock.monotonic_ns();
-        let open = move || Embedded::open(parts, &ingester::Config::default());
+        let cache_bytes = self.config.store.cache_bytes;
+        let mut config = ingester::Config::default();
+        config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+        config.compaction_bytes_per_second = self.config.store.compaction_throughput;
+        allow_open_files();
+        let open = move || Embedded::open(parts, &config);
         let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
         let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
         tracing::info!(
@@ -298,5 +303,15 @@ impl<'a> Assembly<'a> {
             node_id: self.data_dir.node_id().to_owned(),
             clock: Arc::clone(&self.clock),
         }
+    }
+}
+/// Lets this process open as many files as it may: each sstable stays open while it is live.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit on open files stays low; see `ulimit -n`");
     }
 }

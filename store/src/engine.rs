@@ -20,13 +20,17 @@ mod flush;
 mod import;
 mod recover;
 mod snapshot;
+mod wide_read;
 
-pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
+pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
+use crate::compaction::space::Space;
+use crate::compaction::window::Decider;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format_marker;
@@ -67,6 +71,8 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// What is worth compacting.
+    decider: Decider,
     /// Which sstables jobs work on.
     claims: Arc<Mutex<Claims>>,
     /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
@@ -83,6 +89,7 @@ pub struct Engine {
     /// What is deleted. It changes with the manifest held, as `tables` does.
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
+    wide_reads: wide_read::WideReads,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: AtomicBool,
 }
@@ -136,6 +143,8 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            // Alone, or as one of a few: all tokens come here.
+            decider: Decider::new(config.compaction.clone(), Space::default()),
             claims: Arc::default(),
             retired: Mutex::default(),
             doubtful: Mutex::default(),
@@ -146,6 +155,7 @@ impl Engine {
             late: AtomicU64::new(0),
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
+            wide_reads: wide_read::WideReads::default(),
             purge_asked: AtomicBool::new(false),
             config,
             parts,
@@ -239,6 +249,12 @@ impl Engine {
     #[must_use]
     pub fn synced_ticket(&self) -> u64 {
         self.log.synced_sequence()
+    }
+
+    /// How many bytes wait for the commit log.
+    #[must_use]
+    pub fn log_pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
     }
 
     /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be
@@ -354,14 +370,15 @@ impl Engine {
     }
 
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
-    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
+    /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.collect(query, gather)?;
-        }
+        let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)
+        tables.collect(id, query, gather)?;
+        self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
+        hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -388,6 +405,7 @@ impl Engine {
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
@@ -395,6 +413,8 @@ impl Engine {
             samples_late_total: self.late.load(Ordering::Relaxed),
             tombstones: self.tombstones.read().len() as u64,
             reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
+            reads_sstables_warned_total,
+            reads_sstables_alarmed_total,
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

@@ -57,10 +57,12 @@ pub(crate) fn series(inputs: Vec<Vec<Series<Chunk>>>) -> Vec<Series<Chunk>> {
     merged
 }
 
-/// The chunks of a series without what `spans` hide; `spans` are normalized.
+/// The chunks of a series without what `spans` hide; `spans` are normalized. Small neighbours
+/// become one if it `joins` them; for a writer that joins them all it would be work done twice.
 pub(crate) fn canonical(
     mut chunks: Vec<Chunk>,
     spans: &[(i64, i64)],
+    joins: bool,
 ) -> Result<Vec<Chunk>, Damaged> {
     chunks.sort_by_key(|chunk| (chunk.head.first_ms, chunk.head.last_ms));
     let mut out = Vec::with_capacity(chunks.len());
@@ -72,7 +74,7 @@ pub(crate) fn canonical(
             Hidden::Part => true,
             Hidden::Nothing => false,
         };
-        if !group.takes(&chunk) {
+        if !group.takes(&chunk, joins) {
             std::mem::take(&mut group).finish(spans, &mut out)?;
         }
         group.push(chunk, is_cut);
@@ -93,9 +95,9 @@ struct Group {
 
 impl Group {
     /// Whether a chunk that begins no earlier belongs to it.
-    fn takes(&self, chunk: &Chunk) -> bool {
+    fn takes(&self, chunk: &Chunk, joins: bool) -> bool {
         let Some(first) = self.chunks.first() else { return true };
-        let is_small = self.samples.saturating_add(chunk.head.count) <= JOIN_SAMPLES_MAX;
+        let is_small = joins && self.samples.saturating_add(chunk.head.count) <= JOIN_SAMPLES_MAX;
         let is_alike = first.head.revision == chunk.head.revision;
         chunk.head.first_ms <= self.last_ms || (is_small && is_alike)
     }

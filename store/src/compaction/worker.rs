@@ -208,7 +208,8 @@ impl<'a, 'm> Work<'a, 'm> {
                 true => self.fate(tenant, &id, &series.pairs),
                 false => (self.home, Vec::new()),
             };
-            let canonical = || merge::canonical(series.chunks, &spans);
+            let joins = self.task.encoding == Encoding::Fast;
+            let canonical = || merge::canonical(series.chunks, &spans, joins);
             let chunks = tenant.inputs[*first].checked(entry, canonical)?;
             if chunks.is_empty() {
                 continue;

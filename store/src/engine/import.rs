@@ -149,10 +149,8 @@ impl Import<'_> {
         let tombstones = Arc::clone(&self.engine.tombstones.read());
         let taken = [take(&full, &tombstones)];
         let mut written = self.engine.write_sstables(&taken, self.now)?;
-        for meta in &mut written {
-            meta.tombstones_through = tombstones.through();
-        }
-        self.written.append(&mut written);
+        written.iter_mut().for_each(|meta| meta.tombstones_through = tombstones.through());
+        self.written.extend(written);
         Ok(())
     }
 
@@ -168,12 +166,7 @@ impl Import<'_> {
     /// What the disk says; then nothing of it is live.
     pub fn finish(mut self) -> Result<ImportReport> {
         self.write()?;
-        let (live, revisions) = {
-            let manifest = self.engine.manifest.lock();
-            let used = (self.options.tenant.clone(), self.options.revision);
-            let revisions = delete::revisions(&[used], manifest.state());
-            (manifest.state().sstables.clone(), revisions)
-        };
+        let live = self.engine.manifest.lock().state().sstables.clone();
         let is_same = |a: &SstableMeta, b: &SstableMeta| {
             (a.file_hash, a.file_bytes, a.window_first_day, a.window_days, a.retention_class)
                 == (b.file_hash, b.file_bytes, b.window_first_day, b.window_days, b.retention_class)
@@ -183,7 +176,9 @@ impl Import<'_> {
         for meta in &known {
             self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
         }
-        self.engine.publish(&new, &[], &revisions)?;
+        let revision = [(self.options.tenant.clone(), self.options.revision)];
+        let revision = delete::revisions(&revision, self.engine.manifest.lock().state());
+        self.engine.publish(&new, &[], &revision)?;
         self.report.sstables = new.len() as u64;
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;
