@@ -12,12 +12,17 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod claim;
+mod compact;
 mod delete;
 mod door;
 mod flush;
+mod purge;
 mod recover;
 
+pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use purge::PurgeReport;
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -28,8 +33,9 @@ use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
 use crate::select::{Gather, Query, Want};
-use crate::sstable::tables::Tables;
+use crate::sstable::tables::{Retired, Tables};
 use crate::tombstone::Tombstones;
+use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
@@ -39,14 +45,15 @@ use model::read::{
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables` and `tombstones`.
+/// is held for an edit only and comes before `tables` and `tombstones`; `claims` comes before
+/// `tables` too, and no other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -59,6 +66,13 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// Which sstables jobs work on.
+    claims: Arc<Mutex<Claims>>,
+    /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
+    retired: Mutex<Vec<Retired>>,
+    /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
+    /// succeeds. Changes with the manifest held.
+    doubtful: Mutex<Vec<u64>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -69,7 +83,9 @@ pub struct Engine {
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
     /// Somebody wants deleted bytes to leave the disk.
-    purge_asked: AtomicBool,
+    purge_asked: purge::Asked,
+    /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
+    looked_at: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Engine {
@@ -120,6 +136,9 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            claims: Arc::default(),
+            retired: Mutex::default(),
+            doubtful: Mutex::default(),
             flushing: Mutex::new(()),
             manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),
@@ -127,7 +146,8 @@ impl Engine {
             late: AtomicU64::new(0),
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
-            purge_asked: AtomicBool::new(false),
+            purge_asked: purge::Asked::default(),
+            looked_at: Mutex::default(),
             config,
             parts,
         };
@@ -237,6 +257,9 @@ impl Engine {
     /// The job that is due, if one is.
     #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        if let Some(job) = self.purge_job() {
+            return Some(job);
+        }
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));

@@ -53,6 +53,12 @@ pub enum Error {
         "nothing was deleted: the deletes kept here have reached the limit of {limit} {unit}; delete by fewer, wider requests"
     )]
     TooManyTombstones { limit: u64, unit: &'static str },
+    /// Whoever ran a compaction stopped it. The files are as they were before.
+    #[error("the compaction was stopped")]
+    Stopped,
+    /// Another job works on the same sstables: come back later.
+    #[error("another job works on the same sstables")]
+    Busy,
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -77,7 +83,7 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } => Kind::Unavailable,
+            Self::Locked { .. } | Self::Stopped | Self::Busy => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -22,6 +22,7 @@ use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::rows::{HeadRow, by_day, write_tenant};
+use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
 use crate::tombstone::{Tombstones, Touching};
@@ -46,6 +47,7 @@ struct TenantTaken {
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
         let _one = self.flushing.lock();
+        let purge = self.purge_asked.begin_flush();
         let from_segment = {
             let _alone = self.gate.write();
             self.log.roll()
@@ -72,24 +74,35 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        let idle_before = seconds(now.minus_ms(self.config.series_idle_ms));
+        // A purge lets go of the texts of every series that has no sample left.
+        let idle_before = match purge {
+            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
+            _ => u32::MAX,
+        };
         for tenant in &tenants {
             report.series_dropped += tenant.release(idle_before, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
+        if purge > 0 {
+            // The newest segment always stays: it must not be one with samples.
+            self.log.mark_anew();
+            self.log.sync().map_err(|failed| failed.error)?;
+        }
         let before = self.log.segments()?.len();
         self.log.remove_through(from_segment.saturating_sub(1))?;
         report.segments_removed = before.saturating_sub(self.log.segments()?.len()) as u64;
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        self.purge_asked.end_flush(purge);
+        // What cannot be unlinked now stays in line.
+        let _ = self.remove_retired();
         Ok(report)
     }
 
     /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
-    /// is not, and `more` edits go with it. Readers see it when this returns.
-    ///
-    /// The removed files are still on disk: whoever removed them unlinks them.
+    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files are
+    /// unlinked when no reader holds them any more ([`Engine::remove_retired`]).
     pub(super) fn publish(
         &self,
         added: &[SstableMeta],
@@ -97,13 +110,24 @@ impl Engine {
         more: &[Edit],
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
+        let added_files = || added.iter().map(|meta| Retired::unheld(meta.id));
+        let before = Arc::clone(&self.tables.read());
         // Opened before the edit: what cannot be read does not become live.
-        let tables = self.tables.read().replace(removed, added)?;
+        let tables = before.replace(removed, added);
+        let tables = tables.inspect_err(|_| self.retired.lock().extend(added_files()))?;
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
-        manifest.apply(&edits)?;
+        if let Err(error) = manifest.apply(&edits) {
+            self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
+            return Err(error);
+        }
+        let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
+        let mut retired = self.retired.lock();
+        retired.extend(gone);
+        // This edit succeeded, so those that failed before are not on disk.
+        retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
         Ok(())
     }
 

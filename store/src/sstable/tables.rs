@@ -9,8 +9,8 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId};
-use std::sync::Arc;
+use model::{METRIC_NAME, TenantId, Text};
+use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
 #[derive(Clone, Debug)]
@@ -18,6 +18,26 @@ pub(crate) struct Tables {
     disk: Arc<dyn Disk>,
     list: Vec<Arc<Table>>,
     cache: Arc<Cache>,
+}
+
+/// A file that is no longer live.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub(crate) path: String,
+    /// What readers that came before hold on to.
+    table: Weak<Table>,
+}
+
+impl Retired {
+    /// An sstable that readers never saw.
+    pub(crate) fn unheld(id: u64) -> Self {
+        Self { path: manifest::sstable_path(id), table: Weak::new() }
+    }
+
+    /// Whether a reader may still open it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.table.strong_count() > 0
+    }
 }
 
 /// A live sstable, or why it cannot be read.
@@ -78,6 +98,35 @@ impl Tables {
             tables.list.push(Arc::new(Table { meta, state: Ok(table), cache }));
         }
         Ok(tables)
+    }
+
+    /// The tables of these numbers, for when they are no longer live.
+    pub(crate) fn retired(&self, ids: &[u64]) -> Vec<Retired> {
+        let gone = self.list.iter().filter(|table| ids.contains(&table.meta.id));
+        let retired = |table: &Arc<Table>| Retired {
+            path: manifest::sstable_path(table.meta.id),
+            table: Arc::downgrade(table),
+        };
+        gone.map(retired).collect()
+    }
+
+    /// What the manifest says of each.
+    pub(crate) fn metas(&self) -> Vec<SstableMeta> {
+        self.list.iter().map(|table| table.meta.clone()).collect()
+    }
+
+    /// Whether a table that can be read may hold one of these metrics of a tenant; `None` is any.
+    pub(crate) fn may_hold_any<'m>(
+        &self,
+        id: u64,
+        tenant: &TenantId,
+        metrics: Option<impl Iterator<Item = &'m Text>>,
+    ) -> bool {
+        let Some(table) = self.list.iter().find(|table| table.meta.id == id) else { return false };
+        let Ok(sstable) = &table.state else { return false };
+        sstable.tenants.binary_search(tenant).is_ok()
+            && metrics
+                .is_none_or(|mut metrics| metrics.any(|metric| sstable.may_hold(tenant, metric)))
     }
 
     /// Adds the matching series of all tables.
