@@ -3,6 +3,7 @@
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod exchange;
 mod group;
 mod job_thread;
 mod log_thread;
@@ -11,3 +12,4 @@ mod telemetry;
 pub use config::Config;
 pub use embedded::{Embedded, EmbeddedParts};
 pub use error::Error;
+pub use exchange::Exchange;
