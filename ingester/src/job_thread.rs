@@ -40,28 +40,7 @@ fn run(
     let mut pause = poll;
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
         pause = poll;
-        let Some(job) = engine.next_job(clock.now()) else {
-            match engine.purge(clock.now(), &mut |_| true) {
-                Ok(None) => {}
-                Ok(Some(report)) => {
-                    tracing::info!(
-                        sstable = report.sstable,
-                        samples = report.samples_purged,
-                        bytes_before = report.bytes_before,
-                        bytes_after = report.bytes_after,
-                        "purged what is deleted"
-                    );
-                    telemetry.purged_samples.inc_by(report.samples_purged);
-                    pause = Duration::ZERO;
-                }
-                Err(error) => {
-                    tracing::error!("purge failed, what is deleted stays on disk for now: {error}");
-                    telemetry.job_failures.inc();
-                    pause = poll * POLLS_AFTER_FAILURE;
-                }
-            }
-            continue;
-        };
+        let Some(job) = engine.next_job(clock.now()) else { continue };
         let begin = clock.monotonic_ns();
         match engine.run(job, clock.now()) {
             Ok(report) => {

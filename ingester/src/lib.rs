@@ -1,5 +1,6 @@
 //! One replica: runs the store's jobs and answers the peers.
 
+mod compaction_thread;
 pub mod config;
 pub mod embedded;
 pub mod error;
@@ -7,8 +8,10 @@ pub mod exchange;
 mod group;
 mod job_thread;
 mod log_thread;
+mod pace;
 mod telemetry;
 
+pub use compaction_thread::Sealed;
 pub use config::Config;
 pub use embedded::{Embedded, EmbeddedParts};
 pub use error::Error;

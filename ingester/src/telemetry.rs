@@ -1,5 +1,9 @@
 //! What a replica says about itself on `/metrics`.
 
+mod compaction;
+
+pub(crate) use compaction::Compactions;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
@@ -20,6 +24,7 @@ pub(crate) struct Telemetry {
     pub(crate) reads: IntCounter,
     pub(crate) deletes: IntCounter,
     pub(crate) purged_samples: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {
@@ -68,6 +73,7 @@ impl Telemetry {
                 "Deletes whose tombstones are on disk here.",
             )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+            compaction: Compactions::new(registry)?,
         })
     }
 
@@ -82,7 +88,7 @@ impl Telemetry {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 

@@ -80,6 +80,20 @@ impl ChunkHead {
     }
 }
 
+impl ChunkHead {
+    /// Appends the samples of the chunk's `bytes` that `columns` wants.
+    pub(crate) fn decode_columns(
+        &self,
+        bytes: &[u8],
+        columns: &mut fast::Columns<'_>,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            FAST => fast::decode_columns(bytes, self.first_ms, self.count, columns),
+            _ => Err(Damaged("a chunk has an unknown encoding")),
+        }
+    }
+}
+
 impl Chunk {
     /// Codes samples that ascend in time, share a revision and lie in one day; `None` without any.
     pub(crate) fn of(samples: &[Sample]) -> Option<Self> {

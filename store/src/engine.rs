@@ -17,15 +17,20 @@ mod compact;
 mod delete;
 mod door;
 mod flush;
+mod import;
 mod purge;
 mod recover;
+mod snapshot;
 
-pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
+pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use import::{Import, ImportOptions, ImportReport};
 pub use purge::PurgeReport;
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
+use crate::compaction::space::Space;
+use crate::compaction::window::Decider;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format_marker;
@@ -66,6 +71,8 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// What is worth compacting.
+    decider: Decider,
     /// Which sstables jobs work on.
     claims: Arc<Mutex<Claims>>,
     /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
@@ -99,6 +106,7 @@ impl Engine {
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
+        crate::snapshot::remove_leftovers(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }
@@ -136,6 +144,8 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            // Alone, or as one of a few: all tokens come here.
+            decider: Decider::new(config.compaction.clone(), Space::default()),
             claims: Arc::default(),
             retired: Mutex::default(),
             doubtful: Mutex::default(),
@@ -240,6 +250,12 @@ impl Engine {
     #[must_use]
     pub fn synced_ticket(&self) -> u64 {
         self.log.synced_sequence()
+    }
+
+    /// How many bytes wait for the commit log.
+    #[must_use]
+    pub fn log_pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
     }
 
     /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be
@@ -358,14 +374,14 @@ impl Engine {
     }
 
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
-    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
+    /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.collect(query, gather)?;
-        }
+        let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)
+        tables.collect(id, query, gather)?;
+        hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
     /// The tenant's metadata, ascending by metric.

@@ -84,6 +84,18 @@ impl State {
         }
     }
 
+    /// A whole manifest with this state and nothing else: what a file of a snapshot holds.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.encode_as(1)
+    }
+
+    fn encode_as(&self, number: u64) -> Vec<u8> {
+        let mut bytes = Header::encode().to_vec();
+        bytes.extend(edit::encode_record(number, self.next_file_id, &self.as_edits()));
+        bytes
+    }
+
     /// Edits that make this state from nothing.
     fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
@@ -215,9 +227,7 @@ impl Manifest {
         self.next_number += 1;
         disk.unlink(&temporary)?;
         let mut file = disk.create_new(&temporary)?;
-        let mut bytes = Header::encode().to_vec();
-        bytes.extend(edit::encode_record(number, state.next_file_id, &state.as_edits()));
-        file.append(&bytes)?;
+        file.append(&state.encode_as(number))?;
         file.sync_data()?;
         disk.rename(&temporary, MANIFEST_FILE)?;
         disk.sync_dir("")?;
@@ -260,14 +270,26 @@ fn begin(disk: &dyn Disk) -> Result<State> {
 
 /// Reads the file: the state, and the number of the next edit.
 fn read(disk: &dyn Disk) -> Result<(State, u64)> {
-    let bytes = disk::read_all(disk, MANIFEST_FILE, FILE_BYTES_MAX)?;
+    read_at(disk, MANIFEST_FILE)
+}
+
+/// Reads a manifest that lies somewhere else, such as a snapshot's.
+///
+/// # Errors
+/// [`Error::NewerFormat`], [`Error::Corrupt`], or the operating system's refusal.
+pub fn state_at(disk: &dyn Disk, path: &str) -> Result<State> {
+    read_at(disk, path).map(|(state, _)| state)
+}
+
+fn read_at(disk: &dyn Disk, path: &str) -> Result<(State, u64)> {
+    let bytes = disk::read_all(disk, path, FILE_BYTES_MAX)?;
     match Header::decode(&bytes) {
         Header::Good => {}
         Header::Newer(found) => {
-            let (path, known) = (MANIFEST_FILE.to_owned(), edit::VERSION);
+            let (path, known) = (path.to_owned(), edit::VERSION);
             return Err(Error::NewerFormat { path, found, known });
         }
-        Header::Bad => return Err(Error::corrupt(MANIFEST_FILE, 0, "not a manifest's header")),
+        Header::Bad => return Err(Error::corrupt(path, 0, "not a manifest's header")),
     }
     let mut state = State::default();
     let mut at = HEADER_BYTES;
@@ -276,7 +298,7 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
         let Some(record) = Decoded::at(&bytes, at, last_number) else {
             // The snapshot was synced before the file got its name: it is never torn.
             if last_number == 0 || Decoded::is_behind(&bytes, at, last_number) {
-                return Err(Error::corrupt(MANIFEST_FILE, at as u64, "not an edit"));
+                return Err(Error::corrupt(path, at as u64, "not an edit"));
             }
             break;
         };
@@ -286,7 +308,7 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
         at = record.end;
     }
     if last_number == 0 {
-        return Err(Error::corrupt(MANIFEST_FILE, at as u64, "there is no snapshot"));
+        return Err(Error::corrupt(path, at as u64, "there is no snapshot"));
     }
     Ok((state, last_number.saturating_add(1)))
 }

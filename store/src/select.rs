@@ -10,6 +10,7 @@
 
 use crate::bytes::Damaged;
 use crate::chunk::ChunkHead;
+use crate::chunk::fast::Columns;
 use crate::chunk::times::Times;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
@@ -20,6 +21,7 @@ use model::matcher::CompiledMatcher;
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{Column, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
@@ -44,6 +46,8 @@ pub(crate) struct Query {
     pub(crate) end_ms: i64,
     /// Only these moments, ascending and apart; empty is no such condition.
     spans: Vec<(i64, i64)>,
+    /// How many sources may hold samples of one series.
+    pub(crate) sources: Cell<usize>,
 }
 
 /// Makes matchers ready to be asked.
@@ -82,7 +86,8 @@ impl Query {
         if spans.len() == 1 {
             spans.clear();
         }
-        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans };
+        let sources = Cell::new(1);
+        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans, sources };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -102,7 +107,8 @@ impl Query {
             end_ms = end_ms.saturating_add((DAY_MS - end_ms.rem_euclid(DAY_MS)) % DAY_MS);
         }
         let matchers = compile(matchers)?;
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans: Vec::new() }))
+        let (spans, sources) = (Vec::new(), Cell::new(1));
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, sources }))
     }
 
     /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
@@ -145,28 +151,53 @@ impl Query {
         runs: &mut Vec<Run>,
     ) -> Result<(), Damaged> {
         let run = merge::run_for(head, runs);
-        // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
-        let len = (head.count as usize).min(bytes.len().saturating_mul(64));
         let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
         let before = timestamps_ms.len();
-        timestamps_ms.reserve_exact(len);
-        values.reserve_exact(len);
-        let whole =
-            self.spans.is_empty() && self.start_ms <= head.first_ms && head.last_ms < self.end_ms;
-        head.decode(bytes, |at, value, start| {
-            if whole || self.keeps(at) {
-                timestamps_ms.push(at);
-                values.push(value);
-                if start != 0 || !starts.is_empty() {
-                    starts.resize(values.len() - 1, 0);
-                    starts.push(start);
+        if timestamps_ms.capacity() == before {
+            let room = self.room(head, bytes);
+            timestamps_ms.reserve_exact(room);
+            values.reserve_exact(room);
+        }
+        if self.spans.is_empty() {
+            let (start_ms, end_ms) = (self.start_ms, self.end_ms);
+            let mut columns = Columns { timestamps_ms, values, starts, start_ms, end_ms };
+            // It sees to it that times ascend.
+            head.decode_columns(bytes, &mut columns)?;
+        } else {
+            head.decode(bytes, |at, value, start| {
+                if self.keeps(at) {
+                    timestamps_ms.push(at);
+                    values.push(value);
+                    if start != 0 || !starts.is_empty() {
+                        starts.resize(values.len() - 1, 0);
+                        starts.push(start);
+                    }
                 }
+                at < self.end_ms
+            })?;
+            if !timestamps_ms[before..].is_sorted_by(|a, b| a < b) {
+                return Err(Damaged("a chunk's times do not ascend"));
             }
-            whole || at < self.end_ms
-        })?;
-        // Bytes with a right checksum ascend; others must not get any further.
-        let ascends = timestamps_ms[before..].is_sorted_by(|a, b| a < b);
-        if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
+        }
+        if timestamps_ms.is_empty() {
+            runs.pop();
+        }
+        Ok(())
+    }
+
+    /// Room for a series' samples in all sources, by what one chunk says of its step.
+    fn room(&self, head: &ChunkHead, bytes: &[u8]) -> usize {
+        // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
+        let len = (head.count as usize).min(bytes.len().saturating_mul(64));
+        let span = u64::try_from(head.last_ms.saturating_sub(head.first_ms)).unwrap_or(0);
+        let from = self.start_ms.max(head.first_ms);
+        let wanted = u64::try_from(self.end_ms.saturating_sub(from)).unwrap_or(0);
+        let steps = u64::from(head.count).saturating_sub(1);
+        let by_time = match wanted.saturating_mul(steps).checked_div(span) {
+            Some(count) => usize::try_from(count).unwrap_or(usize::MAX).saturating_add(2),
+            None => len,
+        };
+        by_time.min(len.saturating_mul(self.sources.get()))
     }
 
     /// Whether a chunk holds a sample that is asked for.
@@ -270,6 +301,11 @@ impl Gather {
         !self.tombstones.is_empty()
     }
 
+    /// What the head is asked for: if something may be hidden, its samples are looked at.
+    pub(crate) fn want_of_head(&self, query: &Query) -> Want {
+        if self.may_hide_any() { Want::Samples } else { query.want }
+    }
+
     /// The label whose values are wanted; `None` if it is the names.
     pub(crate) fn values_of(&self) -> Option<&Text> {
         self.values_of.as_ref()
@@ -296,36 +332,53 @@ impl Gather {
             .get()
     }
 
-    /// Adds what a source holds of a series. The key is its label pairs, in order, as texts'
-    /// numbers.
+    /// Adds what a source holds of a series: `decode` appends to the runs of the sources before,
+    /// so sources best come in the order of their times. The key is the series' label pairs, in
+    /// order, as texts' numbers.
     ///
     /// # Errors
-    /// If there are more series or samples than the reader can bear.
-    pub(crate) fn add(&mut self, key: &[u32], mut runs: Vec<Run>) -> Result<()> {
-        runs.retain(|run| !run.column.is_empty());
-        if runs.is_empty() {
-            return Ok(());
-        }
-        if !self.tombstones.is_empty() {
+    /// What `decode` says, or if there are more series or samples than the reader can bear.
+    pub(crate) fn extend(
+        &mut self,
+        key: &[u32],
+        decode: impl FnOnce(&mut Vec<Run>) -> Result<()>,
+    ) -> Result<()> {
+        if self.wants_texts || self.only_presence {
+            let mut runs = Vec::new();
+            decode(&mut runs)?;
             self.cut(key, &mut runs);
-            if runs.is_empty() {
-                return Ok(());
+            return match runs.is_empty() {
+                true => Ok(()),
+                false if self.wants_texts => {
+                    self.mark_key(key);
+                    Ok(())
+                }
+                false => self.add_present(key),
+            };
+        }
+        let len = |runs: &[Run]| runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        let hash = self.hasher.hash_one(key);
+        let found = self.find(hash, key);
+        let mut runs =
+            found.map_or_else(Vec::new, |index| std::mem::take(&mut self.series[index].runs));
+        let before = len(&runs);
+        decode(&mut runs)?;
+        self.cut(key, &mut runs);
+        let added = len(&runs).saturating_sub(before);
+        match found {
+            Some(index) => self.series[index].runs = runs,
+            None if added > 0 => {
+                let index = self.insert(hash, key)?;
+                self.series[index].runs = runs;
             }
+            None => {}
         }
-        if self.wants_texts {
-            self.mark_key(key);
-            return Ok(());
-        }
-        if self.only_presence {
-            return self.add_present(key);
-        }
-        self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        self.samples += added;
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
         if self.samples > self.bounds.samples_max.saturating_mul(2) {
             return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
         }
-        self.slot(key)?.runs.append(&mut runs);
         Ok(())
     }
 
@@ -334,39 +387,44 @@ impl Gather {
     /// # Errors
     /// If there are more series than the reader can bear.
     pub(crate) fn add_present(&mut self, key: &[u32]) -> Result<()> {
-        self.slot(key).map(|_| ())
+        let hash = self.hasher.hash_one(key);
+        if self.find(hash, key).is_none() {
+            self.insert(hash, key)?;
+        }
+        Ok(())
     }
 
-    /// The series of a key, which may be new.
-    fn slot(&mut self, key: &[u32]) -> Result<&mut Gathered> {
+    /// The index of the series of a key.
+    fn find(&self, hash: u64, key: &[u32]) -> Option<usize> {
+        let is_it = |held: &Gathered| self.keys.get(held.key_start..held.key_end) == Some(key);
+        let at = |index: &u32| self.series.get(*index as usize);
+        let found = self.by_key.find(hash, |index| at(index).is_some_and(is_it));
+        found.map(|index| *index as usize)
+    }
+
+    /// Adds a series that is new, and returns its index.
+    fn insert(&mut self, hash: u64, key: &[u32]) -> Result<usize> {
         let Self { keys, series, by_key, hasher, .. } = self;
-        let key_of = |held: &Gathered| keys.get(held.key_start..held.key_end);
-        let hash = hasher.hash_one(key);
-        let found = by_key.find(hash, |index| {
-            series.get(*index as usize).and_then(key_of).is_some_and(|held| *held == *key)
+        if series.len() as u64 >= self.bounds.series_max {
+            return Err(Error::TooManySeries { series_max: self.bounds.series_max });
+        }
+        let key_start = keys.len();
+        keys.extend_from_slice(key);
+        let index = series.len();
+        series.push(Gathered { key_start, key_end: keys.len(), runs: Vec::new() });
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        by_key.insert_unique(hash, number, |index| {
+            let held = series.get(*index as usize);
+            held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
         });
-        let index = match found {
-            Some(index) => *index as usize,
-            None => {
-                if series.len() as u64 >= self.bounds.series_max {
-                    return Err(Error::TooManySeries { series_max: self.bounds.series_max });
-                }
-                let key_start = keys.len();
-                keys.extend_from_slice(key);
-                let index = u32::try_from(series.len()).unwrap_or(u32::MAX);
-                series.push(Gathered { key_start, key_end: keys.len(), runs: Vec::new() });
-                by_key.insert_unique(hash, index, |index| {
-                    let held = series.get(*index as usize);
-                    held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
-                });
-                index as usize
-            }
-        };
-        Ok(&mut series[index])
+        Ok(index)
     }
 
     /// Takes what is deleted out of a series' runs.
     fn cut(&self, key: &[u32], runs: &mut Vec<Run>) {
+        if self.tombstones.is_empty() {
+            return;
+        }
         let text = |id: u32| self.texts.get(id as usize).map_or("", |text| text);
         let hidden = self.tombstones.hidden(|name| {
             let mut pairs = key.chunks_exact(2);
@@ -405,7 +463,12 @@ impl Gather {
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
-            let floats = merge::column_of(runs);
+            let mut floats = merge::column_of(runs);
+            if floats.timestamps_ms.capacity() > 2 * floats.len() + 16 {
+                // There was room for more than came.
+                floats.timestamps_ms.shrink_to_fit();
+                floats.values.shrink_to_fit();
+            }
             samples += floats.len() as u64;
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
@@ -438,7 +501,13 @@ impl Gather {
     fn labels(&self, key: &[u32]) -> LabelSet {
         let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
         let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-        // The pairs of a key come from a label set.
+        let is_empty = |id: u32| self.texts.get(id as usize).is_none_or(|text| text.is_empty());
+        // Texts are ranked, so numbers that ascend are names that do.
+        let ascends = key.chunks_exact(2).is_sorted_by(|a, b| a[0] < b[0]);
+        if ascends && !key.chunks_exact(2).any(|pair| is_empty(pair[1])) {
+            return LabelSet::from_ordered(pairs.collect());
+        }
+        // Only a file that others made has such a key.
         LabelSet::from_pairs(pairs).unwrap_or_default()
     }
 

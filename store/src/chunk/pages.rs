@@ -104,14 +104,9 @@ fn is_bounded(mode: &Mode, delta: &DeltaEncoding) -> bool {
 }
 
 /// Buffers of decoding, kept from chunk to chunk.
+#[derive(Default)]
 pub(crate) struct Buffers {
     scratch: DecompressorScratch,
-}
-
-impl Default for Buffers {
-    fn default() -> Self {
-        Self { scratch: DecompressorScratch::default() }
-    }
 }
 
 impl std::fmt::Debug for Buffers {

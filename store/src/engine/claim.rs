@@ -34,6 +34,11 @@ impl Claims {
         Some(Claim { claims: Arc::clone(own), ids: ids.to_vec() })
     }
 
+    /// Whether a job may take it.
+    pub(crate) fn is_free(&self, id: u64) -> bool {
+        !self.held.contains(&id) && !self.suspects.contains_key(&id)
+    }
+
     /// What a job found wrong with it.
     pub(crate) fn suspect(&self, id: u64) -> Option<Error> {
         self.suspects.get(&id).cloned()

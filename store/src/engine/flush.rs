@@ -27,6 +27,7 @@ use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
 use crate::tombstone::{Tombstones, Touching};
 use model::{DayBucket, TenantId, TimestampMs};
+use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,8 +36,18 @@ use std::sync::atomic::Ordering;
 /// The default retention class.
 const CLASS: u32 = 0;
 
+/// What a flush takes of the writes that come while it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Any of them: the log has them too.
+    Loose,
+    /// None: appends wait while the head's chunks are counted out, and the files hold the state
+    /// of one moment.
+    OneMoment,
+}
+
 /// What a tenant's head gave, and which days each series has.
-struct TenantTaken {
+pub(super) struct TenantTaken {
     tenant: Arc<Tenant>,
     /// A copy, so that new series need not wait for the file.
     symbols: Symbols,
@@ -46,17 +57,27 @@ struct TenantTaken {
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
-        let _one = self.flushing.lock();
+        let one = self.flushing.lock();
+        self.flush_as(&one, Cut::Loose, now)
+    }
+
+    /// Flushes while the caller holds `flushing`.
+    pub(super) fn flush_as(
+        &self,
+        _one: &MutexGuard<'_, ()>,
+        cut: Cut,
+        now: TimestampMs,
+    ) -> Result<JobReport> {
         let purge = self.purge_asked.begin_flush();
-        let from_segment = {
-            let _alone = self.gate.write();
-            self.log.roll()
-        };
+        let alone = self.gate.write();
+        let from_segment = self.log.roll();
+        let alone = (cut == Cut::OneMoment).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let tombstones = Arc::clone(&self.tombstones.read());
         let taken: Vec<TenantTaken> =
             tenants.iter().map(|tenant| take(tenant, &tombstones)).collect();
+        drop(alone);
         let mut written = self.write_sstables(&taken, now)?;
         for meta in &mut written {
             meta.tombstones_through = tombstones.through();
@@ -132,7 +153,11 @@ impl Engine {
     }
 
     /// Writes one sstable for each window.
-    fn write_sstables(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<Vec<SstableMeta>> {
+    pub(super) fn write_sstables(
+        &self,
+        taken: &[TenantTaken],
+        now: TimestampMs,
+    ) -> Result<Vec<SstableMeta>> {
         let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
         let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
         for (day, _) in days {
@@ -173,7 +198,7 @@ impl Engine {
 }
 
 /// Takes what a tenant's head has, but for what is deleted.
-fn take(tenant: &Arc<Tenant>, tombstones: &Tombstones) -> TenantTaken {
+pub(super) fn take(tenant: &Arc<Tenant>, tombstones: &Tombstones) -> TenantTaken {
     let mut series = tenant.take();
     // Taken after the series, so that each symbol they use is in it.
     let symbols = tenant.symbols.read().clone();

@@ -11,14 +11,16 @@
 //! # Invariants
 //! - It changes no answer.
 
-use super::compact::{Compaction, CompactionReason, Plan};
+use super::compact::Compaction;
 use super::{Engine, Job};
+use crate::compaction::decision::{Plan, Reason};
 use crate::compaction::worker::{self, Look};
 use crate::engine::FlushReason;
 use crate::error::Result;
 use crate::manifest::{SstableMeta, Stage};
 use crate::sstable::writer::Encoding;
 use model::TimestampMs;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How far a purge that was asked for has come.
@@ -137,33 +139,38 @@ impl Engine {
         let tables = self.tables.read().clone();
         let mut looked_at = self.looked_at.lock();
         let metas = tables.metas();
-        looked_at.retain(|id, _| metas.iter().any(|meta| meta.id == *id));
-        for meta in metas {
-            let looked_at = looked_at.get(&meta.id).copied().unwrap_or(0);
-            let through = meta.tombstones_through.max(looked_at);
+        let live: BTreeSet<u64> = metas.iter().map(|meta| meta.id).collect();
+        looked_at.retain(|id, _| live.contains(id));
+        for meta in &metas {
+            let seen = looked_at.get(&meta.id).copied().unwrap_or(0);
+            let through = meta.tombstones_through.max(seen);
             if through >= tombstones.through() || claims.suspect(meta.id).is_some() {
                 continue;
             }
             let range = (meta.min_timestamp_ms, meta.max_timestamp_ms.saturating_add(1));
-            let is_touched = tombstones.tenants().any(|tenant| {
-                let touching = tombstones.touching_above(tenant, through, range, before_ms);
-                !touching.is_empty() && tables.may_hold_any(meta.id, tenant, touching.metrics())
-            });
-            if !is_touched {
+            let is_touched = |before_ms| {
+                tombstones.tenants().any(|tenant| {
+                    let touching = tombstones.touching_above(tenant, through, range, before_ms);
+                    !touching.is_empty() && tables.may_hold_any(meta.id, tenant, touching.metrics())
+                })
+            };
+            if !is_touched(i64::MAX) {
+                // Not to be asked again before there is a newer one.
+                looked_at.insert(meta.id, tombstones.through());
                 continue;
             }
+            if !is_touched(before_ms) {
+                continue;
+            }
+            // It comes back as dense as it was.
             let encoding = match meta.stage {
                 Stage::Sealed => Encoding::Dense,
                 Stage::Flushed | Stage::Compacted => Encoding::Fast,
             };
-            let plan = Plan {
-                inputs: vec![meta.clone()],
-                boundaries: Vec::new(),
-                encoding,
-                reason: CompactionReason::Purge,
-            };
-            if let Some(compaction) = self.claim(&mut claims, plan) {
-                return Some((meta, compaction));
+            let (inputs, stage, reason) = (vec![meta.id], meta.stage, Reason::Purge);
+            let plan = Plan { inputs, boundaries: Vec::new(), encoding, stage, reason };
+            if let Some(compaction) = self.claim(&mut claims, &metas, plan) {
+                return Some((meta.clone(), compaction));
             }
         }
         None

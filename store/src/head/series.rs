@@ -1,8 +1,8 @@
 //! One series in the head: its open chunk, the chunks before, and what came late.
 
 use super::symbols::LabelIds;
-use crate::chunk::Chunk;
 use crate::chunk::fast::Encoder;
+use crate::chunk::{Chunk, ChunkHead};
 use crate::merge;
 use model::{Sample, TimestampMs};
 
@@ -180,19 +180,23 @@ impl Series {
         samples
     }
 
-    /// Copies of the chunks that may have samples in `[start_ms, end_ms)`, and the late samples.
-    pub(crate) fn read(&self, start_ms: i64, end_ms: i64) -> (Vec<Chunk>, Vec<Sample>) {
-        let open = self.open.head(self.revision);
-        let open = (self.open.count() > 0 && open.overlaps(start_ms, end_ms))
-            .then(|| self.open.copy(self.revision))
-            .flatten();
-        let Some(rest) = self.rest.as_deref() else {
-            return (open.into_iter().collect(), Vec::new());
-        };
-        let sealed = rest.sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
-        let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
-        let late = rest.late.iter().filter(inside).copied().collect();
-        (sealed.cloned().chain(open).collect(), late)
+    /// The open chunk, if it has a sample, and its bytes.
+    pub(crate) fn open(&self) -> Option<(ChunkHead, &[u8])> {
+        (self.open.count() > 0).then(|| (self.open.head(self.revision), self.open.bytes()))
+    }
+
+    /// The complete chunks, and the late samples.
+    pub(crate) fn closed(&self) -> (&[Chunk], &[Sample]) {
+        self.rest.as_deref().map_or((&[], &[]), |rest| (&rest.sealed, &rest.late))
+    }
+
+    /// Whether the first or the last sample of a chunk, or a late one, is at a moment that `keeps`.
+    pub(crate) fn has_end_in(&self, keeps: impl Fn(i64) -> bool) -> bool {
+        let has = |head: &ChunkHead| keeps(head.first_ms) || keeps(head.last_ms);
+        let (sealed, late) = self.closed();
+        self.open().is_some_and(|(head, _)| has(&head))
+            || sealed.iter().any(|chunk| has(&chunk.head))
+            || late.iter().any(|sample| keeps(sample.timestamp_ms))
     }
 
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.

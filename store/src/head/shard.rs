@@ -11,6 +11,7 @@ use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use model::{LabelSet, Sample};
+use std::sync::Arc;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -25,6 +26,8 @@ pub(crate) struct Shard {
     by_fingerprint: HashTable<u32>,
     /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
     postings: HashMap<(u32, u32), List, FixedState>,
+    /// Name -> the values that it has postings with, each once.
+    values: HashMap<u32, Vec<u32>, FixedState>,
     dead: usize,
     /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
     pending: HashMap<u32, u64, FixedState>,
@@ -51,6 +54,7 @@ impl Shard {
             free: Vec::new(),
             by_fingerprint: HashTable::new(),
             postings: HashMap::with_hasher(hasher.clone()),
+            values: HashMap::with_hasher(hasher.clone()),
             dead: 0,
             pending: HashMap::with_hasher(hasher),
             samples: 0,
@@ -80,6 +84,29 @@ impl Shard {
     /// The postings of a label pair.
     pub(crate) fn postings(&self, name: u32, value: u32) -> Option<&List> {
         self.postings.get(&(name, value))
+    }
+
+    /// The names that series have had, each with its values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        self.values.iter().map(|(name, values)| (*name, values.as_slice()))
+    }
+
+    /// The values that a name has had.
+    pub(crate) fn values(&self, name: u32) -> &[u32] {
+        self.values.get(&name).map_or(&[], Vec::as_slice)
+    }
+
+    /// One more than the highest local number.
+    pub(crate) fn locals_end(&self) -> usize {
+        self.index.len()
+    }
+
+    fn post(&mut self, (name, value): (u32, u32), local: u32) {
+        let list = self.postings.entry((name, value)).or_insert_with(|| {
+            self.values.entry(name).or_default().push(value);
+            List::default()
+        });
+        list.push(local);
     }
 
     /// The local number of a label set.
@@ -116,7 +143,7 @@ impl Shard {
         let fingerprint = who.fingerprint;
         let local = u32::try_from(self.index.len()).ok().filter(|local| *local <= local_max)?;
         for pair in symbols.pairs(&who.labels) {
-            self.postings.entry(pair).or_default().push(local);
+            self.post(pair, local);
         }
         let series = Series::new(who, local, received_s);
         let slot = match self.free.pop() {
@@ -244,15 +271,18 @@ impl Shard {
     }
 
     fn rebuild_postings(&mut self, symbols: &Symbols) {
-        let mut postings = std::mem::take(&mut self.postings);
-        postings.clear();
-        for series in self.iter() {
-            for pair in symbols.pairs(&series.labels) {
-                postings.entry(pair).or_insert_with(List::default).push(series.local);
+        self.postings.clear();
+        self.values.clear();
+        for local in 0..u32::try_from(self.index.len()).unwrap_or(u32::MAX) {
+            let Some(labels) = self.get(local).map(|series| Arc::clone(&series.labels)) else {
+                continue;
+            };
+            for pair in symbols.pairs(&labels) {
+                self.post(pair, local);
             }
         }
-        postings.shrink_to_fit();
-        self.postings = postings;
+        self.postings.shrink_to_fit();
+        self.values.shrink_to_fit();
         self.dead = 0;
     }
 }

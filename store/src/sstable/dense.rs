@@ -22,7 +22,6 @@ use xxhash_rust::xxh3::xxh3_128;
 pub(crate) const CHAIN_MAX: u32 = 16;
 /// The most columns that are remembered for being shared: 24 MB of hashes.
 const REMEMBERED_MAX: usize = 1 << 20;
-const LEVEL: usize = 8;
 
 /// Seals partitions of one tenant.
 #[derive(Debug, Default)]
@@ -147,10 +146,22 @@ impl DenseWriter {
 }
 
 /// A bucket's bound, in the order of numbers.
-#[derive(Debug, PartialEq, PartialOrd)]
+#[derive(Debug)]
 struct Bound(f64);
 
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
 impl Eq for Bound {}
+
+impl PartialOrd for Bound {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Ord for Bound {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
@@ -277,7 +288,7 @@ impl ColumnsWriter {
 
     fn put(&mut self, times: &[i64]) {
         let mut column = Vec::new();
-        times::put(times, LEVEL, &mut column);
+        times::put(times, dense::LEVEL, &mut column);
         put_uvarint(&mut self.pending, times.len() as u64);
         put_uvarint(&mut self.pending, column.len() as u64);
         self.pending.extend_from_slice(&column);

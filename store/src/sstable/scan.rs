@@ -15,7 +15,6 @@ use super::reader::Source;
 use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
 use crate::error::Result;
-use crate::merge::Run;
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, Text};
 
@@ -283,15 +282,17 @@ impl<'a> Scan<'a> {
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            let mut runs: Vec<Run> = Vec::new();
-            for index in partition.chunk_range(place) {
-                chunks.decode(index, &mut runs)?;
+            let overlaps = |chunk: &ChunkAt| {
+                let head = partition.head(chunk);
+                self.query.overlaps(head.first_ms, head.last_ms)
+            };
+            if !partition.chunks(place).iter().any(overlaps) {
+                continue;
             }
-            if runs.iter().any(|run| !run.column.is_empty()) {
-                let key =
-                    keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
-                gather.add(key, runs)?;
-            }
+            let key = keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
+            gather.extend(key, |runs| {
+                partition.chunk_range(place).try_for_each(|index| chunks.decode(index, runs))
+            })?;
         }
         Ok(())
     }
@@ -330,36 +331,54 @@ fn text(texts: &mut [u32], symbols: &[Text], symbol: u32, gather: &mut Gather) -
 
 /// The label pairs of one place after the other.
 struct Keys<'a> {
-    columns: Vec<Cursor<'a>>,
+    columns: &'a [Column],
+    /// For each column the run it stands at, where that ends, and its name and value in the
+    /// answer if the series of the run have the label.
+    runs: Vec<usize>,
+    ends: Vec<u32>,
+    pairs: Vec<Option<[u32; 2]>>,
     key: Vec<u32>,
-}
-
-struct Cursor<'a> {
-    column: &'a Column,
-    run: usize,
-    /// Where the run ends.
-    end: u32,
-    /// Name and value in the answer, if the series of the run have the label.
-    pair: Option<[u32; 2]>,
+    /// Where each column's pair is in `key`.
+    slots: Vec<usize>,
 }
 
 impl<'a> Keys<'a> {
     fn new(partition: &'a Partition) -> Self {
-        let cursor = |column| Cursor { column, run: 0, end: 0, pair: None };
-        Self { columns: partition.columns.iter().map(cursor).collect(), key: Vec::new() }
+        let len = partition.columns.len();
+        Self {
+            columns: &partition.columns,
+            runs: vec![0; len],
+            ends: vec![0; len],
+            pairs: vec![None; len],
+            key: Vec::with_capacity(2 * len),
+            slots: vec![0; len],
+        }
     }
 
     /// The label pairs at a place, which is behind the one before; `text` numbers symbols.
     fn at(&mut self, place: u32, mut text: impl FnMut(u32) -> u32) -> &[u32] {
-        self.key.clear();
-        for cursor in &mut self.columns {
-            if cursor.end <= place {
-                cursor.run = cursor.column.run_at(place, cursor.run);
-                let (end, value) = cursor.column.run(cursor.run);
-                cursor.end = end;
-                cursor.pair = (value != NO_VALUE).then(|| [text(cursor.column.name), text(value)]);
+        let mut is_other_shape = false;
+        for (index, end) in self.ends.iter_mut().enumerate() {
+            if *end > place {
+                continue;
             }
-            self.key.extend(cursor.pair.iter().flatten());
+            let column = &self.columns[index];
+            self.runs[index] = column.run_at(place, self.runs[index]);
+            let (run_end, value) = column.run(self.runs[index]);
+            *end = run_end;
+            let pair = (value != NO_VALUE).then(|| [text(column.name), text(value)]);
+            is_other_shape |= pair.is_some() != self.pairs[index].is_some();
+            self.pairs[index] = pair;
+            if let (Some([_, value]), false) = (pair, is_other_shape) {
+                self.key[self.slots[index] + 1] = value;
+            }
+        }
+        if is_other_shape {
+            self.key.clear();
+            for (slot, pair) in self.slots.iter_mut().zip(&self.pairs) {
+                *slot = self.key.len();
+                self.key.extend(pair.iter().flatten());
+            }
         }
         &self.key
     }

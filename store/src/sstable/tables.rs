@@ -138,11 +138,15 @@ impl Tables {
     ) -> Result<()> {
         let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
         let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
-        for table in &self.list {
+        let overlaps = |table: &&Arc<Table>| {
+            query.overlaps(table.meta.min_timestamp_ms, table.meta.max_timestamp_ms)
+        };
+        let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(overlaps).collect();
+        // So that most series grow at their end.
+        tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
+        query.sources.set(tables.len() + 1);
+        for table in tables {
             let meta = &table.meta;
-            if !query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms) {
-                continue;
-            }
             let sstable = table.state.as_ref().map_err(Clone::clone)?;
             let may_hold = sstable.tenants.binary_search(tenant).is_ok()
                 && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));
