@@ -23,6 +23,7 @@ pub(crate) struct Telemetry {
     flushed_bytes: IntCounter,
     pub(crate) reads: IntCounter,
     pub(crate) deletes: IntCounter,
+    pub(crate) purged_samples: IntCounter,
     pub(crate) compaction: Compactions,
 }
 
@@ -62,6 +63,10 @@ impl Telemetry {
             flushed_bytes: counter(
                 "cumae_store_flushed_bytes_total",
                 "Bytes of sstables written.",
+            )?,
+            purged_samples: counter(
+                "cumae_store_purged_samples_total",
+                "Deleted samples that have left the disk by a purge.",
             )?,
             deletes: counter(
                 "cumae_ingester_deletes_total",

@@ -17,7 +17,7 @@ use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
-use ingester::{Embedded, EmbeddedParts};
+use ingester::{Embedded, EmbeddedParts, Exchange};
 use model::Clock;
 use prometheus::Registry;
 use querier::{AllReplicas, Querier, ReplicatedSource};
@@ -68,6 +68,8 @@ pub(crate) struct Roles {
     peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
     peer_server: Option<(CancellationToken, JoinHandle<()>)>,
     self_metrics: Option<JoinHandle<()>>,
+    /// Learns from the peers what is deleted.
+    exchange: Option<JoinHandle<()>>,
     topology: Arc<Topology>,
 }
 
@@ -109,9 +111,13 @@ impl Roles {
             let local = ingester.is_some().then_some(assembly.local);
             router = router.merge(assembly.querier(replicas, local)?.router());
         }
+        let exchange = ingester.as_ref().filter(|_| !peers.is_empty()).map(|ingester| {
+            let clients = peers.values().map(|client| Arc::clone(client) as Arc<dyn Replica>);
+            tokio::spawn(Exchange::new(Arc::clone(ingester), clients.collect()).run())
+        });
         let self_metrics = config.self_metrics.then(|| assembly.self_metrics(distributor).start());
         let topology = assembly.topology;
-        Ok(Self { router, ingester, peers, peer_server, self_metrics, topology })
+        Ok(Self { router, ingester, peers, peer_server, self_metrics, exchange, topology })
     }
 
     /// The routes of all roles.
@@ -127,7 +133,7 @@ impl Roles {
 
     /// Ends the roles: what was accepted is on disk afterwards.
     pub(crate) async fn stop(self) -> Result<(), Error> {
-        if let Some(task) = self.self_metrics {
+        for task in [self.self_metrics, self.exchange].into_iter().flatten() {
             task.abort();
             // Aborted is what we asked for.
             let _ = task.await;

@@ -18,6 +18,7 @@ mod delete;
 mod door;
 mod flush;
 mod import;
+mod purge;
 mod recover;
 mod snapshot;
 mod wide_read;
@@ -25,6 +26,7 @@ mod wide_read;
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub use purge::PurgeReport;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
@@ -50,9 +52,9 @@ use model::read::{
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
@@ -91,7 +93,9 @@ pub struct Engine {
     reads_warned: AtomicU64,
     wide_reads: wide_read::WideReads,
     /// Somebody wants deleted bytes to leave the disk.
-    purge_asked: AtomicBool,
+    purge_asked: purge::Asked,
+    /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
+    looked_at: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Engine {
@@ -156,7 +160,8 @@ impl Engine {
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
             wide_reads: wide_read::WideReads::default(),
-            purge_asked: AtomicBool::new(false),
+            purge_asked: purge::Asked::default(),
+            looked_at: Mutex::default(),
             config,
             parts,
         };
@@ -272,6 +277,9 @@ impl Engine {
     /// The job that is due, if one is.
     #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        if let Some(job) = self.purge_job() {
+            return Some(job);
+        }
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));

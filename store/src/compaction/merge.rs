@@ -17,6 +17,7 @@ use crate::bytes::Damaged;
 use crate::chunk::Chunk;
 use crate::head::series::CHUNK_SAMPLES_MAX;
 use crate::merge;
+use crate::tombstone;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::Sample;
@@ -57,11 +58,11 @@ pub(crate) fn series(inputs: Vec<Vec<Series<Chunk>>>) -> Vec<Series<Chunk>> {
     merged
 }
 
-/// The chunks of a series without what `spans` hide; `spans` are normalized. Small neighbours
-/// become one if it `joins` them; for a writer that joins them all it would be work done twice.
+/// The chunks of a series without what is `gone`. Small neighbours become one if it `joins` them;
+/// for a writer that joins them all it would be work done twice.
 pub(crate) fn canonical(
     mut chunks: Vec<Chunk>,
-    spans: &[(i64, i64)],
+    gone: &tombstone::Hidden,
     joins: bool,
 ) -> Result<Vec<Chunk>, Damaged> {
     chunks.sort_by_key(|chunk| (chunk.head.first_ms, chunk.head.last_ms));
@@ -69,17 +70,17 @@ pub(crate) fn canonical(
     let mut group = Group::default();
     for chunk in chunks {
         let head = chunk.head;
-        let is_cut = match hidden(spans, head.first_ms, head.last_ms) {
+        let is_cut = match hidden(&gone.ranges(head.revision), head.first_ms, head.last_ms) {
             Hidden::All => continue,
             Hidden::Part => true,
             Hidden::Nothing => false,
         };
         if !group.takes(&chunk, joins) {
-            std::mem::take(&mut group).finish(spans, &mut out)?;
+            std::mem::take(&mut group).finish(gone, &mut out)?;
         }
         group.push(chunk, is_cut);
     }
-    group.finish(spans, &mut out)?;
+    group.finish(gone, &mut out)?;
     Ok(out)
 }
 
@@ -112,18 +113,15 @@ impl Group {
         self.chunks.push(chunk);
     }
 
-    fn finish(self, spans: &[(i64, i64)], out: &mut Vec<Chunk>) -> Result<(), Damaged> {
+    fn finish(self, gone: &tombstone::Hidden, out: &mut Vec<Chunk>) -> Result<(), Damaged> {
         if self.chunks.len() <= 1 && !self.is_cut {
             out.extend(self.chunks);
             return Ok(());
         }
         let mut samples = Vec::new();
         for chunk in &self.chunks {
-            decode(chunk, &mut samples)?;
+            decode(chunk, &gone.ranges(chunk.head.revision), &mut samples)?;
         }
-        samples.retain(|sample| {
-            hidden(spans, sample.timestamp_ms, sample.timestamp_ms) == Hidden::Nothing
-        });
         merge::join(&mut samples);
         let mut chunks = merge::chunks_of(samples);
         chunks.sort_by_key(|chunk| chunk.head.first_ms);
@@ -132,12 +130,16 @@ impl Group {
     }
 }
 
-fn decode(chunk: &Chunk, samples: &mut Vec<Sample>) -> Result<(), Damaged> {
+/// Adds the samples of a chunk but for those in `gone`.
+fn decode(chunk: &Chunk, gone: &[(i64, i64)], samples: &mut Vec<Sample>) -> Result<(), Damaged> {
     let head = &chunk.head;
     let mut within = true;
     head.decode(&chunk.bytes, |timestamp_ms, value, start_timestamp_ms| {
         within &= (head.first_ms..=head.last_ms).contains(&timestamp_ms);
-        samples.push(Sample { timestamp_ms, value, start_timestamp_ms, revision: head.revision });
+        if hidden(gone, timestamp_ms, timestamp_ms) == Hidden::Nothing {
+            let revision = head.revision;
+            samples.push(Sample { timestamp_ms, value, start_timestamp_ms, revision });
+        }
         true
     })?;
     if within { Ok(()) } else { Err(Damaged("a chunk holds a sample outside of its times")) }

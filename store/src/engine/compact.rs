@@ -20,8 +20,10 @@ use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta};
+use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A compaction that is due. While it exists, no other job touches its sstables.
 #[derive(Debug)]
@@ -221,8 +223,8 @@ impl Engine {
     }
 
     /// What no read shows at `now`, for a compaction to leave out.
-    fn cut(&self, _now: TimestampMs) -> Cuts {
-        Cuts::default()
+    pub(super) fn cut(&self, _now: TimestampMs) -> Cuts {
+        Cuts(vec![Box::new(DeletedCut::new(Arc::clone(&self.tombstones.read())))])
     }
 }
 

@@ -9,7 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId};
+use model::{METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -113,6 +113,20 @@ impl Tables {
     /// What the manifest says of each.
     pub(crate) fn metas(&self) -> Vec<SstableMeta> {
         self.list.iter().map(|table| table.meta.clone()).collect()
+    }
+
+    /// Whether a table that can be read may hold one of these metrics of a tenant; `None` is any.
+    pub(crate) fn may_hold_any<'m>(
+        &self,
+        id: u64,
+        tenant: &TenantId,
+        metrics: Option<impl Iterator<Item = &'m Text>>,
+    ) -> bool {
+        let Some(table) = self.list.iter().find(|table| table.meta.id == id) else { return false };
+        let Ok(sstable) = &table.state else { return false };
+        sstable.tenants.binary_search(tenant).is_ok()
+            && metrics
+                .is_none_or(|mut metrics| metrics.any(|metric| sstable.may_hold(tenant, metric)))
     }
 
     /// Adds the matching series of all tables.
