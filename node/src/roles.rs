@@ -203,7 +203,10 @@ impl<'a> Assembly<'a> {
             registry: self.registry.clone(),
         };
         let began_ns = self.clock.monotonic_ns();
-        let open = move || Embedded::open(parts, &ingester::Config::default());
+        let compaction = self.config.compaction.clone();
+        let store = store::Config { compaction, ..store::Config::default() };
+        let settings = ingester::Config { store, ..ingester::Config::default() };
+        let open = move || Embedded::open(parts, &settings);
         let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
         let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
         tracing::info!(

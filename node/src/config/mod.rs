@@ -95,6 +95,7 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub compaction: store::config::CompactionConfig,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
     pub cluster: Cluster,
@@ -172,6 +173,7 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            compaction: store::config::CompactionConfig::default(),
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {
@@ -245,6 +247,9 @@ impl Config {
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             let message = format!("`{}` is no level and no filter; say info", self.log.level);
             faults.push(Fault::new("log.level", message));
+        }
+        for fault in self.compaction.validate() {
+            faults.push(Fault::new("store", fault));
         }
         for fault in self.limit_table().validate() {
             let key = match fault.key.split_once('.') {
