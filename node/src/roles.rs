@@ -214,6 +214,7 @@ impl<'a> Assembly<'a> {
         config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         config.compaction_bytes_per_second = self.config.store.compaction_throughput;
         allow_open_files();
+        config.store.compaction = self.config.compaction.clone();
         let open = move || Embedded::open(parts, &config);
         let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
         let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;

@@ -96,6 +96,7 @@ pub struct Config {
     pub server: Server,
     pub data: Data,
     pub store: Store,
+    pub compaction: store::config::CompactionConfig,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
     pub cluster: Cluster,
@@ -182,6 +183,7 @@ impl Default for Config {
             },
             data: Data { dir: "cumae-data".into() },
             store: Store { cache_bytes: 64 << 20, compaction_throughput: 64 << 20 },
+            compaction: store::config::CompactionConfig::default(),
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {
@@ -259,6 +261,9 @@ impl Config {
         if self.store.compaction_throughput == 0 {
             let message = "0 would never compact; say how many bytes per second";
             faults.push(Fault::new("store.compaction_throughput", message));
+        }
+        for fault in self.compaction.validate() {
+            faults.push(Fault::new("store", fault));
         }
         for fault in self.limit_table().validate() {
             let key = match fault.key.split_once('.') {
