@@ -10,7 +10,7 @@
 
 use crate::sstable::window::Window;
 use crate::tombstone;
-use model::{DayBucket, LabelSet, METRIC_NAME, TenantId, Text};
+use model::{DayBucket, LabelSet, TenantId, Text};
 use std::fmt::Debug;
 
 /// What is hidden.
@@ -72,11 +72,6 @@ impl<'a> Labels<'a> {
     pub(crate) fn value(&self, name: &str) -> &'a str {
         let at = self.pairs.binary_search_by(|(n, _)| self.text(*n).cmp(name));
         at.ok().and_then(|at| self.pairs.get(at)).map_or("", |(_, value)| self.text(*value))
-    }
-
-    /// The metric's name; empty if there is none.
-    pub(crate) fn metric(&self) -> &'a str {
-        self.value(METRIC_NAME)
     }
 
     /// The labels as a set of their own.
