@@ -1,19 +1,22 @@
 //! Chunks: consecutive samples of one series, coded.
 //!
-//! A chunk has a type tag, so that denser encodings can come beside the first. Its timestamps
+//! A chunk holds floats or histograms. It has a type tag, so that denser encodings can come beside the first. Its timestamps
 //! ascend, each occurs once, and all of them lie in one UTC day.
 //!
 //! Not here: which samples make a chunk (`head`), and where it lies on disk (`sstable`).
 
 pub(crate) mod decimal;
 pub(crate) mod fast;
+pub(crate) mod histogram;
 
 use crate::bytes::Damaged;
-use model::Sample;
+use model::{Histogram, Sample};
 use std::sync::Arc;
 
 /// The type tag of [`fast`].
 pub(crate) const FAST: u8 = 1;
+/// The type tag of [`histogram`]; all others hold floats.
+pub(crate) const HISTOGRAM: u8 = 8;
 
 /// What is known of a chunk without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,36 @@ impl ChunkHead {
     ) -> Result<(), Damaged> {
         match self.encoding {
             FAST => fast::decode(bytes, self.first_ms, self.count, visit),
+            HISTOGRAM => Err(Damaged("a chunk of histograms where floats were expected")),
             _ => Err(Damaged("a chunk has an unknown encoding")),
+        }
+    }
+}
+
+impl ChunkHead {
+    /// Hands each histogram of the chunk's `bytes` to `visit`, in order, until it returns `false`:
+    /// its time, its start, and what it says.
+    pub(crate) fn decode_histograms(
+        &self,
+        bytes: &[u8],
+        visit: impl FnMut(i64, i64, &Histogram) -> bool,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            HISTOGRAM => histogram::decode(bytes, self.first_ms, self.count, visit),
+            _ => Err(Damaged("a chunk of floats where histograms were expected")),
+        }
+    }
+
+    /// Hands the time of each sample of the chunk's `bytes` to `visit`, in order, until it returns
+    /// `false`.
+    pub(crate) fn times(
+        &self,
+        bytes: &[u8],
+        mut visit: impl FnMut(i64) -> bool,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            HISTOGRAM => self.decode_histograms(bytes, |at, _, _| visit(at)),
+            _ => self.decode(bytes, |at, _, _| visit(at)),
         }
     }
 }

@@ -24,11 +24,14 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use metadata::Metadata;
 use model::mutation::{Mutation, SeriesRefusal};
+use model::sample::SampleKind;
 use model::series::{target_hash, tenant_salt};
-use model::{LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use model::{Exemplar, HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
 use shard::{Shard, Taken};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -266,9 +269,23 @@ impl Tenant {
                 continue;
             };
             samples += range.len() as u64;
-            late += shard.push(local_of(*number), now_s, samples_of(mutation, range));
+            late += match mutation.kind {
+                SampleKind::Float => {
+                    shard.push(local_of(*number), now_s, samples_of(mutation, range))
+                }
+                SampleKind::Histogram => {
+                    let histograms = histograms_of(mutation, range);
+                    shard.push_histograms(local_of(*number), now_s, histograms)
+                }
+            };
         }
         drop(held);
+        for (series, exemplar) in &mutation.exemplars {
+            match resolved.numbers.get(*series as usize) {
+                None | Some(&REFUSED) => {}
+                Some(number) => self.push_exemplar(*number, exemplar),
+            }
+        }
         for carried in &resolved.carried {
             let mut shard = self.shards[shard_of(carried.number)].lock();
             shard.carried(local_of(carried.number), ticket, carried.is_last);
@@ -286,6 +303,26 @@ impl Tenant {
         match self.shards.get(shard_of(number)) {
             Some(shard) => shard.lock().push(local_of(number), now_s, samples),
             None => 0,
+        }
+    }
+
+    /// Adds one replayed series' histograms; returns how many came late.
+    pub(crate) fn push_histograms(
+        &self,
+        number: u32,
+        now_s: u32,
+        samples: impl Iterator<Item = HistogramSample>,
+    ) -> u64 {
+        match self.shards.get(shard_of(number)) {
+            Some(shard) => shard.lock().push_histograms(local_of(number), now_s, samples),
+            None => 0,
+        }
+    }
+
+    /// Adds an exemplar of a series.
+    pub(crate) fn push_exemplar(&self, number: u32, exemplar: &Exemplar) {
+        if let Some(shard) = self.shards.get(shard_of(number)) {
+            shard.lock().push_exemplar(local_of(number), exemplar);
         }
     }
 
@@ -350,5 +387,23 @@ fn samples_of(
         value: *value,
         start_timestamp_ms: starts.get(index).copied().unwrap_or(0),
         revision: mutation.revision,
+    })
+}
+
+/// The histograms of a mutation at some indexes; none where its columns end early.
+fn histograms_of(
+    mutation: &Mutation,
+    range: std::ops::Range<usize>,
+) -> impl Iterator<Item = HistogramSample> + '_ {
+    let timestamps = mutation.timestamps_ms.get(range.clone()).unwrap_or(&[]);
+    let histograms = mutation.histograms.get(range.clone()).unwrap_or(&[]);
+    let starts = mutation.start_timestamps_ms.get(range).unwrap_or(&[]);
+    timestamps.iter().zip(histograms).enumerate().map(|(index, (timestamp_ms, histogram))| {
+        HistogramSample {
+            timestamp_ms: *timestamp_ms,
+            histogram: Arc::clone(histogram),
+            start_timestamp_ms: starts.get(index).copied().unwrap_or(0),
+            revision: mutation.revision,
+        }
     })
 }

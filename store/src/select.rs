@@ -9,7 +9,7 @@
 //! Not here: how a source finds its series (`head/read.rs`, `sstable/read.rs`).
 
 use crate::bytes::Damaged;
-use crate::chunk::ChunkHead;
+use crate::chunk::{ChunkHead, HISTOGRAM};
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
 use foldhash::fast::FixedState;
@@ -17,8 +17,9 @@ use hashbrown::HashTable;
 use model::matcher::CompiledMatcher;
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{Column, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use model::{Column, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// What of a series is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +128,9 @@ impl Query {
         if self.want != Want::Samples {
             return self.decode_presence(head, bytes, runs);
         }
+        if head.encoding == HISTOGRAM {
+            return self.decode_histograms(head, bytes, runs);
+        }
         let fits = runs.last().is_some_and(|run| {
             run.revision == head.revision
                 && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
@@ -139,7 +143,7 @@ impl Query {
         let Some(run) = runs.last_mut() else { return Ok(()) };
         // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
         let len = (head.count as usize).min(bytes.len().saturating_mul(64));
-        let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
+        let Column { timestamps_ms, values, start_timestamps_ms: starts, .. } = &mut run.column;
         let before = timestamps_ms.len();
         timestamps_ms.reserve_exact(len);
         values.reserve_exact(len);
@@ -156,9 +160,37 @@ impl Query {
             }
             whole || at < self.end_ms
         })?;
+        if !starts.is_empty() {
+            starts.resize(values.len(), 0);
+        }
         // Bytes with a right checksum ascend; others must not get any further.
         let ascends = timestamps_ms[before..].is_sorted_by(|a, b| a < b);
         if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
+    }
+
+    /// Adds the wanted histograms of a chunk as a run of their own.
+    fn decode_histograms(
+        &self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Damaged> {
+        let mut run = Run { revision: head.revision, ..Run::default() };
+        head.decode_histograms(bytes, |timestamp_ms, start_timestamp_ms, histogram| {
+            if self.keeps(timestamp_ms) {
+                let histogram = Arc::new(histogram.clone());
+                let revision = head.revision;
+                run.histograms.push(HistogramSample {
+                    timestamp_ms,
+                    histogram,
+                    start_timestamp_ms,
+                    revision,
+                });
+            }
+            timestamp_ms < self.end_ms
+        })?;
+        runs.push(run);
+        Ok(())
     }
 
     /// One sample stands for all.
@@ -171,7 +203,7 @@ impl Query {
         let mut found = self.want == Want::Possibility
             || [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
         if !found {
-            head.decode(bytes, |at, _, _| {
+            head.times(bytes, |at| {
                 found = self.keeps(at);
                 !found && at < self.end_ms
             })?;
@@ -183,8 +215,14 @@ impl Query {
     }
 
     /// Adds late samples as a run for each revision.
-    pub(crate) fn add_late(&self, late: Vec<Sample>, runs: &mut Vec<Run>) {
-        for chunk in merge::chunks_of(late) {
+    pub(crate) fn add_late(
+        &self,
+        late: Vec<Sample>,
+        histograms: Vec<HistogramSample>,
+        runs: &mut Vec<Run>,
+    ) {
+        let chunks = merge::chunks_of(late).into_iter();
+        for chunk in chunks.chain(merge::histogram_chunks_of(histograms)) {
             // What was coded a moment ago is decoded without fail.
             let _ = self.decode(&chunk.head, &chunk.bytes, runs);
         }
@@ -274,11 +312,11 @@ impl Gather {
     /// # Errors
     /// If there are more series or samples than the reader can bear.
     pub(crate) fn add(&mut self, key: &[u32], mut runs: Vec<Run>) -> Result<()> {
-        runs.retain(|run| !run.column.is_empty());
+        runs.retain(|run| run.len() > 0);
         if runs.is_empty() {
             return Ok(());
         }
-        self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        self.samples += runs.iter().map(|run| run.len() as u64).sum::<u64>();
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
         if self.samples > self.bounds.samples_max.saturating_mul(2) {
@@ -320,12 +358,13 @@ impl Gather {
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
-            let floats = merge::column_of(runs);
-            samples += floats.len() as u64;
+            let columns = merge::columns_of(runs);
+            samples += (columns.floats.len() + columns.histograms.len()) as u64;
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
-            answer.push(SeriesColumns { labels: self.labels(&keys[key_start..key_end]), floats });
+            let labels = self.labels(&keys[key_start..key_end]);
+            answer.push(SeriesColumns { labels, ..columns });
         }
         Ok(answer)
     }

@@ -12,6 +12,7 @@ use crate::bytes::{Damaged, Input, put_text};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
+use crate::record::Samples;
 use crate::{definitions, record};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -104,11 +105,23 @@ impl<'a> Recovery<'a> {
         let (mut samples, mut lost) = (0, 0);
         record.rows(|old, rows| match numbers.and_then(|numbers| numbers.get(&old)) {
             Some(number) => {
-                tenant.push(*number, self.now_s, rows.iter().copied());
+                match rows {
+                    Samples::Floats(rows) => {
+                        tenant.push(*number, self.now_s, rows.iter().copied());
+                    }
+                    Samples::Histograms(rows) => {
+                        tenant.push_histograms(*number, self.now_s, rows.iter().cloned());
+                    }
+                }
                 samples += rows.len() as u64;
             }
             None => lost += rows.len() as u64,
         })?;
+        for (old, exemplar) in &record.exemplars {
+            if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
+                tenant.push_exemplar(*number, exemplar);
+            }
+        }
         self.report.samples += samples;
         self.report.samples_without_series += lost;
         Ok(())

@@ -4,14 +4,12 @@
 //! are decoded after that.
 
 use super::Tenant;
-use super::series::Series;
+use super::series::{Copied, Series};
 use super::shard::Shard;
 use super::symbols::Symbols;
-use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
-use model::Sample;
 use model::matcher::CompiledMatcher;
 
 /// A matcher in terms of one tenant's symbols.
@@ -30,8 +28,7 @@ struct Plan<'q> {
 /// A series that matches, and copies of its samples.
 struct Hit {
     key: Vec<u32>,
-    chunks: Vec<Chunk>,
-    late: Vec<Sample>,
+    copied: Copied,
 }
 
 impl<'q> Plan<'q> {
@@ -91,12 +88,13 @@ impl Tenant {
             }
         }
         for hit in hits {
-            let mut runs = Vec::with_capacity(hit.chunks.len().min(1));
-            for chunk in &hit.chunks {
+            let Copied { chunks, late, late_histograms } = hit.copied;
+            let mut runs = Vec::with_capacity(chunks.len().min(1));
+            for chunk in &chunks {
                 // Bytes in memory are what was coded.
                 let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
             }
-            query.add_late(hit.late, &mut runs);
+            query.add_late(late, late_histograms, &mut runs);
             gather.add(&hit.key, runs)?;
         }
         Ok(())
@@ -160,8 +158,7 @@ fn find(
 ) {
     for_each_match(shard, query, plans, symbols, |series| {
         let key = series.labels.to_vec();
-        let (chunks, late) = series.read(query.start_ms, query.end_ms);
-        hits.push(Hit { key, chunks, late });
+        hits.push(Hit { key, copied: series.read(query.start_ms, query.end_ms) });
     });
 }
 

@@ -3,13 +3,21 @@
 use super::symbols::LabelIds;
 use crate::chunk::Chunk;
 use crate::chunk::fast::Encoder;
+use crate::chunk::histogram;
 use crate::merge;
-use model::{Sample, TimestampMs};
+use model::exemplar::{self, Exemplar};
+use model::{HistogramSample, Sample, TimestampMs};
 
 /// A chunk is cut at so many samples: what a reader must decode for one of them.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 1024;
 /// So many late samples are sorted and coded.
 const LATE_MAX: usize = 128;
+/// So many late histograms are sorted and coded.
+const LATE_HISTOGRAMS_MAX: usize = 16;
+/// So many exemplars of a series the head holds; the oldest go.
+const EXEMPLARS_MAX: usize = 600;
+/// About what an exemplar takes: itself, and a label or two.
+pub(crate) const EXEMPLAR_BYTES: usize = size_of::<Exemplar>() + 128;
 
 /// How far a series' definition has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +63,42 @@ struct Rest {
     late: Vec<Sample>,
     /// How many of the sealed chunks a flush has taken.
     taken: usize,
+    histograms: Option<Box<Histograms>>,
+    exemplars: Exemplars,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.sealed.is_empty()
+            && self.late.is_empty()
+            && self.histograms.is_none()
+            && self.exemplars.held.is_empty()
+            && self.exemplars.taken.is_empty()
+    }
+}
+
+/// A series' open chunk of histograms, and those out of order.
+#[derive(Debug, Default)]
+struct Histograms {
+    revision: u32,
+    open: histogram::Encoder,
+    day_end_ms: i64,
+    late: Vec<HistogramSample>,
+}
+
+/// A series' exemplars, thinned now and then; and those that a flush has taken.
+#[derive(Debug, Default)]
+struct Exemplars {
+    held: Vec<Exemplar>,
+    taken: Vec<Exemplar>,
+}
+
+/// What a read gets of a series.
+#[derive(Debug, Default)]
+pub(crate) struct Copied {
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) late: Vec<Sample>,
+    pub(crate) late_histograms: Vec<HistogramSample>,
 }
 
 /// What became of a sample.
@@ -119,6 +163,55 @@ impl Series {
         Pushed::Late
     }
 
+    /// Adds a histogram.
+    pub(crate) fn push_histogram(&mut self, sample: &HistogramSample) -> Pushed {
+        let at = sample.timestamp_ms;
+        let rest = self.rest.get_or_insert_default();
+        let own = rest.histograms.get_or_insert_default();
+        if own.open.count() > 0 {
+            let is_same = sample.revision == own.revision;
+            if at == own.open.last_ms() && is_same && own.open.ends_with(sample) {
+                return Pushed::Repeated;
+            }
+            if at <= own.open.last_ms() || !is_same {
+                own.late.push(sample.clone());
+                if own.late.len() >= LATE_HISTOGRAMS_MAX {
+                    rest.sealed.extend(merge::histogram_chunks_of(std::mem::take(&mut own.late)));
+                }
+                return Pushed::Late;
+            }
+            if at >= own.day_end_ms || own.open.count() >= histogram::SAMPLES_MAX {
+                rest.sealed.extend(own.open.seal(own.revision));
+            }
+        }
+        if own.open.count() == 0 {
+            own.revision = sample.revision;
+            own.day_end_ms = TimestampMs(at).day().range().end.0;
+        }
+        own.open.push(sample);
+        Pushed::InOrder
+    }
+
+    /// Adds an exemplar.
+    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
+        let held = &mut self.rest.get_or_insert_default().exemplars.held;
+        if held.last() == Some(exemplar) {
+            return;
+        }
+        held.push(exemplar.clone());
+        if held.len() >= EXEMPLARS_MAX {
+            exemplar::thin(held);
+            held.drain(..held.len().saturating_sub(EXEMPLARS_MAX / 2));
+        }
+    }
+
+    /// The exemplars in `[start_ms, end_ms)`.
+    pub(crate) fn exemplars(&self, start_ms: i64, end_ms: i64) -> Vec<Exemplar> {
+        let Some(rest) = self.rest.as_deref() else { return Vec::new() };
+        let all = rest.exemplars.held.iter().chain(&rest.exemplars.taken);
+        all.filter(|e| (start_ms..end_ms).contains(&e.timestamp_ms)).cloned().collect()
+    }
+
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
             self.rest.get_or_insert_default().sealed.push(chunk);
@@ -133,12 +226,28 @@ impl Series {
         }
     }
 
+    /// Closes the histograms.
+    fn seal_histograms(&mut self) {
+        let Some(rest) = self.rest.as_deref_mut() else { return };
+        let Some(mut own) = rest.histograms.take() else { return };
+        rest.sealed.extend(own.open.seal(own.revision));
+        rest.sealed.extend(merge::histogram_chunks_of(own.late));
+    }
+
     /// The bytes that its samples take.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {
         let rest = self.rest.as_deref().map_or(0, |rest| {
             let sealed: usize = rest.sealed.iter().map(|chunk| chunk.bytes.len() + 56).sum();
-            sealed + rest.late.capacity() * size_of::<Sample>()
+            let histograms = rest.histograms.as_ref().map_or(0, |own| {
+                let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
+                own.open.capacity() + late
+            });
+            let exemplars = rest.exemplars.held.len() + rest.exemplars.taken.len();
+            sealed
+                + rest.late.capacity() * size_of::<Sample>()
+                + histograms
+                + exemplars * EXEMPLAR_BYTES
         });
         self.open.capacity() + rest
     }
@@ -156,14 +265,18 @@ impl Series {
 
     /// Closes everything it holds and returns a copy of it; it stays readable here until
     /// [`Series::release`].
-    pub(crate) fn take(&mut self) -> Vec<Chunk> {
+    pub(crate) fn take(&mut self) -> (Vec<Chunk>, Vec<Exemplar>) {
         self.seal();
         self.spill();
+        self.seal_histograms();
         let Some(rest) = self.rest.as_deref_mut() else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
         rest.taken = rest.sealed.len();
-        rest.sealed.clone()
+        let Exemplars { held, taken } = &mut rest.exemplars;
+        taken.append(held);
+        exemplar::thin(taken);
+        (rest.sealed.clone(), taken.clone())
     }
 
     /// Lets go of what was taken, and returns how many samples that were.
@@ -174,25 +287,37 @@ impl Series {
         let taken = rest.sealed.drain(..rest.taken);
         let samples = taken.map(|chunk| u64::from(chunk.head.count)).sum();
         rest.taken = 0;
-        if rest.sealed.is_empty() && rest.late.is_empty() {
+        rest.exemplars.taken = Vec::new();
+        if rest.is_empty() {
             self.rest = None;
         }
         samples
     }
 
     /// Copies of the chunks that may have samples in `[start_ms, end_ms)`, and the late samples.
-    pub(crate) fn read(&self, start_ms: i64, end_ms: i64) -> (Vec<Chunk>, Vec<Sample>) {
+    pub(crate) fn read(&self, start_ms: i64, end_ms: i64) -> Copied {
         let open = self.open.head(self.revision);
         let open = (self.open.count() > 0 && open.overlaps(start_ms, end_ms))
             .then(|| self.open.copy(self.revision))
             .flatten();
         let Some(rest) = self.rest.as_deref() else {
-            return (open.into_iter().collect(), Vec::new());
+            return Copied { chunks: open.into_iter().collect(), ..Copied::default() };
         };
         let sealed = rest.sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
-        let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
-        let late = rest.late.iter().filter(inside).copied().collect();
-        (sealed.cloned().chain(open).collect(), late)
+        let inside = |at: i64| (start_ms..end_ms).contains(&at);
+        let late = rest.late.iter().filter(|sample| inside(sample.timestamp_ms)).copied();
+        let mut copied = Copied {
+            chunks: sealed.cloned().chain(open).collect(),
+            late: late.collect(),
+            ..Copied::default()
+        };
+        if let Some(own) = &rest.histograms {
+            let open = own.open.head(own.revision).overlaps(start_ms, end_ms);
+            copied.chunks.extend(own.open.copy(own.revision).filter(|_| open));
+            let late = own.late.iter().filter(|sample| inside(sample.timestamp_ms));
+            copied.late_histograms.extend(late.cloned());
+        }
+        copied
     }
 
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.
@@ -201,6 +326,14 @@ impl Series {
         open || self.rest.as_deref().is_some_and(|rest| {
             rest.sealed.iter().any(|chunk| chunk.head.overlaps(start_ms, end_ms))
                 || rest.late.iter().any(|s| (start_ms..end_ms).contains(&s.timestamp_ms))
+                || rest.histograms.as_ref().is_some_and(|own| own.overlaps(start_ms, end_ms))
         })
+    }
+}
+
+impl Histograms {
+    fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
+        (self.open.count() > 0 && self.open.head(0).overlaps(start_ms, end_ms))
+            || self.late.iter().any(|s| (start_ms..end_ms).contains(&s.timestamp_ms))
     }
 }

@@ -4,13 +4,13 @@
 //! - A local number is given once; series of one target that arrive together get neighbours.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
-use super::series::{Definition, Identity, Pushed, Series};
+use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
 use super::symbols::{LabelIds, Symbols};
 use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::{LabelSet, Sample};
+use model::{Exemplar, HistogramSample, LabelSet, Sample};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -30,6 +30,8 @@ pub(crate) struct Shard {
     pending: HashMap<u32, u64, FixedState>,
     /// Samples held.
     pub(crate) samples: u64,
+    /// Exemplars that came since the last flush.
+    pub(crate) exemplars: u64,
     /// Bytes of samples held, without the constant part of a series.
     pub(crate) sample_bytes: u64,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Taken {
     pub(crate) labels: LabelIds,
     pub(crate) target: u64,
     pub(crate) chunks: Vec<Chunk>,
+    pub(crate) exemplars: Vec<Exemplar>,
 }
 
 impl Shard {
@@ -54,6 +57,7 @@ impl Shard {
             dead: 0,
             pending: HashMap::with_hasher(hasher),
             samples: 0,
+            exemplars: 0,
             sample_bytes: 0,
         }
     }
@@ -192,16 +196,47 @@ impl Shard {
         late
     }
 
+    /// Adds a series' histograms, and returns how many came late.
+    pub(crate) fn push_histograms(
+        &mut self,
+        local: u32,
+        received_s: u32,
+        samples: impl Iterator<Item = HistogramSample>,
+    ) -> u64 {
+        let Some(series) = self.get_mut(local) else { return 0 };
+        let before = series.sample_bytes();
+        let (mut kept, mut late) = (0, 0);
+        for sample in samples {
+            let pushed = series.push_histogram(&sample);
+            kept += u64::from(pushed != Pushed::Repeated);
+            late += u64::from(pushed == Pushed::Late);
+        }
+        series.received_s = received_s;
+        let grown = series.sample_bytes().saturating_sub(before) as u64;
+        self.samples += kept;
+        self.sample_bytes += grown;
+        late
+    }
+
+    /// Adds an exemplar of a series.
+    pub(crate) fn push_exemplar(&mut self, local: u32, exemplar: &Exemplar) {
+        if let Some(series) = self.get_mut(local) {
+            series.push_exemplar(exemplar);
+            self.sample_bytes += EXEMPLAR_BYTES as u64;
+            self.exemplars += 1;
+        }
+    }
+
     /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
     pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
         for slot in &self.index {
             let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else {
                 continue;
             };
-            let chunks = series.take();
-            if !chunks.is_empty() {
+            let (chunks, exemplars) = series.take();
+            if !chunks.is_empty() || !exemplars.is_empty() {
                 let (labels, target) = (series.labels.clone(), series.target);
-                out.push(Taken { labels, target, chunks });
+                out.push(Taken { labels, target, chunks, exemplars });
             }
         }
     }
@@ -220,6 +255,7 @@ impl Shard {
             }
         }
         self.samples = self.samples.saturating_sub(samples);
+        self.exemplars = 0;
         self.sample_bytes = bytes;
         if self.dead > 1024 && self.dead > self.len() / 4 {
             self.rebuild_postings(symbols);
