@@ -10,6 +10,7 @@
 //!
 //! Not here: sockets (`wire::peer`), which partitions are ours (`cluster`), limits but series limits.
 
+use crate::compaction_thread::{self, CompactionQueue, Sealed};
 use crate::config::Config;
 use crate::error::Error;
 use crate::job_thread;
@@ -19,7 +20,9 @@ use cluster::Topology;
 use guard::LimitTable;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Clock, Context, Kind, SeriesColumns, TenantId};
+use model::{
+    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, Tombstone,
+};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
 use store::engine::{AppendLimits, Appended, JobReport, OpenReport, Parts, Stats};
+use store::snapshot::{self, Snapshot};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::{Answer, Replica, ReplicaError};
 
@@ -64,6 +68,7 @@ struct Threads {
     log: JoinHandle<()>,
     jobs: JoinHandle<()>,
     jobs_alive: SyncSender<()>,
+    compaction: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -74,6 +79,8 @@ struct Inner {
     limits: Arc<LimitTable>,
     topology: Arc<Topology>,
     log: LogQueue,
+    compaction: CompactionQueue,
+    seal_wait_max: Duration,
     telemetry: Arc<Telemetry>,
     writes: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -105,6 +112,13 @@ impl Embedded {
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
         )?;
+        let (compaction, compaction_thread) = compaction_thread::start(
+            engine.clone(),
+            clock.clone(),
+            telemetry.clone(),
+            Duration::from_millis(config.job_poll_ms),
+            config.compaction_bytes_per_second,
+        )?;
         let (writes_max, reads_max) = (config.writes_in_flight_max, config.reads_in_flight_max);
         let writes = Arc::new(Semaphore::new(writes_max));
         let reads = Arc::new(Semaphore::new(reads_max));
@@ -115,13 +129,20 @@ impl Embedded {
             limits,
             topology,
             log,
+            compaction,
+            seal_wait_max: Duration::from_millis(config.seal_wait_max_ms),
             telemetry,
             writes,
             reads,
             writes_max,
             reads_max,
         };
-        let threads = Mutex::new(Some(Threads { log: log_thread, jobs, jobs_alive }));
+        let threads = Mutex::new(Some(Threads {
+            log: log_thread,
+            jobs,
+            jobs_alive,
+            compaction: compaction_thread,
+        }));
         Ok((Arc::new(Self { inner: Arc::new(inner), threads }), report))
     }
 
@@ -139,6 +160,37 @@ impl Embedded {
             Ok(report)
         };
         self.inner.clone().blocking(None, work).await
+    }
+
+    /// Takes a snapshot of everything that was answered before, and names it after the time and
+    /// `random` bits.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub async fn snapshot(&self, random: u64) -> Result<Snapshot, ReplicaError> {
+        let inner = self.inner.clone();
+        let work = move || {
+            let now = inner.clock.now();
+            inner.engine.snapshot(&snapshot::name(now, random), now)
+        };
+        self.inner.clone().blocking(None, work).await
+    }
+
+    /// Brings everything in memory into sstables, and all sstables into their dense form.
+    ///
+    /// # Errors
+    /// As [`Replica::write`], and [`Kind::Unavailable`] if it takes longer than
+    /// [`Config::seal_wait_max_ms`]; then it goes on.
+    pub async fn seal(&self) -> Result<Sealed, ReplicaError> {
+        self.flush().await?;
+        let inner = &self.inner;
+        let unavailable = |why: &str| inner.error(Kind::Unavailable, why);
+        let answer = inner.compaction.seal().map_err(unavailable)?;
+        match tokio::time::timeout(inner.seal_wait_max, answer).await {
+            Ok(Ok(outcome)) => outcome.map_err(|error| inner.store_error(&error)),
+            Ok(Err(_)) => Err(unavailable("compaction has stopped")),
+            Err(_) => Err(unavailable("sealing takes long; it goes on")),
+        }
     }
 
     /// The store's sizes.
@@ -170,12 +222,14 @@ impl Embedded {
         }
         let end = move || {
             inner.log.stop();
+            inner.compaction.stop();
             drop(threads.jobs_alive);
             let panicked = |name| move |_| Error::Panicked { name };
+            let compaction = threads.compaction.join().map_err(panicked("cumae-compaction"));
             let jobs = threads.jobs.join().map_err(panicked("cumae-jobs"));
             let log = threads.log.join().map_err(panicked("cumae-log"));
             inner.engine.close(inner.clock.now())?;
-            jobs.and(log)
+            compaction.and(jobs).and(log)
         };
         let ended = tokio::task::spawn_blocking(end).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
@@ -251,6 +305,20 @@ impl Inner {
         self.blocking(Some(permit), move || work(&engine)).await
     }
 
+    /// A delete counts as a write: what is in work is finished before the replica stops.
+    async fn delete(
+        self: Arc<Self>,
+        context: Arc<Context>,
+        request: DeleteRequest,
+    ) -> Result<DeleteAnswer, ReplicaError> {
+        let permit = self.enter(&self.writes).await?;
+        let inner = self.clone();
+        let work = move || inner.engine.delete(&context.tenant, &request, inner.clock.now());
+        let answer = self.clone().blocking(Some(permit), work).await?;
+        self.telemetry.deletes.inc();
+        Ok(answer)
+    }
+
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
@@ -283,6 +351,19 @@ impl Replica for Embedded {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let work = move |engine: &Engine| Ok(engine.metadata(&context.tenant, &query));
         Box::pin(self.inner.clone().read(work))
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
+        Box::pin(self.inner.clone().delete(context, request))
+    }
+
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        Box::pin(self.inner.clone().read(|engine| Ok(engine.tombstones())))
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        self.inner.engine.ask_for_purge();
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -432,5 +513,27 @@ mod tests {
         assert!(replica.write(mutation("a", "n", 2.0)).await.is_ok());
         assert_eq!(values(&replica, "a").await, [1.0, 2.0]);
         replica.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sealing_leaves_one_dense_sstable_for_each_window_and_the_same_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 0);
+        for value in 1..=3_u8 {
+            let metric = format!("m{value}");
+            replica.write(mutation("a", &metric, f64::from(value))).await.unwrap();
+            replica.flush().await.unwrap();
+        }
+        assert_eq!(replica.stats().sstables, 3);
+        replica.write(mutation("a", "m4", 4.0)).await.unwrap();
+        let sealed = replica.seal().await.unwrap();
+        assert_eq!((sealed.windows, sealed.written_bytes > 0), (1, true));
+        assert_eq!((replica.stats().sstables, replica.stats().head_samples), (1, 0));
+        assert_eq!(values(&replica, "a").await, [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(replica.seal().await.unwrap().windows, 0);
+        let files = std::fs::read_dir(dir.path().join("sstables")).unwrap().count();
+        assert_eq!(files, 1);
+        replica.shutdown().await.unwrap();
+        assert_eq!(replica.seal().await.unwrap_err().kind, Kind::Unavailable);
     }
 }

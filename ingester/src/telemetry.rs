@@ -1,5 +1,9 @@
 //! What a replica says about itself on `/metrics`.
 
+mod compaction;
+
+pub(crate) use compaction::Compactions;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
@@ -18,6 +22,8 @@ pub(crate) struct Telemetry {
     flushed_samples: IntCounter,
     flushed_bytes: IntCounter,
     pub(crate) reads: IntCounter,
+    pub(crate) deletes: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {
@@ -57,7 +63,12 @@ impl Telemetry {
                 "cumae_store_flushed_bytes_total",
                 "Bytes of sstables written.",
             )?,
+            deletes: counter(
+                "cumae_ingester_deletes_total",
+                "Deletes whose tombstones are on disk here.",
+            )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+            compaction: Compactions::new(registry)?,
         })
     }
 
@@ -72,7 +83,7 @@ impl Telemetry {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
@@ -88,7 +99,7 @@ pub(crate) struct StoreSizes {
 
 impl StoreSizes {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
-        let gauges: [(&str, &str, Size); 9] = [
+        let gauges: [(&str, &str, Size); 10] = [
             ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
             ("cumae_store_series", "Series in the head.", |s| s.series),
             ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
@@ -100,8 +111,9 @@ impl StoreSizes {
             ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
             ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
             ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
+            ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
         ];
-        let counters: [(&str, &str, Size); 3] = [
+        let counters: [(&str, &str, Size); 4] = [
             ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
             ("cumae_store_samples_appended_total", "Samples appended.", |s| {
                 s.samples_appended_total
@@ -109,6 +121,11 @@ impl StoreSizes {
             ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
                 s.samples_late_total
             }),
+            (
+                "cumae_store_reads_tombstones_warned_total",
+                "Reads that more than 1,000 deletes touched.",
+                |s| s.reads_tombstones_warned_total,
+            ),
         ];
         let gauges =
             gauges.into_iter().map(|(name, help, of)| Ok((IntGauge::new(name, help)?, of)));

@@ -6,6 +6,7 @@
 
 pub mod column;
 pub mod context;
+pub mod delete;
 pub mod exemplar;
 pub mod histogram;
 pub mod kind;
@@ -22,6 +23,7 @@ pub mod time;
 
 pub use column::{Column, HistogramColumn, SeriesColumns};
 pub use context::{Context, Principal, RequestId};
+pub use delete::{DeleteAnswer, DeleteRequest, Tombstone};
 pub use exemplar::Exemplar;
 pub use histogram::Histogram;
 pub use kind::Kind;

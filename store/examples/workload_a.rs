@@ -1,7 +1,10 @@
 //! Workload A against the engine alone: appends by number, flushes when they are due, replay and a
 //! selection; prints what CPU time each costs.
 //!
-//! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory]`
+//! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory] [read]`
+//!
+//! A directory that was written before is only read. With `read`, only reads are run whose name
+//! has it in it.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -118,6 +121,9 @@ fn open(directory: &Path, seed: u64) -> Engine {
 fn timed(name: &str, mut ask: impl FnMut() -> (usize, usize)) {
     let mut times = Vec::new();
     let mut size = (0, 0);
+    if std::env::args().nth(4).is_some_and(|only| !name.contains(&only)) {
+        return;
+    }
     for _ in 0..6 {
         let began = cpu_seconds();
         size = ask();
@@ -153,7 +159,7 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
     select("1 h of one series", hour, &[metric.clone(), target.clone(), equal("part", "0")]);
     select("1 h of one metric", hour, &[metric]);
     select("1 h of 64 metrics", hour, &[regex("__name__", "node_metric_([1-6][0-9]|[0-3])_total")]);
-    select("1 h of one target", hour, &[target.clone()]);
+    select("1 h of one target", hour, std::slice::from_ref(&target));
     select("1 h of a job's last part", hour, &[equal("job", "job-1"), equal("part", "3")]);
     let many: Vec<String> =
         (0..5000).map(|n| format!("10\\.0\\.{}\\.{}:9100", n / 250, n % 250)).collect();
@@ -176,6 +182,9 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
         Some(target.clone()),
     );
     labels("series of one target", LabelWant::Series, Some(target));
+    let stats = engine.stats();
+    let (hits, misses) = (stats.cache_hits_total, stats.cache_misses_total);
+    println!("cache: {} KiB, {hits} hits, {misses} misses", stats.cache_bytes >> 10);
 }
 
 #[expect(clippy::too_many_lines, reason = "one story from top to bottom")]
@@ -202,6 +211,11 @@ fn main() {
     let before_kib = rss_anon_kib();
     let engine = open(directory, 1);
 
+    let last = BEGIN_MS + i64::try_from(rounds).unwrap() * STEP_MS;
+    if engine.stats().sstable_samples > 0 {
+        all_reads(&engine, &tenant, last);
+        return;
+    }
     let mut numbers: Vec<u32> = Vec::with_capacity(series);
     let mut generation = 0;
     let (mut creating, mut appending, mut syncing, mut flushing) = (0.0, 0.0, 0.0, 0.0);
@@ -261,7 +275,6 @@ fn main() {
     println!("stats:  {:?}", engine.stats());
     println!("memory: {:.0} B a series", (rss_anon_kib() - before_kib) * 1024.0 / series as f64);
 
-    let last = BEGIN_MS + i64::try_from(rounds).unwrap() * STEP_MS;
     all_reads(&engine, &tenant, last);
     drop(engine);
     let engine = open(directory, 2);

@@ -12,14 +12,24 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod claim;
+mod compact;
+mod delete;
 mod door;
+mod exemplars;
 mod flush;
+mod import;
 mod recover;
+mod snapshot;
 
+pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use import::{Import, ImportOptions, ImportReport};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
+use crate::compaction::space::Space;
+use crate::compaction::window::Decider;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format_marker;
@@ -27,22 +37,27 @@ use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
 use crate::select::{Gather, Query, Want};
-use crate::sstable::tables::Tables;
+use crate::sstable::tables::{Retired, Tables};
+use crate::tombstone::Tombstones;
+use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`.
+/// is held for an edit only and comes before `tables` and `tombstones`; `claims` comes before
+/// `tables` too, and no other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -55,12 +70,26 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// What is worth compacting.
+    decider: Decider,
+    /// Which sstables jobs work on.
+    claims: Arc<Mutex<Claims>>,
+    /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
+    retired: Mutex<Vec<Retired>>,
+    /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
+    /// succeeds. Changes with the manifest held.
+    doubtful: Mutex<Vec<u64>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
+    /// What is deleted. It changes with the manifest held, as `tables` does.
+    tombstones: RwLock<Arc<Tombstones>>,
+    reads_warned: AtomicU64,
+    /// Somebody wants deleted bytes to leave the disk.
+    purge_asked: AtomicBool,
 }
 
 impl Engine {
@@ -74,6 +103,7 @@ impl Engine {
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
+        crate::snapshot::remove_leftovers(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }
@@ -105,16 +135,25 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let tombstones = delete::tombstones_of(manifest.state())?;
         let engine = Self {
             log,
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            // Alone, or as one of a few: all tokens come here.
+            decider: Decider::new(config.compaction.clone(), Space::default()),
+            claims: Arc::default(),
+            retired: Mutex::default(),
+            doubtful: Mutex::default(),
             flushing: Mutex::new(()),
             manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            reads_warned: AtomicU64::new(0),
+            purge_asked: AtomicBool::new(false),
             config,
             parts,
         };
@@ -209,6 +248,12 @@ impl Engine {
         self.log.synced_sequence()
     }
 
+    /// How many bytes wait for the commit log.
+    #[must_use]
+    pub fn log_pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
+    }
+
     /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be
     /// called after a second without a write; without news it does nothing.
     ///
@@ -278,6 +323,7 @@ impl Engine {
     pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
         if let Some(query) = Query::of_selection(selection)? {
+            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -293,27 +339,25 @@ impl Engine {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
         };
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
         let mut gather = match &query.want {
-            LabelWant::Values(name) => Gather::of_texts(Some(name.clone())),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None),
+            LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
+            LabelWant::Names => Gather::of_texts(None, limit),
+            LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
             if let Some(query) = Query::of_labels(query, matchers, want)? {
+                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
-        let limit = match query.limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
         Ok(match &query.want {
-            LabelWant::Names | LabelWant::Values(_) => {
-                let mut texts = gather.finish_texts();
-                texts.truncate(limit);
-                LabelAnswer::Texts(texts)
-            }
+            LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(gather.finish_texts()),
             LabelWant::Series => {
                 let mut series = gather.finish_labels();
                 series.truncate(limit);
@@ -323,14 +367,14 @@ impl Engine {
     }
 
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
-    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
+    /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.collect(query, gather)?;
-        }
+        let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)
+        tables.collect(id, query, gather)?;
+        hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -362,6 +406,8 @@ impl Engine {
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
@@ -403,4 +449,8 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod read_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_tests;

@@ -1,9 +1,11 @@
 //! The LSM engine of one node: no async, no sockets, no thread, no clock of its own.
 
 mod bytes;
+mod cache;
 pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
+pub mod compaction;
 pub mod config;
 #[cfg(test)]
 mod crash_rig;
@@ -20,7 +22,9 @@ mod postings;
 mod record;
 mod select;
 pub mod sim;
+pub mod snapshot;
 mod sstable;
+mod tombstone;
 
 pub use config::Config;
 pub use engine::Engine;

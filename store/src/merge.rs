@@ -5,7 +5,7 @@
 //!
 //! Not here: which sources a series has (`select.rs`).
 
-use crate::chunk::{Chunk, histogram};
+use crate::chunk::{Chunk, ChunkHead, histogram};
 use crate::head::series::CHUNK_SAMPLES_MAX;
 use model::sample::{self, join_order};
 use model::{Column, HistogramColumn, HistogramSample, Sample, SeriesColumns, TimestampMs};
@@ -83,8 +83,10 @@ pub(crate) fn chunks_of(mut samples: Vec<Sample>) -> Vec<Chunk> {
 /// Samples of one source: ascending in time, each moment once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
-    /// Its floats, without their revisions.
+    /// Its floats, without their starts and revisions.
     pub(crate) column: Column,
+    /// Since when they count up, one per float; or empty if no start is known.
+    pub(crate) starts: Vec<i64>,
     /// Its histograms.
     pub(crate) histograms: Vec<HistogramSample>,
     /// The revision of them all.
@@ -92,10 +94,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Stands for samples whose values nobody asked for.
-    pub(crate) fn presence() -> Self {
-        let column = Column { timestamps_ms: vec![0], values: vec![0.0], ..Column::default() };
-        Self { column, ..Self::default() }
+    /// Keeps the samples whose moment `keep` wants.
+    pub(crate) fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<bool> = self.column.timestamps_ms.iter().map(|at| keep(*at)).collect();
+        let mut places = kept.iter();
+        self.column.values.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.starts.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.column.timestamps_ms.retain(|_| places.next().copied().unwrap_or(false));
+        let inside = |sample: &HistogramSample| keep(sample.timestamp_ms);
+        self.histograms.retain(inside);
     }
 
     /// How many samples there are.
@@ -104,16 +113,39 @@ impl Run {
     }
 
     fn sample(&self, index: usize) -> Sample {
-        Sample { revision: self.revision, ..self.column.sample(index) }
+        Sample {
+            start_timestamp_ms: self.starts.get(index).copied().unwrap_or(0),
+            revision: self.revision,
+            ..self.column.sample(index)
+        }
     }
 
     /// Its floats, as they are.
     fn into_column(mut self) -> Column {
+        if !self.starts.is_empty() {
+            self.starts.resize(self.column.len(), 0);
+            self.column.start_timestamps_ms = self.starts;
+        }
         if self.revision != 0 {
             self.column.revisions = vec![self.revision; self.column.len()];
         }
         self.column
     }
+}
+
+/// The run that takes the samples of a chunk: the last one if they follow on it, or a new one.
+pub(crate) fn run_for<'r>(head: &ChunkHead, runs: &'r mut Vec<Run>) -> &'r mut Run {
+    let fits = runs.last().is_some_and(|run| {
+        run.revision == head.revision
+            && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
+    });
+    if !fits {
+        // Most series have one run of a source; a vector would begin with room for four.
+        runs.reserve_exact(usize::from(runs.is_empty()));
+        runs.push(Run { revision: head.revision, ..Run::default() });
+    }
+    let last = runs.len() - 1;
+    &mut runs[last]
 }
 
 /// What all runs hold of a series whose labels are not settled yet.
@@ -195,8 +227,7 @@ mod tests {
                 let mut run = Run { revision: chunk.head.revision, ..Run::default() };
                 chunk.head.decode(&chunk.bytes, |timestamp_ms, value, start| {
                     run.column.push(timestamp_ms, value);
-                    run.column.start_timestamps_ms.resize(run.column.len() - 1, 0);
-                    run.column.start_timestamps_ms.push(start);
+                    run.starts.push(start);
                     true
                 }).unwrap();
                 runs.push(run);

@@ -11,7 +11,7 @@ mod read;
 mod value;
 
 pub(crate) use metadata::{put_metadata, read_metadata};
-pub(crate) use read::{Samples, decode};
+pub(crate) use read::{Samples, decode, read_exemplars};
 
 use crate::bytes::{put_ivarint, put_text, put_uvarint};
 use crate::definitions;

@@ -48,6 +48,11 @@ impl Encoder {
         self.count
     }
 
+    /// What is coded so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The last sample's time.
     pub(crate) fn last_ms(&self) -> i64 {
         self.last_ms
@@ -91,7 +96,7 @@ impl Encoder {
     /// What is known of the chunk so far.
     pub(crate) fn head(&self, revision: u32) -> ChunkHead {
         let (count, first_ms, last_ms) = (self.count, self.first_ms, self.last_ms);
-        ChunkHead { encoding: HISTOGRAM, revision, count, first_ms, last_ms }
+        ChunkHead { encoding: HISTOGRAM, revision, count, first_ms, last_ms, column: 0 }
     }
 
     /// A copy of the chunk so far; `None` without a sample.

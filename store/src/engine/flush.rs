@@ -12,6 +12,7 @@
 //!
 //! A crash or an error between any two leaves what was there before the edit, or what is after it.
 
+use super::delete;
 use super::recover;
 use super::{Engine, JobReport, seconds};
 use crate::checkpoint;
@@ -21,9 +22,12 @@ use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::rows::{HeadRow, by_day, write_tenant};
+use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
-use model::{DayBucket, TimestampMs};
+use crate::tombstone::{Tombstones, Touching};
+use model::{DayBucket, TenantId, TimestampMs};
+use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,8 +36,18 @@ use std::sync::atomic::Ordering;
 /// The default retention class.
 const CLASS: u32 = 0;
 
+/// What a flush takes of the writes that come while it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Any of them: the log has them too.
+    Loose,
+    /// None: appends wait while the head's chunks are counted out, and the files hold the state
+    /// of one moment.
+    OneMoment,
+}
+
 /// What a tenant's head gave, and which days each series has.
-struct TenantTaken {
+pub(super) struct TenantTaken {
     tenant: Arc<Tenant>,
     /// A copy, so that new series need not wait for the file.
     symbols: Symbols,
@@ -43,19 +57,37 @@ struct TenantTaken {
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
-        let _one = self.flushing.lock();
-        let from_segment = {
-            let _alone = self.gate.write();
-            self.log.roll()
-        };
+        let one = self.flushing.lock();
+        self.flush_as(&one, Cut::Loose, now)
+    }
+
+    /// Flushes while the caller holds `flushing`.
+    pub(super) fn flush_as(
+        &self,
+        _one: &MutexGuard<'_, ()>,
+        cut: Cut,
+        now: TimestampMs,
+    ) -> Result<JobReport> {
+        let alone = self.gate.write();
+        let from_segment = self.log.roll();
+        let alone = (cut == Cut::OneMoment).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
-        let taken: Vec<TenantTaken> = tenants.iter().map(take).collect();
-        let written = self.write_sstables(&taken, now)?;
+        let tombstones = Arc::clone(&self.tombstones.read());
+        let taken: Vec<TenantTaken> =
+            tenants.iter().map(|tenant| take(tenant, &tombstones)).collect();
+        drop(alone);
+        let mut written = self.write_sstables(&taken, now)?;
+        for meta in &mut written {
+            meta.tombstones_through = tombstones.through();
+        }
+        let revisions = delete::revisions(&taken_revisions(&taken), self.manifest.lock().state());
         drop(taken);
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
-        self.publish(&written, &[], &[Edit::SetCheckpoint(checkpoint)])?;
+        let mut more = revisions;
+        more.push(Edit::SetCheckpoint(checkpoint));
+        self.publish(&written, &[], &more)?;
         let mut report =
             JobReport { series, sstables: written.len() as u64, ..JobReport::default() };
         for meta in &written {
@@ -73,13 +105,14 @@ impl Engine {
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        // What cannot be unlinked now stays in line.
+        let _ = self.remove_retired();
         Ok(report)
     }
 
     /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
-    /// is not, and `more` edits go with it. Readers see it when this returns.
-    ///
-    /// The removed files are still on disk: whoever removed them unlinks them.
+    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files are
+    /// unlinked when no reader holds them any more ([`Engine::remove_retired`]).
     pub(super) fn publish(
         &self,
         added: &[SstableMeta],
@@ -87,18 +120,33 @@ impl Engine {
         more: &[Edit],
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
+        let added_files = || added.iter().map(|meta| Retired::unheld(meta.id));
+        let before = Arc::clone(&self.tables.read());
         // Opened before the edit: what cannot be read does not become live.
-        let tables = self.tables.read().replace(removed, added)?;
+        let tables = before.replace(removed, added);
+        let tables = tables.inspect_err(|_| self.retired.lock().extend(added_files()))?;
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
-        manifest.apply(&edits)?;
+        if let Err(error) = manifest.apply(&edits) {
+            self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
+            return Err(error);
+        }
+        let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
+        let mut retired = self.retired.lock();
+        retired.extend(gone);
+        // This edit succeeded, so those that failed before are not on disk.
+        retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
         Ok(())
     }
 
     /// Writes one sstable for each window.
-    fn write_sstables(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<Vec<SstableMeta>> {
+    pub(super) fn write_sstables(
+        &self,
+        taken: &[TenantTaken],
+        now: TimestampMs,
+    ) -> Result<Vec<SstableMeta>> {
         let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
         let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
         for (day, _) in days {
@@ -138,12 +186,39 @@ impl Engine {
     }
 }
 
-fn take(tenant: &Arc<Tenant>) -> TenantTaken {
+/// Takes what a tenant's head has, but for what is deleted.
+pub(super) fn take(tenant: &Arc<Tenant>, tombstones: &Tombstones) -> TenantTaken {
     let mut series = tenant.take();
-    let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     // Taken after the series, so that each symbol they use is in it.
     let symbols = tenant.symbols.read().clone();
+    let touching = tombstones.touching(&tenant.id, i64::MIN, i64::MAX);
+    if !touching.is_empty() {
+        series.iter_mut().for_each(|taken| cut(taken, &symbols, &touching));
+    }
+    let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     TenantTaken { tenant: Arc::clone(tenant), symbols, series, days }
+}
+
+/// Takes out what is deleted.
+fn cut(taken: &mut Taken, symbols: &Symbols, touching: &Touching) {
+    let hidden = touching.hidden(|wanted| {
+        let mut pairs = symbols.pairs(&taken.labels);
+        let value = pairs.find(|(name, _)| **symbols.text(*name) == *wanted);
+        value.map_or("", |(_, value)| symbols.text(value))
+    });
+    if !hidden.is_empty() {
+        let chunks = std::mem::take(&mut taken.chunks).into_iter();
+        taken.chunks = chunks.filter_map(|chunk| hidden.cut_chunk(chunk)).collect();
+    }
+}
+
+/// The highest revision of each tenant's samples.
+fn taken_revisions(taken: &[TenantTaken]) -> Vec<(TenantId, u32)> {
+    let highest = |taken: &TenantTaken| {
+        let chunks = taken.series.iter().flat_map(|series| &series.chunks);
+        chunks.map(|chunk| chunk.head.revision).max().unwrap_or(0)
+    };
+    taken.iter().map(|taken| (taken.tenant.id.clone(), highest(taken))).collect()
 }
 
 impl TenantTaken {

@@ -1,9 +1,9 @@
 //! One series in the head: its open chunk, the chunks before, and what came late.
 
 use super::symbols::LabelIds;
-use crate::chunk::Chunk;
 use crate::chunk::fast::Encoder;
 use crate::chunk::histogram;
+use crate::chunk::{Chunk, ChunkHead};
 use crate::merge;
 use model::exemplar::{self, Exemplar};
 use model::{HistogramSample, Sample, TimestampMs};
@@ -64,7 +64,8 @@ struct Rest {
     /// How many of the sealed chunks a flush has taken.
     taken: usize,
     histograms: Option<Box<Histograms>>,
-    exemplars: Exemplars,
+    /// Thinned now and then. A flush leaves them here: a checkpoint has them.
+    exemplars: Vec<Exemplar>,
 }
 
 impl Rest {
@@ -72,8 +73,7 @@ impl Rest {
         self.sealed.is_empty()
             && self.late.is_empty()
             && self.histograms.is_none()
-            && self.exemplars.held.is_empty()
-            && self.exemplars.taken.is_empty()
+            && self.exemplars.is_empty()
     }
 }
 
@@ -84,21 +84,6 @@ struct Histograms {
     open: histogram::Encoder,
     day_end_ms: i64,
     late: Vec<HistogramSample>,
-}
-
-/// A series' exemplars, thinned now and then; and those that a flush has taken.
-#[derive(Debug, Default)]
-struct Exemplars {
-    held: Vec<Exemplar>,
-    taken: Vec<Exemplar>,
-}
-
-/// What a read gets of a series.
-#[derive(Debug, Default)]
-pub(crate) struct Copied {
-    pub(crate) chunks: Vec<Chunk>,
-    pub(crate) late: Vec<Sample>,
-    pub(crate) late_histograms: Vec<HistogramSample>,
 }
 
 /// What became of a sample.
@@ -194,22 +179,32 @@ impl Series {
 
     /// Adds an exemplar.
     pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
-        let held = &mut self.rest.get_or_insert_default().exemplars.held;
+        let held = &mut self.rest.get_or_insert_default().exemplars;
         if held.last() == Some(exemplar) {
             return;
         }
         held.push(exemplar.clone());
         if held.len() >= EXEMPLARS_MAX {
-            exemplar::thin(held);
-            held.drain(..held.len().saturating_sub(EXEMPLARS_MAX / 2));
+            self.halve_exemplars();
         }
     }
 
-    /// The exemplars in `[start_ms, end_ms)`.
-    pub(crate) fn exemplars(&self, start_ms: i64, end_ms: i64) -> Vec<Exemplar> {
-        let Some(rest) = self.rest.as_deref() else { return Vec::new() };
-        let all = rest.exemplars.held.iter().chain(&rest.exemplars.taken);
-        all.filter(|e| (start_ms..end_ms).contains(&e.timestamp_ms)).cloned().collect()
+    /// Thins the exemplars, lets go of the older half, and returns how many are left.
+    pub(crate) fn halve_exemplars(&mut self) -> u64 {
+        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
+        let held = &mut rest.exemplars;
+        exemplar::thin(held);
+        held.drain(..held.len() / 2);
+        let left = held.len() as u64;
+        if rest.is_empty() {
+            self.rest = None;
+        }
+        left
+    }
+
+    /// The exemplars, in order of arrival.
+    pub(crate) fn exemplars(&self) -> &[Exemplar] {
+        self.rest.as_deref().map_or(&[], |rest| &rest.exemplars)
     }
 
     fn seal(&mut self) {
@@ -243,7 +238,7 @@ impl Series {
                 let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
                 own.open.capacity() + late
             });
-            let exemplars = rest.exemplars.held.len() + rest.exemplars.taken.len();
+            let exemplars = rest.exemplars.len();
             sealed
                 + rest.late.capacity() * size_of::<Sample>()
                 + histograms
@@ -258,25 +253,25 @@ impl Series {
         self.open.capacity()
     }
 
-    /// Whether it holds no sample.
+    /// Whether it holds no sample; exemplars are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.count() == 0 && self.rest.is_none()
+        let has_no_sample = |rest: &Rest| {
+            rest.sealed.is_empty() && rest.late.is_empty() && rest.histograms.is_none()
+        };
+        self.open.count() == 0 && self.rest.as_deref().is_none_or(has_no_sample)
     }
 
     /// Closes everything it holds and returns a copy of it; it stays readable here until
     /// [`Series::release`].
-    pub(crate) fn take(&mut self) -> (Vec<Chunk>, Vec<Exemplar>) {
+    pub(crate) fn take(&mut self) -> Vec<Chunk> {
         self.seal();
         self.spill();
         self.seal_histograms();
         let Some(rest) = self.rest.as_deref_mut() else {
-            return (Vec::new(), Vec::new());
+            return Vec::new();
         };
         rest.taken = rest.sealed.len();
-        let Exemplars { held, taken } = &mut rest.exemplars;
-        taken.append(held);
-        exemplar::thin(taken);
-        (rest.sealed.clone(), taken.clone())
+        rest.sealed.clone()
     }
 
     /// Lets go of what was taken, and returns how many samples that were.
@@ -287,37 +282,43 @@ impl Series {
         let taken = rest.sealed.drain(..rest.taken);
         let samples = taken.map(|chunk| u64::from(chunk.head.count)).sum();
         rest.taken = 0;
-        rest.exemplars.taken = Vec::new();
         if rest.is_empty() {
             self.rest = None;
         }
         samples
     }
 
-    /// Copies of the chunks that may have samples in `[start_ms, end_ms)`, and the late samples.
-    pub(crate) fn read(&self, start_ms: i64, end_ms: i64) -> Copied {
-        let open = self.open.head(self.revision);
-        let open = (self.open.count() > 0 && open.overlaps(start_ms, end_ms))
-            .then(|| self.open.copy(self.revision))
-            .flatten();
-        let Some(rest) = self.rest.as_deref() else {
-            return Copied { chunks: open.into_iter().collect(), ..Copied::default() };
-        };
-        let sealed = rest.sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
-        let inside = |at: i64| (start_ms..end_ms).contains(&at);
-        let late = rest.late.iter().filter(|sample| inside(sample.timestamp_ms)).copied();
-        let mut copied = Copied {
-            chunks: sealed.cloned().chain(open).collect(),
-            late: late.collect(),
-            ..Copied::default()
-        };
-        if let Some(own) = &rest.histograms {
-            let open = own.open.head(own.revision).overlaps(start_ms, end_ms);
-            copied.chunks.extend(own.open.copy(own.revision).filter(|_| open));
-            let late = own.late.iter().filter(|sample| inside(sample.timestamp_ms));
-            copied.late_histograms.extend(late.cloned());
+    /// The open chunk, if it has a sample, and its bytes.
+    pub(crate) fn open(&self) -> Option<(ChunkHead, &[u8])> {
+        (self.open.count() > 0).then(|| (self.open.head(self.revision), self.open.bytes()))
+    }
+
+    /// The complete chunks, and the late samples.
+    pub(crate) fn closed(&self) -> (&[Chunk], &[Sample]) {
+        self.rest.as_deref().map_or((&[], &[]), |rest| (&rest.sealed, &rest.late))
+    }
+
+    /// The open chunk of histograms, if it has a sample, and those that came late.
+    pub(crate) fn histograms(&self) -> (Option<(ChunkHead, &[u8])>, &[HistogramSample]) {
+        match self.rest.as_deref().and_then(|rest| rest.histograms.as_deref()) {
+            None => (None, &[]),
+            Some(own) => {
+                let open =
+                    (own.open.count() > 0).then(|| (own.open.head(own.revision), own.open.bytes()));
+                (open, &own.late)
+            }
         }
-        copied
+    }
+
+    /// Whether the first or the last sample of a chunk, or a late one, is at a moment that `keeps`.
+    pub(crate) fn has_end_in(&self, keeps: impl Fn(i64) -> bool) -> bool {
+        let has = |head: &ChunkHead| keeps(head.first_ms) || keeps(head.last_ms);
+        let (sealed, late) = self.closed();
+        self.open().is_some_and(|(head, _)| has(&head))
+            || sealed.iter().any(|chunk| has(&chunk.head))
+            || late.iter().any(|sample| keeps(sample.timestamp_ms))
+            || self.histograms().0.is_some_and(|(head, _)| has(&head))
+            || self.histograms().1.iter().any(|sample| keeps(sample.timestamp_ms))
     }
 
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.

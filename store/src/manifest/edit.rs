@@ -1,5 +1,9 @@
 //! The manifest's edits and their bytes. `FORMAT.md` draws them.
 
+use model::matcher::MatchOp;
+use model::{Matcher, TenantId, TimeRange, TimestampMs, Tombstone};
+use std::sync::Arc;
+
 /// The version that this release writes, and the last one it reads.
 pub(super) const VERSION: u32 = 1;
 /// Bytes before the first record.
@@ -16,6 +20,12 @@ const TAG_ADD_SSTABLE: u8 = 1;
 const TAG_REMOVE_SSTABLE: u8 = 2;
 const TAG_SET_CHECKPOINT: u8 = 3;
 const TAG_SET_RETENTION_CLASS: u8 = 4;
+const TAG_ADD_TOMBSTONE: u8 = 16;
+const TAG_REMOVE_TOMBSTONE: u8 = 17;
+const TAG_SET_REVISION: u8 = 18;
+
+const MATCH_OPS: [MatchOp; 4] =
+    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 
 /// A live sstable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +116,12 @@ pub enum Edit {
     SetCheckpoint(CheckpointRef),
     /// A retention class is this from now on.
     SetRetentionClass(RetentionClass),
+    /// A tombstone of this number hides samples from now on.
+    AddTombstone(u64, Arc<Tombstone>),
+    /// The tombstone of this number hides nothing any more that another does not hide.
+    RemoveTombstone(u64),
+    /// No sample of this tenant in an sstable has a revision above this.
+    SetRevision(TenantId, u32),
 }
 
 /// What the first bytes of a manifest turn out to be.
@@ -235,6 +251,20 @@ impl Edit {
                 out.extend(class.retention_days.to_le_bytes());
                 out.extend(class.window_days.to_le_bytes());
             }
+            Self::AddTombstone(id, tombstone) => {
+                out.push(TAG_ADD_TOMBSTONE);
+                out.extend(id.to_le_bytes());
+                put_tombstone(out, tombstone);
+            }
+            Self::RemoveTombstone(id) => {
+                out.push(TAG_REMOVE_TOMBSTONE);
+                out.extend(id.to_le_bytes());
+            }
+            Self::SetRevision(tenant, revision) => {
+                out.push(TAG_SET_REVISION);
+                put_text(out, tenant.as_str());
+                out.extend(revision.to_le_bytes());
+            }
         }
     }
 
@@ -269,9 +299,53 @@ impl Edit {
                 retention_days: fields.u32()?,
                 window_days: fields.u32()?,
             }),
+            TAG_ADD_TOMBSTONE => Self::AddTombstone(fields.u64()?, Arc::new(tombstone(fields)?)),
+            TAG_REMOVE_TOMBSTONE => Self::RemoveTombstone(fields.u64()?),
+            TAG_SET_REVISION => {
+                Self::SetRevision(TenantId::parse(fields.text()?).ok()?, fields.u32()?)
+            }
             _ => return None,
         })
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Texts of a tombstone are bounded far below 4 GiB.
+    out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    put_text(out, tombstone.tenant.as_str());
+    out.extend(tombstone.range.start.0.to_le_bytes());
+    out.extend(tombstone.range.end.0.to_le_bytes());
+    out.extend(tombstone.revision_max.to_le_bytes());
+    out.extend(tombstone.created.0.to_le_bytes());
+    out.extend(u32::try_from(tombstone.matchers.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for matcher in &tombstone.matchers {
+        put_text(out, &matcher.name);
+        out.push(match matcher.op {
+            MatchOp::Equal => 0,
+            MatchOp::NotEqual => 1,
+            MatchOp::Regex => 2,
+            MatchOp::NotRegex => 3,
+        });
+        put_text(out, &matcher.value);
+    }
+}
+
+fn tombstone(fields: &mut Fields<'_>) -> Option<Tombstone> {
+    let tenant = TenantId::parse(fields.text()?).ok()?;
+    let (start, end) = (TimestampMs(fields.i64()?), TimestampMs(fields.i64()?));
+    let (revision_max, created) = (fields.u32()?, TimestampMs(fields.i64()?));
+    // Not reserved: the count is trusted only as far as matchers follow.
+    let mut matchers = Vec::new();
+    for _ in 0..fields.u32()? {
+        let name = fields.text()?;
+        let op = *MATCH_OPS.get(usize::from(fields.array::<1>()?[0]))?;
+        matchers.push(Matcher::new(name, op, fields.text()?));
+    }
+    Some(Tombstone { tenant, matchers, range: TimeRange { start, end }, revision_max, created })
 }
 
 /// Takes fields from the front of some bytes.
@@ -279,7 +353,7 @@ struct Fields<'a> {
     bytes: &'a [u8],
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.bytes.split_first_chunk()?;
         self.bytes = rest;
@@ -292,5 +366,16 @@ impl Fields<'_> {
 
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::try_from(self.u32()?).ok()?;
+        let (text, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        std::str::from_utf8(text).ok()
     }
 }

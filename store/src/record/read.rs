@@ -61,7 +61,8 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Record<'_>, Damaged> {
     Ok(Record { tenant, generation, definitions, metadata, exemplars, kind, revision, flags, rest })
 }
 
-fn read_exemplars(input: &mut Input<'_>) -> Result<Vec<(u32, Exemplar)>, Damaged> {
+/// Reads a list of exemplars, each with its series' number.
+pub(crate) fn read_exemplars(input: &mut Input<'_>) -> Result<Vec<(u32, Exemplar)>, Damaged> {
     (0..input.count(11)?).map(|_| Ok((input.uvarint32()?, exemplar::read(input)?))).collect()
 }
 

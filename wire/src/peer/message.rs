@@ -11,6 +11,10 @@
 
 use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
 use crate::peer::columns::{read_series, select_parts};
+use crate::peer::delete::{
+    read_delete, read_delete_answer, read_tombstones, tombstone_bytes, write_delete,
+    write_delete_answer, write_tombstones,
+};
 use crate::peer::mutation::{
     place_of, read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
     write_metadata, write_mutation,
@@ -19,7 +23,7 @@ use crate::peer::query::{read_label_query, read_selection, write_label_query, wr
 use crate::replica::ReplicaError;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Context, Kind, LabelSet, SeriesColumns, Text};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
 use std::sync::Arc;
 
 /// About how large a part of an answer is.
@@ -36,6 +40,12 @@ pub enum Request {
     Labels(Arc<Context>, LabelQuery),
     /// Metadata.
     Metadata(Arc<Context>, MetadataQuery),
+    /// Delete this.
+    Delete(Arc<Context>, DeleteRequest),
+    /// All tombstones.
+    Tombstones(Arc<Context>),
+    /// Let deleted bytes leave the disk soon.
+    Purge(Arc<Context>),
 }
 
 /// A whole answer of a replica.
@@ -49,6 +59,12 @@ pub enum Response {
     Labels(LabelAnswer),
     /// To a question about metadata.
     Metadata(MetadataAnswer),
+    /// To a delete.
+    Delete(DeleteAnswer),
+    /// To a question about tombstones.
+    Tombstones(Vec<Tombstone>),
+    /// To a purge.
+    Purge,
     /// No.
     Failed(Kind, String),
 }
@@ -59,9 +75,12 @@ impl Request {
     pub fn context(&self) -> &Arc<Context> {
         match self {
             Self::Write(mutation) => &mutation.context,
-            Self::Select(context, _) | Self::Labels(context, _) | Self::Metadata(context, _) => {
-                context
-            }
+            Self::Select(context, _)
+            | Self::Labels(context, _)
+            | Self::Metadata(context, _)
+            | Self::Delete(context, _)
+            | Self::Tombstones(context)
+            | Self::Purge(context) => context,
         }
     }
 
@@ -74,6 +93,9 @@ impl Request {
             Self::Select(..) => 1,
             Self::Labels(..) => 2,
             Self::Metadata(..) => 3,
+            Self::Delete(..) => 16,
+            Self::Tombstones(_) => 17,
+            Self::Purge(_) => 18,
         };
         out.u8(kind);
         write_context(&mut out, self.context());
@@ -85,6 +107,8 @@ impl Request {
                 out.u8(u8::from(query.metric.is_some()));
                 query.metric.iter().for_each(|metric| out.text(metric));
             }
+            Self::Delete(_, request) => write_delete(&mut out, request),
+            Self::Tombstones(_) | Self::Purge(_) => {}
         }
         out.out
     }
@@ -109,6 +133,9 @@ impl Request {
                 };
                 Self::Metadata(context, MetadataQuery { metric })
             }
+            16 => Self::Delete(context, read_delete(&mut from)?),
+            17 => Self::Tombstones(context),
+            18 => Self::Purge(context),
             _ => return bad("an unknown request"),
         };
         from.end()?;
@@ -126,6 +153,9 @@ impl Response {
             Self::Labels(LabelAnswer::Texts(texts)) => parts_of(2, texts, text_bytes, write_texts),
             Self::Labels(LabelAnswer::Series(sets)) => parts_of(3, sets, set_bytes, write_sets),
             Self::Metadata(list) => parts_of(4, list, metadata_bytes, write_metadata),
+            Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
+            Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
+            Self::Purge => vec![part(18, |_| {})],
             Self::Failed(kind, message) => vec![part(5, |out| {
                 out.u8(kind_to_byte(*kind));
                 out.text(message);
@@ -172,6 +202,9 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
         }
         4 => Response::Metadata(read_metadata(&mut from)?),
         5 => Response::Failed(kind_of_byte(from.u8()?)?, from.text()?.to_owned()),
+        16 => Response::Delete(read_delete_answer(&mut from)?),
+        17 => Response::Tombstones(read_tombstones(&mut from)?),
+        18 => Response::Purge,
         _ => return bad("an unknown answer"),
     };
     from.end()?;
@@ -201,6 +234,10 @@ fn join_parts(before: Response, part: Response) -> Result<Response, DecodeError>
         (Response::Metadata(mut all), Response::Metadata(more)) => {
             all.extend(more);
             Ok(Response::Metadata(all))
+        }
+        (Response::Tombstones(mut all), Response::Tombstones(more)) => {
+            all.extend(more);
+            Ok(Response::Tombstones(all))
         }
         // The replica broke off: what came before is void.
         (_, failed @ Response::Failed(..)) => Ok(failed),
@@ -234,7 +271,7 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
     Ok(())
 }
 
-pub(crate) fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut out = Writer::default();
     out.u8(kind);
     write(&mut out);

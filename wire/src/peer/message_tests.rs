@@ -118,7 +118,13 @@ fn request() -> impl Strategy<Value = Request> {
         |(want, matcher_sets, range, limit)| LabelQuery { want, matcher_sets, range, limit },
     );
     let about = proptest::option::of(text()).prop_map(|metric| MetadataQuery { metric });
+    let delete = (vec(matchers(), 0..3), range(), any::<u32>()).prop_map(
+        |(matcher_sets, range, revision_max)| DeleteRequest { matcher_sets, range, revision_max },
+    );
     prop_oneof![
+        (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
+        context().prop_map(Request::Tombstones),
+        context().prop_map(Request::Purge),
         mutation().prop_map(Request::Write),
         (context(), selection).prop_map(|(context, of)| Request::Select(context, of)),
         (context(), query).prop_map(|(context, of)| Request::Labels(context, of)),
@@ -153,6 +159,19 @@ fn columns() -> impl Strategy<Value = Vec<SeriesColumns>> {
     })
 }
 
+fn tombstones() -> impl Strategy<Value = Vec<Tombstone>> {
+    let one = ("[a-z]{1,9}", matchers(), range(), any::<u32>(), any::<i64>()).prop_map(
+        |(tenant, matchers, range, revision_max, created)| Tombstone {
+            tenant: TenantId::parse(&tenant).unwrap(),
+            matchers,
+            range,
+            revision_max,
+            created: TimestampMs(created),
+        },
+    );
+    vec(one, 0..4)
+}
+
 fn response() -> impl Strategy<Value = Response> {
     let refusal = (any::<u32>(), any::<bool>(), any::<u64>()).prop_map(|(index, series, limit)| {
         let of_series = SeriesRefusal::SeriesLimit { limit };
@@ -164,6 +183,9 @@ fn response() -> impl Strategy<Value = Response> {
             Response::Write(WriteAnswer::Written(Written { generation, numbers, refused }))
         });
     prop_oneof![
+        any::<u32>().prop_map(|revision_max| Response::Delete(DeleteAnswer { revision_max })),
+        tombstones().prop_map(Response::Tombstones),
+        Just(Response::Purge),
         Just(Response::Write(WriteAnswer::NeedLabels)),
         written,
         columns().prop_map(Response::Select),
