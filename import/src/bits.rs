@@ -28,14 +28,15 @@ impl<'a> Bits<'a> {
     }
 
     /// Up to 64 bits as a number.
+    #[expect(clippy::cast_possible_truncation, reason = "of the place only the lowest bits count")]
     pub(crate) fn bits(&mut self, mut count: u32) -> Result<u64, Bad> {
         let mut number = 0_u64;
         while count > 0 {
             let byte = *self.bytes.get(self.at / 8).ok_or(Bad("a chunk ends too early"))?;
-            let (used, left) = ((self.at % 8) as u32, 8 - (self.at % 8) as u32);
-            let taken = left.min(count);
+            let used = self.at as u32 % 8;
+            let taken = (8 - used).min(count);
             let part = byte << used >> (8 - taken);
-            number = if taken == 64 { 0 } else { number << taken } | u64::from(part);
+            number = number << taken | u64::from(part);
             self.at += taken as usize;
             count -= taken;
         }
@@ -80,24 +81,7 @@ impl<'a> Bits<'a> {
         }
         Ok(ones)
     }
-
-    /// A signed number in one of nine sizes.
-    pub(crate) fn varbit(&mut self) -> Result<i64, Bad> {
-        match VARBIT_SIZES.get(self.ones(8)? as usize) {
-            Some(0) => Ok(0),
-            Some(size) => self.signed(*size),
-            None => self.bits(64).map(u64::cast_signed),
-        }
-    }
-
-    /// An unsigned number in one of nine sizes.
-    pub(crate) fn varbit_unsigned(&mut self) -> Result<u64, Bad> {
-        let size = self.ones(8)? as usize;
-        self.bits(VARBIT_SIZES.get(size).copied().unwrap_or(64))
-    }
 }
-
-const VARBIT_SIZES: [u32; 8] = [0, 3, 6, 9, 12, 18, 25, 56];
 
 /// A float that is coded by what changed in its bits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +101,7 @@ impl XorFloat {
     }
 
     /// Reads the next value.
+    #[expect(clippy::cast_possible_truncation, reason = "numbers of bits are at most 64")]
     pub(crate) fn read(&mut self, from: &mut Bits<'_>) -> Result<f64, Bad> {
         if from.bit()? {
             if from.bit()? {
@@ -124,7 +109,6 @@ impl XorFloat {
                 let size = if size == 0 { 64 } else { size };
                 let trailing = 64_u64.checked_sub(leading + size);
                 let trailing = trailing.ok_or(Bad("a value has more than 64 bits"))?;
-                // All of them are at most 64.
                 (self.trailing, self.size) = (trailing as u32, size as u32);
             }
             let changed = from.bits(self.size)?;

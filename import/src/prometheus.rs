@@ -134,3 +134,6 @@ fn numbered(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

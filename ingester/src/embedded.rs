@@ -162,6 +162,20 @@ impl Embedded {
         self.inner.clone().blocking(None, work).await
     }
 
+    /// Keeps tombstones that a peer has, on disk; returns how many were news.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub async fn adopt(&self, tombstones: Vec<Tombstone>) -> Result<u64, ReplicaError> {
+        if tombstones.is_empty() {
+            return Ok(0);
+        }
+        let permit = self.inner.enter(&self.inner.writes).await?;
+        let inner = self.inner.clone();
+        let work = move || inner.engine.adopt(tombstones);
+        self.inner.clone().blocking(Some(permit), work).await
+    }
+
     /// Takes a snapshot of everything that was answered before, and names it after the time and
     /// `random` bits.
     ///
@@ -499,6 +513,38 @@ mod tests {
         assert!(written(replica.write(mutation("b", "n", 4.0)).await.unwrap()).refused.is_empty());
         assert_eq!(values(&replica, "a").await, [3.0]);
         replica.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_replica_that_was_away_learns_from_its_peer_what_was_deleted() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [here, away] = dirs.each_ref().map(|dir| open(dir.path(), 0));
+        for replica in [&here, &away] {
+            replica.write(mutation("a", "m", 1.0)).await.unwrap();
+            replica.write(mutation("a", "n", 2.0)).await.unwrap();
+        }
+        let request = DeleteRequest {
+            matcher_sets: vec![vec![Matcher::equal("__name__", "m")]],
+            range: TimeRange::ALL,
+            revision_max: 0,
+        };
+        here.delete(context("a"), request).await.unwrap();
+        assert_eq!(
+            (values(&here, "a").await, values(&away, "a").await),
+            (vec![2.0], vec![1.0, 2.0])
+        );
+        let peer = here.clone() as Arc<dyn Replica>;
+        let exchange = crate::exchange::Exchange::new(away.clone(), vec![peer]);
+        assert!(exchange.round().await);
+        assert_eq!(values(&away, "a").await, [2.0]);
+        // Back again after the peer has gone, it still knows.
+        here.shutdown().await.unwrap();
+        assert!(!exchange.round().await, "a peer that does not answer is asked again soon");
+        away.shutdown().await.unwrap();
+        drop((away, exchange));
+        let away = open(dirs[1].path(), 0);
+        assert_eq!(values(&away, "a").await, [2.0]);
+        away.shutdown().await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -142,6 +142,7 @@ pub enum ImportCommand {
         /// The directory that its --storage.tsdb.path names; Prometheus must be stopped
         #[arg(value_name = "DIR")]
         source: PathBuf,
+        /// Whose they are, and how they are taken
         #[command(flatten)]
         into: ImportInto,
     },
@@ -150,6 +151,7 @@ pub enum ImportCommand {
         /// The text; its last line is # EOF
         #[arg(value_name = "FILE")]
         source: PathBuf,
+        /// Whose they are, and how they are taken
         #[command(flatten)]
         into: ImportInto,
     },

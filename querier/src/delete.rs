@@ -8,7 +8,8 @@
 //! - All replicas hide up to the same revision: if one holds a higher one than another said, all
 //!   are asked again with it.
 //! - A replica that was away takes the tombstones from the others when it is back
-//!   (`ingester::exchange`), and answers no read before.
+//!   (`ingester::exchange`); until it has heard from one, a read that asks it may show what was
+//!   deleted meanwhile.
 //!
 //! Not here: what a tombstone hides (`store`).
 

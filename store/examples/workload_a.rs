@@ -1,5 +1,5 @@
-//! Workload A against the engine alone: appends by number, flushes when they are due, replay and a
-//! selection; prints what CPU time each costs.
+//! Workload A against the engine alone: appends by number, flushes when they are due, replay, a seal
+//! and reads before and after it; prints what CPU time each costs.
 //!
 //! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory] [read]`
 //!
@@ -281,4 +281,28 @@ fn main() {
     let report = engine.close(TimestampMs(last)).unwrap();
     println!("close: {report:?}");
     all_reads(&engine, &tenant, last);
+    seal(&engine, TimestampMs(last));
+    all_reads(&engine, &tenant, last);
+}
+
+/// Brings all windows into their dense form.
+fn seal(engine: &Engine, now: TimestampMs) {
+    for window in engine.windows_to_seal() {
+        let Some(compaction) = engine.seal(window).unwrap() else { continue };
+        let began = cpu_seconds();
+        let report = engine.compact(&compaction, now, &mut |_| true).unwrap();
+        let seconds = cpu_seconds() - began;
+        let mebibytes = (report.read_bytes + report.written_bytes) as f64 / 1048576.0;
+        println!(
+            "seal of {window}: {} sstables into {}, {:.1} MiB read, {:.1} MiB written, {:.2} B a \
+             sample, {:.1} MiB/s, {:.2} M samples/s",
+            report.inputs.len(),
+            report.outputs.len(),
+            report.read_bytes as f64 / 1048576.0,
+            report.written_bytes as f64 / 1048576.0,
+            report.written_bytes as f64 / report.samples_out as f64,
+            mebibytes / seconds,
+            report.samples_in as f64 / seconds / 1e6,
+        );
+    }
 }

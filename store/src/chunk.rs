@@ -10,6 +10,7 @@ pub(crate) mod dense;
 pub(crate) mod fast;
 pub(crate) mod histogram;
 mod ints;
+pub(crate) mod packed;
 pub(crate) mod pages;
 pub(crate) mod times;
 

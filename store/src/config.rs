@@ -36,6 +36,9 @@ pub struct Config {
     pub read_tombstones_max: u64,
     /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
     pub read_tombstones_warn: u64,
+    /// Files are rewritten without what a delete hides when it is this old, so that many deletes
+    /// share one rewriting; 0 is at once. Default 15 min.
+    pub purge_delay_ms: i64,
     /// The most tombstones of all tenants: they are held in memory and in the manifest. Default
     /// 200,000.
     pub tombstones_max: u64,
@@ -60,6 +63,7 @@ impl Default for Config {
             cache_bytes_max: 64 << 20,
             read_tombstones_max: 100_000,
             read_tombstones_warn: 1_000,
+            purge_delay_ms: 15 * 60 * 1000,
             tombstones_max: 200_000,
             tombstone_bytes_max: 32 << 20,
             compaction: CompactionConfig::default(),

@@ -19,12 +19,16 @@ mod door;
 mod exemplars;
 mod flush;
 mod import;
+mod purge;
 mod recover;
 mod snapshot;
+mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub use purge::PurgeReport;
+pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -49,9 +53,9 @@ use model::read::{
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
@@ -88,8 +92,11 @@ pub struct Engine {
     /// What is deleted. It changes with the manifest held, as `tables` does.
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
+    wide_reads: wide_read::WideReads,
     /// Somebody wants deleted bytes to leave the disk.
-    purge_asked: AtomicBool,
+    purge_asked: purge::Asked,
+    /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
+    looked_at: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Engine {
@@ -153,7 +160,9 @@ impl Engine {
             late: AtomicU64::new(0),
             tombstones: RwLock::new(Arc::new(tombstones)),
             reads_warned: AtomicU64::new(0),
-            purge_asked: AtomicBool::new(false),
+            wide_reads: wide_read::WideReads::default(),
+            purge_asked: purge::Asked::default(),
+            looked_at: Mutex::default(),
             config,
             parts,
         };
@@ -269,6 +278,9 @@ impl Engine {
     /// The job that is due, if one is.
     #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        if let Some(job) = self.purge_job() {
+            return Some(job);
+        }
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
@@ -374,6 +386,7 @@ impl Engine {
         let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
         tables.collect(id, query, gather)?;
+        self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
@@ -401,6 +414,7 @@ impl Engine {
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
@@ -408,6 +422,8 @@ impl Engine {
             samples_late_total: self.late.load(Ordering::Relaxed),
             tombstones: self.tombstones.read().len() as u64,
             reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
+            reads_sstables_warned_total,
+            reads_sstables_alarmed_total,
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();

@@ -12,15 +12,18 @@ use crate::bytes::Damaged;
 use crate::chunk::fast::Columns;
 use crate::chunk::times::Times;
 use crate::chunk::{ChunkHead, HISTOGRAM};
+use crate::engine::READ_SSTABLES_WARN;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
 use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use model::matcher::CompiledMatcher;
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{Column, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use model::{
+    Column, DayBucket, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange,
+};
 use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -259,6 +262,9 @@ impl Query {
     }
 }
 
+/// So many partitions of one read are named that came out of many sstables.
+const WIDE_MAX: usize = 8;
+
 /// What was found so far.
 #[derive(Debug)]
 pub(crate) struct Gather {
@@ -285,6 +291,8 @@ pub(crate) struct Gather {
     lists: Vec<Vec<Text>>,
     /// The most that are wanted.
     texts_max: usize,
+    /// In how many sstables each partition was looked at; `None` if there are few anyway.
+    sstables: Option<HashMap<(Text, DayBucket), u32, FixedState>>,
 }
 
 #[derive(Debug)]
@@ -313,6 +321,7 @@ impl Gather {
             marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
+            sstables: None,
         }
     }
 
@@ -337,6 +346,28 @@ impl Gather {
     /// Whether any sample at all may be hidden.
     pub(crate) fn may_hide_any(&self) -> bool {
         !self.tombstones.is_empty()
+    }
+
+    /// Says that so many sstables will be looked at.
+    pub(crate) fn count_sstables(&mut self, len: usize) {
+        self.sstables = (len >= READ_SSTABLES_WARN as usize).then(HashMap::default);
+    }
+
+    /// Says that a partition is looked at in one more sstable.
+    pub(crate) fn touch(&mut self, metric: &Text, day: DayBucket) {
+        if let Some(sstables) = &mut self.sstables {
+            *sstables.entry((metric.clone(), day)).or_default() += 1;
+        }
+    }
+
+    /// The partitions that were looked at in so many sstables or more, the widest few.
+    pub(crate) fn take_wide(&mut self, sstables_min: u32) -> Vec<(Text, DayBucket, u32)> {
+        let counted = self.sstables.take().into_iter().flatten();
+        let wide = counted.filter(|(_, sstables)| *sstables >= sstables_min);
+        let mut wide: Vec<_> = wide.map(|((metric, day), count)| (metric, day, count)).collect();
+        wide.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, a.1).cmp(&(&b.0, b.1))));
+        wide.truncate(WIDE_MAX);
+        wide
     }
 
     /// What the head is asked for: if something may be hidden, its samples are looked at.

@@ -14,7 +14,10 @@
 //!
 //! Not here: how they get to the disk (`manifest.rs`) and to other replicas (`wire`).
 
+pub(crate) mod cut;
+
 use crate::chunk::{Chunk, HISTOGRAM, histogram};
+use crate::compaction::cut::normalized;
 use crate::error::Result;
 use crate::merge::Run;
 use crate::select;
@@ -154,17 +157,26 @@ impl Tombstones {
         held.map_or_else(Touching::default, |held| held.touching(start_ms, end_ms))
     }
 
-    /// Those of a tenant with a number above `through` that touch `[start_ms, end_ms)`.
+    /// Those of a tenant with a number above `through` that touch `[start_ms, end_ms)` and were asked
+    /// for before a moment.
     pub(crate) fn touching_above(
         &self,
         tenant: &TenantId,
         through: u64,
-        start_ms: i64,
-        end_ms: i64,
+        (start_ms, end_ms): (i64, i64),
+        created_before_ms: i64,
     ) -> Touching {
         let Some(held) = self.tenants.get(tenant) else { return Touching::default() };
         let above = held.stones.range(through.saturating_add(1)..).map(|(_, stone)| stone);
-        Touching::new(above.filter(|stone| stone.overlaps(start_ms, end_ms)).cloned().collect())
+        let near = above.filter(|stone| {
+            stone.overlaps(start_ms, end_ms) && stone.stone.created.0 < created_before_ms
+        });
+        Touching::new(near.cloned().collect())
+    }
+
+    /// The tenants that have one.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants.keys()
     }
 }
 
@@ -242,6 +254,11 @@ impl Touching {
         self.len = self.any_metric.len() + self.by_metric.values().map(Vec::len).sum::<usize>();
     }
 
+    /// The metrics that can be meant; `None` if that is not a list.
+    pub(crate) fn metrics(&self) -> Option<impl Iterator<Item = &Text>> {
+        self.any_metric.is_empty().then(|| self.by_metric.keys())
+    }
+
     fn of_metric<'a>(&'a self, metric: &str) -> impl Iterator<Item = &'a Arc<Armed>> {
         let named = self.by_metric.get(metric).map_or(&[][..], |stones| stones);
         named.iter().chain(&self.any_metric)
@@ -287,19 +304,20 @@ impl Hidden {
         self.spans.is_empty()
     }
 
+    /// Hides also what another one hides.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.spans.extend(other.spans);
+    }
+
+    /// Hides also `[start, end)`, of whatever revision.
+    pub(crate) fn add_span(&mut self, (start_ms, end_ms): (i64, i64)) {
+        self.spans.push(Span { start_ms, end_ms, revision_max: u32::MAX });
+    }
+
     /// The ranges `[start, end)` in which samples of a revision are hidden: ascending and apart.
     pub(crate) fn ranges(&self, revision: u32) -> Vec<(i64, i64)> {
         let hiding = self.spans.iter().filter(|span| revision <= span.revision_max);
-        let mut ranges: Vec<(i64, i64)> = hiding.map(|span| (span.start_ms, span.end_ms)).collect();
-        ranges.sort_unstable();
-        let mut apart: Vec<(i64, i64)> = Vec::with_capacity(ranges.len());
-        for (start, end) in ranges {
-            match apart.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => apart.push((start, end)),
-            }
-        }
-        apart
+        normalized(hiding.map(|span| (span.start_ms, span.end_ms)).collect())
     }
 
     /// Takes what is hidden out of a run.

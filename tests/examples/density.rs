@@ -5,12 +5,7 @@
 //! 100 targets and 240 rounds are workload A, 12 and 5,760 are workload C. A class keeps only the
 //! series of that kind; `each` goes through all of them.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    clippy::disallowed_methods,
-    reason = "it measures and tells"
-)]
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and tells")]
 
 use bench::workload::{INTERVAL_MS, Target};
 use model::mutation::Mutation;
@@ -76,6 +71,9 @@ fn field(bytes: &[u8]) -> Outcome<(&[u8], &[u8])> {
     bytes.get(2..).and_then(|rest| rest.split_at_checked(len)).ok_or("a field ends early".into())
 }
 
+/// A series' labels, if it is new, and its samples.
+type Sent = (Option<LabelSet>, Vec<(i64, f64)>);
+
 struct Load {
     targets: Vec<Target>,
     kept: Range<usize>,
@@ -90,8 +88,7 @@ impl Load {
     fn send(&mut self, engine: &Engine, rounds: usize) -> Outcome<()> {
         let kept = self.kept.clone();
         for (number, target) in self.targets.iter_mut().enumerate() {
-            let mut columns: Vec<(Option<LabelSet>, Vec<(i64, f64)>)> =
-                kept.clone().map(|_| (None, Vec::new())).collect();
+            let mut columns: Vec<Sent> = kept.clone().map(|_| Sent::default()).collect();
             let known = self.numbers.get(number * kept.len()..).is_some_and(|of| !of.is_empty());
             let mut damaged = None;
             for _ in 0..rounds {
@@ -190,6 +187,11 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
     if sealed != load.samples {
         return Err(format!("{sealed} of {} samples came out", load.samples).into());
     }
+    read_all(&engine, &tenant, rounds)
+}
+
+/// Reads long and short ranges, of all and of one metric.
+fn read_all(engine: &Engine, tenant: &TenantId, rounds: usize) -> Outcome<()> {
     let last = BEGIN_MS + i64::try_from(rounds)? * INTERVAL_MS;
     let everything = vec![Matcher::equal("cluster", "bench")];
     let short = TimeRange { start: TimestampMs(last - 300_000), end: TimestampMs(last) };
@@ -200,7 +202,7 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
         ("all of the buckets", &metric, TimeRange::ALL),
         ("5 minutes of the buckets", &metric, short),
     ] {
-        read(&engine, &tenant, what, matchers, range)?;
+        read(engine, tenant, what, matchers, range)?;
     }
     Ok(())
 }

@@ -43,6 +43,16 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("data", "Where data lies.", |v| {
         v.setting("dir", "One process at a time; also --data-dir.", &mut config.data.dir);
     });
+    visitor.section("store", "The store of this process.", |v| {
+        let mut cache = Bytes(config.store.cache_bytes);
+        let meaning = "Sstables' blocks and indexes kept in memory for the next query.";
+        v.setting("cache_bytes", meaning, &mut cache);
+        config.store.cache_bytes = cache.0;
+        let mut throughput = Bytes(config.store.compaction_throughput);
+        let meaning = "Bytes that compaction reads and writes per second, together.";
+        v.setting("compaction_throughput", meaning, &mut throughput);
+        config.store.compaction_throughput = throughput.0;
+    });
     visitor.section("query", "Bounds of a query's text, the same for all tenants.", |v| {
         let query = &mut config.limits.query;
         bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);

@@ -92,11 +92,6 @@ impl Engine {
         held.values().map(|stone| (**stone).clone()).collect()
     }
 
-    /// Asks for the bytes of what is deleted to leave the disk: soon there is a job for it.
-    pub fn ask_for_purge(&self) {
-        self.purge_asked.store(true, Ordering::Release);
-    }
-
     /// Whether so many may be held.
     fn admit<'a>(&self, all: impl Iterator<Item = &'a Tombstone>) -> Result<()> {
         let (mut count, mut bytes) = (0_u64, 0_u64);

@@ -68,6 +68,7 @@ impl Engine {
         cut: Cut,
         now: TimestampMs,
     ) -> Result<JobReport> {
+        let purge = self.purge_asked.begin_flush();
         let alone = self.gate.write();
         let from_segment = self.log.roll();
         let alone = (cut == Cut::OneMoment).then_some(alone);
@@ -94,17 +95,27 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        let idle_before = seconds(now.minus_ms(self.config.series_idle_ms));
+        // A purge lets go of the texts of every series that has no sample left.
+        let idle_before = match purge {
+            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
+            _ => u32::MAX,
+        };
         for tenant in &tenants {
             report.series_dropped += tenant.release(idle_before, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
+        if purge > 0 {
+            // The newest segment always stays: it must not be one with samples.
+            self.log.mark_anew();
+            self.log.sync().map_err(|failed| failed.error)?;
+        }
         let before = self.log.segments()?.len();
         self.log.remove_through(from_segment.saturating_sub(1))?;
         report.segments_removed = before.saturating_sub(self.log.segments()?.len()) as u64;
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        self.purge_asked.end_flush(purge);
         // What cannot be unlinked now stays in line.
         let _ = self.remove_retired();
         Ok(report)

@@ -9,7 +9,7 @@ use super::directory::TenantPart;
 use super::reader::Source;
 use super::times::{DenseReader, check};
 use crate::bytes::Damaged;
-use crate::chunk::{ChunkHead, DIFFERENCE};
+use crate::chunk::{ChunkHead, DIFFERENCE, packed};
 use crate::error::Result;
 use crate::merge::{self, Run};
 use crate::select::Query;
@@ -51,7 +51,10 @@ impl<'a> Chunks<'a> {
             return self.decode_dense(index, head, runs);
         }
         let query = self.query;
-        self.with_bytes(chunk, |_, bytes| query.decode(head, bytes, runs))
+        self.with_bytes(chunk, |_, bytes| {
+            let (head, bytes) = packed::unpack(head, bytes)?;
+            query.decode(&head, &bytes, runs)
+        })
     }
 
     /// Whether a chunk has a wanted sample.
@@ -61,7 +64,10 @@ impl<'a> Chunks<'a> {
             return Ok(!self.places(chunk, head)?.1.is_empty());
         }
         let query = self.query;
-        self.with_bytes(chunk, |_, bytes| query.is_present(head, bytes))
+        self.with_bytes(chunk, |_, bytes| {
+            let (head, bytes) = packed::unpack(head, bytes)?;
+            query.is_present(&head, &bytes)
+        })
     }
 
     /// A chunk that may have a wanted sample.

@@ -11,7 +11,7 @@
 use super::writer::Row;
 use crate::bytes::{Damaged, put_uvarint};
 use crate::chunk::dense::{self, Decimals};
-use crate::chunk::{Chunk, ChunkHead, DENSE, DIFFERENCE, FAST, times};
+use crate::chunk::{Chunk, ChunkHead, DENSE, DIFFERENCE, FAST, packed, times};
 use crate::merge;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -75,7 +75,7 @@ impl DenseWriter {
                 // The next chunk's neighbour in the table is one of these.
                 neighbour = None;
             }
-            kept.extend(rest);
+            kept.extend(rest.into_iter().map(packed::pack));
             row.chunks = kept;
         }
         Ok(())

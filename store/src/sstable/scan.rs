@@ -17,6 +17,7 @@ use super::values::{NO_VALUE, Values};
 use crate::error::Result;
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, Text};
+use std::sync::Arc;
 
 /// With no more partitions to open than these, none is ruled out by the dictionary.
 const FEW_PARTITIONS: usize = 8;
@@ -67,7 +68,7 @@ impl<'a> Scan<'a> {
         }
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
-            let partition = self.source.partition(entry, self.symbols.len())?;
+            let partition = self.partition(entry, gather)?;
             let places = self.places(&partition);
             match self.query.want {
                 Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
@@ -78,6 +79,12 @@ impl<'a> Scan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The index of a partition, which is counted as looked at.
+    fn partition(&self, entry: &PartitionEntry, gather: &mut Gather) -> Result<Arc<Partition>> {
+        gather.touch(&entry.metric, entry.day);
+        self.source.partition(entry, self.symbols.len())
     }
 
     /// The partitions whose metric and times are asked for.
@@ -152,7 +159,7 @@ impl<'a> Scan<'a> {
             let Some(entry) = self.part.partitions.get(index) else { continue };
             if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) {
                 whole.put(index, false);
-                let partition = self.source.partition(entry, self.symbols.len())?;
+                let partition = self.partition(entry, gather)?;
                 let places = self.places(&partition);
                 self.samples(&partition, &places, gather)?;
             }
@@ -176,7 +183,7 @@ impl<'a> Scan<'a> {
         }
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
-            let partition = self.source.partition(entry, self.symbols.len())?;
+            let partition = self.partition(entry, gather)?;
             let mut places = self.places(&partition);
             if self.is_cut(entry) {
                 places = self.not_cut(&partition, &places);

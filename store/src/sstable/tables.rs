@@ -9,7 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId};
+use model::{METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -115,6 +115,20 @@ impl Tables {
         self.list.iter().map(|table| table.meta.clone()).collect()
     }
 
+    /// Whether a table that can be read may hold one of these metrics of a tenant; `None` is any.
+    pub(crate) fn may_hold_any<'m>(
+        &self,
+        id: u64,
+        tenant: &TenantId,
+        metrics: Option<impl Iterator<Item = &'m Text>>,
+    ) -> bool {
+        let Some(table) = self.list.iter().find(|table| table.meta.id == id) else { return false };
+        let Ok(sstable) = &table.state else { return false };
+        sstable.tenants.binary_search(tenant).is_ok()
+            && metrics
+                .is_none_or(|mut metrics| metrics.any(|metric| sstable.may_hold(tenant, metric)))
+    }
+
     /// Adds the matching series of all tables.
     pub(crate) fn collect(
         &self,
@@ -131,6 +145,7 @@ impl Tables {
         // So that most series grow at their end.
         tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
         query.sources.set(tables.len() + 1);
+        gather.count_sstables(tables.len());
         for table in tables {
             let meta = &table.meta;
             let sstable = table.state.as_ref().map_err(Clone::clone)?;

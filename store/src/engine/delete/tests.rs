@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::engine::{AppendLimits, Appended, OpenReport, Parts};
+use crate::engine::{AppendLimits, Appended, OpenReport, Parts, PurgeReport};
 use crate::sim::{Outcome, SimDisk};
 use model::mutation::Mutation;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
@@ -37,20 +37,28 @@ fn series(index: usize) -> LabelSet {
     LabelSet::from_pairs([("__name__", metric), ("instance", instance)]).unwrap()
 }
 
-fn write(engine: &Engine, revision: u32, rows: &[(usize, i64, f64)]) -> bool {
-    let mut m = Mutation::empty(Arc::new(Context {
+fn context() -> Arc<Context> {
+    Arc::new(Context {
         tenant: t(),
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
         ring_version: 0,
-    }));
+    })
+}
+
+fn append(engine: &Engine, m: &Mutation) -> bool {
+    let appended = engine.append(m, AppendLimits::NONE, NOW);
+    matches!(appended, Ok(Appended::Queued { .. })) && engine.sync().is_ok()
+}
+
+fn write(engine: &Engine, revision: u32, rows: &[(usize, i64, f64)]) -> bool {
+    let mut m = Mutation::empty(context());
     m.revision = revision;
     for (index, at, value) in rows {
         m.push(SeriesRef::Labels(series(*index)), [(*at, *value)]);
     }
-    let appended = engine.append(&m, AppendLimits::NONE, NOW);
-    matches!(appended, Ok(Appended::Queued { .. })) && engine.sync().is_ok()
+    append(engine, &m)
 }
 
 fn request(matchers: &[Matcher], start: i64, end: i64) -> DeleteRequest {
@@ -189,11 +197,112 @@ impl MapWith for Vec<TimeRange> {
     }
 }
 
+/// Brings every window into its dense form.
+fn seal(engine: &Engine) {
+    for window in engine.windows_to_seal() {
+        if let Some(compaction) = engine.seal(window).unwrap() {
+            engine.compact(&compaction, NOW, &mut |_| true).unwrap();
+        }
+    }
+}
+
+/// Lets everything that is deleted leave the disk, and says what was done with files.
+fn purge(engine: &Engine) -> Vec<PurgeReport> {
+    engine.ask_for_purge();
+    while let Some(job) = engine.next_job(NOW) {
+        engine.run(job, NOW).unwrap();
+    }
+    std::iter::from_fn(|| engine.purge(NOW, &mut |_| true).unwrap()).collect()
+}
+
+/// The files of the disk that hold these bytes.
+fn files_with(disk: &SimDisk, bytes: &[u8]) -> Vec<String> {
+    let holds = |path: &String| {
+        let held = disk.bytes_of(path).unwrap_or_default();
+        held.windows(bytes.len()).any(|window| window == bytes)
+    };
+    disk.paths().into_iter().filter(holds).collect()
+}
+
+#[test]
+fn after_a_purge_no_file_holds_a_byte_of_what_was_deleted() {
+    const NEEDLE: &str = "needle-9f3ac1";
+    let value = f64::from_bits(0x4a5b_6c7d_8e9f_a1b3);
+    let deleted =
+        LabelSet::from_pairs([("__name__", "m"), ("instance", NEEDLE), ("job", "gone")]).unwrap();
+    for seals in [false, true] {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk);
+        let rows: Vec<_> = (0_usize..6).map(|index| (index, NOW.0, 1.0)).collect();
+        let keep: Vec<_> = (0_usize..6).map(|index| (index, NOW.0 - 5 * DAY_MS, 2.0)).collect();
+        assert!(write(&engine, 0, &rows) && write(&engine, 0, &keep));
+        let mut m = Mutation::empty(context());
+        // In windows of its own, beside others, and in the head.
+        m.push(SeriesRef::Labels(deleted.clone()), [(NOW.0 - 9 * DAY_MS, value), (NOW.0, value)]);
+        assert!(append(&engine, &m));
+        engine.flush(NOW).unwrap();
+        if seals {
+            seal(&engine);
+        }
+        let mut m = Mutation::empty(context());
+        m.push(SeriesRef::Labels(deleted.clone()), [(NOW.0 + 1, value)]);
+        assert!(append(&engine, &m));
+
+        let needles =
+            [NEEDLE.as_bytes(), &value.to_bits().to_le_bytes(), &value.to_bits().to_be_bytes()];
+        let found = |needles: &[&[u8]]| -> Vec<String> {
+            needles.iter().flat_map(|needle| files_with(&disk, needle)).collect()
+        };
+        assert!(!found(&needles[..1]).is_empty() && !found(&needles[1..]).is_empty());
+        let job = [Matcher::equal("job", "gone")];
+        let others = everything(&engine, &[Matcher::equal("job", "")], TimeRange::ALL);
+        assert_eq!(everything(&engine, &[], TimeRange::ALL).len(), others.len() + 1);
+        engine.delete(&t(), &request(&job, i64::MIN, i64::MAX), NOW).unwrap();
+        assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
+
+        let reports = purge(&engine);
+        assert_eq!(found(&needles), Vec::<String>::new());
+        // Of three windows one goes whole, one is written anew, one is left alone.
+        let mut after: Vec<bool> = reports.iter().map(|report| report.bytes_after > 0).collect();
+        after.sort_unstable();
+        assert_eq!(after, [false, true]);
+        assert_eq!(purge(&engine), []);
+        assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
+        // What comes late stays hidden, and goes with the next purge.
+        assert!(append(&engine, &m));
+        assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
+        purge(&engine);
+        assert_eq!(found(&needles), Vec::<String>::new());
+        drop(engine);
+        let engine = open(&disk);
+        assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
+        assert_eq!(purge(&engine), []);
+    }
+}
+
+#[test]
+fn nobody_asked_a_delete_is_purged_when_it_is_old_enough_and_only_what_it_hides() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    assert!(write(&engine, 0, &[(0, NOW.0, 1.0), (1, NOW.0, 1.0)]));
+    engine.flush(NOW).unwrap();
+    let at = |now: TimestampMs| engine.purge(now, &mut |_| true).unwrap();
+    engine.delete(&t(), &request(&[Matcher::equal("x", "1")], 0, i64::MAX), NOW).unwrap();
+    let later = NOW.plus_ms(20 * 60 * 1000);
+    assert_eq!(at(later), None, "nothing is hidden");
+    engine.delete(&t(), &request(&[Matcher::equal(METRIC_NAME, "m")], 0, i64::MAX), NOW).unwrap();
+    assert_eq!(at(NOW), None);
+    let report = at(later).unwrap();
+    assert_eq!((report.samples_purged, at(later)), (1, None));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(u32, Vec<(usize, i64, f64)>),
     Delete(DeleteRequest),
     Flush,
+    Seal,
+    Purge,
     Kill,
     PowerCut,
 }
@@ -221,6 +330,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(revision, rows)| Step::Append(revision, rows)),
         3 => delete,
         2 => Just(Step::Flush),
+        1 => Just(Step::Seal),
+        1 => Just(Step::Purge),
         1 => Just(Step::Kill),
         1 => Just(Step::PowerCut),
     ]
@@ -247,6 +358,8 @@ proptest! {
                     check(&engine, &model);
                 }
                 Step::Flush => drop(engine.flush(NOW).unwrap()),
+                Step::Seal => seal(&engine),
+                Step::Purge => drop(purge(&engine)),
                 Step::Kill | Step::PowerCut => {
                     drop(engine);
                     match step {
