@@ -339,8 +339,9 @@ mod tests {
         fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
             self.answer(|value| {
                 let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
-                let floats = Column { timestamps_ms: vec![1], values: vec![value] };
-                vec![SeriesColumns { labels, floats }]
+                let floats =
+                    Column { timestamps_ms: vec![1], values: vec![value], ..Column::default() };
+                vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
             })
         }
         fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {

@@ -16,6 +16,7 @@ mod claim;
 mod compact;
 mod delete;
 mod door;
+mod exemplars;
 mod flush;
 mod import;
 mod purge;
@@ -467,3 +468,5 @@ fn seconds(now: TimestampMs) -> u32 {
 mod read_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_tests;

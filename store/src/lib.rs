@@ -13,6 +13,7 @@ mod definitions;
 pub mod disk;
 pub mod engine;
 pub mod error;
+mod exemplar;
 pub mod format_marker;
 mod head;
 pub mod manifest;

@@ -9,9 +9,9 @@
 //! Not here: how a source finds its series (`head/read.rs`, `sstable/read.rs`).
 
 use crate::bytes::Damaged;
-use crate::chunk::ChunkHead;
 use crate::chunk::fast::Columns;
 use crate::chunk::times::Times;
+use crate::chunk::{ChunkHead, HISTOGRAM};
 use crate::engine::READ_SSTABLES_WARN;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
@@ -21,10 +21,13 @@ use hashbrown::{HashMap, HashTable};
 use model::matcher::CompiledMatcher;
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{Column, DayBucket, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use model::{
+    Column, DayBucket, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange,
+};
 use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What of a series is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +154,11 @@ impl Query {
         bytes: &[u8],
         runs: &mut Vec<Run>,
     ) -> Result<(), Damaged> {
+        if head.encoding == HISTOGRAM {
+            return self.decode_histograms(head, bytes, runs);
+        }
         let run = merge::run_for(head, runs);
-        let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
+        let Run { column: Column { timestamps_ms, values, .. }, starts, .. } = run;
         let before = timestamps_ms.len();
         if timestamps_ms.capacity() == before {
             let room = self.room(head, bytes);
@@ -180,8 +186,36 @@ impl Query {
                 return Err(Damaged("a chunk's times do not ascend"));
             }
         }
-        if timestamps_ms.is_empty() {
+        if timestamps_ms.is_empty() && run.histograms.is_empty() {
             runs.pop();
+        }
+        Ok(())
+    }
+
+    /// Adds the wanted histograms of a chunk to the last run, or to one of its own.
+    fn decode_histograms(
+        &self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Damaged> {
+        let mut wanted = Vec::new();
+        head.decode_histograms(bytes, |timestamp_ms, start_timestamp_ms, histogram| {
+            if self.keeps(timestamp_ms) {
+                let (histogram, revision) = (Arc::new(histogram.clone()), head.revision);
+                wanted.push(HistogramSample {
+                    timestamp_ms,
+                    histogram,
+                    start_timestamp_ms,
+                    revision,
+                });
+            }
+            timestamp_ms < self.end_ms
+        })?;
+        match runs.last_mut() {
+            _ if wanted.is_empty() => {}
+            Some(run) if run.revision == head.revision => run.histograms.append(&mut wanted),
+            _ => runs.push(Run { histograms: wanted, revision: head.revision, ..Run::default() }),
         }
         Ok(())
     }
@@ -205,7 +239,7 @@ impl Query {
     pub(crate) fn is_present(&self, head: &ChunkHead, bytes: &[u8]) -> Result<bool, Damaged> {
         let mut found = [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
         if !found {
-            head.decode(bytes, |at, _, _| {
+            head.times(bytes, |at| {
                 found = self.keeps(at);
                 !found && at < self.end_ms
             })?;
@@ -214,8 +248,14 @@ impl Query {
     }
 
     /// Adds late samples as a run for each revision.
-    pub(crate) fn add_late(&self, late: Vec<Sample>, runs: &mut Vec<Run>) {
-        for chunk in merge::chunks_of(late) {
+    pub(crate) fn add_late(
+        &self,
+        late: Vec<Sample>,
+        histograms: Vec<HistogramSample>,
+        runs: &mut Vec<Run>,
+    ) {
+        let chunks = merge::chunks_of(late).into_iter();
+        for chunk in chunks.chain(merge::histogram_chunks_of(histograms)) {
             // What was coded a moment ago is decoded without fail.
             let _ = self.decode(&chunk.head, &chunk.bytes, runs);
         }
@@ -385,7 +425,7 @@ impl Gather {
                 false => self.add_present(key),
             };
         }
-        let len = |runs: &[Run]| runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        let len = |runs: &[Run]| runs.iter().map(|run| run.len() as u64).sum::<u64>();
         let hash = self.hasher.hash_one(key);
         let found = self.find(hash, key);
         let mut runs =
@@ -461,7 +501,7 @@ impl Gather {
         });
         if !hidden.is_empty() {
             runs.iter_mut().for_each(|run| hidden.cut_run(run));
-            runs.retain(|run| !run.column.is_empty());
+            runs.retain(|run| run.len() > 0);
         }
     }
 
@@ -492,17 +532,19 @@ impl Gather {
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
-            let mut floats = merge::column_of(runs);
+            let mut columns = merge::columns_of(runs);
+            let floats = &mut columns.floats;
             if floats.timestamps_ms.capacity() > 2 * floats.len() + 16 {
                 // There was room for more than came.
                 floats.timestamps_ms.shrink_to_fit();
                 floats.values.shrink_to_fit();
             }
-            samples += floats.len() as u64;
+            samples += (floats.len() + columns.histograms.len()) as u64;
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
-            answer.push(SeriesColumns { labels: self.labels(&keys[key_start..key_end]), floats });
+            let labels = self.labels(&keys[key_start..key_end]);
+            answer.push(SeriesColumns { labels, ..columns });
         }
         Ok(answer)
     }

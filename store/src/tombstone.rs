@@ -16,7 +16,7 @@
 
 pub(crate) mod cut;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, HISTOGRAM, histogram};
 use crate::compaction::cut::normalized;
 use crate::error::Result;
 use crate::merge::Run;
@@ -25,7 +25,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use model::matcher::CompiledMatcher;
 use model::time::DAY_MS;
-use model::{METRIC_NAME, Matcher, Sample, TenantId, Text, TimeRange, Tombstone};
+use model::{HistogramSample, METRIC_NAME, Matcher, Sample, TenantId, Text, TimeRange, Tombstone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -323,9 +323,10 @@ impl Hidden {
     /// Takes what is hidden out of a run.
     pub(crate) fn cut_run(&self, run: &mut Run) {
         let times = &run.column.timestamps_ms;
-        let (Some(first), Some(last)) = (times.first(), times.last()) else { return };
+        let ends = times.first().zip(times.last());
         let ranges = self.ranges(run.revision);
-        if overlaps(&ranges, *first, *last) {
+        let touches_floats = ends.is_some_and(|(first, last)| overlaps(&ranges, *first, *last));
+        if touches_floats || (!run.histograms.is_empty() && !ranges.is_empty()) {
             run.retain(|at| !contains(&ranges, at));
         }
     }
@@ -340,6 +341,9 @@ impl Hidden {
         if ranges.iter().any(|(start, end)| *start <= head.first_ms && head.last_ms < *end) {
             return None;
         }
+        if head.encoding == HISTOGRAM {
+            return cut_histograms(chunk, &ranges);
+        }
         let mut kept = Vec::with_capacity(head.count as usize);
         let decoded = head.decode(&chunk.bytes, |timestamp_ms, value, start_timestamp_ms| {
             if !contains(&ranges, timestamp_ms) {
@@ -353,6 +357,28 @@ impl Hidden {
             // Bytes in memory are what was coded; whoever reads them back says if they are not.
             Err(_) => Some(chunk),
         }
+    }
+}
+
+/// A chunk of histograms without those in the ranges; `None` if nothing is left.
+fn cut_histograms(chunk: Chunk, ranges: &[(i64, i64)]) -> Option<Chunk> {
+    let head = chunk.head;
+    let mut encoder = histogram::Encoder::default();
+    let decoded = head.decode_histograms(&chunk.bytes, |timestamp_ms, start, histogram| {
+        if !contains(ranges, timestamp_ms) {
+            encoder.push(&HistogramSample {
+                timestamp_ms,
+                histogram: Arc::new(histogram.clone()),
+                start_timestamp_ms: start,
+                revision: head.revision,
+            });
+        }
+        true
+    });
+    match decoded {
+        Ok(()) => encoder.seal(head.revision),
+        // As of floats.
+        Err(_) => Some(chunk),
     }
 }
 

@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod codec;
+mod columns;
 pub mod config;
 mod delete;
 pub mod frame;

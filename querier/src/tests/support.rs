@@ -53,7 +53,7 @@ impl Data {
             floats.push(NOW_MS - seconds_ago * 1_000, *value);
         }
         let labels = LabelSet::from_pairs(labels.iter().copied()).unwrap();
-        self.series.push(SeriesColumns { labels, floats });
+        self.series.push(SeriesColumns { labels, floats, ..SeriesColumns::default() });
         self
     }
 
@@ -80,7 +80,11 @@ impl Data {
                 }
             }
             if !floats.is_empty() {
-                found.push(SeriesColumns { labels: one.labels.clone(), floats });
+                found.push(SeriesColumns {
+                    labels: one.labels.clone(),
+                    floats,
+                    ..SeriesColumns::default()
+                });
             }
         }
         found.sort_by(|a, b| a.labels.cmp(&b.labels));

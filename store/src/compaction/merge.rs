@@ -14,14 +14,15 @@
 use super::cut::{Hidden, hidden};
 use super::input::Series;
 use crate::bytes::Damaged;
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, HISTOGRAM};
 use crate::head::series::CHUNK_SAMPLES_MAX;
 use crate::merge;
 use crate::tombstone;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use model::Sample;
+use model::{HistogramSample, Sample};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// Neighbours that have no more samples than this together become one chunk.
 const JOIN_SAMPLES_MAX: u32 = CHUNK_SAMPLES_MAX / 2;
@@ -118,16 +119,43 @@ impl Group {
             out.extend(self.chunks);
             return Ok(());
         }
-        let mut samples = Vec::new();
+        let (mut samples, mut histograms) = (Vec::new(), Vec::new());
         for chunk in &self.chunks {
-            decode(chunk, &gone.ranges(chunk.head.revision), &mut samples)?;
+            let gone = gone.ranges(chunk.head.revision);
+            match chunk.head.encoding {
+                HISTOGRAM => decode_histograms(chunk, &gone, &mut histograms)?,
+                _ => decode(chunk, &gone, &mut samples)?,
+            }
         }
         merge::join(&mut samples);
+        merge::join_histograms(&mut histograms);
+        merge::settle(&mut samples, &mut histograms);
         let mut chunks = merge::chunks_of(samples);
+        chunks.extend(merge::histogram_chunks_of(histograms));
         chunks.sort_by_key(|chunk| chunk.head.first_ms);
         out.extend(chunks);
         Ok(())
     }
+}
+
+/// Adds the histograms of a chunk but for those in `gone`.
+fn decode_histograms(
+    chunk: &Chunk,
+    gone: &[(i64, i64)],
+    out: &mut Vec<HistogramSample>,
+) -> Result<(), Damaged> {
+    let head = &chunk.head;
+    let mut within = true;
+    head.decode_histograms(&chunk.bytes, |timestamp_ms, start_timestamp_ms, histogram| {
+        within &= (head.first_ms..=head.last_ms).contains(&timestamp_ms);
+        if hidden(gone, timestamp_ms, timestamp_ms) != Hidden::Nothing {
+            return true;
+        }
+        let (histogram, revision) = (Arc::new(histogram.clone()), head.revision);
+        out.push(HistogramSample { timestamp_ms, histogram, start_timestamp_ms, revision });
+        true
+    })?;
+    if within { Ok(()) } else { Err(Damaged("a chunk holds a sample outside of its times")) }
 }
 
 /// Adds the samples of a chunk but for those in `gone`.

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
 use model::matcher::CompiledMatcher;
-use model::{Sample, Text};
+use model::{HistogramSample, Sample, Text};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,6 +39,7 @@ pub(crate) struct Hits {
     /// The bytes of open chunks.
     open: Vec<u8>,
     late: Vec<Sample>,
+    late_histograms: Vec<HistogramSample>,
 }
 
 /// Where each part of a series ends in [`Hits`].
@@ -49,6 +50,7 @@ struct Hit {
     keys_end: usize,
     chunks_end: usize,
     late_end: usize,
+    late_histograms_end: usize,
 }
 
 /// The bytes of a chunk.
@@ -70,13 +72,18 @@ impl Hits {
         let (sealed, late) = series.closed();
         let sealed = sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
         self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
-        if let Some((head, bytes)) = series.open().filter(|(h, _)| h.overlaps(start_ms, end_ms)) {
+        let (histograms, late_histograms) = series.histograms();
+        let open = series.open().into_iter().chain(histograms);
+        for (head, bytes) in open.filter(|(head, _)| head.overlaps(start_ms, end_ms)) {
             let at = self.open.len();
             self.open.extend_from_slice(bytes);
             self.chunks.push((head, Coded::Open(at..self.open.len())));
         }
         let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
         self.late.extend(late.iter().filter(inside));
+        let inside = |at: i64| (start_ms..end_ms).contains(&at);
+        let late = late_histograms.iter().filter(|sample| inside(sample.timestamp_ms));
+        self.late_histograms.extend(late.cloned());
         self.end(false);
     }
 
@@ -86,6 +93,7 @@ impl Hits {
             keys_end: self.keys.len(),
             chunks_end: self.chunks.len(),
             late_end: self.late.len(),
+            late_histograms_end: self.late_histograms.len(),
         });
     }
 
@@ -95,12 +103,14 @@ impl Hits {
     /// If there are more series or samples than the reader can bear.
     pub(crate) fn add(&self, query: &Query, gather: &mut Gather) -> Result<()> {
         let want = gather.want_of_head(query);
-        let (mut key, mut chunk, mut late) = (0, 0, 0);
+        let (mut key, mut chunk, mut late, mut late_histogram) = (0, 0, 0, 0);
         for hit in &self.series {
             let labels = &self.keys[key..hit.keys_end];
             let chunks = &self.chunks[chunk..hit.chunks_end];
             let samples = &self.late[late..hit.late_end];
+            let histograms = &self.late_histograms[late_histogram..hit.late_histograms_end];
             (key, chunk, late) = (hit.keys_end, hit.chunks_end, hit.late_end);
+            late_histogram = hit.late_histograms_end;
             if want == Want::Presence {
                 // Bytes in memory are what was coded.
                 let is_present = |(head, coded): &(ChunkHead, Coded)| {
@@ -109,6 +119,7 @@ impl Hits {
                 if hit.is_present
                     || chunks.iter().any(is_present)
                     || samples.iter().any(|s| query.keeps(s.timestamp_ms))
+                    || histograms.iter().any(|s| query.keeps(s.timestamp_ms))
                 {
                     gather.add_present(labels)?;
                 }
@@ -119,8 +130,8 @@ impl Hits {
                     // Likewise.
                     let _ = query.decode(head, self.bytes(coded), runs);
                 }
-                if !samples.is_empty() {
-                    query.add_late(samples.to_vec(), runs);
+                if !samples.is_empty() || !histograms.is_empty() {
+                    query.add_late(samples.to_vec(), histograms.to_vec(), runs);
                 }
                 Ok(())
             })?;

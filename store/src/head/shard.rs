@@ -4,17 +4,19 @@
 //! - A local number is given once; series of one target that arrive together get neighbours.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
-use super::series::{Definition, Identity, Pushed, Series};
+use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
 use super::symbols::{LabelIds, Symbols};
 use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::{LabelSet, Sample};
+use model::{Exemplar, HistogramSample, LabelSet, Sample};
 use std::sync::Arc;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+/// So many exemplars a shard holds; at the limit the older half of each series' go.
+const EXEMPLARS_MAX: u64 = 6250;
 
 /// The series of some targets.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Shard {
     pending: HashMap<u32, u64, FixedState>,
     /// Samples held.
     pub(crate) samples: u64,
+    /// At least as many as there are exemplars.
+    exemplars: u64,
     /// Bytes of samples held, without the constant part of a series.
     pub(crate) sample_bytes: u64,
 }
@@ -58,6 +62,7 @@ impl Shard {
             dead: 0,
             pending: HashMap::with_hasher(hasher),
             samples: 0,
+            exemplars: 0,
             sample_bytes: 0,
         }
     }
@@ -217,6 +222,41 @@ impl Shard {
         self.sample_bytes +=
             grown as u64 + if slow { late * size_of::<Sample>() as u64 } else { 0 };
         late
+    }
+
+    /// Adds a series' histograms, and returns how many came late.
+    pub(crate) fn push_histograms(
+        &mut self,
+        local: u32,
+        received_s: u32,
+        samples: impl Iterator<Item = HistogramSample>,
+    ) -> u64 {
+        let Some(series) = self.get_mut(local) else { return 0 };
+        let before = series.sample_bytes();
+        let (mut kept, mut late) = (0, 0);
+        for sample in samples {
+            let pushed = series.push_histogram(&sample);
+            kept += u64::from(pushed != Pushed::Repeated);
+            late += u64::from(pushed == Pushed::Late);
+        }
+        series.received_s = received_s;
+        let grown = series.sample_bytes().saturating_sub(before) as u64;
+        self.samples += kept;
+        self.sample_bytes += grown;
+        late
+    }
+
+    /// Adds an exemplar of a series.
+    pub(crate) fn push_exemplar(&mut self, local: u32, exemplar: &Exemplar) {
+        if let Some(series) = self.get_mut(local) {
+            series.push_exemplar(exemplar);
+            self.sample_bytes += EXEMPLAR_BYTES as u64;
+            self.exemplars += 1;
+        }
+        if self.exemplars >= EXEMPLARS_MAX {
+            let all = self.slots.iter_mut().flatten();
+            self.exemplars = all.map(Series::halve_exemplars).sum();
+        }
     }
 
     /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].

@@ -10,6 +10,7 @@
 //! Not here: frames (`frame.rs`), sockets.
 
 use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
+use crate::peer::columns::{read_series, select_parts};
 use crate::peer::delete::{
     read_delete, read_delete_answer, read_tombstones, tombstone_bytes, write_delete,
     write_delete_answer, write_tombstones,
@@ -22,9 +23,7 @@ use crate::peer::query::{read_label_query, read_selection, write_label_query, wr
 use crate::replica::ReplicaError;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{
-    Column, Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone,
-};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
 use std::sync::Arc;
 
 /// About how large a part of an answer is.
@@ -251,11 +250,19 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
     for series in more {
         match all.last_mut() {
             Some(last) if last.labels == series.labels => {
-                if last.floats.timestamps_ms.last() >= series.floats.timestamps_ms.first() {
+                let ascends = |before: &[i64], more: &[i64]| match (before.last(), more.first()) {
+                    (Some(before), Some(more)) => before < more,
+                    _ => true,
+                };
+                let (floats, histograms) = (&series.floats, &series.histograms);
+                if !ascends(&last.floats.timestamps_ms, &floats.timestamps_ms)
+                    || !ascends(&last.histograms.timestamps_ms, &histograms.timestamps_ms)
+                    || series.is_empty()
+                {
                     return bad("a series goes on before its end");
                 }
-                last.floats.timestamps_ms.extend(series.floats.timestamps_ms);
-                last.floats.values.extend(series.floats.values);
+                last.floats.append(series.floats);
+                last.histograms.append(series.histograms);
             }
             Some(last) if last.labels > series.labels => return bad("labels do not ascend"),
             _ => all.push(series),
@@ -272,7 +279,7 @@ fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
 }
 
 /// Cuts a list where its parts reach [`PART_BYTES`].
-fn parts_of<T>(
+pub(crate) fn parts_of<T>(
     kind: u8,
     items: &[T],
     bytes: impl Fn(&T) -> usize,
@@ -292,58 +299,11 @@ fn parts_of<T>(
     parts
 }
 
-/// Series cut into runs of samples that fit a part, so that a part never exceeds it by much.
-fn select_parts(series: &[SeriesColumns]) -> Vec<Vec<u8>> {
-    const RUN: usize = PART_BYTES / 16;
-    let mut runs: Vec<Run<'_>> = Vec::with_capacity(series.len());
-    for one in series {
-        let (times, values) = (&one.floats.timestamps_ms, &one.floats.values);
-        if times.is_empty() {
-            runs.push(Run { labels: &one.labels, timestamps_ms: &[], values: &[] });
-        }
-        for (timestamps_ms, values) in times.chunks(RUN).zip(values.chunks(RUN)) {
-            runs.push(Run { labels: &one.labels, timestamps_ms, values });
-        }
-    }
-    parts_of(1, &runs, |run| set_bytes(run.labels) + run.values.len() * 10, write_runs)
-}
-
-struct Run<'a> {
-    labels: &'a LabelSet,
-    timestamps_ms: &'a [i64],
-    values: &'a [f64],
-}
-
-fn write_runs(out: &mut Writer, runs: &[Run<'_>]) {
-    let symbols = SymbolWriter::of(runs.iter().map(|run| run.labels));
-    symbols.write_table(out);
-    out.len(runs.len());
-    for run in runs {
-        symbols.write_set(out, run.labels);
-        out.len(run.timestamps_ms.len());
-        out.deltas(run.timestamps_ms);
-        out.floats(run.values);
-    }
-}
-
-fn read_series(from: &mut Reader<'_>) -> Result<Vec<SeriesColumns>, DecodeError> {
-    let symbols = SymbolTable::read(from)?;
-    from.list(2, |r| {
-        let labels = symbols.read_set(r)?;
-        let count = r.count(9)?;
-        let timestamps_ms = r.deltas(count)?;
-        if !timestamps_ms.is_sorted_by(|a, b| a < b) {
-            return bad("timestamps do not ascend");
-        }
-        Ok(SeriesColumns { labels, floats: Column { timestamps_ms, values: r.floats(count)? } })
-    })
-}
-
 fn text_bytes(text: &Text) -> usize {
     text.len() + 2
 }
 
-fn set_bytes(labels: &LabelSet) -> usize {
+pub(crate) fn set_bytes(labels: &LabelSet) -> usize {
     labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 2
 }
 

@@ -50,8 +50,8 @@ impl Replica for Echo {
         let (from, count) = (selection.range.start.0, self.samples);
         Box::pin(async move {
             let timestamps_ms = (from..).take(count).collect();
-            let floats = Column { timestamps_ms, values: vec![0.5; count] };
-            Ok(vec![SeriesColumns { labels, floats }])
+            let floats = Column { timestamps_ms, values: vec![0.5; count], ..Column::default() };
+            Ok(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }])
         })
     }
 
