@@ -1,0 +1,369 @@
+//! The engine against a plain map, step by step: whatever is done to a store, and in which order,
+//! it answers what a map of every sample would, to the last bit, after every step.
+//!
+//! The map joins samples by a key of its own (D4 as a tuple), cuts by the tombstones as they were
+//! asked for, and knows of no file, block or clock. A sequence comes from its seed alone; one that fails
+//! is made shorter before it is shown. The seeds are [`SEED_BASE`] and up; how many of each strategy
+//! are run says [`SEQUENCES`], or the environment (`MODEL_SEQUENCES=2500`, `MODEL_SEED_BASE=…`).
+//!
+//! Not here: crashes between the calls of the disk (`crash_rig.rs`), several writers at once.
+
+mod map;
+mod steps;
+
+use crate::compaction::scaling::Strategy;
+use crate::config::Config;
+use crate::engine::compact::tests::eager;
+use crate::engine::tests::{NOW, tenant};
+use crate::engine::{AppendLimits, Appended, Engine, ImportOptions, Parts};
+use crate::sim::SimDisk;
+use crate::snapshot::{self, Place};
+use map::{Answer, Map, answer_of};
+use model::mutation::Mutation;
+use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
+use model::sample::SampleKind;
+use model::{Context, LabelSet, Principal, RequestId, Sample, SeriesRef, TimeRange, TimestampMs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steps::{Cell, Random, Row, Step, matchers, ranges, sequence, series};
+
+/// The first seed.
+const SEED_BASE: u64 = 0;
+/// How many sequences of each strategy are run: 10,000 in all.
+const SEQUENCES: u64 = 2_500;
+
+/// A store in its life, beside the map it is compared to.
+struct Story {
+    disk: SimDisk,
+    engine: Option<Engine>,
+    config: Config,
+    map: Map,
+    now: TimestampMs,
+    /// The numbers that the store has handed out.
+    numbers: BTreeMap<usize, (u64, u32)>,
+    generations: u64,
+    snapshots: u64,
+    chance: Random,
+}
+
+type Outcome = Result<(), String>;
+
+fn told(error: impl std::fmt::Debug) -> String {
+    format!("{error:?}")
+}
+
+impl Story {
+    fn new(seed: u64, strategy: Strategy) -> Self {
+        let mut config = eager(0);
+        config.compaction.strategy = strategy;
+        config.compaction.base_shards = if seed.is_multiple_of(3) { 4 } else { 1 };
+        config.window_days = if seed.is_multiple_of(5) { 7 } else { 1 };
+        config.purge_delay_ms = 0;
+        let mut story = Self {
+            disk: SimDisk::new(seed),
+            engine: None,
+            config,
+            map: Map::default(),
+            now: NOW,
+            numbers: BTreeMap::new(),
+            generations: 1,
+            snapshots: 0,
+            chance: Random::new(seed ^ 0x5151),
+        };
+        story.open().unwrap();
+        story
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn open(&mut self) -> Outcome {
+        self.numbers.clear();
+        self.generations += 1;
+        let parts = Parts {
+            disk: Arc::new(self.disk.clone()),
+            cluster_name: "model".to_owned(),
+            generation_seed: self.generations,
+        };
+        let (engine, report) = Engine::open(parts, self.config.clone(), self.now).map_err(told)?;
+        let is_whole = report.replay.damage.is_empty() && report.sstables_damaged.is_empty();
+        self.engine = Some(engine);
+        match is_whole && report.samples_without_series + report.records_damaged == 0 {
+            true => Ok(()),
+            false => Err(format!("false alarm: {report:?}")),
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::Append { rows, revision, by_number } => self.append(rows, *revision, *by_number),
+            Step::Import { rows, revision } => self.import(rows, *revision),
+            Step::Delete(request) => {
+                let answer = self.engine().delete(&tenant("t"), request, self.now).map_err(told)?;
+                self.map.delete(request, answer.revision_max)
+            }
+            Step::Flush => self.engine().flush(self.now).map(drop).map_err(told),
+            Step::Compact(chance) => {
+                let due = self.engine().next_compaction(self.now, *chance);
+                due.map_or(Ok(()), |due| {
+                    self.engine().compact(&due, self.now, &mut |_| true).map(drop).map_err(told)
+                })
+            }
+            Step::Seal => self.seal(),
+            Step::Purge => self.purge(),
+            Step::Later(ms) => {
+                self.now = self.now.plus_ms(*ms);
+                Ok(())
+            }
+            Step::Restore => self.restore(),
+            Step::Kill | Step::PowerCut => {
+                self.engine = None;
+                match step {
+                    Step::Kill => self.disk.kill(),
+                    _ => self.disk.power_cut(),
+                }
+                self.open()
+            }
+        }
+    }
+
+    fn append(&mut self, rows: &[Row], revision: u32, by_number: bool) -> Outcome {
+        for kind in [SampleKind::Float, SampleKind::Histogram] {
+            let rows: Vec<&Row> = rows.iter().filter(|row| row.cell.kind() == kind).collect();
+            for by_number in [by_number, false] {
+                let m = self.mutation(&rows, kind, revision, by_number);
+                match self.engine().append(&m, AppendLimits::NONE, self.now).map_err(told)? {
+                    Appended::NeedLabels if by_number => {}
+                    Appended::NeedLabels => return Err("labels were sent".to_owned()),
+                    Appended::Queued { ticket, written } => {
+                        let synced = self.engine().sync().map_err(told)?;
+                        if synced < ticket || !written.refused.is_empty() {
+                            return Err("it is not on disk".to_owned());
+                        }
+                        for (index, number) in &written.numbers {
+                            let series = rows[usize::try_from(*index).unwrap()].series;
+                            self.numbers.insert(series, (written.generation, *number));
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        rows.iter().for_each(|row| self.map.keep(row, revision));
+        Ok(())
+    }
+
+    fn mutation(
+        &self,
+        rows: &[&Row],
+        kind: SampleKind,
+        revision: u32,
+        by_number: bool,
+    ) -> Mutation {
+        let mut m = Mutation::empty(Arc::new(Context {
+            tenant: tenant("t"),
+            principal: Principal::Anonymous,
+            request_id: RequestId(1),
+            timeout_ms: 0,
+            ring_version: 0,
+        }));
+        (m.kind, m.revision) = (kind, revision);
+        for row in rows {
+            m.timestamps_ms.push(row.timestamp_ms);
+            m.start_timestamps_ms.push(row.start_timestamp_ms);
+            match &row.cell {
+                Cell::Float(value) => m.values.push(*value),
+                Cell::Histogram(histogram) => m.histograms.push(Arc::clone(histogram)),
+            }
+            let known = self.numbers.get(&row.series).filter(|_| by_number);
+            let named = match known {
+                Some((generation, number)) => {
+                    m.generation = *generation;
+                    SeriesRef::Number(*number)
+                }
+                None => SeriesRef::Labels(series(row.series)),
+            };
+            m.end_series(named);
+        }
+        m
+    }
+
+    /// Floats, by an import.
+    fn import(&mut self, rows: &[Row], revision: u32) -> Outcome {
+        let from = TimestampMs(i64::MIN);
+        let options = ImportOptions { tenant: tenant("t"), revision, from };
+        let mut import = self.engine.as_ref().unwrap().import(options, self.now);
+        for row in rows {
+            let Cell::Float(value) = row.cell else { continue };
+            let Row { timestamp_ms, start_timestamp_ms, .. } = *row;
+            let sample = Sample { timestamp_ms, value, start_timestamp_ms, revision: 0 };
+            import.samples(&series(row.series), &[sample]).map_err(told)?;
+            self.map.keep(row, revision);
+        }
+        import.finish().map(drop).map_err(told)
+    }
+
+    fn seal(&self) -> Outcome {
+        for window in self.engine().windows_to_seal() {
+            if let Some(due) = self.engine().seal(window).map_err(told)? {
+                self.engine().compact(&due, self.now, &mut |_| true).map_err(told)?;
+            }
+        }
+        match self.engine().windows_to_seal() {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("not sealed: {left:?}")),
+        }
+    }
+
+    fn purge(&self) -> Outcome {
+        self.engine().ask_for_purge();
+        while let Some(job) = self.engine().next_job(self.now) {
+            self.engine().run(job, self.now).map_err(told)?;
+        }
+        for _ in 0..1000 {
+            if self.engine().purge(self.now, &mut |_| true).map_err(told)?.is_none() {
+                return Ok(());
+            }
+        }
+        Err("a purge does not come to rest".to_owned())
+    }
+
+    /// Goes on with a store made of a snapshot. What happens to the old one meanwhile is not in it.
+    fn restore(&mut self) -> Outcome {
+        self.snapshots += 1;
+        let taken = self.engine().snapshot(&format!("s{}", self.snapshots), self.now);
+        let taken = taken.map_err(told)?;
+        let kept = self.map.clone();
+        let row = Row {
+            series: 0,
+            timestamp_ms: self.now.0,
+            cell: Cell::Float(1e9),
+            start_timestamp_ms: 0,
+        };
+        self.append(&[row], 9, false)?;
+        self.seal()?;
+        let to = SimDisk::new(self.chance.below(1 << 40));
+        snapshot::restore(&self.disk, Place::Store, &taken, &to, "to").map_err(told)?;
+        to.power_cut();
+        (self.engine, self.disk, self.map) = (None, to, kept);
+        self.open()
+    }
+
+    /// Everything, and a question drawn at random.
+    fn check(&mut self) -> Outcome {
+        let everything = Selection {
+            matchers: Vec::new(),
+            range: TimeRange::ALL,
+            days: None,
+            bounds: SelectBounds::NONE,
+        };
+        self.compare(&everything)?;
+        let range = self.chance.pick(&ranges());
+        let selection = Selection { matchers: self.chance.pick(&matchers()), range, ..everything };
+        self.compare(&selection)?;
+        let query = LabelQuery {
+            want: LabelWant::Series,
+            matcher_sets: vec![selection.matchers.clone()],
+            range,
+            limit: 0,
+        };
+        let expected: Vec<LabelSet> =
+            self.map.answer(&selection.matchers, range).into_iter().map(|(set, _)| set).collect();
+        let found = self.engine().labels(&tenant("t"), &query).map_err(told)?;
+        match found == LabelAnswer::Series(expected.clone()) {
+            true => Ok(()),
+            false => Err(format!("{query:?}: {found:?} instead of {expected:?}")),
+        }
+    }
+
+    fn compare(&self, selection: &Selection) -> Outcome {
+        let found = self.engine().select(&tenant("t"), selection).map_err(told)?;
+        let found = answer_of(&found);
+        let expected = self.map.answer(&selection.matchers, selection.range);
+        if found == expected {
+            return Ok(());
+        }
+        let (extra, missing) = (without(&found, &expected), without(&expected, &found));
+        Err(format!("{selection:?}\n  answers: {extra:?}\n  instead of {missing:?}"))
+    }
+}
+
+/// What is in `a` and not in `b`.
+fn without(a: &Answer, b: &Answer) -> Answer {
+    let of = |set: &LabelSet| b.iter().find(|(labels, _)| labels == set).map(|(_, cells)| cells);
+    let rest = |(set, cells): &(LabelSet, Vec<map::Point>)| {
+        let held = of(set);
+        let is_missing = |cell: &&map::Point| held.is_none_or(|held| !held.contains(cell));
+        (set.clone(), cells.iter().filter(is_missing).cloned().collect::<Vec<_>>())
+    };
+    a.iter().map(rest).filter(|(_, cells)| !cells.is_empty()).collect()
+}
+
+/// Takes the steps; says what is wrong after the first one that goes wrong.
+fn run(seed: u64, strategy: Strategy, steps: &[Step]) -> Outcome {
+    let mut story = Story::new(seed, strategy);
+    for (number, step) in steps.iter().enumerate() {
+        let outcome = story.take(step).and_then(|()| story.check());
+        outcome.map_err(|fault| format!("after step {number}: {fault}"))?;
+    }
+    story.engine().close(story.now).map_err(told)?;
+    story.check()?;
+    story.take(&Step::PowerCut)?;
+    story.check()
+}
+
+/// Leaves out what is not needed for it to fail.
+fn shortened(seed: u64, strategy: Strategy, mut steps: Vec<Step>) -> Vec<Step> {
+    let mut index = steps.len();
+    while index > 0 {
+        index -= 1;
+        let mut fewer = steps.clone();
+        fewer.remove(index);
+        if run(seed, strategy, &fewer).is_err() {
+            steps = fewer;
+        }
+    }
+    steps
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+fn every_sequence(strategy: Strategy) {
+    let base = from_environment("MODEL_SEED_BASE", SEED_BASE);
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in base..base + from_environment("MODEL_SEQUENCES", SEQUENCES) {
+        let steps = sequence(seed);
+        kinds.extend(
+            steps.iter().map(|step| std::mem::discriminant(step)).map(|d| format!("{d:?}")),
+        );
+        if let Err(fault) = run(seed, strategy, &steps) {
+            let steps = shortened(seed, strategy, steps);
+            let again = run(seed, strategy, &steps);
+            panic!("seed {seed} of {}: {fault}\n{steps:#?}\n{again:?}", strategy.as_str());
+        }
+    }
+    assert_eq!(kinds.len(), 11, "every kind of step is taken");
+}
+
+#[test]
+fn under_stcs_a_store_answers_as_a_map_does_after_every_step() {
+    every_sequence(Strategy::Stcs);
+}
+
+#[test]
+fn under_lcs_a_store_answers_as_a_map_does_after_every_step() {
+    every_sequence(Strategy::Lcs);
+}
+
+#[test]
+fn under_twcs_a_store_answers_as_a_map_does_after_every_step() {
+    every_sequence(Strategy::Twcs);
+}
+
+#[test]
+fn under_ucs_a_store_answers_as_a_map_does_after_every_step() {
+    every_sequence(Strategy::Ucs);
+}
