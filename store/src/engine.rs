@@ -465,6 +465,8 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod read_tests;

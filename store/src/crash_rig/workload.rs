@@ -1,18 +1,26 @@
 //! A seeded workload for one engine: what senders do, and the jobs between.
 
-use super::checker::{History, Id, TENANTS, Writer, labels_of, now, sample_of};
+use super::checker::{
+    Deletion, History, Id, TENANTS, Whose, Writer, histogram_of, is_histogram, labels_of, now,
+    sample_of,
+};
 use crate::commit_log;
-use crate::compaction::scaling::Scaling;
+use crate::compaction::scaling::{Scaling, Strategy};
 use crate::config::{CompactionConfig, Config};
 use crate::disk::Disk;
-use crate::engine::{AppendLimits, Appended, Compaction, Engine, OpenReport, Parts};
+use crate::engine::{AppendLimits, Appended, Compaction, Engine, ImportOptions, OpenReport, Parts};
 use crate::error::Result;
 use crate::manifest::sstable_path;
+use crate::snapshot;
 use model::mutation::Mutation;
 use model::read::{SelectBounds, Selection};
+use model::sample::SampleKind;
 use model::series::SeriesRef;
-use model::{Context, MatchOp, Matcher, Principal, RequestId, SeriesColumns, TenantId, TimeRange};
-use std::cell::RefCell;
+use model::{
+    Context, MatchOp, Matcher, Principal, RequestId, Sample, SeriesColumns, TenantId, TimeRange,
+    TimestampMs,
+};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,7 +41,9 @@ impl Random {
     }
 }
 
-pub(super) fn config() -> Config {
+/// Odd lives compact by UCS, even ones by TWCS.
+pub(super) fn config(life: u64) -> Config {
+    let strategy = if life % 2 == 1 { Strategy::Ucs } else { Strategy::Twcs };
     Config {
         commit_log: commit_log::Config {
             segment_bytes_max: 1_500,
@@ -45,6 +55,8 @@ pub(super) fn config() -> Config {
         compaction: CompactionConfig {
             scaling_parameters: Scaling::tiered(2),
             sstable_bytes_min: 0,
+            strategy,
+            twcs_threshold_min: 2,
             ..CompactionConfig::default()
         },
         ..Config::default()
@@ -54,6 +66,20 @@ pub(super) fn config() -> Config {
 thread_local! {
     /// The inputs of the compaction that this thread carries out.
     static COMPACTING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// The job that this thread is at.
+    static JOB: Cell<&'static str> = const { Cell::new("") };
+    /// A fault: a compaction takes the tombstones with it.
+    static FORGETS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The job that this thread is at, for faults that strike just then.
+pub(super) fn job() -> &'static str {
+    JOB.get()
+}
+
+/// From now on a compaction on this thread takes the tombstones with it, or no longer.
+pub(super) fn forget_tombstones(is_forgetful: bool) {
+    FORGETS.set(is_forgetful);
 }
 
 /// The paths of the sstables that this thread is compacting, for faults that strike just then.
@@ -66,6 +92,9 @@ pub(super) fn compact(engine: &Engine, compaction: &Compaction) -> bool {
     COMPACTING.set(compaction.inputs());
     let done = engine.compact(compaction, now(), &mut |_| true);
     COMPACTING.set(Vec::new());
+    if FORGETS.get() && done.is_ok() {
+        engine.forget_tombstones();
+    }
     done.is_ok()
 }
 
@@ -79,7 +108,12 @@ pub(super) fn seal(engine: &Engine) -> usize {
 pub(super) fn open(disk: Arc<dyn Disk>, life: u64) -> Result<(Engine, OpenReport)> {
     let generation_seed = life.wrapping_mul(0xD134_2543_DE82_EF95) | 1;
     let parts = Parts { disk, cluster_name: "rig".to_owned(), generation_seed };
-    Engine::open(parts, config(), now())
+    open_at(parts, life, now())
+}
+
+/// Opens with a clock of its own.
+pub(super) fn open_at(parts: Parts, life: u64, at: TimestampMs) -> Result<(Engine, OpenReport)> {
+    Engine::open(parts, config(life), at)
 }
 
 pub(super) fn tenant(index: usize) -> TenantId {
@@ -112,8 +146,8 @@ pub(super) struct Senders<'a> {
     /// How often a sync acknowledged something, and how often it refused.
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
-    /// How many compactions were carried out.
-    pub(super) compactions: u64,
+    /// The disk that the engine is on, for what is done to snapshots.
+    pub(super) disk: Option<Arc<dyn Disk>>,
 }
 
 struct Waiting {
@@ -125,32 +159,124 @@ struct Waiting {
 impl<'a> Senders<'a> {
     pub(super) fn new(engine: &'a Engine, history: &'a mut History) -> Self {
         let (numbers, waiting, last) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let (first_number, acknowledged, refused, compactions) = (0, 0, 0, 0);
-        Self {
-            engine,
-            history,
-            first_number,
-            numbers,
-            waiting,
-            last,
-            acknowledged,
-            refused,
-            compactions,
-        }
+        let (first_number, acknowledged, refused, disk) = (0, 0, 0, None);
+        Self { engine, history, first_number, numbers, waiting, last, acknowledged, refused, disk }
     }
 
     /// One random step of a life.
     pub(super) fn step(&mut self, random: &mut Random) {
-        match random.below(20) {
-            0 => drop(self.engine.flush(now())),
-            1 => {
-                if let Some(due) = self.engine.next_compaction(now(), random.below(u64::MAX)) {
-                    self.compactions += u64::from(compact(self.engine, &due));
-                }
+        let job = match random.below(60) {
+            0..=3 => "flush",
+            4..=7 => "compact",
+            8 => "seal",
+            9 | 10 => "delete",
+            11 => {
+                self.job("delete", random);
+                "purge"
             }
-            2 if random.below(3) == 0 => self.compactions += seal(self.engine) as u64,
-            _ => self.step_without_flush(random),
+            12 => "snapshot",
+            13 => "import",
+            _ => return self.step_without_flush(random),
+        };
+        self.job(job, random);
+    }
+
+    /// Does a job. It may fail: then everything is as it was.
+    pub(super) fn job(&mut self, job: &'static str, random: &mut Random) {
+        JOB.set(job);
+        let is_done = match job {
+            "flush" => self.engine.flush(now()).is_ok_and(|report| report.samples > 0),
+            "compact" => {
+                let due = self.engine.next_compaction(now(), random.below(u64::MAX));
+                due.is_some_and(|due| compact(self.engine, &due))
+            }
+            "seal" => seal(self.engine) > 0,
+            "delete" => self.delete(random),
+            "purge" => self.purge(),
+            "snapshot" => self.snapshot(),
+            _ => self.import(random),
+        };
+        JOB.set("");
+        self.history.count(job, is_done);
+    }
+
+    fn delete(&mut self, random: &mut Random) -> bool {
+        let tenant_index = usize::try_from(random.below(2)).unwrap();
+        let whose = match random.below(3) {
+            0 => Whose::Metric(random.below(3)),
+            _ => Whose::Writer(self.first_number + random.below(12)),
+        };
+        let (first, count) = (random.below(10), 1 + random.below(8));
+        let deletion = Deletion::new(tenant_index, whose, first, count, random.below(3) == 0);
+        self.history.unsure.push(deletion);
+        let done = self.engine.delete(&tenant(tenant_index), &deletion.request(), now()).is_ok();
+        if done {
+            self.history.unsure.pop();
+            self.history.deleted.push(deletion);
         }
+        done
+    }
+
+    /// Whether a file was freed of what is deleted.
+    fn purge(&mut self) -> bool {
+        self.engine.ask_for_purge();
+        while let Some(job) = self.engine.next_job(now()) {
+            if self.engine.run(job, now()).is_err() {
+                return false;
+            }
+        }
+        let mut files = 0;
+        while let Ok(Some(_)) = self.engine.purge(now(), &mut |_| true) {
+            files += 1;
+        }
+        files > 0
+    }
+
+    /// Takes a snapshot; of those that there are two are kept.
+    fn snapshot(&mut self) -> bool {
+        let oldest = self.history.snapshots.keys().next().cloned();
+        if let Some((name, disk)) =
+            oldest.filter(|_| self.history.snapshots.len() > 1).zip(self.disk.as_ref())
+        {
+            self.history.snapshots.remove(&name);
+            drop(snapshot::delete(&**disk, &name));
+        }
+        self.history.names += 1;
+        let name = format!("s{:04}", self.history.names);
+        let moment = self.history.moment();
+        let done = self.engine.snapshot(&name, now()).is_ok();
+        if done {
+            self.history.snapshots.insert(name, moment);
+        }
+        done
+    }
+
+    /// New samples of one tenant, by an import.
+    fn import(&mut self, random: &mut Random) -> bool {
+        let tenant_index = usize::try_from(random.below(2)).unwrap();
+        let options =
+            ImportOptions { tenant: tenant(tenant_index), revision: 0, from: TimestampMs(0) };
+        let mut import = self.engine.import(options, now());
+        let mut samples = Vec::new();
+        for _ in 0..1 + random.below(9) {
+            let number = self.first_number + random.below(12);
+            if is_histogram(number) {
+                continue;
+            }
+            let id = self.history.next(Writer { tenant: tenant_index, number });
+            self.history.tried.insert(id);
+            let (timestamp_ms, value) = sample_of(id);
+            let sample = Sample { timestamp_ms, value, start_timestamp_ms: 0, revision: 0 };
+            if import.samples(&labels_of(id.0), &[sample]).is_err() {
+                return false;
+            }
+            samples.push(id);
+        }
+        let is_done = import.finish().is_ok() && !samples.is_empty();
+        if is_done {
+            self.history.acknowledged.extend(samples);
+        }
+        is_done
     }
 
     /// One random step of a life whose flushes come from elsewhere.
@@ -180,6 +306,10 @@ impl<'a> Senders<'a> {
         let first = self.first_number + random.below(12);
         let mut samples = Vec::new();
         for number in first..first + 1 + random.below(4) {
+            // A mutation is of one kind.
+            if is_histogram(number) != is_histogram(first) {
+                continue;
+            }
             for _ in 0..=random.below(3) {
                 samples.push(self.history.next(Writer { tenant, number }));
             }
@@ -230,7 +360,16 @@ impl<'a> Senders<'a> {
                 }
                 None => SeriesRef::Labels(labels_of(writer)),
             };
-            mutation.push(series, part.iter().map(|id| sample_of(*id)));
+            match is_histogram(writer.number) {
+                false => mutation.push(series, part.iter().map(|id| sample_of(*id))),
+                true => {
+                    mutation.kind = SampleKind::Histogram;
+                    mutation.timestamps_ms.extend(part.iter().map(|id| sample_of(*id).0));
+                    let histograms = part.iter().map(|id| Arc::new(histogram_of(*id)));
+                    mutation.histograms.extend(histograms);
+                    mutation.end_series(series);
+                }
+            }
             writers.push(writer);
         }
         (mutation, writers)
