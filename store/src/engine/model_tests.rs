@@ -336,9 +336,7 @@ fn every_sequence(strategy: Strategy) {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in base..base + from_environment("MODEL_SEQUENCES", SEQUENCES) {
         let steps = sequence(seed);
-        kinds.extend(
-            steps.iter().map(|step| std::mem::discriminant(step)).map(|d| format!("{d:?}")),
-        );
+        kinds.extend(steps.iter().map(|step| format!("{:?}", std::mem::discriminant(step))));
         if let Err(fault) = run(seed, strategy, &steps) {
             let steps = shortened(seed, strategy, steps);
             let again = run(seed, strategy, &steps);

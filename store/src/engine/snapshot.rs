@@ -49,4 +49,6 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod tests;
