@@ -172,3 +172,27 @@ fn decode(chunk: &Chunk, gone: &[(i64, i64)], samples: &mut Vec<Sample>) -> Resu
     })?;
     if within { Ok(()) } else { Err(Damaged("a chunk holds a sample outside of its times")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_chunks_that_share_one_moment_become_chunks_that_share_none() {
+        let sample = |timestamp_ms: i64, value| Sample {
+            timestamp_ms,
+            value,
+            start_timestamp_ms: 0,
+            revision: 0,
+        };
+        let early: Vec<Sample> = (0..1000).map(|at| sample(at, 1.0)).collect();
+        let late: Vec<Sample> = (999..1999).map(|at| sample(at, 2.0)).collect();
+        for (first, second) in [(&early, &late), (&late, &early)] {
+            let chunks = [first, second].map(|samples| Chunk::of(samples).unwrap()).to_vec();
+            let out = canonical(chunks, &tombstone::Hidden::default(), true).unwrap();
+            assert_eq!(out.iter().map(|chunk| chunk.head.count).sum::<u32>(), 1999);
+            let ends: Vec<_> = out.iter().map(|c| (c.head.first_ms, c.head.last_ms)).collect();
+            assert!(ends.is_sorted_by(|a, b| a.1 < b.0), "{ends:?}");
+        }
+    }
+}
