@@ -109,7 +109,7 @@ fn snapshots_under_load(disk: &SimDisk, seed: u64) -> Vec<(String, Vec<i64>)> {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                drop(engine.flush(NOW).unwrap());
+                engine.flush(NOW).unwrap();
                 if let Some(due) = engine.next_compaction(NOW, turn) {
                     engine.compact(&due, NOW, &mut |_| true).unwrap();
                 }
