@@ -308,6 +308,10 @@ impl Disk for Before {
     fn free_bytes(&self) -> Result<u64> {
         self.disk.free_bytes()
     }
+
+    fn total_bytes(&self) -> Result<u64> {
+        self.disk.total_bytes()
+    }
 }
 
 /// Lies about syncs of paths that begin with `prefix`, while something is compacted.

@@ -17,10 +17,13 @@ mod compact;
 mod delete;
 mod door;
 mod exemplars;
+mod faults;
 mod flush;
 mod import;
 mod purge;
 mod recover;
+mod reserve;
+mod scrub;
 mod snapshot;
 mod wide_read;
 
@@ -28,6 +31,8 @@ pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
 pub use purge::PurgeReport;
+pub use reserve::DiskSpace;
+pub use scrub::ScrubReport;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
@@ -97,6 +102,12 @@ pub struct Engine {
     purge_asked: purge::Asked,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
+    /// What is damaged.
+    faults: faults::Faults,
+    /// Held during a step; `tables`, `manifest` and `claims` come after it.
+    scrub: Mutex<scrub::Scrub>,
+    scrubbed: scrub::Scrubbed,
+    reserve: reserve::Reserve,
 }
 
 impl Engine {
@@ -107,7 +118,7 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
         crate::snapshot::remove_leftovers(&*disk)?;
@@ -115,6 +126,8 @@ impl Engine {
             disk.create_dir(directory)?;
         }
         disk.sync_dir("")?;
+        let reserve = reserve::Reserve::of(&*disk, &config)?;
+        config.commit_log.free_bytes_min = reserve.bytes();
         let manifest = Manifest::open(Arc::clone(&disk))?;
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
@@ -163,9 +176,17 @@ impl Engine {
             wide_reads: wide_read::WideReads::default(),
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
+            faults: faults::Faults::default(),
+            scrub: Mutex::default(),
+            scrubbed: scrub::Scrubbed::default(),
+            reserve,
             config,
             parts,
         };
+        let live: Vec<u64> = engine.tables.read().metas().iter().map(|meta| meta.id).collect();
+        for (_, error) in &report.sstables_damaged {
+            engine.quarantine(error, live.iter().copied());
+        }
         report.series = engine.stats().series;
         Ok((engine, report))
     }
@@ -173,7 +194,8 @@ impl Engine {
     /// Puts a mutation in line for the disk and into the head.
     ///
     /// # Errors
-    /// [`Error::LogFull`] and [`Error::RecordTooLarge`] from the log, [`Error::BadMutation`]; then
+    /// [`Error::DiskReserve`] while the disk is nearly full, [`Error::LogFull`] and
+    /// [`Error::RecordTooLarge`] from the log, [`Error::BadMutation`]; then
     /// no sample of it was kept.
     pub fn append(
         &self,
@@ -181,6 +203,7 @@ impl Engine {
         limits: AppendLimits,
         now: TimestampMs,
     ) -> Result<Appended> {
+        self.reserve.check()?;
         let tenant = self.tenant(&mutation.context.tenant);
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
@@ -284,6 +307,9 @@ impl Engine {
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
+        if self.reserve.takes_flush() {
+            return flush(FlushReason::DiskReserve);
+        }
         if stats.head_sample_bytes > self.config.head_bytes_max {
             return flush(FlushReason::MemoryPressure);
         }
@@ -385,7 +411,8 @@ impl Engine {
         let tenant = self.tenants.read().get(id).cloned();
         let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)?;
+        let collected = tables.collect(id, query, gather);
+        collected.inspect_err(|error| self.faults.note_read(error))?;
         self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
@@ -437,7 +464,17 @@ impl Engine {
                 stats.head_sample_bytes += shard.sample_bytes;
             }
         }
-        self.tables.read().count(&mut stats);
+        let tables = Arc::clone(&self.tables.read());
+        tables.count(&mut stats);
+        (stats.damaged_blocks, stats.reads_damaged_total) =
+            self.faults.counts(|path| tables.has_path(path));
+        (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
+        stats.disk_reserve_bytes = self.reserve.bytes();
+        let scrubbed = &self.scrubbed;
+        stats.scrubbed_bytes_total = scrubbed.bytes.load(Ordering::Relaxed);
+        stats.scrub_cycles_total = scrubbed.cycles.load(Ordering::Relaxed);
+        stats.scrub_faults_total = scrubbed.faults.load(Ordering::Relaxed);
+        stats.scrub_completed_ms = scrubbed.completed_ms.load(Ordering::Relaxed);
         stats
     }
 
@@ -466,6 +503,8 @@ fn seconds(now: TimestampMs) -> u32 {
 
 #[cfg(test)]
 mod read_tests;
+#[cfg(test)]
+mod rot_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -47,6 +47,11 @@ impl Sstable {
         Ok((table, directory))
     }
 
+    /// Its bytes, for a scrub.
+    pub(crate) fn reader(&self) -> &dyn DiskReader {
+        &*self.reader
+    }
+
     /// Whether a metric of a tenant may be here.
     pub(crate) fn may_hold(&self, tenant: &TenantId, metric: &str) -> bool {
         self.filter.may_contain(filter::key(tenant, metric))

@@ -74,6 +74,10 @@ impl Tables {
                     return Err(Error::NewerFormat { path, found, known });
                 }
                 Err(error) => {
+                    let error = match tables.disk.len(&path)? {
+                        None => Error::corrupt(&path, 0, "it is missing"),
+                        Some(_) => error,
+                    };
                     report.sstables_damaged.push((path, error.clone()));
                     Err(error)
                 }
@@ -108,6 +112,17 @@ impl Tables {
             table: Arc::downgrade(table),
         };
         gone.map(retired).collect()
+    }
+
+    /// A live table that could be opened.
+    pub(crate) fn readable(&self, id: u64) -> Option<(&SstableMeta, &Sstable)> {
+        let table = self.list.iter().find(|table| table.meta.id == id)?;
+        table.state.as_ref().ok().map(|sstable| (&table.meta, sstable))
+    }
+
+    /// Whether a live table is at this path.
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        self.list.iter().any(|table| manifest::sstable_path(table.meta.id) == path)
     }
 
     /// What the manifest says of each.
