@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
-use store::engine::{READ_SSTABLES_ALARM, WideRead};
+use store::engine::{DiskSpace, READ_SSTABLES_ALARM, WideRead};
 
 /// After a failed job the store is left alone for this many polls.
 const POLLS_AFTER_FAILURE: u32 = 20;
@@ -29,6 +29,36 @@ fn say_wide_reads(engine: &Engine) {
         } else {
             tracing::warn!(tenant, metric, day, sstables, "reads need many sstables");
         }
+    }
+}
+
+/// Names what was found damaged, each place once.
+fn say_faults(engine: &Engine) {
+    for fault in engine.take_faults() {
+        tracing::error!(%fault, "damaged: what needs it is refused, the rest is served");
+    }
+}
+
+/// Asks for the free space, and says when writers are refused or taken again.
+fn say_disk(engine: &Engine) {
+    match engine.check_disk() {
+        Ok(DiskSpace { free_bytes, reserve_bytes, is_short, has_changed: true }) => {
+            if is_short {
+                tracing::error!(
+                    free_bytes,
+                    reserve_bytes,
+                    "the disk is nearly full, writes are refused"
+                );
+            } else {
+                tracing::info!(
+                    free_bytes,
+                    reserve_bytes,
+                    "the disk has space again, writes are taken"
+                );
+            }
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the disk does not say how much is free"),
     }
 }
 
@@ -61,6 +91,8 @@ fn run(
             said_ns = clock.monotonic_ns();
             say_wide_reads(engine);
         }
+        say_faults(engine);
+        say_disk(engine);
         let Some(job) = engine.next_job(clock.now()) else { continue };
         let begin = clock.monotonic_ns();
         match engine.run(job, clock.now()) {

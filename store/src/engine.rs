@@ -40,6 +40,7 @@ use crate::commit_log::{CommitLog, SyncFailed};
 use crate::compaction::space::Space;
 use crate::compaction::window::Decider;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format_marker;
 use crate::head::{Resolved, Tenant};
@@ -104,9 +105,8 @@ pub struct Engine {
     looked_at: Mutex<BTreeMap<u64, u64>>,
     /// What is damaged.
     faults: faults::Faults,
-    /// Held during a step; `tables`, `manifest` and `claims` come after it.
-    scrub: Mutex<scrub::Scrub>,
-    scrubbed: scrub::Scrubbed,
+    /// Its lock comes before `manifest`, `tables` and `claims`.
+    scrub: scrub::Scrub,
     reserve: reserve::Reserve,
 }
 
@@ -120,12 +120,7 @@ impl Engine {
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
     pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
-        format_marker::check(&*disk)?;
-        crate::snapshot::remove_leftovers(&*disk)?;
-        for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
-            disk.create_dir(directory)?;
-        }
-        disk.sync_dir("")?;
+        prepare(&*disk)?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;
         config.commit_log.free_bytes_min = reserve.bytes();
         let manifest = Manifest::open(Arc::clone(&disk))?;
@@ -177,16 +172,12 @@ impl Engine {
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
             faults: faults::Faults::default(),
-            scrub: Mutex::default(),
-            scrubbed: scrub::Scrubbed::default(),
+            scrub: scrub::Scrub::default(),
             reserve,
             config,
             parts,
         };
-        let live: Vec<u64> = engine.tables.read().metas().iter().map(|meta| meta.id).collect();
-        for (_, error) in &report.sstables_damaged {
-            engine.quarantine(error, live.iter().copied());
-        }
+        engine.quarantine_damaged(&report);
         report.series = engine.stats().series;
         Ok((engine, report))
     }
@@ -470,7 +461,7 @@ impl Engine {
             self.faults.counts(|path| tables.has_path(path));
         (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
         stats.disk_reserve_bytes = self.reserve.bytes();
-        let scrubbed = &self.scrubbed;
+        let scrubbed = &self.scrub;
         stats.scrubbed_bytes_total = scrubbed.bytes.load(Ordering::Relaxed);
         stats.scrub_cycles_total = scrubbed.cycles.load(Ordering::Relaxed);
         stats.scrub_faults_total = scrubbed.faults.load(Ordering::Relaxed);
@@ -481,6 +472,16 @@ impl Engine {
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         tenant_in(&self.tenants, id, &self.parts)
     }
+}
+
+/// Sees to it that the directory is one of ours, and clean.
+fn prepare(disk: &dyn Disk) -> Result<()> {
+    format_marker::check(disk)?;
+    crate::snapshot::remove_leftovers(disk)?;
+    for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        disk.create_dir(directory)?;
+    }
+    disk.sync_dir("")
 }
 
 /// The tenant of this name, which begins with its first write.

@@ -6,7 +6,7 @@
 //!
 //! Not here: finding it (reads, compactions, `scrub.rs`).
 
-use super::Engine;
+use super::{Engine, OpenReport};
 use crate::error::Error;
 use crate::manifest;
 use parking_lot::Mutex;
@@ -72,6 +72,14 @@ impl Engine {
     #[must_use]
     pub fn take_faults(&self) -> Vec<Error> {
         std::mem::take(&mut self.faults.known.lock().news)
+    }
+
+    /// Notes which sstables could not be opened.
+    pub(super) fn quarantine_damaged(&self, report: &OpenReport) {
+        let live: Vec<u64> = self.tables.read().metas().iter().map(|meta| meta.id).collect();
+        for (_, error) in &report.sstables_damaged {
+            self.quarantine(error, live.iter().copied());
+        }
     }
 
     /// Notes damage in one of these sstables: it is not compacted from now on.

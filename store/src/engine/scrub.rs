@@ -13,12 +13,13 @@ use crate::manifest::{self, MANIFEST_FILE};
 use crate::sstable::walk::Walk;
 use crate::verify;
 use model::TimestampMs;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Where the scrub is.
 #[derive(Debug, Default)]
-pub(super) struct Scrub {
+struct Place {
     /// The file that is being read.
     current: Option<(u64, Walk)>,
     /// The last file that was.
@@ -29,9 +30,11 @@ pub(super) struct Scrub {
     is_around: bool,
 }
 
-/// What the scrub has done since the store was opened.
+/// See the module; the numbers are since the store was opened.
 #[derive(Debug, Default)]
-pub(super) struct Scrubbed {
+pub(super) struct Scrub {
+    /// Held during a step.
+    place: Mutex<Place>,
     pub(super) bytes: AtomicU64,
     pub(super) cycles: AtomicU64,
     pub(super) faults: AtomicU64,
@@ -54,7 +57,7 @@ impl Engine {
     pub fn scrub_step(&self, budget_bytes: u64, now: TimestampMs) -> ScrubReport {
         let tables = Arc::clone(&self.tables.read());
         let ids: Vec<u64> = tables.metas().iter().map(|meta| meta.id).collect();
-        let mut scrub = self.scrub.lock();
+        let mut scrub = self.scrub.place.lock();
         let mut report = ScrubReport::default();
         while report.bytes < budget_bytes && !report.is_complete {
             let Some((id, walk)) = &mut scrub.current else {
@@ -116,7 +119,7 @@ impl Engine {
     }
 
     fn note_scrubbed(&self, report: &ScrubReport, ids: &[u64], now: TimestampMs) {
-        let done = &self.scrubbed;
+        let done = &self.scrub;
         done.bytes.fetch_add(report.bytes, Ordering::Relaxed);
         for fault in &report.faults {
             if self.faults.note(fault) {
@@ -131,7 +134,7 @@ impl Engine {
     }
 }
 
-impl Scrub {
+impl Place {
     /// The file to read next; `None` at the end of a cycle, and then the next one begins.
     fn next(&mut self, ids: &[u64], chance: u64) -> Option<u64> {
         let start = *self.start.get_or_insert_with(|| {
