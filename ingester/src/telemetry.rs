@@ -98,7 +98,7 @@ type Size = fn(&Stats) -> u64;
 /// The name of a size, what it means, and where it is.
 type Named = (&'static str, &'static str, Size);
 
-fn gauges() -> [Named; 16] {
+fn gauges() -> [Named; 18] {
     [
         ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
@@ -111,6 +111,14 @@ fn gauges() -> [Named; 16] {
         ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
         ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
         ("cumae_store_cache_bytes", "Bytes of sstables kept in memory.", |s| s.cache_bytes),
+        (
+            "cumae_store_partitions_large",
+            "Partitions (tenant, metric, day) of 64 MB or more, in memory and all files.",
+            |s| s.partitions_large,
+        ),
+        ("cumae_store_partitions_alarming", "Of them those of 100 MB or more.", |s| {
+            s.partitions_alarming
+        }),
         ("cumae_store_damaged_blocks", "Places found damaged in live sstables.", |s| {
             s.damaged_blocks
         }),

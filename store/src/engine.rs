@@ -20,6 +20,7 @@ mod exemplars;
 mod faults;
 mod flush;
 mod import;
+mod large_partition;
 mod purge;
 mod recover;
 mod reserve;
@@ -30,6 +31,8 @@ mod wide_read;
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub(crate) use large_partition::PART_BYTES_MIN;
+pub use large_partition::{LargePartition, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 pub use purge::PurgeReport;
 pub use reserve::DiskSpace;
 pub use scrub::ScrubReport;
@@ -99,6 +102,7 @@ pub struct Engine {
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
     wide_reads: wide_read::WideReads,
+    large: large_partition::LargeCounts,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: purge::Asked,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
@@ -144,13 +148,12 @@ impl Engine {
                 Ok(())
             },
         )?;
-        let mut report = recovery.report;
-        report.replay = replay;
+        let mut report = OpenReport { replay, ..recovery.report };
         let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
-        let tombstones = delete::tombstones_of(manifest.state())?;
+        let tombstones = RwLock::new(Arc::new(delete::tombstones_of(manifest.state())?));
         let engine = Self {
             log,
             gate: RwLock::new(()),
@@ -166,9 +169,10 @@ impl Engine {
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
-            tombstones: RwLock::new(Arc::new(tombstones)),
+            tombstones,
             reads_warned: AtomicU64::new(0),
             wide_reads: wide_read::WideReads::default(),
+            large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
             faults: faults::Faults::default(),
@@ -457,6 +461,7 @@ impl Engine {
         }
         let tables = Arc::clone(&self.tables.read());
         tables.count(&mut stats);
+        (stats.partitions_large, stats.partitions_alarming) = self.large.get();
         (stats.damaged_blocks, stats.reads_damaged_total) =
             self.faults.counts(|path| tables.has_path(path));
         (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
@@ -502,6 +507,8 @@ fn seconds(now: TimestampMs) -> u32 {
     u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+mod large_tests;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]

@@ -124,6 +124,9 @@ pub struct Stats {
     pub cache_bytes: u64,
     pub cache_hits_total: u64,
     pub cache_misses_total: u64,
+    /// As of the last [`Engine::large_partitions`](super::Engine::large_partitions).
+    pub partitions_large: u64,
+    pub partitions_alarming: u64,
     /// Places found damaged in live sstables.
     pub damaged_blocks: u64,
     pub reads_damaged_total: u64,

@@ -9,7 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId, Text};
+use model::{DayBucket, METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -118,6 +118,17 @@ impl Tables {
     pub(crate) fn readable(&self, id: u64) -> Option<(&SstableMeta, &Sstable)> {
         let table = self.list.iter().find(|table| table.meta.id == id)?;
         table.state.as_ref().ok().map(|sstable| (&table.meta, sstable))
+    }
+
+    /// Hands the large partitions of each table to `visit`, with their bytes there.
+    pub(crate) fn large_parts(&self, mut visit: impl FnMut(&TenantId, &Text, DayBucket, u64)) {
+        for sstable in self.list.iter().filter_map(|table| table.state.as_ref().ok()) {
+            for (tenant, metric, day, bytes) in &sstable.large {
+                if let Some(tenant) = sstable.tenants.get(*tenant) {
+                    visit(tenant, metric, *day, *bytes);
+                }
+            }
+        }
     }
 
     /// Whether a live table is at this path.
