@@ -12,6 +12,7 @@
 
 use crate::error::Error;
 use crate::pace::Pace;
+use crate::scrub_pace::ScrubPace;
 use crate::telemetry::Telemetry;
 use model::Clock;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub(crate) fn start(
     telemetry: Arc<Telemetry>,
     poll: Duration,
     bytes_per_second: u64,
+    scrub: ScrubPace,
 ) -> Result<(CompactionQueue, JoinHandle<()>), Error> {
     let (inbox, messages) = sync_channel(ASKS_MAX);
     let name = "cumae-compaction";
@@ -90,6 +92,7 @@ pub(crate) fn start(
         telemetry,
         messages,
         bytes_per_second,
+        scrub,
         asks: Vec::new(),
         stopped: false,
     };
@@ -103,6 +106,7 @@ struct Compactor {
     telemetry: Arc<Telemetry>,
     messages: Receiver<Message>,
     bytes_per_second: u64,
+    scrub: ScrubPace,
     /// Who waits for the dense form; bounded by the queue's length for each round.
     asks: Vec<Ask>,
     stopped: bool,
@@ -122,7 +126,10 @@ impl Compactor {
                 continue;
             }
             pause = match self.next() {
-                None => poll,
+                None => {
+                    self.scrub();
+                    poll
+                }
                 Some(Ok(())) => Duration::ZERO,
                 Some(Err(())) => {
                     failures = (failures + 1).min(DOUBLINGS_MAX);
@@ -167,6 +174,19 @@ impl Compactor {
         match self.engine.next_compaction(self.clock.now(), chance) {
             Some(due) => Some(self.compact(&due).map(drop).map_err(drop)),
             None => self.purge(),
+        }
+    }
+
+    /// Reads on in the live files, as far as the time since the last step allows.
+    fn scrub(&mut self) {
+        let live_bytes = self.engine.stats().sstable_bytes;
+        let budget = self.scrub.budget(self.clock.monotonic_ns(), live_bytes);
+        if budget == 0 {
+            return;
+        }
+        let report = self.engine.scrub_step(budget, self.clock.now());
+        if report.is_complete {
+            tracing::info!("scrub: all live files have been read once");
         }
     }
 

@@ -18,6 +18,9 @@ pub struct Config {
     /// How many bytes compaction reads and writes per second, together. Default 64 MiB; lower it on
     /// a disk that queries wait for, raise it when compaction falls behind.
     pub compaction_bytes_per_second: u64,
+    /// How long the scrub takes to read all live files once, in milliseconds; 0 switches it off.
+    /// Default 7 d.
+    pub scrub_cycle_ms: u64,
     /// How long somebody who asks for the dense form of everything waits for it, in milliseconds.
     /// Default 30 min.
     pub seal_wait_max_ms: u64,
@@ -32,6 +35,7 @@ impl Default for Config {
             idle_sync_ms: 1_000,
             job_poll_ms: 250,
             compaction_bytes_per_second: 64 << 20,
+            scrub_cycle_ms: 7 * 24 * 3_600_000,
             seal_wait_max_ms: 30 * 60 * 1_000,
         }
     }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::job_thread;
 use crate::log_thread::{self, LogQueue};
+use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
 use guard::LimitTable;
@@ -118,6 +119,7 @@ impl Embedded {
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
             config.compaction_bytes_per_second,
+            ScrubPace::new(config.scrub_cycle_ms, clock.monotonic_ns()),
         )?;
         let (writes_max, reads_max) = (config.writes_in_flight_max, config.reads_in_flight_max);
         let writes = Arc::new(Semaphore::new(writes_max));

@@ -7,12 +7,15 @@
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 use model::Clock;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
-use store::engine::{READ_SSTABLES_ALARM, WideRead};
+use store::engine::{
+    DiskSpace, LargePartition, PARTITION_BYTES_ALARM, READ_SSTABLES_ALARM, WideRead,
+};
 
 /// After a failed job the store is left alone for this many polls.
 const POLLS_AFTER_FAILURE: u32 = 20;
@@ -29,6 +32,56 @@ fn say_wide_reads(engine: &Engine) {
         } else {
             tracing::warn!(tenant, metric, day, sstables, "reads need many sstables");
         }
+    }
+}
+
+/// So many large partitions are remembered as named.
+const LARGE_SAID_MAX: usize = 1_000;
+
+/// Names partitions that have grown large, each once as a warning and once as an alarm.
+fn say_large_partitions(engine: &Engine, said: &mut BTreeSet<(String, String, i32, bool)>) {
+    for LargePartition { tenant, metric, day, bytes } in engine.large_partitions() {
+        let is_alarm = bytes >= PARTITION_BYTES_ALARM;
+        let key = (tenant.as_str().to_owned(), metric.to_string(), day.0, is_alarm);
+        if said.len() >= LARGE_SAID_MAX || !said.insert(key) {
+            continue;
+        }
+        let (tenant, metric, day) = (tenant.as_str(), &*metric, day.0);
+        if is_alarm {
+            tracing::error!(tenant, metric, day, bytes, "a partition is too large");
+        } else {
+            tracing::warn!(tenant, metric, day, bytes, "a partition is large");
+        }
+    }
+}
+
+/// Names what was found damaged, each place once.
+fn say_faults(engine: &Engine) {
+    for fault in engine.take_faults() {
+        tracing::error!(%fault, "damaged: what needs it is refused, the rest is served");
+    }
+}
+
+/// Asks for the free space, and says when writers are refused or taken again.
+fn say_disk(engine: &Engine) {
+    match engine.check_disk() {
+        Ok(DiskSpace { free_bytes, reserve_bytes, is_short, has_changed: true }) => {
+            if is_short {
+                tracing::error!(
+                    free_bytes,
+                    reserve_bytes,
+                    "the disk is nearly full, writes are refused"
+                );
+            } else {
+                tracing::info!(
+                    free_bytes,
+                    reserve_bytes,
+                    "the disk has space again, writes are taken"
+                );
+            }
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the disk does not say how much is free"),
     }
 }
 
@@ -55,12 +108,16 @@ fn run(
 ) {
     let mut pause = poll;
     let mut said_ns = clock.monotonic_ns();
+    let mut large = BTreeSet::new();
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
         pause = poll;
         if clock.monotonic_ns().saturating_sub(said_ns) >= WIDE_READS_EVERY_NS {
             said_ns = clock.monotonic_ns();
             say_wide_reads(engine);
+            say_large_partitions(engine, &mut large);
         }
+        say_faults(engine);
+        say_disk(engine);
         let Some(job) = engine.next_job(clock.now()) else { continue };
         let begin = clock.monotonic_ns();
         match engine.run(job, clock.now()) {

@@ -95,6 +95,89 @@ pub(crate) fn seconds(ns: u64) -> f64 {
 /// Takes one number out of the store's sizes.
 type Size = fn(&Stats) -> u64;
 
+/// The name of a size, what it means, and where it is.
+type Named = (&'static str, &'static str, Size);
+
+fn gauges() -> [Named; 18] {
+    [
+        ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
+        ("cumae_store_series", "Series in the head.", |s| s.series),
+        ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
+        ("cumae_store_head_bytes", "Bytes of samples in the head.", |s| s.head_sample_bytes),
+        ("cumae_commit_log_segments", "Segments of the commit log.", |s| s.log_segments),
+        ("cumae_commit_log_pending_bytes", "Bytes that wait for a sync.", |s| s.log_pending_bytes),
+        ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
+        ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
+        ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
+        ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
+        ("cumae_store_cache_bytes", "Bytes of sstables kept in memory.", |s| s.cache_bytes),
+        (
+            "cumae_store_partitions_large",
+            "Partitions (tenant, metric, day) of 64 MB or more, in memory and all files.",
+            |s| s.partitions_large,
+        ),
+        ("cumae_store_partitions_alarming", "Of them those of 100 MB or more.", |s| {
+            s.partitions_alarming
+        }),
+        ("cumae_store_damaged_blocks", "Places found damaged in live sstables.", |s| {
+            s.damaged_blocks
+        }),
+        (
+            "cumae_store_scrub_completed_seconds",
+            "When the scrub had last read all live files, since 1970; 0 is not yet.",
+            |s| s.scrub_completed_ms.unsigned_abs() / 1000,
+        ),
+        ("cumae_store_disk_free_bytes", "Free on the data disk.", |s| s.disk_free_bytes),
+        ("cumae_store_disk_reserve_bytes", "With less free writes are refused.", |s| {
+            s.disk_reserve_bytes
+        }),
+        ("cumae_store_disk_short", "1 while writes are refused for it.", |s| {
+            u64::from(s.disk_is_short)
+        }),
+    ]
+}
+
+fn counters() -> [Named; 12] {
+    [
+        ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
+        ("cumae_store_samples_appended_total", "Samples appended.", |s| s.samples_appended_total),
+        ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
+            s.samples_late_total
+        }),
+        (
+            "cumae_store_reads_tombstones_warned_total",
+            "Reads that more than 1,000 deletes touched.",
+            |s| s.reads_tombstones_warned_total,
+        ),
+        (
+            "cumae_store_reads_sstables_warned_total",
+            "Reads that took a partition out of 16 sstables or more.",
+            |s| s.reads_sstables_warned_total,
+        ),
+        ("cumae_store_reads_sstables_alarmed_total", "Of them those with 64 or more.", |s| {
+            s.reads_sstables_alarmed_total
+        }),
+        ("cumae_store_reads_damaged_total", "Reads refused for a damaged block.", |s| {
+            s.reads_damaged_total
+        }),
+        ("cumae_store_scrubbed_bytes_total", "Bytes read by the scrub.", |s| {
+            s.scrubbed_bytes_total
+        }),
+        ("cumae_store_scrub_faults_total", "Damaged places found by the scrub.", |s| {
+            s.scrub_faults_total
+        }),
+        ("cumae_store_scrub_cycles_total", "Times the scrub has read all live files.", |s| {
+            s.scrub_cycles_total
+        }),
+        ("cumae_store_cache_hits_total", "Parts of sstables found in memory.", |s| {
+            s.cache_hits_total
+        }),
+        ("cumae_store_cache_misses_total", "Parts of sstables read from the disk.", |s| {
+            s.cache_misses_total
+        }),
+    ]
+}
+
 /// The store's sizes, asked for when somebody looks.
 pub(crate) struct StoreSizes {
     engine: Arc<Engine>,
@@ -104,49 +187,7 @@ pub(crate) struct StoreSizes {
 
 impl StoreSizes {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
-        let gauges: [(&str, &str, Size); 11] = [
-            ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
-            ("cumae_store_series", "Series in the head.", |s| s.series),
-            ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
-            ("cumae_store_head_bytes", "Bytes of samples in the head.", |s| s.head_sample_bytes),
-            ("cumae_commit_log_segments", "Segments of the commit log.", |s| s.log_segments),
-            ("cumae_commit_log_pending_bytes", "Bytes that wait for a sync.", |s| {
-                s.log_pending_bytes
-            }),
-            ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
-            ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
-            ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
-            ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
-            ("cumae_store_cache_bytes", "Bytes of sstables kept in memory.", |s| s.cache_bytes),
-        ];
-        let counters: [(&str, &str, Size); 8] = [
-            ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
-            ("cumae_store_samples_appended_total", "Samples appended.", |s| {
-                s.samples_appended_total
-            }),
-            ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
-                s.samples_late_total
-            }),
-            (
-                "cumae_store_reads_tombstones_warned_total",
-                "Reads that more than 1,000 deletes touched.",
-                |s| s.reads_tombstones_warned_total,
-            ),
-            (
-                "cumae_store_reads_sstables_warned_total",
-                "Reads that took a partition out of 16 sstables or more.",
-                |s| s.reads_sstables_warned_total,
-            ),
-            ("cumae_store_reads_sstables_alarmed_total", "Of them those with 64 or more.", |s| {
-                s.reads_sstables_alarmed_total
-            }),
-            ("cumae_store_cache_hits_total", "Parts of sstables found in memory.", |s| {
-                s.cache_hits_total
-            }),
-            ("cumae_store_cache_misses_total", "Parts of sstables read from the disk.", |s| {
-                s.cache_misses_total
-            }),
-        ];
+        let (gauges, counters) = (gauges(), counters());
         let gauges =
             gauges.into_iter().map(|(name, help, of)| Ok((IntGauge::new(name, help)?, of)));
         let counters =

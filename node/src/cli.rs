@@ -14,6 +14,7 @@ Examples:
   cumae config print                       every setting, its default and its meaning
   cumae config check --config cumae.yaml   every fault of a file at once
   cumae snapshot create                    then: list, verify, copy, restore, delete
+  cumae store verify                       every byte against its checksum; then: inspect, dump
   cumae import prometheus /var/lib/prometheus
   cumae bench write --target 127.0.0.1:9009
 
@@ -67,6 +68,9 @@ pub enum Command {
     /// Take snapshots of the data, copy them elsewhere, restore them
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Look into the files of a data directory, and for damage; a server may work on it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Load what others wrote into a data directory that no server works on
     #[command(subcommand)]
     Import(ImportCommand),
@@ -131,6 +135,34 @@ pub enum SnapshotCommand {
         /// A backup to delete it from; its objects stay
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
+    },
+}
+
+/// `cumae store …`. It takes no lock, writes nothing, and believes no byte.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Check every byte of a data directory or of one file; each fault with its file and offset,
+    /// and exit status 1 if there is one
+    Verify {
+        /// A data directory, or a file of one [default: the data directory of the configuration]
+        #[arg(value_name = "PATH")]
+        path: Option<PathBuf>,
+    },
+    /// Say what a file is and holds, in a few lines: manifest, commit-log segment, checkpoint,
+    /// sstable, list of a snapshot
+    Inspect {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print everything that a file holds: samples, definitions, live files
+    Dump {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Stop after so many lines; 0 prints all
+        #[arg(long, value_name = "LINES", default_value_t = 0)]
+        limit: u64,
     },
 }
 

@@ -8,6 +8,7 @@ mod bulk;
 pub mod cli;
 pub mod config;
 mod data_dir;
+mod files;
 mod measure;
 mod parts;
 mod roles;
@@ -51,6 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Snapshot(command)) if faults.is_empty() => {
             finish(backup::run(&config, &command))
         }
+        Some(Command::Store(command)) if faults.is_empty() => finish(files::run(&config, &command)),
         Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {

@@ -213,6 +213,10 @@ impl<'a> Assembly<'a> {
         let mut config = ingester::Config::default();
         config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         config.compaction_bytes_per_second = self.config.store.compaction_throughput;
+        let cycle_ms = self.config.store.scrub_cycle.as_millis();
+        config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
+        let reserve = self.config.store.disk_reserve;
+        config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
         allow_open_files();
         config.store.compaction = self.config.compaction.clone();
         let open = move || Embedded::open(parts, &config);

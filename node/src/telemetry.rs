@@ -15,6 +15,8 @@ pub(crate) fn start_logs(settings: &config::Log) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, as on a full disk, is lost: to say so on stderr would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = match settings.format {
         config::LogFormat::Text => logs.with_target(false).try_init(),

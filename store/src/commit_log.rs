@@ -20,10 +20,12 @@
 mod carry;
 mod frame;
 mod replay;
+mod scan;
 mod sequences;
 mod source;
 
 pub use replay::{Damage, ReplayReport, Replayed};
+pub use scan::{Scanned, check, scan};
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};
@@ -396,7 +398,8 @@ impl Writer {
 }
 
 /// The name of a segment's file.
-fn segment_name(number: u64) -> String {
+#[must_use]
+pub fn segment_name(number: u64) -> String {
     format!("{number:016x}.log")
 }
 

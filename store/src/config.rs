@@ -44,6 +44,10 @@ pub struct Config {
     pub tombstones_max: u64,
     /// The most bytes of all tombstones' matchers. Default 32 MiB.
     pub tombstone_bytes_max: u64,
+    /// With less free on the disk writers are refused, so that flushes, expiry and small compactions
+    /// go on; it takes the place of `commit_log.free_bytes_min`. Default `None`: 5 % of the disk,
+    /// at most 1 GiB.
+    pub disk_reserve_bytes: Option<u64>,
     /// Which sstables are merged when.
     pub compaction: CompactionConfig,
 }
@@ -66,6 +70,7 @@ impl Default for Config {
             purge_delay_ms: 15 * 60 * 1000,
             tombstones_max: 200_000,
             tombstone_bytes_max: 32 << 20,
+            disk_reserve_bytes: None,
             compaction: CompactionConfig::default(),
         }
     }

@@ -94,6 +94,12 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// If the operating system refuses.
     fn free_bytes(&self) -> Result<u64>;
+
+    /// The size of the disk.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    fn total_bytes(&self) -> Result<u64>;
 }
 
 /// A file that is being written.

@@ -17,17 +17,25 @@ mod compact;
 mod delete;
 mod door;
 mod exemplars;
+mod faults;
 mod flush;
 mod import;
+mod large_partition;
 mod purge;
 mod recover;
+mod reserve;
+mod scrub;
 mod snapshot;
 mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub(crate) use large_partition::PART_BYTES_MIN;
+pub use large_partition::{LargePartition, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 pub use purge::PurgeReport;
+pub use reserve::DiskSpace;
+pub use scrub::ScrubReport;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
@@ -35,6 +43,7 @@ use crate::commit_log::{CommitLog, SyncFailed};
 use crate::compaction::space::Space;
 use crate::compaction::window::Decider;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format_marker;
 use crate::head::{Resolved, Tenant};
@@ -93,10 +102,16 @@ pub struct Engine {
     tombstones: RwLock<Arc<Tombstones>>,
     reads_warned: AtomicU64,
     wide_reads: wide_read::WideReads,
+    large: large_partition::LargeCounts,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: purge::Asked,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
+    /// What is damaged.
+    faults: faults::Faults,
+    /// Its lock comes before `manifest`, `tables` and `claims`.
+    scrub: scrub::Scrub,
+    reserve: reserve::Reserve,
 }
 
 impl Engine {
@@ -107,14 +122,11 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
-        format_marker::check(&*disk)?;
-        crate::snapshot::remove_leftovers(&*disk)?;
-        for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
-            disk.create_dir(directory)?;
-        }
-        disk.sync_dir("")?;
+        prepare(&*disk)?;
+        let reserve = reserve::Reserve::of(&*disk, &config)?;
+        config.commit_log.free_bytes_min = reserve.bytes();
         let manifest = Manifest::open(Arc::clone(&disk))?;
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
@@ -136,13 +148,12 @@ impl Engine {
                 Ok(())
             },
         )?;
-        let mut report = recovery.report;
-        report.replay = replay;
+        let mut report = OpenReport { replay, ..recovery.report };
         let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
-        let tombstones = delete::tombstones_of(manifest.state())?;
+        let tombstones = RwLock::new(Arc::new(delete::tombstones_of(manifest.state())?));
         let engine = Self {
             log,
             gate: RwLock::new(()),
@@ -158,14 +169,19 @@ impl Engine {
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
-            tombstones: RwLock::new(Arc::new(tombstones)),
+            tombstones,
             reads_warned: AtomicU64::new(0),
             wide_reads: wide_read::WideReads::default(),
+            large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
+            faults: faults::Faults::default(),
+            scrub: scrub::Scrub::default(),
+            reserve,
             config,
             parts,
         };
+        engine.quarantine_damaged(&report);
         report.series = engine.stats().series;
         Ok((engine, report))
     }
@@ -173,7 +189,8 @@ impl Engine {
     /// Puts a mutation in line for the disk and into the head.
     ///
     /// # Errors
-    /// [`Error::LogFull`] and [`Error::RecordTooLarge`] from the log, [`Error::BadMutation`]; then
+    /// [`Error::DiskReserve`] while the disk is nearly full, [`Error::LogFull`] and
+    /// [`Error::RecordTooLarge`] from the log, [`Error::BadMutation`]; then
     /// no sample of it was kept.
     pub fn append(
         &self,
@@ -181,6 +198,7 @@ impl Engine {
         limits: AppendLimits,
         now: TimestampMs,
     ) -> Result<Appended> {
+        self.reserve.check()?;
         let tenant = self.tenant(&mutation.context.tenant);
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
@@ -284,6 +302,9 @@ impl Engine {
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
+        if self.reserve.takes_flush() {
+            return flush(FlushReason::DiskReserve);
+        }
         if stats.head_sample_bytes > self.config.head_bytes_max {
             return flush(FlushReason::MemoryPressure);
         }
@@ -385,7 +406,8 @@ impl Engine {
         let tenant = self.tenants.read().get(id).cloned();
         let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)?;
+        let collected = tables.collect(id, query, gather);
+        collected.inspect_err(|error| self.faults.note_read(error))?;
         self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
@@ -437,13 +459,34 @@ impl Engine {
                 stats.head_sample_bytes += shard.sample_bytes;
             }
         }
-        self.tables.read().count(&mut stats);
+        let tables = Arc::clone(&self.tables.read());
+        tables.count(&mut stats);
+        (stats.partitions_large, stats.partitions_alarming) = self.large.get();
+        (stats.damaged_blocks, stats.reads_damaged_total) =
+            self.faults.counts(|path| tables.has_path(path));
+        (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
+        stats.disk_reserve_bytes = self.reserve.bytes();
+        let scrubbed = &self.scrub;
+        stats.scrubbed_bytes_total = scrubbed.bytes.load(Ordering::Relaxed);
+        stats.scrub_cycles_total = scrubbed.cycles.load(Ordering::Relaxed);
+        stats.scrub_faults_total = scrubbed.faults.load(Ordering::Relaxed);
+        stats.scrub_completed_ms = scrubbed.completed_ms.load(Ordering::Relaxed);
         stats
     }
 
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         tenant_in(&self.tenants, id, &self.parts)
     }
+}
+
+/// Sees to it that the directory is one of ours, and clean.
+fn prepare(disk: &dyn Disk) -> Result<()> {
+    format_marker::check(disk)?;
+    crate::snapshot::remove_leftovers(disk)?;
+    for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        disk.create_dir(directory)?;
+    }
+    disk.sync_dir("")
 }
 
 /// The tenant of this name, which begins with its first write.
@@ -465,11 +508,15 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod large_tests;
+#[cfg(test)]
 mod late_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod read_tests;
+#[cfg(test)]
+mod rot_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -25,17 +25,25 @@ pub fn check(disk: &dyn Disk) -> Result<()> {
     if disk.len(FORMAT_FILE)?.is_none() {
         return disk::replace(disk, FORMAT_FILE, format!("{PREFIX}{FORMAT_VERSION}\n").as_bytes());
     }
-    let bytes = disk::read_all(disk, FORMAT_FILE, BYTES_MAX)?;
+    read(disk, FORMAT_FILE)
+}
+
+/// Checks a marker at a path, and writes none.
+///
+/// # Errors
+/// As [`check`].
+pub fn read(disk: &dyn Disk, path: &str) -> Result<()> {
+    let bytes = disk::read_all(disk, path, BYTES_MAX)?;
     let version = std::str::from_utf8(&bytes)
         .ok()
         .and_then(|text| text.strip_prefix(PREFIX)?.strip_suffix('\n')?.parse::<u32>().ok());
     match version {
         Some(found) if found > FORMAT_VERSION => {
-            let path = FORMAT_FILE.to_owned();
+            let path = path.to_owned();
             Err(Error::NewerFormat { path, found, known: FORMAT_VERSION })
         }
         Some(_) => Ok(()),
-        None => Err(Error::corrupt(FORMAT_FILE, 0, "not a format marker")),
+        None => Err(Error::corrupt(path, 0, "not a format marker")),
     }
 }
 

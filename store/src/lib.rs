@@ -16,6 +16,7 @@ pub mod error;
 mod exemplar;
 pub mod format_marker;
 mod head;
+pub mod inspect;
 pub mod manifest;
 mod merge;
 mod postings;
@@ -25,6 +26,7 @@ pub mod sim;
 pub mod snapshot;
 mod sstable;
 mod tombstone;
+pub mod verify;
 
 pub use config::Config;
 pub use engine::Engine;

@@ -97,7 +97,7 @@ impl State {
     }
 
     /// Edits that make this state from nothing.
-    fn as_edits(&self) -> Vec<Edit> {
+    pub(crate) fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
         let sstables = self.sstables.values().map(|meta| Edit::AddSstable(meta.clone()));
         let tombstones =

@@ -358,6 +358,10 @@ impl Disk for SimDisk {
         let capacity_bytes = inner.capacity_bytes.unwrap_or(1 << 40);
         Ok(capacity_bytes.saturating_sub(inner.nodes.used_bytes()))
     }
+
+    fn total_bytes(&self) -> Result<u64> {
+        Ok(self.inner.lock().capacity_bytes.unwrap_or(1 << 40))
+    }
 }
 
 #[derive(Debug)]

@@ -15,8 +15,9 @@
 mod copy;
 mod verify;
 
+pub use crate::verify::Verified;
 pub use copy::{CopyReport, Place, copy, restore};
-pub use verify::{Verified, verify};
+pub use verify::verify;
 
 use crate::disk::{self, Disk, join};
 use crate::error::{Error, Result};
@@ -213,6 +214,16 @@ pub fn load(disk: &dyn Disk, name: &str) -> Result<Snapshot> {
         return Err(Error::NoSuchSnapshot { name: name.to_owned() });
     }
     Snapshot::decode(name, &path, &disk::read_all(disk, &path, LIST_BYTES_MAX)?)
+}
+
+/// Checks the list at a path.
+pub(crate) fn check_list(disk: &dyn Disk, path: &str) -> Result<()> {
+    list_at(disk, path).map(drop)
+}
+
+/// The list at a path, which says nothing of the snapshot's name.
+pub(crate) fn list_at(disk: &dyn Disk, path: &str) -> Result<Snapshot> {
+    Snapshot::decode("", path, &disk::read_all(disk, path, LIST_BYTES_MAX)?)
 }
 
 /// Deletes a snapshot: what only it kept is gone.

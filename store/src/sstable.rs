@@ -28,6 +28,7 @@ pub(crate) mod scan;
 pub(crate) mod tables;
 pub(crate) mod times;
 pub(crate) mod values;
+pub(crate) mod walk;
 pub(crate) mod window;
 pub(crate) mod writer;
 

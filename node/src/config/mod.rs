@@ -129,6 +129,8 @@ pub struct Data {
 pub struct Store {
     pub cache_bytes: u64,
     pub compaction_throughput: u64,
+    pub disk_reserve: u64,
+    pub scrub_cycle: Duration,
 }
 
 /// Who belongs together.
@@ -182,7 +184,12 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
-            store: Store { cache_bytes: 64 << 20, compaction_throughput: 64 << 20 },
+            store: Store {
+                cache_bytes: 64 << 20,
+                compaction_throughput: 64 << 20,
+                disk_reserve: 0,
+                scrub_cycle: Duration::from_secs(7 * 24 * 3600),
+            },
             compaction: store::config::CompactionConfig::default(),
             limits: Limits::default(),
             overrides: Vec::new(),

@@ -53,6 +53,10 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
         let meaning = "Bytes that compaction reads and writes per second, together.";
         v.setting("compaction_throughput", meaning, &mut throughput);
         config.store.compaction_throughput = throughput.0;
+        let meaning = "Kept free on the disk: with less, writes get 503. 0 is 5 %, at most 1 GiB.";
+        size(v, "disk_reserve", meaning, &mut config.store.disk_reserve);
+        let meaning = "In this time every byte on disk is read and checked once; 0 is never.";
+        v.setting("scrub_cycle", meaning, &mut config.store.scrub_cycle);
         v.section("compaction", "Which sstables are merged when.", |v| {
             walk_compaction(v, &mut config.compaction);
         });

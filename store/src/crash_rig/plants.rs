@@ -209,6 +209,9 @@ impl Disk for Planted {
     fn free_bytes(&self) -> Result<u64> {
         self.disk.free_bytes()
     }
+    fn total_bytes(&self) -> Result<u64> {
+        self.disk.total_bytes()
+    }
 }
 
 /// Lies about syncs of paths that begin with `prefix`, while something is compacted.

@@ -175,6 +175,11 @@ impl Disk for FileDisk {
         let stat = statvfs(&self.root).map_err(|e| self.error("stat", "")(e.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn total_bytes(&self) -> Result<u64> {
+        let stat = statvfs(&self.root).map_err(|e| self.error("stat", "")(e.into()))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
 }
 
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::compaction::decision::{Candidate, Decision, Lot, Plan, Reason};
 use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
-use crate::manifest::{self, SstableMeta};
+use crate::manifest::SstableMeta;
 use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
@@ -159,17 +159,14 @@ impl Engine {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
         let Compaction { task, reason, lot, .. } = compaction;
-        self.check_room(compaction)?;
+        self.check_room(compaction.input_bytes())?;
         let cut = self.cut(now);
         let allocate = || self.manifest.lock().allocate_file_id();
         let disk = &*self.parts.disk;
         let mut means = Means { disk, cut: &cut, allocate: &allocate, now, pace };
         let done = worker::run(task, &mut means);
-        if let Err(error @ Error::Corrupt { path, .. }) = &done {
-            let of_path = |meta: &&SstableMeta| manifest::sstable_path(meta.id) == *path;
-            if let Some(meta) = task.inputs.iter().find(of_path) {
-                self.claims.lock().suspects(meta.id, error.clone());
-            }
+        if let Err(error) = &done {
+            self.quarantine(error, compaction.inputs());
         }
         let Output { sstables, read_bytes } = done?;
         let inputs = compaction.inputs();
@@ -186,17 +183,6 @@ impl Engine {
             samples_in: task.inputs.iter().map(|meta| meta.samples).sum(),
             samples_out: sstables.iter().map(|meta| meta.samples).sum(),
         })
-    }
-
-    /// Inputs go when outputs are whole, so for a while both are there: without writers noticing.
-    fn check_room(&self, compaction: &Compaction) -> Result<()> {
-        let writers_bytes = self.config.commit_log.free_bytes_min;
-        let reserve_bytes = compaction.input_bytes().saturating_add(writers_bytes);
-        let free_bytes = self.parts.disk.free_bytes()?;
-        match free_bytes < reserve_bytes {
-            true => Err(Error::DiskReserve { free_bytes, reserve_bytes }),
-            false => Ok(()),
-        }
     }
 
     /// Unlinks files that are no longer live and that no reader holds any more. Returns how many

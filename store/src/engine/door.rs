@@ -80,6 +80,7 @@ pub enum FlushReason {
     BlockBorder,
     MemoryPressure,
     LongTail,
+    DiskReserve,
     Asked,
 }
 
@@ -123,4 +124,19 @@ pub struct Stats {
     pub cache_bytes: u64,
     pub cache_hits_total: u64,
     pub cache_misses_total: u64,
+    /// As of the last [`Engine::large_partitions`](super::Engine::large_partitions).
+    pub partitions_large: u64,
+    pub partitions_alarming: u64,
+    /// Places found damaged in live sstables.
+    pub damaged_blocks: u64,
+    pub reads_damaged_total: u64,
+    pub scrubbed_bytes_total: u64,
+    pub scrub_faults_total: u64,
+    pub scrub_cycles_total: u64,
+    /// When the last cycle ended; 0 if none has.
+    pub scrub_completed_ms: i64,
+    /// As of the last [`Engine::check_disk`](super::Engine::check_disk).
+    pub disk_free_bytes: u64,
+    pub disk_reserve_bytes: u64,
+    pub disk_is_short: bool,
 }

@@ -106,7 +106,8 @@ impl Engine {
                 bytes_after,
                 samples_purged,
             };
-            match worker::look(&*self.parts.disk, &meta, &cut)? {
+            let looked = worker::look(&*self.parts.disk, &meta, &cut);
+            match looked.inspect_err(|error| self.quarantine(error, [meta.id]))? {
                 Look::Nothing => {
                     self.looked_at.lock().insert(meta.id, through);
                     if !pace(0) {

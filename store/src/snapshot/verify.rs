@@ -7,19 +7,8 @@ use super::{File, Place, Snapshot, hash_of};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, SSTABLE_DIRECTORY};
-use crate::sstable::block;
+use crate::verify::{self, Verified};
 use crate::{checkpoint, disk};
-
-/// What was looked at.
-#[derive(Clone, Debug, Default)]
-pub struct Verified {
-    /// Files, sound or not.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Damage, by file and offset. Empty: the snapshot is what it was when it was taken.
-    pub damage: Vec<Error>,
-}
 
 /// Checks every byte of a snapshot.
 ///
@@ -52,7 +41,7 @@ pub fn verify(from: &dyn Disk, place: Place, snapshot: &Snapshot) -> Result<Veri
 /// Where a file is damaged, as far as its checksums tell.
 fn damaged_places(from: &dyn Disk, path: &str, file: &File) -> Result<Vec<Error>> {
     let found = match disk::parent(&file.path) {
-        SSTABLE_DIRECTORY => return block::damaged(&*from.open(path)?, path),
+        SSTABLE_DIRECTORY => return Ok(verify::sstable(from, path, None)),
         CHECKPOINT_DIRECTORY => checkpoint::read(from, path, &mut |_| Ok(())),
         _ => manifest::state_at(from, path).map(drop),
     };

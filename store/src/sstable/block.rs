@@ -25,6 +25,33 @@ pub(crate) enum BlockKind {
     Times = 6,
 }
 
+impl BlockKind {
+    /// The kind in a block's header, packed or not.
+    pub(crate) fn of_byte(byte: u8) -> Option<Self> {
+        let kinds = [
+            Self::Symbols,
+            Self::Partition,
+            Self::Chunks,
+            Self::Directory,
+            Self::Filter,
+            Self::Times,
+        ];
+        kinds.into_iter().find(|kind| *kind as u8 == byte & !IS_PACKED)
+    }
+
+    /// What a fault calls such a block.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Symbols => "symbols block",
+            Self::Partition => "partition block",
+            Self::Chunks => "chunks block",
+            Self::Directory => "directory block",
+            Self::Filter => "filter block",
+            Self::Times => "times block",
+        }
+    }
+}
+
 /// In the kind's byte: the payload is zstd, behind the varint of its length without it.
 const IS_PACKED: u8 = 0x80;
 /// A smaller payload is not worth packing.
@@ -38,13 +65,6 @@ const ZSTD_LEVEL: i32 = 3;
 pub(crate) struct BlockRef {
     pub(crate) offset: u64,
     pub(crate) len: u64,
-}
-
-impl BlockRef {
-    /// The offset behind it.
-    fn end(self) -> Option<u64> {
-        self.offset.checked_add(self.len)
-    }
 }
 
 /// What the end of a file says.
@@ -143,7 +163,9 @@ pub(crate) fn read(
     kind: BlockKind,
 ) -> Result<Vec<u8>> {
     let bytes = read_range(reader, path, at)?;
-    let damaged = |damaged: Damaged| damaged.at(path, at.offset);
+    let damaged = |damaged: Damaged| {
+        Error::corrupt(path, at.offset, format!("{}: {}", damaged.0, kind.as_str()))
+    };
     payload(&bytes, kind).map_err(damaged)?;
     unpacked(bytes).map_err(damaged)
 }
@@ -220,39 +242,6 @@ impl Footer {
             _ => Ok(()),
         }
     }
-}
-
-/// Every damaged block of an sstable, by its offset. Behind a block whose length is not to be
-/// believed nothing can be told.
-pub(crate) fn damaged(reader: &dyn DiskReader, path: &str) -> Result<Vec<Error>> {
-    let mut found = Vec::new();
-    let mut note = |outcome: Result<()>| match outcome {
-        Err(error @ Error::Io { .. }) => Err(error),
-        outcome => {
-            found.extend(outcome.err());
-            Ok(())
-        }
-    };
-    note(Footer::read(reader, path).map(drop))?;
-    let end = reader.file_bytes().saturating_sub(FOOTER_BYTES as u64);
-    let mut offset = HEADER_BYTES as u64;
-    while offset < end {
-        let header = BlockRef { offset, len: BLOCK_HEADER_BYTES as u64 };
-        let beyond = || Error::corrupt(path, offset, "a block lies beyond the end");
-        let len = match header.end().filter(|at| *at <= end) {
-            Some(_) => Input::new(&read_range(reader, path, header)?).u32().unwrap_or(u32::MAX),
-            None => return note(Err(beyond())).map(|()| found),
-        };
-        let at = BlockRef { offset, len: u64::from(len) + BLOCK_HEADER_BYTES as u64 };
-        let Some(next) = at.end().filter(|next| *next <= end) else {
-            return note(Err(beyond())).map(|()| found);
-        };
-        let bytes = read_range(reader, path, at)?;
-        let kind = bytes.get(BLOCK_HEADER_BYTES - 1).map_or(0, |kind| kind & !IS_PACKED);
-        note(payload_of(&bytes, kind).map(drop).map_err(|damaged| damaged.at(path, offset)))?;
-        offset = next;
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -93,6 +93,30 @@ impl Directory {
         self.tenants.get(index).map(|part| (index, part))
     }
 
+    /// The partitions that take so many bytes or more, their chunks included: index of the tenant,
+    /// metric, day, bytes. `end` is where the directory itself begins.
+    pub(crate) fn large(&self, end: u64, bytes_min: u64) -> Vec<(usize, Text, DayBucket, u64)> {
+        let mut borders = vec![end];
+        for part in &self.tenants {
+            borders.push(part.symbols.offset);
+            borders.extend(part.times.iter().map(|times| times.block.offset));
+            borders.extend(part.partitions.iter().map(|entry| entry.block.offset));
+        }
+        borders.sort_unstable();
+        let mut large = Vec::new();
+        for (index, part) in self.tenants.iter().enumerate() {
+            for entry in &part.partitions {
+                let from = entry.block.offset;
+                let next = borders.get(borders.partition_point(|border| *border <= from));
+                let bytes = next.map_or(0, |next| next - from);
+                if bytes >= bytes_min {
+                    large.push((index, entry.metric.clone(), entry.day, bytes));
+                }
+            }
+        }
+        large
+    }
+
     /// About how many bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.tenants

@@ -12,8 +12,9 @@ use crate::bytes::{Damaged, Input};
 use crate::cache::{Cache, Part};
 use crate::chunk::times::Times;
 use crate::disk::{Disk, DiskReader};
+use crate::engine::PART_BYTES_MIN;
 use crate::error::Result;
-use model::{TenantId, Text};
+use model::{DayBucket, TenantId, Text};
 use std::sync::Arc;
 
 /// What is kept of an sstable while it is live.
@@ -25,6 +26,8 @@ pub(crate) struct Sstable {
     footer: Footer,
     filter: Filter,
     pub(crate) tenants: Vec<TenantId>,
+    /// Its large partitions: index of the tenant, metric, day, bytes.
+    pub(crate) large: Vec<(usize, Text, DayBucket, u64)>,
 }
 
 impl Sstable {
@@ -40,11 +43,17 @@ impl Sstable {
                 Filter::decode(payload).map_err(|damaged| damaged.at(path, footer.filter.offset))?
             }
         };
-        let (path, tenants) = (path.to_owned(), Vec::new());
-        let mut table = Self { path, reader, footer, filter, tenants };
+        let (path, tenants, large) = (path.to_owned(), Vec::new(), Vec::new());
+        let mut table = Self { path, reader, footer, filter, tenants, large };
         let directory = table.directory()?;
         table.tenants = directory.tenants.iter().map(|part| part.tenant.clone()).collect();
+        table.large = directory.large(footer.directory.offset, PART_BYTES_MIN);
         Ok((table, directory))
+    }
+
+    /// Its bytes, for a scrub.
+    pub(crate) fn reader(&self) -> &dyn DiskReader {
+        &*self.reader
     }
 
     /// Whether a metric of a tenant may be here.

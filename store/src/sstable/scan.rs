@@ -14,7 +14,7 @@ use super::directory::{PartitionEntry, TenantPart};
 use super::reader::Source;
 use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, Text};
 use std::sync::Arc;
@@ -68,17 +68,34 @@ impl<'a> Scan<'a> {
         }
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
-            let partition = self.partition(entry, gather)?;
-            let places = self.places(&partition);
-            match self.query.want {
-                Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
-                    self.samples(&partition, &places, gather)?;
-                }
-                Want::Samples => self.samples(&partition, &places, gather)?,
-                _ => self.presence(entry, &partition, &places, gather)?,
-            }
+            self.one(entry, gather).map_err(|error| self.named(entry, error))?;
         }
         Ok(())
+    }
+
+    /// Adds what matches in a partition.
+    fn one(&mut self, entry: &PartitionEntry, gather: &mut Gather) -> Result<()> {
+        let partition = self.partition(entry, gather)?;
+        let places = self.places(&partition);
+        match self.query.want {
+            Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
+                self.samples(&partition, &places, gather)
+            }
+            Want::Samples => self.samples(&partition, &places, gather),
+            _ => self.presence(entry, &partition, &places, gather),
+        }
+    }
+
+    /// Damage, and which partition cannot be answered for it.
+    fn named(&self, entry: &PartitionEntry, error: Error) -> Error {
+        match error {
+            Error::Corrupt { path, offset, detail } => {
+                let (tenant, metric, day) = (&self.part.tenant, &entry.metric, entry.day.0);
+                let detail = format!("{detail}; tenant {tenant}, metric {metric}, day {day}");
+                Error::Corrupt { path, offset, detail }
+            }
+            error => error,
+        }
     }
 
     /// The index of a partition, which is counted as looked at.

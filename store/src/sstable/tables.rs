@@ -9,7 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId, Text};
+use model::{DayBucket, METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -74,6 +74,10 @@ impl Tables {
                     return Err(Error::NewerFormat { path, found, known });
                 }
                 Err(error) => {
+                    let error = match tables.disk.len(&path)? {
+                        None => Error::corrupt(&path, 0, "it is missing"),
+                        Some(_) => error,
+                    };
                     report.sstables_damaged.push((path, error.clone()));
                     Err(error)
                 }
@@ -108,6 +112,28 @@ impl Tables {
             table: Arc::downgrade(table),
         };
         gone.map(retired).collect()
+    }
+
+    /// A live table that could be opened.
+    pub(crate) fn readable(&self, id: u64) -> Option<(&SstableMeta, &Sstable)> {
+        let table = self.list.iter().find(|table| table.meta.id == id)?;
+        table.state.as_ref().ok().map(|sstable| (&table.meta, sstable))
+    }
+
+    /// Hands the large partitions of each table to `visit`, with their bytes there.
+    pub(crate) fn large_parts(&self, mut visit: impl FnMut(&TenantId, &Text, DayBucket, u64)) {
+        for sstable in self.list.iter().filter_map(|table| table.state.as_ref().ok()) {
+            for (tenant, metric, day, bytes) in &sstable.large {
+                if let Some(tenant) = sstable.tenants.get(*tenant) {
+                    visit(tenant, metric, *day, *bytes);
+                }
+            }
+        }
+    }
+
+    /// Whether a live table is at this path.
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        self.list.iter().any(|table| manifest::sstable_path(table.meta.id) == path)
     }
 
     /// What the manifest says of each.

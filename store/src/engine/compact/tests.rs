@@ -5,7 +5,7 @@ use crate::compaction::scaling::{Scaling, Strategy};
 use crate::compaction::simulate;
 use crate::config::{CompactionConfig, Config};
 use crate::engine::tests::{NOW, all, answer, labels, mutation, open, open_with, up, write};
-use crate::manifest::Stage;
+use crate::manifest::{self, Stage};
 use crate::sim::{Action, Outcome, SimDisk};
 use crate::sstable::writer::Encoding;
 use model::{SeriesRef, Token};
@@ -199,7 +199,7 @@ fn without_room_for_inputs_and_outputs_nothing_is_begun() {
     let [window] = engine.windows_to_seal()[..] else { panic!() };
     let compaction = engine.seal(window).unwrap().unwrap();
     let used = (1 << 40) - crate::disk::Disk::free_bytes(&disk).unwrap();
-    let reserve = engine.config.commit_log.free_bytes_min + compaction.input_bytes();
+    let reserve = engine.flush_bytes() + compaction.input_bytes();
     disk.set_capacity_bytes(Some(used + reserve - 1));
     assert!(matches!(run(&engine, &compaction), Err(Error::DiskReserve { .. })));
     assert_eq!(files(&disk), before);

@@ -1,0 +1,105 @@
+//! A segment of the commit log, for people.
+
+use super::Lines;
+use crate::bytes::Damaged;
+use crate::commit_log::{Scanned, scan};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::record::{self, Samples};
+
+/// What is counted of a segment.
+#[derive(Default)]
+struct Counts {
+    records: u64,
+    payload_bytes: u64,
+    samples: u64,
+    definitions: u64,
+    damaged: u64,
+    holes: u64,
+    hole_bytes: u64,
+}
+
+pub(super) fn inspect(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result<()> {
+    let mut counts = Counts::default();
+    lines(format!("commit-log segment {path}"));
+    scan(disk, path, &mut |found| {
+        match found {
+            Scanned::Header(header) => drop(lines(header_line(header))),
+            Scanned::Record { payload, .. } => {
+                counts.records += 1;
+                counts.payload_bytes += payload.len() as u64;
+                let read = || -> Result<(), Damaged> {
+                    let record = record::decode(payload)?;
+                    counts.definitions += record.definitions.len() as u64;
+                    record.rows(|_, rows| counts.samples += rows.len() as u64)
+                };
+                // An empty one is a mark.
+                if !payload.is_empty() && { read }().is_err() {
+                    counts.damaged += 1;
+                }
+            }
+            Scanned::Hole { bytes, .. } => {
+                counts.holes += 1;
+                counts.hole_bytes += bytes;
+            }
+        }
+        true
+    })?;
+    let Counts { records, payload_bytes, samples, definitions, damaged, holes, hole_bytes } =
+        counts;
+    lines(format!(
+        "records {records} payload bytes {payload_bytes} samples {samples} definitions {definitions}"
+    ));
+    lines(format!("records that make no sense {damaged}"));
+    lines(format!("holes {holes} of {hole_bytes} bytes without a whole record"));
+    Ok(())
+}
+
+pub(super) fn dump(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result<()> {
+    scan(disk, path, &mut |found| match found {
+        Scanned::Header(header) => lines(header_line(header)),
+        Scanned::Hole { offset, bytes, .. } => {
+            lines(format!("{offset}: {bytes} bytes without a whole record"))
+        }
+        Scanned::Record { offset, sequence, payload, .. } => {
+            let (mut all, mut damaged) = (vec![format!("{offset}: record {sequence}")], None);
+            if !payload.is_empty() {
+                damaged = record_lines(payload, &mut all).err();
+            }
+            all.extend(
+                damaged.map(|damaged| format!("{offset}: it makes no sense: {}", damaged.0)),
+            );
+            all.into_iter().all(&mut *lines)
+        }
+    })
+}
+
+fn header_line(header: Option<(u64, u64, u64)>) -> String {
+    match header {
+        Some((start, number, first)) => {
+            format!("start {start:016x} number {number} first record {first}")
+        }
+        None => "the header is torn or damaged".to_owned(),
+    }
+}
+
+fn record_lines(payload: &[u8], all: &mut Vec<String>) -> Result<(), Damaged> {
+    let record = record::decode(payload)?;
+    all.push(format!("  tenant {} generation {:016x}", record.tenant, record.generation));
+    for (number, labels) in &record.definitions {
+        all.push(format!("  series {number} {labels}"));
+    }
+    for metadata in &record.metadata {
+        all.push(format!("  metadata {metadata:?}"));
+    }
+    record.rows(|number, rows| match rows {
+        Samples::Floats(rows) => {
+            all.extend(rows.iter().map(|s| format!("  {number} {} {}", s.timestamp_ms, s.value)));
+        }
+        Samples::Histograms(rows) => {
+            all.extend(
+                rows.iter().map(|s| format!("  {number} {} {:?}", s.timestamp_ms, s.histogram)),
+            );
+        }
+    })
+}
