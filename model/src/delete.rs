@@ -76,7 +76,7 @@ mod tests {
         let both = tombstone(&[a.clone(), b.clone()], 0, 10, 1);
         assert!(both.covers(&both));
         assert!(tombstone(&[b.clone(), a.clone()], -1, 11, 2).covers(&both));
-        assert!(tombstone(&[a.clone()], 0, 10, 1).covers(&both));
+        assert!(tombstone(std::slice::from_ref(&a), 0, 10, 1).covers(&both));
         assert!(tombstone(&[], 0, 10, 1).covers(&both));
         for less in [
             tombstone(&[a.clone(), b.clone()], 1, 10, 1),

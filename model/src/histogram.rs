@@ -159,8 +159,8 @@ impl Histogram {
         }
         match &self.counts {
             Counts::Integer { count, zero_count, positive, negative } => {
-                let buckets = positive.iter().chain(negative);
-                let sum = buckets.fold(Some(*zero_count), |sum, n| sum?.checked_add(*n));
+                let mut buckets = positive.iter().chain(negative);
+                let sum = buckets.try_fold(*zero_count, |sum, n| sum.checked_add(*n));
                 let fits = match sum {
                     Some(sum) if self.sum.is_nan() => *count >= sum,
                     sum => sum == Some(*count),

@@ -247,7 +247,11 @@ fn stopped_at_every_call_of_twcs_nothing_is_lost_doubled_resurrected_or_invented
 }
 
 /// Whether the stories of seeds from `first` on are without a fault; how often each job was done.
+/// The environment may ask for others: `RIG_SEED_BASE`, `RIG_SEEDS`.
 fn stories(first: u64, count: u64) {
+    let asked = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = asked("RIG_SEED_BASE").unwrap_or(0) + first;
+    let count = asked("RIG_SEEDS").unwrap_or(count);
     let mut jobs: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in first..first + count {
         let (faults, history) = story(seed, no_fault);

@@ -331,7 +331,12 @@ impl Tenant {
         samples: impl Iterator<Item = HistogramSample>,
     ) -> u64 {
         match self.shards.get(shard_of(number)) {
-            Some(shard) => shard.lock().push_histograms(local_of(number), now_s, samples),
+            Some(shard) => {
+                let samples = samples.inspect(|sample| {
+                    self.revision_max.fetch_max(sample.revision, Ordering::AcqRel);
+                });
+                shard.lock().push_histograms(local_of(number), now_s, samples)
+            }
             None => 0,
         }
     }

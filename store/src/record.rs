@@ -254,8 +254,11 @@ mod tests {
         (mutation, numbers)
     }
 
+    /// When, what, since when.
+    type HistogramRows = Vec<(i64, Histogram, i64)>;
+
     fn histograms(
-        series: &[(u32, Vec<(i64, Histogram, i64)>)],
+        series: &[(u32, HistogramRows)],
         exemplars: &[(prop::sample::Index, i64, u64)],
     ) -> (Mutation, Vec<u32>) {
         let (mut mutation, _) = mutation(vec![], false);

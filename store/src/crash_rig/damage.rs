@@ -91,8 +91,8 @@ fn a_file_cut_anywhere_is_told_and_nothing_wrong_is_answered() {
     let last_segment = paths.iter().rfind(|path| path.starts_with("log/")).unwrap();
     for path in paths.iter().filter(|path| *path != last_segment) {
         let bytes = disk.bytes_of(path).unwrap();
-        let stride = 1 + bytes.len() / 1_000;
-        for length in (0..bytes.len()).step_by(stride) {
+        assert!(bytes.len() < 64 << 10, "small enough for every length");
+        for length in 0..bytes.len() {
             let disk = disk.fork(0);
             disk.overwrite(path, &bytes[..length]);
             let case = format!("{path} cut at {length}");

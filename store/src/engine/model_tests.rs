@@ -334,7 +334,11 @@ fn from_environment(name: &str, default: u64) -> u64 {
 fn every_sequence(strategy: Strategy) {
     let base = from_environment("MODEL_SEED_BASE", SEED_BASE);
     let mut kinds = std::collections::BTreeSet::new();
-    for seed in base..base + from_environment("MODEL_SEQUENCES", SEQUENCES) {
+    // No two strategies share a sequence.
+    let all = Strategy::ALL;
+    let first = all.iter().position(|one| *one == strategy).unwrap() as u64;
+    for number in 0..from_environment("MODEL_SEQUENCES", SEQUENCES) {
+        let seed = base + number * all.len() as u64 + first;
         let steps = sequence(seed);
         kinds.extend(steps.iter().map(|step| format!("{:?}", std::mem::discriminant(step))));
         if let Err(fault) = run(seed, strategy, &steps) {

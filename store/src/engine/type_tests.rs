@@ -130,3 +130,14 @@ fn exemplars_survive_flush_and_restart_and_are_found_by_matchers_and_range() {
     drop(engine);
     assert_eq!(ask(&open(&disk).0, "j", all()), both, "from the checkpoint");
 }
+
+#[test]
+fn a_delete_after_a_restart_takes_histograms_of_every_revision() {
+    let disk = SimDisk::new(1);
+    append(&open(&disk).0, &[(0, 1)], 2);
+    let (engine, _) = open(&disk);
+    let request =
+        model::DeleteRequest { matcher_sets: vec![vec![]], range: all(), revision_max: 0 };
+    assert_eq!(engine.delete(&tenant("t"), &request, NOW).unwrap().revision_max, 2);
+    assert_eq!(select(&engine), vec![]);
+}

@@ -170,7 +170,7 @@ fn check(engine: &Engine, model: &Model) {
         let want = model.answer(matchers, range);
         assert_eq!(everything(engine, matchers, range), want, "{matchers:?} {range:?}");
         let ask = |want, range| {
-            let matcher_sets = vec![matchers.clone()];
+            let matcher_sets = vec![matchers.to_vec()];
             engine.labels(&t(), &LabelQuery { want, matcher_sets, range, limit: 0 }).unwrap()
         };
         let labels: Vec<LabelSet> = want.into_iter().map(|(labels, _)| labels).collect();
@@ -200,11 +200,11 @@ fn check(engine: &Engine, model: &Model) {
 }
 
 trait MapWith {
-    fn map_with(self, matchers: &Vec<Matcher>) -> Vec<(&Vec<Matcher>, TimeRange)>;
+    fn map_with(self, matchers: &[Matcher]) -> Vec<(&[Matcher], TimeRange)>;
 }
 
 impl MapWith for Vec<TimeRange> {
-    fn map_with(self, matchers: &Vec<Matcher>) -> Vec<(&Vec<Matcher>, TimeRange)> {
+    fn map_with(self, matchers: &[Matcher]) -> Vec<(&[Matcher], TimeRange)> {
         self.into_iter().map(|range| (matchers, range)).collect()
     }
 }
