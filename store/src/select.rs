@@ -12,6 +12,7 @@ use crate::bytes::Damaged;
 use crate::chunk::ChunkHead;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
+use crate::retention::Clip;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use model::matcher::CompiledMatcher;
@@ -41,6 +42,8 @@ pub(crate) struct Query {
     pub(crate) end_ms: i64,
     /// Only these moments, ascending and apart; empty is no such condition.
     spans: Vec<(i64, i64)>,
+    /// What the tenant's retention hides.
+    pub(crate) clip: Clip,
 }
 
 fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
@@ -76,7 +79,8 @@ impl Query {
         if spans.len() == 1 {
             spans.clear();
         }
-        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans };
+        let clip = Clip::default();
+        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans, clip };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -96,7 +100,40 @@ impl Query {
             end_ms = end_ms.saturating_add((DAY_MS - end_ms.rem_euclid(DAY_MS)) % DAY_MS);
         }
         let matchers = compile(matchers)?;
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans: Vec::new() }))
+        let (spans, clip) = (Vec::new(), Clip::default());
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, clip }))
+    }
+
+    /// The question to a series of which `hidden` spans are hidden, normalized: it has no matchers,
+    /// and no other moments than the shown ones of this. Names and values are as exact as samples.
+    pub(crate) fn without(&self, hidden: &[(i64, i64)]) -> Self {
+        let whole = [(self.start_ms, self.end_ms)];
+        let asked = if self.spans.is_empty() { &whole[..] } else { &self.spans };
+        let mut spans = Vec::new();
+        for (start, end) in asked {
+            let mut start = *start.max(&self.start_ms);
+            let end = *end.min(&self.end_ms);
+            let from = hidden.partition_point(|(_, hidden_end)| *hidden_end <= start);
+            for (hidden_start, hidden_end) in hidden.iter().skip(from) {
+                if start < end.min(*hidden_start) {
+                    spans.push((start, end.min(*hidden_start)));
+                }
+                start = start.max(*hidden_end);
+            }
+            if start < end {
+                spans.push((start, end));
+            }
+        }
+        let want = match self.want {
+            Want::Samples => Want::Samples,
+            Want::Presence | Want::Possibility => Want::Presence,
+        };
+        let start_ms = spans.first().map_or(self.end_ms, |span| span.0);
+        let end_ms = spans.last().map_or(self.end_ms, |span| span.1);
+        if spans.len() < 2 {
+            spans.clear();
+        }
+        Self { matchers: Vec::new(), want, start_ms, end_ms, spans, clip: Clip::default() }
     }
 
     /// Whether a sample of this moment is asked for.

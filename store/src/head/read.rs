@@ -8,7 +8,9 @@ use super::series::Series;
 use super::shard::Shard;
 use super::symbols::Symbols;
 use crate::chunk::Chunk;
+use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
+use crate::merge::Run;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
 use model::Sample;
@@ -30,6 +32,8 @@ struct Plan<'q> {
 /// A series that matches, and copies of its samples.
 struct Hit {
     key: Vec<u32>,
+    /// The question to it, if some of it is hidden.
+    narrowed: Option<Query>,
     chunks: Vec<Chunk>,
     late: Vec<Sample>,
 }
@@ -65,6 +69,7 @@ impl Tenant {
     /// Adds the series that match.
     pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<()> {
         let mut hits = Vec::new();
+        let hides = query.clip.of_head();
         {
             let symbols = self.symbols.read();
             let mut plans: Vec<Plan<'_>> =
@@ -77,13 +82,15 @@ impl Tenant {
                 return Ok(());
             }
             if query.want == Want::Possibility {
-                self.mark(query, &mut plans, &symbols, gather);
+                self.mark(query, &hides, &mut plans, &symbols, gather);
                 return Ok(());
             }
             let mut texts = vec![u32::MAX; symbols.len()];
             for shard in self.shards() {
                 let from = hits.len();
-                find(&shard, query, &mut plans, &symbols, &mut hits);
+                for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                    hits.push(self.hit(series, query, &hides, &symbols));
+                });
                 drop(shard);
                 for hit in &mut hits[from..] {
                     hit.key = key_of(&hit.key, &symbols, &mut texts, gather);
@@ -91,21 +98,63 @@ impl Tenant {
             }
         }
         for hit in hits {
-            let mut runs = Vec::with_capacity(hit.chunks.len().min(1));
-            for chunk in &hit.chunks {
-                // Bytes in memory are what was coded.
-                let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
-            }
-            query.add_late(hit.late, &mut runs);
-            gather.add(&hit.key, runs)?;
+            let (key, runs) = hit.runs(query);
+            gather.add(&key, runs)?;
         }
         Ok(())
+    }
+
+    /// What a matching series holds of what is asked for.
+    fn hit(&self, series: &Series, query: &Query, cut: &dyn Cut, symbols: &Symbols) -> Hit {
+        let narrowed = self.narrowed(series, query, cut, symbols);
+        let asked = narrowed.as_ref().unwrap_or(query);
+        let (chunks, late) = series.read(asked.start_ms, asked.end_ms);
+        Hit { key: series.labels.to_vec(), narrowed, chunks, late }
+    }
+
+    /// The question to a series of which some is hidden.
+    fn narrowed(
+        &self,
+        series: &Series,
+        query: &Query,
+        cut: &dyn Cut,
+        symbols: &Symbols,
+    ) -> Option<Query> {
+        let metric = symbols.metric(&series.labels).map_or("", |metric| symbols.text(metric));
+        if !series.days().any(|day| cut.touches(&self.id, metric, day)) {
+            return None;
+        }
+        let pairs: Vec<(u32, u32)> = symbols.pairs(&series.labels).collect();
+        let mut hidden = Vec::new();
+        cut.spans(&self.id, &Labels::new(symbols.texts(), &pairs), &mut hidden);
+        let hidden = cut::normalized(hidden);
+        (!hidden.is_empty()).then(|| query.without(&hidden))
+    }
+}
+
+impl Hit {
+    fn runs(self, query: &Query) -> (Vec<u32>, Vec<Run>) {
+        let query = self.narrowed.as_ref().unwrap_or(query);
+        let mut runs = Vec::with_capacity(self.chunks.len().min(1));
+        for chunk in &self.chunks {
+            // Bytes in memory are what was coded.
+            let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
+        }
+        query.add_late(self.late, &mut runs);
+        (self.key, runs)
     }
 }
 
 impl Tenant {
     /// Marks the label names of matching series, or their values of the wanted name.
-    fn mark(&self, query: &Query, plans: &mut [Plan<'_>], symbols: &Symbols, gather: &mut Gather) {
+    fn mark(
+        &self,
+        query: &Query,
+        cut: &dyn Cut,
+        plans: &mut [Plan<'_>],
+        symbols: &Symbols,
+        gather: &mut Gather,
+    ) {
         let name = gather.values_of().map(|name| symbols.get(name));
         let place = |shape: &[u32]| match name {
             // Place 0 is the shape itself, which stands for all its names.
@@ -117,6 +166,10 @@ impl Tenant {
         let mut marked = vec![false; symbols.len().max(places.len())];
         for shard in self.shards() {
             for_each_match(&shard, query, plans, symbols, |series| {
+                let hit = self.hit(series, query, cut, symbols);
+                if hit.narrowed.is_some() && hit.runs(query).1.is_empty() {
+                    return;
+                }
                 let shape = series.labels.first().copied().unwrap_or(0) as usize;
                 let id = places.get(shape).copied().flatten().and_then(|at| series.labels.get(at));
                 if let Some(mark) = id.and_then(|id| marked.get_mut(*id as usize)) {
@@ -150,21 +203,7 @@ fn key_of(ids: &[u32], symbols: &Symbols, texts: &mut [u32], gather: &mut Gather
     key
 }
 
-/// The matching series of a shard: those of the shortest postings, each tried by its labels.
-fn find(
-    shard: &Shard,
-    query: &Query,
-    plans: &mut [Plan<'_>],
-    symbols: &Symbols,
-    hits: &mut Vec<Hit>,
-) {
-    for_each_match(shard, query, plans, symbols, |series| {
-        let key = series.labels.to_vec();
-        let (chunks, late) = series.read(query.start_ms, query.end_ms);
-        hits.push(Hit { key, chunks, late });
-    });
-}
-
+/// Visits the matching series of a shard: those of the shortest postings, each tried by its labels.
 fn for_each_match(
     shard: &Shard,
     query: &Query,

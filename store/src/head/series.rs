@@ -4,7 +4,7 @@ use super::symbols::LabelIds;
 use crate::chunk::Chunk;
 use crate::chunk::fast::Encoder;
 use crate::merge;
-use model::{Sample, TimestampMs};
+use model::{DayBucket, Sample, TimestampMs};
 
 /// A chunk is cut at so many samples: what a reader must decode for one of them.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 1024;
@@ -193,6 +193,16 @@ impl Series {
         let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
         let late = rest.late.iter().filter(inside).copied().collect();
         (sealed.cloned().chain(open).collect(), late)
+    }
+
+    /// The days that its samples may lie in; chunks lie in one each.
+    pub(crate) fn days(&self) -> impl Iterator<Item = DayBucket> + '_ {
+        let open = (self.open.count() > 0).then(|| self.open.last_ms());
+        let rest = self.rest.as_deref().into_iter().flat_map(|rest| {
+            let sealed = rest.sealed.iter().map(|chunk| chunk.head.first_ms);
+            sealed.chain(rest.late.iter().map(|sample| sample.timestamp_ms))
+        });
+        open.into_iter().chain(rest).map(|at| TimestampMs(at).day())
     }
 
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.

@@ -6,6 +6,7 @@ use super::filter::{self, Filter};
 use super::partition::{self, ChunkPlace, PartitionIndex};
 use crate::bytes::{Damaged, Input};
 use crate::chunk::ChunkHead;
+use crate::compaction::cut::{self, Cut, Labels};
 use crate::disk::{Disk, DiskReader};
 use crate::error::{Error, Result};
 use crate::merge::Run;
@@ -97,7 +98,12 @@ pub(crate) struct Scan<'a> {
     tried: Vec<Vec<Option<bool>>>,
     /// For each symbol its number in the answer.
     texts: Vec<u32>,
+    /// What is not shown.
+    cut: Option<(&'a TenantId, &'a dyn Cut)>,
 }
+
+/// For each series of a partition, the question to it if some of it is hidden.
+type Narrowed = Vec<Option<Query>>;
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(
@@ -112,7 +118,14 @@ impl<'a> Scan<'a> {
         };
         let names = query.matchers.iter().map(|m| (symbol(&m.name), m.matches(""))).collect();
         let tried = query.matchers.iter().map(|_| vec![None; symbols.len()]).collect();
-        Self { table, reader, query, symbols, names, tried, texts: vec![u32::MAX; symbols.len()] }
+        let texts = vec![u32::MAX; symbols.len()];
+        Self { table, reader, query, symbols, names, tried, texts, cut: None }
+    }
+
+    /// Shows nothing of what a tenant's cut hides.
+    pub(crate) fn hiding(mut self, tenant: &'a TenantId, cut: &'a dyn Cut) -> Self {
+        self.cut = Some((tenant, cut));
+        self
     }
 
     /// Adds the matching series of all partitions.
@@ -131,17 +144,26 @@ impl<'a> Scan<'a> {
             let payload = &bytes[BLOCK_HEADER_BYTES..];
             let damaged = |damaged: Damaged| damaged.at(&self.table.path, at.offset);
             let index = PartitionIndex::decode(payload, self.symbols.len()).map_err(damaged)?;
-            let alive = self.alive(&index).map_err(damaged)?;
-            if self.query.want == Want::Possibility {
+            let mut alive = self.alive(&index).map_err(damaged)?;
+            let narrowed = self.narrowed(entry, &index, &alive).map_err(damaged)?;
+            let is_cut = narrowed.iter().any(Option::is_some);
+            if self.query.want == Want::Possibility && !is_cut {
                 self.mark(entry, &index, alive, gather).map_err(damaged)?;
                 continue;
             }
-            let Some(places) = places(&index, &alive, self.query).map_err(damaged)? else {
-                continue;
-            };
-            let keys = self.keys(&index, &places, gather).map_err(damaged)?;
+            let places = places(&index, &alive, self.query, &narrowed).map_err(damaged)?;
+            let Some(places) = places else { continue };
             let chunks_at = at.offset.saturating_add(at.len);
-            let runs = self.runs(&index, &places, keys.len(), chunks_at)?;
+            if self.query.want == Want::Possibility {
+                let runs = self.runs(&index, &places, &narrowed, chunks_at)?;
+                for (alive, slot) in alive.iter_mut().zip(&places.slots) {
+                    *alive &= runs.get(*slot as usize).is_some_and(|runs| !runs.is_empty());
+                }
+                self.mark(entry, &index, alive, gather).map_err(damaged)?;
+                continue;
+            }
+            let keys = self.keys(&index, &places, gather).map_err(damaged)?;
+            let runs = self.runs(&index, &places, &narrowed, chunks_at)?;
             for (key, runs) in keys.iter().zip(runs) {
                 gather.add(key, runs)?;
             }
@@ -169,6 +191,36 @@ impl<'a> Scan<'a> {
             alive.iter_mut().zip(keeps).for_each(|(alive, keeps)| *alive &= keeps);
         }
         Ok(alive)
+    }
+
+    /// The questions to the living series that are hidden in part; empty if there is none.
+    fn narrowed(
+        &self,
+        entry: &PartitionEntry,
+        index: &PartitionIndex<'_>,
+        alive: &[bool],
+    ) -> Result<Narrowed, Damaged> {
+        let touching = self.cut.filter(|(id, cut)| cut.touches(id, &entry.metric, entry.day));
+        let Some((tenant, cut)) = touching else { return Ok(Vec::new()) };
+        let mut pairs: Vec<Vec<(u32, u32)>> = vec![Vec::new(); alive.len()];
+        for postings in &index.names {
+            postings.for_each(|value, start, end| {
+                let range = start as usize..end as usize;
+                for (pairs, _) in pairs[range.clone()].iter_mut().zip(&alive[range]).filter(|p| *p.1) {
+                    pairs.push((postings.name, value));
+                }
+            })?;
+        }
+        let mut hidden = Vec::new();
+        let narrow = |(pairs, alive): (Vec<(u32, u32)>, &bool)| {
+            hidden.clear();
+            if *alive {
+                cut.spans(tenant, &Labels::new(self.symbols, &pairs), &mut hidden);
+            }
+            let hidden = cut::normalized(hidden.clone());
+            (!hidden.is_empty()).then(|| self.query.without(&hidden))
+        };
+        Ok(pairs.into_iter().zip(alive).map(narrow).collect())
     }
 
     /// The label pairs of the series that `places` names, as texts of the answer.
@@ -244,10 +296,10 @@ impl<'a> Scan<'a> {
         &self,
         index: &PartitionIndex<'_>,
         places: &Places,
-        series: usize,
+        narrowed: &Narrowed,
         chunks_at: u64,
     ) -> Result<Vec<Vec<Run>>> {
-        let mut runs: Vec<Vec<Run>> = vec![Vec::new(); series];
+        let mut runs: Vec<Vec<Run>> = vec![Vec::new(); places.series];
         let path = &self.table.path;
         let mut blocks = Blocks {
             reader: self.reader,
@@ -259,7 +311,8 @@ impl<'a> Scan<'a> {
         for (slot, chunk) in &places.chunks {
             let runs = &mut runs[*slot as usize];
             let bytes = blocks.chunk(chunk)?;
-            let decoded = self.query.decode(&chunk.head, bytes, runs);
+            let query = question(self.query, narrowed, chunk.series);
+            let decoded = query.decode(&chunk.head, bytes, runs);
             decoded.map_err(|damaged| damaged.at(path, chunks_at))?;
         }
         Ok(runs)
@@ -278,11 +331,17 @@ struct Places {
     chunks: Vec<(u32, ChunkPlace)>,
 }
 
+/// The question to a series of a partition.
+fn question<'q>(query: &'q Query, narrowed: &'q Narrowed, series: u32) -> &'q Query {
+    narrowed.get(series as usize).and_then(Option::as_ref).unwrap_or(query)
+}
+
 /// The chunks of living series that may hold what is asked for; `None` if there is none.
 fn places(
     index: &PartitionIndex<'_>,
     alive: &[bool],
     query: &Query,
+    narrowed: &Narrowed,
 ) -> Result<Option<Places>, Damaged> {
     if !alive.iter().any(|alive| *alive) {
         return Ok(None);
@@ -290,6 +349,7 @@ fn places(
     let mut places = Places { series: 0, slots: vec![NO_SLOT; alive.len()], chunks: Vec::new() };
     index.chunks(|chunk| {
         let series = chunk.series as usize;
+        let query = question(query, narrowed, chunk.series);
         let is_wanted = alive[series] && query.overlaps(chunk.head.first_ms, chunk.head.last_ms);
         if !is_wanted {
             return;

@@ -81,7 +81,9 @@ impl Tables {
         let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
         for table in &self.list {
             let meta = &table.meta;
-            if !query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms) {
+            let hides = query.clip.of_file(meta.retention_version);
+            let is_over = meta.max_timestamp_ms < hides.nothing_before_ms();
+            if is_over || !query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms) {
                 continue;
             }
             let sstable = table.state.as_ref().map_err(Clone::clone)?;
@@ -95,7 +97,8 @@ impl Tables {
             let Some((index, part)) = directory.tenant(tenant) else { continue };
             let read = |at: BlockRef| sstable.symbols(&*reader, at);
             let symbols = self.cache.symbols(meta.id, index, || read(part.symbols))?;
-            Scan::new(sstable, &*reader, query, &symbols).run(part, gather)?;
+            let mut scan = Scan::new(sstable, &*reader, query, &symbols).hiding(tenant, &hides);
+            scan.run(part, gather)?;
         }
         Ok(())
     }
