@@ -1,7 +1,7 @@
 //! Matchers: conditions on one label.
 
 use crate::label::{LabelSet, Text};
-use crate::regex::{AnchoredRegex, RegexError};
+use crate::regex::{AnchoredRegex, Prefix, RegexError};
 use std::fmt;
 
 /// How a matcher compares.
@@ -94,6 +94,24 @@ enum Test {
     NotRegex(AnchoredRegex),
 }
 
+/// The values that a matcher's text names.
+#[derive(Clone, Copy, Debug)]
+pub enum NamedValues<'a> {
+    /// These, ascending.
+    Literals(&'a [Text]),
+    /// Those that begin with one of these and go on as it says.
+    Prefixes(&'a [Prefix]),
+}
+
+impl<'a> NamedValues<'a> {
+    fn of(regex: &'a AnchoredRegex) -> Self {
+        match regex.literals() {
+            Some(literals) => Self::Literals(literals),
+            None => Self::Prefixes(regex.prefixes()),
+        }
+    }
+}
+
 impl CompiledMatcher {
     /// Whether a label with this value matches; a missing label has the empty value.
     #[must_use]
@@ -118,6 +136,18 @@ impl CompiledMatcher {
         match &self.test {
             Test::Equal(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Which values the matcher names, so that a sorted dictionary need not be tried one by one;
+    /// and whether it is all the others that match.
+    #[must_use]
+    pub fn named_values(&self) -> (NamedValues<'_>, bool) {
+        match &self.test {
+            Test::Equal(value) => (NamedValues::Literals(std::slice::from_ref(value)), false),
+            Test::NotEqual(value) => (NamedValues::Literals(std::slice::from_ref(value)), true),
+            Test::Regex(regex) => (NamedValues::of(regex), false),
+            Test::NotRegex(regex) => (NamedValues::of(regex), true),
         }
     }
 

@@ -31,6 +31,30 @@ pub struct RegexError {
 #[derive(Clone, Debug)]
 pub struct AnchoredRegex {
     form: Form,
+    /// Sorted; every value that matches begins with one of them.
+    prefixes: Arc<[Prefix]>,
+}
+
+/// A start of values, and which values with it match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix {
+    /// What the values begin with.
+    pub text: Text,
+    /// What may follow.
+    pub rest: Rest,
+}
+
+/// What may follow a [`Prefix`] in a value that matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rest {
+    /// Nothing: the prefix is the value.
+    Nothing,
+    /// Anything, or nothing.
+    Anything,
+    /// Anything but nothing.
+    Something,
+    /// What the regex says.
+    AsRegex,
 }
 
 #[derive(Clone, Debug)]
@@ -50,19 +74,24 @@ impl AnchoredRegex {
     /// # Errors
     /// [`RegexError`] if it is not a regex, too long, too deep, or too large when compiled.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        let every = |form, rest| Ok(Self { form, prefixes: [Prefix::new("", rest)].into() });
         match pattern {
-            ".*" => return Ok(Self { form: Form::Any }),
-            ".+" => return Ok(Self { form: Form::NotEmpty }),
+            ".*" => return every(Form::Any, Rest::Anything),
+            ".+" => return every(Form::NotEmpty, Rest::Something),
             _ => {}
         }
+        let literals = |set| Ok(Self { form: Form::Literals(set), prefixes: [].into() });
         if let Some(plain) = plain_alternation(pattern) {
-            return Ok(Self { form: Form::Literals(plain) });
+            return literals(plain);
         }
         let hir = parse(pattern)?;
-        if let Some(literals) = literal_set(&hir) {
-            return Ok(Self { form: Form::Literals(sorted(literals)) });
+        if let Some(set) = literal_set(&hir) {
+            return literals(sorted(set));
         }
-        Ok(Self { form: Form::Automaton(compile(&hir, pattern)?) })
+        let mut prefixes = prefixes_of(&hir);
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Ok(Self { form: Form::Automaton(compile(&hir, pattern)?), prefixes: prefixes.into() })
     }
 
     /// Whether the whole of `value` matches.
@@ -83,6 +112,15 @@ impl AnchoredRegex {
             Form::Literals(set) => Some(set),
             _ => None,
         }
+    }
+
+    /// What the values that match begin with, ascending; one value may begin with several. None
+    /// at all if the regex is an alternation of literals.
+    ///
+    /// In a sorted dictionary these are ranges, so a regex is run on few values or on none.
+    #[must_use]
+    pub fn prefixes(&self) -> &[Prefix] {
+        &self.prefixes
     }
 }
 
@@ -319,6 +357,73 @@ fn literal_set(hir: &Hir) -> Option<Vec<Text>> {
 
 const LITERALS_MAX: usize = 256;
 
+impl Prefix {
+    fn new(text: &str, rest: Rest) -> Self {
+        Self { text: text.into(), rest }
+    }
+}
+
+/// What the values begin with that a part of a regex matches, at most [`LITERALS_MAX`].
+fn prefixes_of(hir: &Hir) -> Vec<Prefix> {
+    let unknown = || vec![Prefix::new("", Rest::AsRegex)];
+    let literals = |set: Vec<Text>| {
+        set.into_iter().map(|text| Prefix { text, rest: Rest::Nothing }).collect::<Vec<_>>()
+    };
+    if let Some(set) = literal_set(hir).filter(|set| set.len() <= LITERALS_MAX) {
+        return literals(set);
+    }
+    match hir.kind() {
+        HirKind::Capture(capture) => prefixes_of(&capture.sub),
+        HirKind::Alternation(parts) => {
+            let all: Vec<Prefix> = parts.iter().flat_map(prefixes_of).collect();
+            if all.len() <= LITERALS_MAX { all } else { unknown() }
+        }
+        HirKind::Concat(parts) => concat_prefixes(parts),
+        HirKind::Repetition(repetition) if is_any_char(&repetition.sub) => {
+            match (repetition.min, repetition.max) {
+                (0, None) => vec![Prefix::new("", Rest::Anything)],
+                (1, None) => vec![Prefix::new("", Rest::Something)],
+                _ => unknown(),
+            }
+        }
+        HirKind::Repetition(repetition) if repetition.min > 0 => {
+            let mut all = prefixes_of(&repetition.sub);
+            all.iter_mut().for_each(|prefix| prefix.rest = Rest::AsRegex);
+            all
+        }
+        _ => unknown(),
+    }
+}
+
+fn concat_prefixes(parts: &[Hir]) -> Vec<Prefix> {
+    let mut all = vec![Prefix::new("", Rest::Nothing)];
+    for part in parts {
+        let tails = prefixes_of(part);
+        let open = all.iter().filter(|prefix| prefix.rest == Rest::Nothing).count();
+        if open == 0 || all.len() + open * tails.len() > LITERALS_MAX {
+            all.iter_mut().for_each(|prefix| prefix.rest = Rest::AsRegex);
+            return all;
+        }
+        let join = |head: Prefix| match head.rest {
+            Rest::Nothing => {
+                let joined =
+                    |tail: &Prefix| Prefix::new(&format!("{}{}", head.text, tail.text), tail.rest);
+                tails.iter().map(joined).collect()
+            }
+            // Something comes behind what is open already.
+            _ => vec![Prefix { rest: Rest::AsRegex, ..head }],
+        };
+        all = all.into_iter().flat_map(join).collect();
+    }
+    all
+}
+
+/// Whether it is `.`, which matches every character.
+fn is_any_char(hir: &Hir) -> bool {
+    let HirKind::Class(Class::Unicode(class)) = hir.kind() else { return false };
+    matches!(class.ranges(), [all] if all.start() == '\0' && all.end() == char::MAX)
+}
+
 fn cross_product(parts: &[Hir]) -> Option<Vec<Text>> {
     let mut all: Vec<String> = vec![String::new()];
     for part in parts {
@@ -351,6 +456,7 @@ fn small_class(class: &Class) -> Option<Vec<Text>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn is_match(pattern: &str, value: &str) -> bool {
         AnchoredRegex::new(pattern).unwrap().is_match(value)
@@ -407,6 +513,48 @@ mod tests {
         assert!(regex.is_match("host-4999.example") && !regex.is_match("host-4999xexample"));
         let prefixed = AnchoredRegex::new("node-(a|b|c)").unwrap();
         assert_eq!(prefixed.literals().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_start_of_what_matches_is_known() {
+        let prefixes = |pattern: &str| {
+            let regex = AnchoredRegex::new(pattern).unwrap();
+            let list = regex.prefixes().iter();
+            list.map(|prefix| format!("{}{:?}", prefix.text, prefix.rest)).collect::<Vec<_>>()
+        };
+        assert_eq!(prefixes("node_.*"), ["node_Anything"]);
+        assert_eq!(prefixes("node_.+|up"), ["node_Something", "upNothing"]);
+        assert_eq!(prefixes("a(b|c.*)"), ["abNothing", "acAnything"]);
+        assert_eq!(prefixes("a.*b"), ["aAsRegex"]);
+        assert_eq!(
+            prefixes("a[0-9]+"),
+            (0..10).map(|n| format!("a{n}AsRegex")).collect::<Vec<_>>()
+        );
+        assert_eq!(prefixes(".*a"), ["AsRegex"]);
+        assert_eq!(prefixes(".+"), ["Something"]);
+        assert_eq!(prefixes("(?i)ab.*").len(), 4);
+        assert_eq!(prefixes("a|b"), Vec::<String>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_and_the_regex_agree(
+            pattern in "([ab.]|[ab][*+?]|\\.[*+]|\\((a|b.*|ab)\\|[ab.]{0,2}[*]?\\)|[|]){1,6}",
+            values in prop::collection::vec("[abc]{0,4}", 0..20),
+        ) {
+            let Ok(regex) = AnchoredRegex::new(&pattern) else { return Ok(()) };
+            for value in values.iter().filter(|_| regex.literals().is_none()) {
+                let by_prefix = regex.prefixes().iter().any(|prefix| {
+                    value.strip_prefix(&*prefix.text).is_some_and(|rest| match prefix.rest {
+                        Rest::Nothing => rest.is_empty(),
+                        Rest::Anything => true,
+                        Rest::Something => !rest.is_empty(),
+                        Rest::AsRegex => regex.is_match(value),
+                    })
+                });
+                prop_assert_eq!(by_prefix, regex.is_match(value), "{} {}", pattern, value);
+            }
+        }
     }
 
     #[test]

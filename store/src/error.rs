@@ -43,6 +43,9 @@ pub enum Error {
     /// A query would return more samples than it may.
     #[error("the query hit the limit of {samples_max} samples")]
     TooManySamples { samples_max: u64 },
+    /// Whoever ran a compaction stopped it. The files are as they were before.
+    #[error("the compaction was stopped")]
+    Stopped,
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -67,7 +70,7 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } => Kind::Unavailable,
+            Self::Locked { .. } | Self::Stopped => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - A chunk lies within one UTC day, a partition within one day, a file within one window.
-//! - Within a partition series stand by target, and within a target in order of arrival; they are
+//! - Within a partition series stand by target, and within a target as the writer got them; they are
 //!   known by their place.
 //! - A reader trusts no byte: what it cannot check it refuses, and what it allocates is bounded by
 //!   the size of the file.
@@ -19,6 +19,7 @@ pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod partition;
 pub(crate) mod reader;
+pub(crate) mod rows;
 pub(crate) mod tables;
 pub(crate) mod window;
 pub(crate) mod writer;

@@ -20,8 +20,9 @@ use crate::head::Tenant;
 use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
+use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::window::Window;
-use crate::sstable::writer::{Row, Writer, by_day};
+use crate::sstable::writer::{Encoding, Writer};
 use model::{DayBucket, TimestampMs};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -110,7 +111,8 @@ impl Engine {
             for tenant in taken {
                 let rows = tenant.rows(window, self.config.window_days);
                 if !rows.is_empty() {
-                    writer.tenant(&tenant.tenant.id, &tenant.symbols, rows)?;
+                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
+                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
                 }
             }
             written.push(writer.finish()?);
@@ -146,12 +148,12 @@ fn take(tenant: &Arc<Tenant>) -> TenantTaken {
 
 impl TenantTaken {
     /// The rows of a window.
-    fn rows(&self, window: Window, window_days: u16) -> Vec<Row<'_>> {
+    fn rows(&self, window: Window, window_days: u16) -> Vec<HeadRow<'_>> {
         let mut rows = Vec::new();
         for (taken, days) in self.series.iter().zip(&self.days) {
             for (day, range) in days {
                 if Window::of(*day, window_days) == window {
-                    rows.push(Row {
+                    rows.push(HeadRow {
                         labels: &taken.labels,
                         day: *day,
                         target: taken.target,

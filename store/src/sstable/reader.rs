@@ -301,13 +301,7 @@ impl<'a> Scan<'a> {
     ) -> Result<Vec<Vec<Run>>> {
         let mut runs: Vec<Vec<Run>> = vec![Vec::new(); places.series];
         let path = &self.table.path;
-        let mut blocks = Blocks {
-            reader: self.reader,
-            path,
-            ranges: partition::block_ranges(&index.block_bytes, chunks_at),
-            next: 0,
-            held: Vec::new(),
-        };
+        let mut blocks = Blocks::new(self.reader, path, &index.block_bytes, chunks_at);
         for (slot, chunk) in &places.chunks {
             let runs = &mut runs[*slot as usize];
             let bytes = blocks.chunk(chunk)?;
@@ -364,7 +358,8 @@ fn places(
 }
 
 /// The blocks of a partition's chunks, read one after the other as chunks ask for them.
-struct Blocks<'a> {
+#[derive(Debug)]
+pub(crate) struct Blocks<'a> {
     reader: &'a dyn DiskReader,
     path: &'a str,
     ranges: Vec<(std::ops::Range<u64>, u64)>,
@@ -373,9 +368,20 @@ struct Blocks<'a> {
     held: Vec<u8>,
 }
 
-impl Blocks<'_> {
+impl<'a> Blocks<'a> {
+    /// The blocks of these payload lengths, behind one another from `chunks_at` on.
+    pub(crate) fn new(
+        reader: &'a dyn DiskReader,
+        path: &'a str,
+        block_bytes: &[u64],
+        chunks_at: u64,
+    ) -> Self {
+        let ranges = partition::block_ranges(block_bytes, chunks_at);
+        Self { reader, path, ranges, next: 0, held: Vec::new() }
+    }
+
     /// The bytes of a chunk; chunks are asked for in ascending order.
-    fn chunk(&mut self, chunk: &ChunkPlace) -> Result<&[u8]> {
+    pub(crate) fn chunk(&mut self, chunk: &ChunkPlace) -> Result<&[u8]> {
         let holds = |index: usize| {
             let range = self.ranges.get(index).map(|(range, _)| range);
             range.is_some_and(|r| r.start <= chunk.bytes.start && chunk.bytes.end <= r.end)

@@ -1,8 +1,9 @@
 //! One small sstable: its bytes as documented, and every way to damage one of them.
 
+use super::rows::{HeadRow, by_day, write_tenant};
 use super::tables::Tables;
 use super::window::Window;
-use super::writer::{Row, Writer, by_day};
+use super::writer::{Encoding, Writer};
 use crate::bytes::{documented, dump};
 use crate::chunk::Chunk;
 use crate::config::Config;
@@ -49,7 +50,7 @@ fn write(disk: &SimDisk) -> SstableMeta {
         .collect();
     let days: Vec<_> = held.iter_mut().map(|(_, chunks)| by_day(chunks)).collect();
     let rows = held.iter().zip(&days).flat_map(|((labels, chunks), days)| {
-        days.iter().map(move |(day, range)| Row {
+        days.iter().map(move |(day, range)| HeadRow {
             labels,
             day: *day,
             target: 0,
@@ -59,7 +60,7 @@ fn write(disk: &SimDisk) -> SstableMeta {
     disk.create_dir(SSTABLE_DIRECTORY).unwrap();
     let window = Window { first_day: 0, days: 1 };
     let mut writer = Writer::create(disk, 8, 0, window, model::TimestampMs(0)).unwrap();
-    writer.tenant(&tenant(), &symbols, rows.collect()).unwrap();
+    write_tenant(&mut writer, &tenant(), &symbols, rows.collect(), Encoding::Fast).unwrap();
     writer.finish().unwrap()
 }
 

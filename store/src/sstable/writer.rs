@@ -11,11 +11,9 @@ use crate::bytes::put_uvarint;
 use crate::chunk::Chunk;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::head::symbols::{LabelIds, Symbols};
 use crate::manifest::{self, SstableMeta, Stage};
 use model::partition::token_of;
 use model::{DayBucket, TenantId, Text, TimestampMs};
-use std::ops::Range;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes are handed to the disk in pieces of about this size.
@@ -23,14 +21,31 @@ const PIECE_BYTES: usize = 1 << 20;
 /// So many neighbours share a symbols block's restart.
 pub(crate) const SYMBOLS_PER_RESTART: usize = 16;
 
-/// One series' chunks of one day.
-#[derive(Clone, Debug)]
-pub(crate) struct Row<'a> {
-    pub(crate) labels: &'a LabelIds,
-    pub(crate) day: DayBucket,
+/// One series of a partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Row {
+    /// Its labels as numbers of the tenant's texts: name and value, in the order of its label set.
+    pub(crate) pairs: Vec<(u32, u32)>,
+    /// The hash of its target.
     pub(crate) target: u64,
-    /// The series' chunks; those of the day are neighbours.
-    pub(crate) chunks: &'a [Chunk],
+    /// Its chunks of the partition's day, at least one.
+    pub(crate) chunks: Vec<Chunk>,
+}
+
+/// Which of a tenant's partitions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartitionId {
+    pub(crate) metric: Text,
+    pub(crate) day: DayBucket,
+    pub(crate) depth: u8,
+    pub(crate) shard: u16,
+}
+
+/// How much work chunks are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As they come.
+    Fast,
 }
 
 /// Writes one file.
@@ -42,6 +57,8 @@ pub(crate) struct Writer<'a> {
     offset: u64,
     hash: Xxh3,
     directory: Directory,
+    /// The tenant that was begun and not ended.
+    tenant: Option<TenantPart>,
     filter_keys: Vec<u64>,
     meta: SstableMeta,
 }
@@ -85,6 +102,7 @@ impl<'a> Writer<'a> {
             offset: 0,
             hash: Xxh3::new(),
             directory,
+            tenant: None,
             filter_keys: Vec::new(),
             meta,
         };
@@ -92,68 +110,77 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// Adds a tenant. Tenants come ascending by name, each once; rows come in order of arrival
-    /// within each target.
-    pub(crate) fn tenant(
-        &mut self,
-        tenant: &TenantId,
-        symbols: &Symbols,
-        mut rows: Vec<Row<'_>>,
-    ) -> Result<()> {
-        let (texts, rank) = ranks(symbols, &rows);
-        let metric = |row: &Row<'_>| symbols.metric(row.labels).map(|id| rank[id as usize]);
-        rows.sort_by_cached_key(|row| (metric(row), row.day, row.target));
-        let symbols_block = self.block(BlockKind::Symbols, &encode_symbols(&texts))?;
-        let mut partitions = Vec::new();
-        for part in rows.chunk_by(|a, b| metric(a) == metric(b) && a.day == b.day) {
-            let Some(first) = part.first() else { continue };
-            let name = metric(first).map_or(Text::default(), |rank| texts[rank as usize].clone());
-            self.filter_keys.push(filter::key(tenant, &name));
-            let mut builder = Builder::default();
-            for row in part {
-                let pairs = symbols.pairs(row.labels);
-                let pairs = pairs.map(|(n, v)| (rank[n as usize], rank[v as usize]));
-                builder.push(pairs, row.chunks.iter());
-            }
-            partitions.push(self.partition(tenant, name, first.day, builder)?);
-        }
-        let tenant = tenant.clone();
-        self.directory.tenants.push(TenantPart { tenant, symbols: symbols_block, partitions });
+    /// Begins a tenant; tenants come ascending by name, each once. `texts` are all its label
+    /// strings in this file, ascending; rows name them by their place.
+    pub(crate) fn begin_tenant(&mut self, tenant: &TenantId, texts: &[Text]) -> Result<()> {
+        assert!(self.tenant.is_none(), "a tenant is ended before the next begins");
+        let symbols = self.block(BlockKind::Symbols, &encode_symbols(texts))?;
+        let (tenant, partitions) = (tenant.clone(), Vec::new());
+        self.tenant = Some(TenantPart { tenant, symbols, partitions });
         Ok(())
     }
 
-    fn partition(
+    /// Adds a partition of the tenant that was begun; partitions come ascending. Rows come by
+    /// target, and within a target in an order that the caller chooses. Nothing of the partition
+    /// stays in memory but its entry in the directory.
+    pub(crate) fn partition(
         &mut self,
-        tenant: &TenantId,
-        metric: Text,
-        day: DayBucket,
-        mut builder: Builder,
-    ) -> Result<PartitionEntry> {
+        id: PartitionId,
+        rows: Vec<Row>,
+        encoding: Encoding,
+    ) -> Result<()> {
+        assert!(rows.is_sorted_by_key(|row| row.target), "rows of a partition come by target");
+        let mut builder = Builder::default();
+        match encoding {
+            Encoding::Fast => {
+                for row in &rows {
+                    builder.push(row.pairs.iter().copied(), row.chunks.iter());
+                }
+            }
+        }
+        drop(rows);
         let block = self.block(BlockKind::Partition, &builder.encode())?;
         for chunks in &builder.blocks {
             self.block(BlockKind::Chunks, chunks)?;
         }
-        let (min_ms, max_ms) = (builder.min_ms, builder.max_ms);
-        self.meta.series += u64::from(builder.series);
-        self.meta.samples += builder.samples;
-        self.meta.min_timestamp_ms = self.meta.min_timestamp_ms.min(min_ms);
-        self.meta.max_timestamp_ms = self.meta.max_timestamp_ms.max(max_ms);
-        let token = token_of(tenant, &metric, day, 0, 0);
-        self.meta.partitions += 1;
-        self.meta.token_first = self.meta.token_first.min(token.0);
-        self.meta.token_last = self.meta.token_last.max(token.0);
-        Ok(PartitionEntry {
-            token,
+        let PartitionId { metric, day, depth, shard } = id;
+        let part = self.tenant.as_mut();
+        assert!(part.is_some(), "a partition belongs to a tenant that was begun");
+        let Some(part) = part else { return Ok(()) };
+        self.filter_keys.push(filter::key(&part.tenant, &metric));
+        let entry = PartitionEntry {
+            token: token_of(&part.tenant, &metric, day, depth, shard),
             metric,
             day,
-            depth: 0,
-            shard: 0,
+            depth,
+            shard,
             block,
             series: u64::from(builder.series),
             samples: builder.samples,
-            min_ms,
-            max_ms,
-        })
+            min_ms: builder.min_ms,
+            max_ms: builder.max_ms,
+        };
+        self.meta.series += entry.series;
+        self.meta.samples += entry.samples;
+        self.meta.min_timestamp_ms = self.meta.min_timestamp_ms.min(entry.min_ms);
+        self.meta.max_timestamp_ms = self.meta.max_timestamp_ms.max(entry.max_ms);
+        self.meta.partitions += 1;
+        self.meta.token_first = self.meta.token_first.min(entry.token.0);
+        self.meta.token_last = self.meta.token_last.max(entry.token.0);
+        part.partitions.push(entry);
+        Ok(())
+    }
+
+    /// Ends the tenant that was begun. One without a partition was never there.
+    pub(crate) fn end_tenant(&mut self) -> Result<()> {
+        let part = self.tenant.take();
+        self.directory.tenants.extend(part.filter(|part| !part.partitions.is_empty()));
+        Ok(())
+    }
+
+    /// The bytes of the file so far.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.offset
     }
 
     /// Ends the file. When this returns it is on disk under its name.
@@ -206,24 +233,6 @@ impl std::fmt::Debug for Writer<'_> {
     }
 }
 
-/// The texts that the rows use, ascending, and for each symbol its place among them.
-fn ranks(symbols: &Symbols, rows: &[Row<'_>]) -> (Vec<Text>, Vec<u32>) {
-    const UNUSED: u32 = u32::MAX;
-    let mut rank = vec![UNUSED; symbols.len()];
-    let mut used = Vec::new();
-    for symbol in rows.iter().flat_map(|row| symbols.pairs(row.labels)).flat_map(|(n, v)| [n, v]) {
-        if rank[symbol as usize] == UNUSED {
-            rank[symbol as usize] = 0;
-            used.push(symbol);
-        }
-    }
-    used.sort_unstable_by(|a, b| symbols.text(*a).cmp(symbols.text(*b)));
-    for (place, symbol) in (0..).zip(&used) {
-        rank[*symbol as usize] = place;
-    }
-    (used.iter().map(|symbol| symbols.text(*symbol).clone()).collect(), rank)
-}
-
 /// The payload of a symbols block: count; each text as the bytes it shares with the one before,
 /// and the rest; every sixteenth shares none.
 fn encode_symbols(texts: &[Text]) -> Vec<u8> {
@@ -242,17 +251,4 @@ fn encode_symbols(texts: &[Text]) -> Vec<u8> {
         before = text;
     }
     out
-}
-
-/// Cuts a series' chunks into those of each day; chunks are neighbours by day afterwards.
-pub(crate) fn by_day(chunks: &mut [Chunk]) -> Vec<(DayBucket, Range<usize>)> {
-    let day = |chunk: &Chunk| model::TimestampMs(chunk.head.first_ms).day();
-    chunks.sort_by_key(|chunk| (day(chunk), chunk.head.first_ms));
-    let mut start = 0;
-    let days = chunks.chunk_by(|a, b| day(a) == day(b)).map(|part| {
-        let range = start..start + part.len();
-        start = range.end;
-        (day(&part[0]), range)
-    });
-    days.collect()
 }
