@@ -153,7 +153,7 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
     select("1 h of one series", hour, &[metric.clone(), target.clone(), equal("part", "0")]);
     select("1 h of one metric", hour, &[metric]);
     select("1 h of 64 metrics", hour, &[regex("__name__", "node_metric_([1-6][0-9]|[0-3])_total")]);
-    select("1 h of one target", hour, &[target.clone()]);
+    select("1 h of one target", hour, std::slice::from_ref(&target));
     select("1 h of a job's last part", hour, &[equal("job", "job-1"), equal("part", "3")]);
     let many: Vec<String> =
         (0..5000).map(|n| format!("10\\.0\\.{}\\.{}:9100", n / 250, n % 250)).collect();

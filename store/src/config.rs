@@ -28,8 +28,9 @@ pub struct Config {
     pub series_idle_ms: i64,
     /// The most metrics with metadata per tenant; later ones are not kept. Default 100,000.
     pub metadata_max: usize,
-    /// The most bytes of decoded sstable dictionaries kept for the next reader. Default 32 MiB.
-    pub index_cache_bytes_max: usize,
+    /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
+    /// decoded directories, label strings and partition indexes. Default 64 MiB.
+    pub cache_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -44,7 +45,7 @@ impl Default for Config {
             tail_samples_per_series: 8,
             series_idle_ms: 60 * 60 * 1000,
             metadata_max: 100_000,
-            index_cache_bytes_max: 32 << 20,
+            cache_bytes_max: 64 << 20,
         }
     }
 }

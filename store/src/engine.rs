@@ -293,9 +293,13 @@ impl Engine {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
         };
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
         let mut gather = match &query.want {
-            LabelWant::Values(name) => Gather::of_texts(Some(name.clone())),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None),
+            LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
+            LabelWant::Names | LabelWant::Series => Gather::of_texts(None, limit),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
@@ -304,16 +308,8 @@ impl Engine {
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
-        let limit = match query.limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
         Ok(match &query.want {
-            LabelWant::Names | LabelWant::Values(_) => {
-                let mut texts = gather.finish_texts();
-                texts.truncate(limit);
-                LabelAnswer::Texts(texts)
-            }
+            LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(gather.finish_texts()),
             LabelWant::Series => {
                 let mut series = gather.finish_labels();
                 series.truncate(limit);
@@ -402,5 +398,7 @@ fn seconds(now: TimestampMs) -> u32 {
     u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+mod read_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The LSM engine of one node: no async, no sockets, no thread, no clock of its own.
 
 mod bytes;
+mod cache;
 pub mod checkpoint;
 mod chunk;
 pub mod commit_log;

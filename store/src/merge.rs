@@ -46,12 +46,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Stands for samples whose values nobody asked for.
-    pub(crate) fn presence() -> Self {
-        let column = Column { timestamps_ms: vec![0], values: vec![0.0] };
-        Self { column, ..Self::default() }
-    }
-
     fn sample(&self, index: usize) -> Sample {
         Sample {
             timestamp_ms: self.column.timestamps_ms[index],

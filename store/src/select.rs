@@ -136,9 +136,14 @@ impl Query {
         Self { matchers: Vec::new(), want, start_ms, end_ms, spans, clip: Clip::default() }
     }
 
+    /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
+    pub(crate) fn is_long(&self) -> bool {
+        self.end_ms.saturating_sub(self.start_ms) > DAY_MS
+    }
+
     /// Whether a sample of this moment is asked for.
     #[inline]
-    fn keeps(&self, at: i64) -> bool {
+    pub(crate) fn keeps(&self, at: i64) -> bool {
         self.start_ms <= at && at < self.end_ms && (self.spans.is_empty() || self.in_spans(at))
     }
 
@@ -161,9 +166,6 @@ impl Query {
         bytes: &[u8],
         runs: &mut Vec<Run>,
     ) -> Result<(), Damaged> {
-        if self.want != Want::Samples {
-            return self.decode_presence(head, bytes, runs);
-        }
         let fits = runs.last().is_some_and(|run| {
             run.revision == head.revision
                 && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
@@ -198,25 +200,16 @@ impl Query {
         if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
     }
 
-    /// One sample stands for all.
-    fn decode_presence(
-        &self,
-        head: &ChunkHead,
-        bytes: &[u8],
-        runs: &mut Vec<Run>,
-    ) -> Result<(), Damaged> {
-        let mut found = self.want == Want::Possibility
-            || [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
+    /// Whether a chunk holds a sample that is asked for.
+    pub(crate) fn is_present(&self, head: &ChunkHead, bytes: &[u8]) -> Result<bool, Damaged> {
+        let mut found = [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
         if !found {
             head.decode(bytes, |at, _, _| {
                 found = self.keeps(at);
                 !found && at < self.end_ms
             })?;
         }
-        if found {
-            runs.push(Run::presence());
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Adds late samples as a run for each revision.
@@ -242,8 +235,10 @@ pub(crate) struct Gather {
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
-    /// For each text whether it is one of those.
-    marked: Vec<bool>,
+    /// Those that were found, ascending in each list.
+    lists: Vec<Vec<Text>>,
+    /// The most that are wanted.
+    texts_max: usize,
 }
 
 #[derive(Debug)]
@@ -266,13 +261,15 @@ impl Gather {
             samples: 0,
             hasher: FixedState::default(),
             values_of: None,
-            marked: Vec::new(),
+            lists: Vec::new(),
+            texts_max: usize::MAX,
         }
     }
 
-    /// Nothing found yet of the values of a label, or of the names of all.
-    pub(crate) fn of_texts(values_of: Option<Text>) -> Self {
-        Self { values_of, ..Self::new(SelectBounds::NONE) }
+    /// Nothing found yet of the values of a label, or of the names of all; the first so many are
+    /// wanted.
+    pub(crate) fn of_texts(values_of: Option<Text>, texts_max: usize) -> Self {
+        Self { values_of, texts_max, ..Self::new(SelectBounds::NONE) }
     }
 
     /// The label whose values are wanted; `None` if it is the names.
@@ -280,13 +277,9 @@ impl Gather {
         self.values_of.as_ref()
     }
 
-    /// Marks a text as one of the wanted names or values.
-    pub(crate) fn mark(&mut self, text: &Text) {
-        let id = self.text(text) as usize;
-        if self.marked.len() <= id {
-            self.marked.resize(id + 1, false);
-        }
-        self.marked[id] = true;
+    /// Adds some of the wanted names or values, ascending.
+    pub(crate) fn add_texts<'t>(&mut self, texts: impl Iterator<Item = &'t Text>) {
+        self.lists.push(texts.take(self.texts_max).cloned().collect());
     }
 
     /// The number of a text in this answer.
@@ -321,28 +314,44 @@ impl Gather {
         if self.samples > self.bounds.samples_max.saturating_mul(2) {
             return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
         }
+        self.slot(key)?.runs.append(&mut runs);
+        Ok(())
+    }
+
+    /// Adds a series of which nobody wants the samples.
+    ///
+    /// # Errors
+    /// If there are more series than the reader can bear.
+    pub(crate) fn add_present(&mut self, key: &[u32]) -> Result<()> {
+        self.slot(key).map(|_| ())
+    }
+
+    /// The series of a key, which may be new.
+    fn slot(&mut self, key: &[u32]) -> Result<&mut Gathered> {
         let Self { keys, series, by_key, hasher, .. } = self;
         let key_of = |held: &Gathered| keys.get(held.key_start..held.key_end);
         let hash = hasher.hash_one(key);
         let found = by_key.find(hash, |index| {
             series.get(*index as usize).and_then(key_of).is_some_and(|held| *held == *key)
         });
-        if let Some(held) = found.and_then(|index| series.get_mut(*index as usize)) {
-            held.runs.append(&mut runs);
-            return Ok(());
-        }
-        if series.len() as u64 >= self.bounds.series_max {
-            return Err(Error::TooManySeries { series_max: self.bounds.series_max });
-        }
-        let key_start = keys.len();
-        keys.extend_from_slice(key);
-        let index = u32::try_from(series.len()).unwrap_or(u32::MAX);
-        series.push(Gathered { key_start, key_end: keys.len(), runs });
-        by_key.insert_unique(hash, index, |index| {
-            let held = series.get(*index as usize);
-            held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
-        });
-        Ok(())
+        let index = match found {
+            Some(index) => *index as usize,
+            None => {
+                if series.len() as u64 >= self.bounds.series_max {
+                    return Err(Error::TooManySeries { series_max: self.bounds.series_max });
+                }
+                let key_start = keys.len();
+                keys.extend_from_slice(key);
+                let index = u32::try_from(series.len()).unwrap_or(u32::MAX);
+                series.push(Gathered { key_start, key_end: keys.len(), runs: Vec::new() });
+                by_key.insert_unique(hash, index, |index| {
+                    let held = series.get(*index as usize);
+                    held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
+                });
+                index as usize
+            }
+        };
+        Ok(&mut series[index])
     }
 
     /// The series, ascending by labels.
@@ -376,13 +385,13 @@ impl Gather {
         series.into_iter().map(|key| self.labels(key)).collect()
     }
 
-    /// The texts that were marked, ascending.
+    /// The wanted names or values, ascending.
     pub(crate) fn finish_texts(self) -> Vec<Text> {
-        let texts = self.texts.into_iter().zip(self.marked);
-        let marked = texts.filter_map(|(text, is_marked)| is_marked.then_some(text));
-        let mut marked: Vec<Text> = marked.collect();
-        marked.sort_unstable();
-        marked
+        let mut texts = self.lists.concat();
+        texts.sort();
+        texts.dedup();
+        texts.truncate(self.texts_max);
+        texts
     }
 
     fn labels(&self, key: &[u32]) -> LabelSet {

@@ -10,11 +10,11 @@
 use crate::bytes::Damaged;
 use crate::chunk::Chunk;
 use crate::disk::{Disk, DiskReader};
-use crate::error::Result;
-use crate::sstable::block::{self, BLOCK_HEADER_BYTES, BlockKind};
+use crate::error::{Error, Result};
+use crate::sstable::block::{self, BLOCK_HEADER_BYTES, BlockKind, BlockRef};
 use crate::sstable::directory::{Directory, PartitionEntry, TenantPart};
-use crate::sstable::partition::{ChunkPlace, PartitionIndex};
-use crate::sstable::reader::{Blocks, Sstable};
+use crate::sstable::partition::{self, ChunkPlace, PartitionIndex};
+use crate::sstable::reader::Sstable;
 use model::{TenantId, Text, TimestampMs};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(crate) fn tenant<'a>(
     let mut parts = Vec::new();
     for input in inputs {
         let Some((_, part)) = input.directory.tenant(id) else { continue };
-        let symbols = input.table.symbols(&*input.reader, part.symbols)?;
+        let symbols = input.table.symbols(part.symbols)?;
         parts.push((input, part, symbols));
     }
     let mut texts: Vec<Text> = parts.iter().flat_map(|(_, _, symbols)| symbols).cloned().collect();
@@ -180,5 +180,56 @@ impl<'a> TenantInput<'a> {
             }
         })?;
         if all_of_day { Ok(series) } else { Err(Damaged("a chunk lies outside of its day")) }
+    }
+}
+
+/// The blocks of a partition's chunks, read one after the other as chunks ask for them.
+#[derive(Debug)]
+struct Blocks<'a> {
+    reader: &'a dyn DiskReader,
+    path: &'a str,
+    ranges: Vec<(std::ops::Range<u64>, u64)>,
+    /// One more than the block that is held; 0 if none is.
+    next: usize,
+    held: Vec<u8>,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks of these payload lengths, behind one another from `chunks_at` on.
+    fn new(reader: &'a dyn DiskReader, path: &'a str, block_bytes: &[u64], chunks_at: u64) -> Self {
+        let ranges = partition::block_ranges(block_bytes, chunks_at);
+        Self { reader, path, ranges, next: 0, held: Vec::new() }
+    }
+
+    /// The bytes of a chunk; chunks are asked for in ascending order.
+    fn chunk(&mut self, chunk: &ChunkPlace) -> Result<&[u8]> {
+        let holds = |index: usize| {
+            let range = self.ranges.get(index).map(|(range, _)| range);
+            range.is_some_and(|r| r.start <= chunk.bytes.start && chunk.bytes.end <= r.end)
+        };
+        let current = self.next.checked_sub(1).filter(|index| holds(*index));
+        let index = match current {
+            Some(index) => index,
+            None => {
+                let after =
+                    self.ranges.partition_point(|(range, _)| range.start <= chunk.bytes.start);
+                let index = after.checked_sub(1).filter(|index| holds(*index));
+                let across = || Error::corrupt(self.path, 0, "a chunk lies across two blocks");
+                let index = index.ok_or_else(across)?;
+                let (range, offset) = &self.ranges[index];
+                let len = range.end - range.start + BLOCK_HEADER_BYTES as u64;
+                let at = BlockRef { offset: *offset, len };
+                self.held = block::read(self.reader, self.path, at, BlockKind::Chunks)?;
+                self.next = index + 1;
+                index
+            }
+        };
+        let base = self.ranges[index].0.start;
+        let start = usize::try_from(chunk.bytes.start - base).unwrap_or(usize::MAX);
+        let end = usize::try_from(chunk.bytes.end - base).unwrap_or(usize::MAX);
+        let payload = self.held.get(BLOCK_HEADER_BYTES..).unwrap_or(&[]);
+        payload
+            .get(start..end)
+            .ok_or_else(|| Error::corrupt(self.path, 0, "a chunk is out of range"))
     }
 }

@@ -116,4 +116,7 @@ pub struct Stats {
     pub sstable_samples: u64,
     pub samples_appended_total: u64,
     pub samples_late_total: u64,
+    pub cache_bytes: u64,
+    pub cache_hits_total: u64,
+    pub cache_misses_total: u64,
 }

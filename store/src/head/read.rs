@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::merge::Run;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
-use model::Sample;
 use model::matcher::CompiledMatcher;
+use model::{Sample, Text};
 
 /// A matcher in terms of one tenant's symbols.
 struct Plan<'q> {
@@ -36,6 +36,18 @@ struct Hit {
     narrowed: Option<Query>,
     chunks: Vec<Chunk>,
     late: Vec<Sample>,
+}
+
+impl Hit {
+    /// Whether it has a sample that is asked for.
+    fn is_present(&self, query: &Query) -> bool {
+        let query = self.narrowed.as_ref().unwrap_or(query);
+        self.late.iter().any(|sample| query.keeps(sample.timestamp_ms))
+            || self.chunks.iter().any(|chunk| {
+                // Bytes in memory are what was coded.
+                query.is_present(&chunk.head, &chunk.bytes).unwrap_or(true)
+            })
+    }
 }
 
 impl<'q> Plan<'q> {
@@ -98,6 +110,12 @@ impl Tenant {
             }
         }
         for hit in hits {
+            if query.want == Want::Presence {
+                if hit.is_present(query) {
+                    gather.add_present(&hit.key)?;
+                }
+                continue;
+            }
             let (key, runs) = hit.runs(query);
             gather.add(&key, runs)?;
         }
@@ -167,7 +185,7 @@ impl Tenant {
         for shard in self.shards() {
             for_each_match(&shard, query, plans, symbols, |series| {
                 let hit = self.hit(series, query, cut, symbols);
-                if hit.narrowed.is_some() && hit.runs(query).1.is_empty() {
+                if hit.narrowed.is_some() && !hit.is_present(query) {
                     return;
                 }
                 let shape = series.labels.first().copied().unwrap_or(0) as usize;
@@ -178,15 +196,16 @@ impl Tenant {
             });
         }
         let marked = (0_u32..).zip(marked).filter_map(|(id, is_marked)| is_marked.then_some(id));
-        for id in marked {
-            match name {
-                Some(_) => gather.mark(symbols.text(id)),
-                None => {
-                    let names = symbols.shapes().get(id as usize).map_or(&[][..], |names| names);
-                    names.iter().for_each(|name| gather.mark(symbols.text(*name)));
-                }
+        let mut texts: Vec<&Text> = match name {
+            Some(_) => marked.map(|id| symbols.text(id)).collect(),
+            None => {
+                let shape = |id: u32| symbols.shapes().get(id as usize).map_or(&[][..], |n| n);
+                marked.flat_map(shape).map(|name| symbols.text(*name)).collect()
             }
-        }
+        };
+        texts.sort_unstable();
+        texts.dedup();
+        gather.add_texts(texts.into_iter());
     }
 }
 

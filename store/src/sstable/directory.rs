@@ -4,6 +4,7 @@ use super::block::BlockRef;
 use super::window::Window;
 use crate::bytes::{Damaged, Input, put_ivarint, put_text, put_uvarint};
 use model::{DayBucket, TenantId, Text, Token};
+use std::ops::Range;
 
 /// What an sstable holds, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,11 +109,11 @@ fn read_ref(input: &mut Input<'_>) -> Result<BlockRef, Damaged> {
 }
 
 impl TenantPart {
-    /// The partitions of a metric.
-    pub(crate) fn metric(&self, metric: &str) -> &[PartitionEntry] {
+    /// Which partitions are of a metric.
+    pub(crate) fn metric(&self, metric: &str) -> Range<usize> {
         let start = self.partitions.partition_point(|entry| *entry.metric < *metric);
         let rest = self.partitions.get(start..).unwrap_or(&[]);
-        &rest[..rest.partition_point(|entry| *entry.metric == *metric)]
+        start..start + rest.partition_point(|entry| *entry.metric == *metric)
     }
 }
 

@@ -1,18 +1,15 @@
-//! The live sstables, and the decoded parts of them that the next reader will want too.
+//! The live sstables.
 
-use super::block::BlockRef;
-use super::directory::Directory;
-use super::reader::{Scan, Sstable};
+use super::reader::{Source, Sstable};
+use super::scan::Scan;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use model::{METRIC_NAME, TenantId, Text};
-use parking_lot::Mutex;
+use model::{METRIC_NAME, TenantId};
 use std::sync::Arc;
 
 /// A snapshot of what is live.
@@ -28,6 +25,14 @@ pub(crate) struct Tables {
 struct Table {
     meta: SstableMeta,
     state: Result<Sstable>,
+    cache: Arc<Cache>,
+}
+
+/// Nobody reads the file any more, and no later file has its number.
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.cache.forget(self.meta.id);
+    }
 }
 
 impl Tables {
@@ -39,7 +44,7 @@ impl Tables {
         config: &Config,
         report: &mut OpenReport,
     ) -> Result<Self> {
-        let cache = Arc::new(Cache { bytes_max: config.index_cache_bytes_max, ..Cache::default() });
+        let cache = Arc::new(Cache::new(config.cache_bytes_max));
         let mut tables = Self { disk, list: Vec::new(), cache };
         for meta in state.sstables.values() {
             let path = manifest::sstable_path(meta.id);
@@ -53,7 +58,11 @@ impl Tables {
                     Err(error)
                 }
             };
-            tables.list.push(Arc::new(Table { meta: meta.clone(), state }));
+            tables.list.push(Arc::new(Table {
+                meta: meta.clone(),
+                state,
+                cache: Arc::clone(&tables.cache),
+            }));
         }
         report.sstables = tables.list.len() as u64;
         Ok(tables)
@@ -65,7 +74,8 @@ impl Tables {
         tables.list.retain(|table| !removed.contains(&table.meta.id));
         for meta in added {
             let (table, _) = Sstable::open(&*self.disk, &manifest::sstable_path(meta.id))?;
-            tables.list.push(Arc::new(Table { meta: meta.clone(), state: Ok(table) }));
+            let (meta, cache) = (meta.clone(), Arc::clone(&self.cache));
+            tables.list.push(Arc::new(Table { meta, state: Ok(table), cache }));
         }
         Ok(tables)
     }
@@ -92,13 +102,11 @@ impl Tables {
             if !may_hold {
                 continue;
             }
-            let reader = self.disk.open(&sstable.path)?;
-            let directory = self.cache.directory(meta.id, || sstable.directory(&*reader))?;
+            let source = Source { sstable, id: meta.id, cache: &self.cache };
+            let directory = source.directory()?;
             let Some((index, part)) = directory.tenant(tenant) else { continue };
-            let read = |at: BlockRef| sstable.symbols(&*reader, at);
-            let symbols = self.cache.symbols(meta.id, index, || read(part.symbols))?;
-            let mut scan = Scan::new(sstable, &*reader, query, &symbols).hiding(tenant, &hides);
-            scan.run(part, gather)?;
+            let symbols = source.symbols(index, part)?;
+            Scan::new(&source, query, (index, part), &symbols).hiding(&hides).run(gather)?;
         }
         Ok(())
     }
@@ -112,93 +120,13 @@ impl Tables {
     /// Counts them.
     pub(crate) fn count(&self, stats: &mut Stats) {
         stats.sstables = self.list.len() as u64;
+        let cache = self.cache.stats();
+        stats.cache_bytes = cache.bytes;
+        stats.cache_hits_total = cache.hits;
+        stats.cache_misses_total = cache.misses;
         for table in &self.list {
             stats.sstable_bytes += table.meta.file_bytes;
             stats.sstable_samples += table.meta.samples;
-        }
-    }
-}
-
-/// Decoded parts of sstables: the least lately used go when there are too many bytes.
-#[derive(Debug, Default)]
-struct Cache {
-    bytes_max: usize,
-    /// A leaf.
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    parts: HashMap<(u64, usize), Part, RandomState>,
-    bytes: usize,
-    uses: u64,
-}
-
-#[derive(Debug)]
-struct Part {
-    what: Decoded,
-    bytes: usize,
-    used: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Decoded {
-    Directory(Arc<Directory>),
-    Symbols(Arc<[Text]>),
-}
-
-impl Cache {
-    fn directory(
-        &self,
-        id: u64,
-        load: impl FnOnce() -> Result<Directory>,
-    ) -> Result<Arc<Directory>> {
-        // A tenant's index is never the last number there is.
-        let key = (id, usize::MAX);
-        if let Some(Decoded::Directory(directory)) = self.get(key) {
-            return Ok(directory);
-        }
-        let directory = Arc::new(load()?);
-        self.put(key, Decoded::Directory(Arc::clone(&directory)), directory.memory_bytes());
-        Ok(directory)
-    }
-
-    fn symbols(
-        &self,
-        id: u64,
-        tenant: usize,
-        load: impl FnOnce() -> Result<Vec<Text>>,
-    ) -> Result<Arc<[Text]>> {
-        let key = (id, tenant);
-        if let Some(Decoded::Symbols(symbols)) = self.get(key) {
-            return Ok(symbols);
-        }
-        let symbols: Arc<[Text]> = load()?.into();
-        let bytes = symbols.iter().map(|text| text.len() + 48).sum();
-        self.put(key, Decoded::Symbols(Arc::clone(&symbols)), bytes);
-        Ok(symbols)
-    }
-
-    fn get(&self, key: (u64, usize)) -> Option<Decoded> {
-        let mut held = self.held.lock();
-        held.uses += 1;
-        let now = held.uses;
-        let part = held.parts.get_mut(&key)?;
-        part.used = now;
-        Some(part.what.clone())
-    }
-
-    fn put(&self, key: (u64, usize), what: Decoded, bytes: usize) {
-        let mut held = self.held.lock();
-        let used = held.uses;
-        if let Some(before) = held.parts.insert(key, Part { what, bytes, used }) {
-            held.bytes -= before.bytes;
-        }
-        held.bytes += bytes;
-        while held.bytes > self.bytes_max {
-            let oldest = held.parts.iter().min_by_key(|(_, part)| part.used).map(|(key, _)| *key);
-            let Some(part) = oldest.and_then(|oldest| held.parts.remove(&oldest)) else { break };
-            held.bytes -= part.bytes;
         }
     }
 }

@@ -1,0 +1,302 @@
+//! Reads against a brute-force evaluator, and what they may touch.
+
+use super::*;
+use crate::sim::{Action, Outcome, SimDisk};
+use model::read::SelectBounds;
+use model::time::DAY_MS;
+use model::{Context, LabelSet, MatchOp, Principal, RequestId, Text, TimeRange};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const NOW: TimestampMs = TimestampMs(1_760_000_000_000);
+const METRICS: [&str; 6] = ["a", "ab", "abc", "b", "up", ""];
+const VALUES: [&str; 6] = ["", "a", "ab", "b", "x.y", "ba"];
+const NAMES: [&str; 4] = ["__name__", "l", "m", "n"];
+const PATTERNS: [&str; 14] = [
+    "", ".*", ".+", "a", "a.*", "a.+", "a|b|ba", "b|", "[ab]+", "(a|b).*", ".*b", "x\\.y", "no",
+    "a.*b|x.*",
+];
+
+fn tenant() -> TenantId {
+    TenantId::parse("t").unwrap()
+}
+
+fn open(disk: &SimDisk, window_days: u16, cache_bytes_max: usize) -> Engine {
+    let parts =
+        Parts { disk: Arc::new(disk.clone()), cluster_name: "test".to_owned(), generation_seed: 7 };
+    let config = Config { window_days, cache_bytes_max, ..Config::default() };
+    Engine::open(parts, config, NOW).unwrap().0
+}
+
+/// Samples are (who, when), each with the value 1.
+type Samples = Vec<(LabelSet, i64)>;
+
+fn write(engine: &Engine, samples: &Samples) {
+    let context = Context {
+        tenant: tenant(),
+        principal: Principal::Anonymous,
+        request_id: RequestId(1),
+        timeout_ms: 0,
+        ring_version: 0,
+    };
+    let mut mutation = Mutation::empty(Arc::new(context));
+    for (labels, at) in samples {
+        mutation.push(SeriesRef::Labels(labels.clone()), [(*at, 1.0)]);
+    }
+    engine.append(&mutation, AppendLimits::NONE, NOW).unwrap();
+    engine.sync().unwrap();
+}
+
+fn series() -> impl Strategy<Value = LabelSet> {
+    let pick = |from: &'static [&'static str]| prop::sample::select(from);
+    (pick(&METRICS), pick(&VALUES), pick(&VALUES), pick(&VALUES)).prop_map(|(metric, l, m, n)| {
+        LabelSet::from_pairs(NAMES.into_iter().zip([metric, l, m, n])).unwrap()
+    })
+}
+
+/// Samples of three days.
+fn samples() -> impl Strategy<Value = Samples> {
+    let at =
+        (0_i64..3, 0_i64..4).prop_map(|(day, hour)| (20_000 + day) * DAY_MS + hour * 3_600_000);
+    prop::collection::vec((series(), at), 0..60)
+}
+
+fn matcher() -> impl Strategy<Value = Matcher> {
+    let ops = vec![MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+    let names = vec!["__name__", "l", "m", "n", "missing"];
+    (prop::sample::select(names), prop::sample::select(ops), 0..PATTERNS.len())
+        .prop_map(|(name, op, pattern)| Matcher::new(name, op, PATTERNS[pattern]))
+}
+
+fn range() -> impl Strategy<Value = TimeRange> {
+    let hours = (-2_i64..80, 0_i64..80).prop_map(|(start, len)| {
+        let start = 20_000 * DAY_MS + start * 3_600_000 - 1;
+        TimeRange { start: TimestampMs(start), end: TimestampMs(start + len * 3_600_000 + 1) }
+    });
+    prop_oneof![1 => Just(TimeRange::ALL), 3 => hours]
+}
+
+fn matching(samples: &Samples, matchers: &[Matcher], range: TimeRange) -> Samples {
+    let compiled: Vec<_> = matchers.iter().map(|matcher| matcher.compile().unwrap()).collect();
+    let is_in = |at: i64| range.start.0 <= at && at < range.end.0;
+    let is_match = |labels: &LabelSet| compiled.iter().all(|m| m.matches_labels(labels));
+    samples.iter().filter(|(labels, at)| is_in(*at) && is_match(labels)).cloned().collect()
+}
+
+fn days_of(range: TimeRange) -> TimeRange {
+    if range == TimeRange::ALL {
+        return range;
+    }
+    let start = range.start.0.div_euclid(DAY_MS) * DAY_MS;
+    let end = (range.end.0 + DAY_MS - 1).div_euclid(DAY_MS) * DAY_MS;
+    TimeRange { start: TimestampMs(start), end: TimestampMs(end) }
+}
+
+fn expect_labels(samples: &Samples, query: &LabelQuery) -> LabelAnswer {
+    let range = match query.want {
+        LabelWant::Series => query.range,
+        _ => days_of(query.range),
+    };
+    let every = vec![Vec::new()];
+    let sets = if query.matcher_sets.is_empty() { &every } else { &query.matcher_sets };
+    let mut found: Vec<LabelSet> =
+        sets.iter().flat_map(|set| matching(samples, set, range)).map(|(who, _)| who).collect();
+    found.sort();
+    found.dedup();
+    let limit = if query.limit == 0 { usize::MAX } else { usize::try_from(query.limit).unwrap() };
+    let mut texts: Vec<Text> = match &query.want {
+        LabelWant::Series => {
+            found.truncate(limit);
+            return LabelAnswer::Series(found);
+        }
+        LabelWant::Names => {
+            found.iter().flat_map(|set| set.iter().map(|(name, _)| name.clone())).collect()
+        }
+        LabelWant::Values(name) => found.iter().map(|set| set.value(name).into()).collect(),
+    };
+    texts.retain(|text| !text.is_empty());
+    texts.sort();
+    texts.dedup();
+    texts.truncate(limit);
+    LabelAnswer::Texts(texts)
+}
+
+fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRange) {
+    let mut expected: BTreeMap<LabelSet, Vec<i64>> = BTreeMap::new();
+    for (labels, at) in matching(written, matchers, range) {
+        expected.entry(labels).or_default().push(at);
+    }
+    for times in expected.values_mut() {
+        times.sort_unstable();
+        times.dedup();
+    }
+    let bounds = SelectBounds::NONE;
+    let selection = Selection { matchers: matchers.to_vec(), range, days: None, bounds };
+    let found = engine.select(&tenant(), &selection).unwrap();
+    let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms)).collect();
+    assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{matchers:?} {range:?}");
+
+    let wants = [
+        LabelWant::Names,
+        LabelWant::Values("l".into()),
+        LabelWant::Values("__name__".into()),
+        LabelWant::Series,
+    ];
+    for (want, limit) in wants.into_iter().zip([0, 2, 0, 0]) {
+        for matcher_sets in [vec![matchers.to_vec()], Vec::new()] {
+            let query = LabelQuery { want: want.clone(), matcher_sets, range, limit };
+            let found = engine.labels(&tenant(), &query).unwrap();
+            assert_eq!(found, expect_labels(written, &query), "{query:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_read_finds_what_a_look_at_every_sample_finds(
+        parts in prop::collection::vec(samples(), 1..4),
+        questions in prop::collection::vec((prop::collection::vec(matcher(), 0..4), range()), 1..8),
+        window_days in prop::sample::select(vec![1_u16, 7]),
+        cache_bytes_max in prop::sample::select(vec![0_usize, 3_000, 64 << 20]),
+    ) {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk, window_days, cache_bytes_max);
+        let mut written = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                engine.flush(NOW).unwrap();
+            }
+            write(&engine, part);
+            written.extend_from_slice(part);
+        }
+        for (matchers, range) in &questions {
+            check(&engine, &written, matchers, *range);
+            // The second time much of it comes from the cache.
+            check(&engine, &written, matchers, *range);
+            prop_assert!(engine.stats().cache_bytes <= cache_bytes_max as u64);
+        }
+    }
+}
+
+/// Twenty metrics of ten series each, on disk; each sample in the first hour of the day.
+fn flushed(disk: &SimDisk) -> Samples {
+    let mut samples = Vec::new();
+    for metric in 0..20 {
+        for instance in 0..10 {
+            let pairs = [
+                ("__name__", format!("metric_{metric}")),
+                ("instance", format!("i{instance}")),
+                ("job", "j".to_owned()),
+            ];
+            let labels = LabelSet::from_pairs(pairs).unwrap();
+            samples.extend((0..3).map(|n| (labels.clone(), 20_000 * DAY_MS + n * 1000)));
+        }
+    }
+    let engine = open(disk, 1, 1 << 20);
+    write(&engine, &samples);
+    engine.close(NOW).unwrap();
+    samples
+}
+
+fn hour() -> TimeRange {
+    let start = 20_000 * DAY_MS;
+    TimeRange { start: TimestampMs(start), end: TimestampMs(start + 3_600_000) }
+}
+
+/// How often sstables are read from now on.
+fn count_reads(disk: &SimDisk) -> Arc<AtomicU64> {
+    let reads = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&reads);
+    disk.set_hook(move |call| {
+        count.fetch_add(u64::from(call.action == Action::Read), Ordering::Relaxed);
+        Outcome::Done
+    });
+    reads
+}
+
+#[test]
+fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
+    let disk = SimDisk::new(1);
+    let samples = flushed(&disk);
+    let path = disk.paths().into_iter().find(|path| path.ends_with(".sst")).unwrap();
+    let mut bytes = disk.bytes_of(&path).unwrap();
+    let (mut at, mut damaged) = (16, 0);
+    while at + 60 < bytes.len() {
+        let len = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        if bytes[at + 8] == 3 {
+            bytes[at + 9] ^= 1;
+            damaged += 1;
+        }
+        at += 9 + len;
+    }
+    assert_eq!(damaged, 20);
+    disk.overwrite(&path, &bytes);
+    let engine = open(&disk, 1, 1 << 20);
+    for want in [LabelWant::Names, LabelWant::Values("instance".into()), LabelWant::Series] {
+        for matchers in [vec![], vec![Matcher::equal("instance", "i3")]] {
+            let (matcher_sets, limit) = (vec![matchers], 0);
+            let query = LabelQuery { want: want.clone(), matcher_sets, range: hour(), limit };
+            let found = engine.labels(&tenant(), &query).unwrap();
+            assert_eq!(found, expect_labels(&samples, &query));
+        }
+    }
+    let bounds = SelectBounds::NONE;
+    let matchers = vec![Matcher::equal("__name__", "metric_1")];
+    let selection = Selection { matchers, range: hour(), days: None, bounds };
+    assert!(matches!(engine.select(&tenant(), &selection), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn what_was_asked_before_is_not_read_again() {
+    let disk = SimDisk::new(1);
+    flushed(&disk);
+    let engine = open(&disk, 1, 1 << 20);
+    let reads = count_reads(&disk);
+    let ask = |range: TimeRange| {
+        let matchers = vec![Matcher::equal("instance", "i3"), Matcher::equal("job", "j")];
+        let bounds = SelectBounds::NONE;
+        let selection = Selection { matchers, range, days: None, bounds };
+        assert_eq!(engine.select(&tenant(), &selection).unwrap().len(), 20);
+        reads.swap(0, Ordering::Relaxed)
+    };
+    // Directory, symbols, and of each partition its index and its block of chunks.
+    assert_eq!(ask(hour()), 42);
+    assert_eq!(ask(hour()), 0);
+    let stats = engine.stats();
+    assert!(stats.cache_hits_total >= 42 && stats.cache_misses_total >= 42);
+}
+
+#[test]
+fn a_scan_of_more_than_a_day_leaves_no_chunks_in_the_cache() {
+    let disk = SimDisk::new(1);
+    flushed(&disk);
+    let engine = open(&disk, 1, 1 << 20);
+    let reads = count_reads(&disk);
+    let (matchers, bounds) = (vec![Matcher::equal("job", "j")], SelectBounds::NONE);
+    let selection = Selection { matchers, range: TimeRange::ALL, days: None, bounds };
+    for expected in [42, 20, 20] {
+        engine.select(&tenant(), &selection).unwrap();
+        assert_eq!(reads.swap(0, Ordering::Relaxed), expected);
+    }
+}
+
+#[test]
+fn a_selector_without_a_metric_opens_only_partitions_in_which_it_can_match() {
+    let disk = SimDisk::new(1);
+    let mut samples = flushed(&disk);
+    let engine = open(&disk, 1, 0);
+    let rare = [("__name__", "metric_7"), ("instance", "rare"), ("job", "j")];
+    let rare = vec![(LabelSet::from_pairs(rare).unwrap(), 20_000 * DAY_MS)];
+    write(&engine, &rare);
+    engine.close(NOW).unwrap();
+    samples.extend(rare);
+    let engine = open(&disk, 1, 1 << 20);
+    let matchers = [Matcher::new("instance", MatchOp::Regex, "ra.*"), Matcher::equal("job", "j")];
+    check(&engine, &samples, &matchers, hour());
+    let nothing = [Matcher::equal("instance", "i33")];
+    let reads = count_reads(&disk);
+    check(&engine, &samples, &nothing, hour());
+    assert_eq!(reads.load(Ordering::Relaxed), 0);
+}
