@@ -19,15 +19,15 @@ use cluster::Topology;
 use guard::LimitTable;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Clock, Context, Kind, SeriesColumns, TenantId};
+use model::{Clock, Context, Kind, SeriesColumns, TenantId, TimestampMs};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::Engine;
 use store::engine::{AppendLimits, Appended, JobReport, OpenReport, Parts, Stats};
+use store::{Engine, RetentionConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::{Answer, Replica, ReplicaError};
 
@@ -90,6 +90,7 @@ impl Embedded {
         let EmbeddedParts { name, store, clock, limits, topology, registry } = parts;
         let telemetry = Arc::new(Telemetry::new(&registry)?);
         let (engine, report) = Engine::open(store, config.store.clone(), clock.now())?;
+        engine.set_retention(&retention(&limits), clock.now())?;
         let engine = Arc::new(engine);
         registry.register(Box::new(StoreSizes::new(engine.clone())?))?;
         let (log, log_thread) = log_thread::start(
@@ -141,6 +142,14 @@ impl Embedded {
         self.inner.clone().blocking(None, work).await
     }
 
+    /// The moment by which a request is judged: that of its coordinator, so that replicas agree.
+    fn now(&self, context: &Context) -> TimestampMs {
+        match context.now {
+            TimestampMs(0) => self.inner.clock.now(),
+            now => now,
+        }
+    }
+
     /// The store's sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -180,6 +189,12 @@ impl Embedded {
         let ended = tokio::task::spawn_blocking(end).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
     }
+}
+
+/// How long everybody's samples are kept.
+fn retention(limits: &LimitTable) -> RetentionConfig {
+    let tenants = limits.overrides().map(|(id, limits)| (id.clone(), limits.retention()));
+    RetentionConfig { default: limits.default_limits().retention(), tenants: tenants.collect() }
 }
 
 impl Inner {
@@ -271,12 +286,14 @@ impl Replica for Embedded {
     }
 
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
-        let work = move |engine: &Engine| engine.select(&context.tenant, &selection);
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.select_at(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
-        let work = move |engine: &Engine| engine.labels(&context.tenant, &query);
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.labels_at(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 
@@ -334,6 +351,7 @@ mod tests {
             principal: Principal::Anonymous,
             request_id: RequestId(1),
             timeout_ms: 0,
+            now: model::TimestampMs(0),
             ring_version: 0,
         })
     }

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
+use store::engine::{Job, JobReport};
 
 /// After a failed job the store is left alone for this many polls.
 const POLLS_AFTER_FAILURE: u32 = 20;
@@ -45,6 +46,12 @@ fn run(
         match engine.run(job, clock.now()) {
             Ok(report) => {
                 let ns = clock.monotonic_ns().saturating_sub(begin);
+                // There may be more to do: ask again at once.
+                pause = Duration::ZERO;
+                if job == Job::Expire {
+                    tell_expired(&report, telemetry);
+                    continue;
+                }
                 telemetry.flushed(&report, ns);
                 tracing::info!(
                     ?job,
@@ -55,8 +62,6 @@ fn run(
                     milliseconds = ns / 1_000_000,
                     "flushed"
                 );
-                // There may be more to do: ask again at once.
-                pause = Duration::ZERO;
             }
             Err(error) => {
                 tracing::error!(?job, "job failed, samples stay in the commit log: {error}");
@@ -64,5 +69,21 @@ fn run(
                 pause = poll * POLLS_AFTER_FAILURE;
             }
         }
+    }
+}
+
+fn tell_expired(report: &JobReport, telemetry: &Telemetry) {
+    for window in &report.expired {
+        telemetry.expired(window);
+        let kept = Duration::from_millis(window.retention.as_ms());
+        tracing::info!(
+            window_first_day = window.window_first_day,
+            window_days = window.window_days,
+            retention_seconds = kept.as_secs(),
+            sstables = window.sstables,
+            samples = window.samples,
+            bytes = window.bytes,
+            "expired"
+        );
     }
 }

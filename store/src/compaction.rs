@@ -5,8 +5,6 @@
 //!
 //! Not here: the job's place among others, and the swap in the manifest (`engine/compact.rs`).
 
-#![expect(dead_code, reason = "the engine's jobs come next")]
-
 pub(crate) mod cut;
 pub(crate) mod input;
 pub(crate) mod merge;

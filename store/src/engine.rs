@@ -12,11 +12,16 @@
 //!
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
+mod claim;
+mod compact;
 mod door;
 mod flush;
 mod recover;
+mod retain;
 
+pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use retain::Expired;
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -26,8 +31,11 @@ use crate::format_marker;
 use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
+use crate::retention::Retentions;
+use crate::retention::trust::Trust;
 use crate::select::{Gather, Query, Want};
-use crate::sstable::tables::Tables;
+use crate::sstable::tables::{Retired, Tables};
+use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
@@ -42,7 +50,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`.
+/// is held for an edit only and comes before `tables`; `claims` comes before `tables` too, and no
+/// other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -55,9 +64,21 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// Which sstables jobs work on.
+    claims: Arc<Mutex<Claims>>,
+    /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
+    retired: Mutex<Vec<Retired>>,
+    /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
+    /// succeeds. Changes with the manifest held.
+    doubtful: Mutex<Vec<u64>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
+    /// What is kept how long. It changes with the manifest held; a reader takes it before the head
+    /// and the tables: older rules on newer files hide nothing that came back.
+    retention: RwLock<Arc<Retentions>>,
+    /// How far the clock is believed. A leaf.
+    trust: Mutex<Trust>,
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
@@ -105,11 +126,18 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let trust = retain::trust_at_start(manifest.state(), now, config.clock_step_max_ms);
+        let retention = Retentions::default().recorded(manifest.state())?;
         let engine = Self {
             log,
+            retention: RwLock::new(Arc::new(retention)),
+            trust: Mutex::new(trust),
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            claims: Arc::default(),
+            retired: Mutex::default(),
+            doubtful: Mutex::default(),
             flushing: Mutex::new(()),
             manifest: Mutex::new(manifest),
             flushed_at_ms: AtomicI64::new(now.0),
@@ -239,7 +267,7 @@ impl Engine {
         if block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed)) {
             return flush(FlushReason::BlockBorder);
         }
-        None
+        self.is_expiry_due(now).then_some(Job::Expire)
     }
 
     /// Does a job.
@@ -247,8 +275,10 @@ impl Engine {
     /// # Errors
     /// What the disk says. Nothing is lost by it, and the job may be tried again.
     pub fn run(&self, job: Job, now: TimestampMs) -> Result<JobReport> {
-        let Job::Flush(_) = job;
-        self.flush_head(now)
+        match job {
+            Job::Flush(_) => self.flush_head(now),
+            Job::Expire => self.expire(now),
+        }
     }
 
     /// Brings the whole head into sstables.
@@ -270,25 +300,53 @@ impl Engine {
         Ok(report)
     }
 
-    /// The series and samples of a selection, ascending by labels.
+    /// The series and samples of a selection, ascending by labels, whatever their age.
+    ///
+    /// # Errors
+    /// As [`Engine::select_at`].
+    pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
+        self.select_at(tenant, selection, BEFORE_ALL)
+    }
+
+    /// The series and samples of a selection, ascending by labels, that have not expired at `now`.
     ///
     /// # Errors
     /// [`Error::TooManySeries`], [`Error::TooManySamples`], [`Error::BadMatcher`],
     /// [`Error::Corrupt`], or what the disk says.
-    pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
+    pub fn select_at(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+    ) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
-        if let Some(query) = Query::of_selection(selection)? {
+        if let Some(mut query) = Query::of_selection(selection)? {
+            query.clip = self.retention.read().clip(tenant, now);
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
     }
 
-    /// Answers a question about labels. Names and values are of series with a sample in the days
+    /// Answers a question about labels, whatever the age of samples.
+    ///
+    /// # Errors
+    /// As [`Engine::select_at`].
+    pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
+        self.labels_at(tenant, query, BEFORE_ALL)
+    }
+
+    /// Answers a question about labels at `now`; a series of which all has expired is not one any
+    /// more. Names and values are of series with a sample in the days
     /// that the range touches, label sets of series with a sample in the range itself.
     ///
     /// # Errors
-    /// As [`Engine::select`].
-    pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
+    /// As [`Engine::select_at`].
+    pub fn labels_at(
+        &self,
+        tenant: &TenantId,
+        query: &LabelQuery,
+        now: TimestampMs,
+    ) -> Result<LabelAnswer> {
         let want = match query.want {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
@@ -304,7 +362,8 @@ impl Engine {
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
-            if let Some(query) = Query::of_labels(query, matchers, want)? {
+            if let Some(mut query) = Query::of_labels(query, matchers, want)? {
+                query.clip = self.retention.read().clip(tenant, now);
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -379,6 +438,9 @@ impl Engine {
         tenant_in(&self.tenants, id, &self.parts)
     }
 }
+
+/// Nothing has expired yet.
+const BEFORE_ALL: TimestampMs = TimestampMs(i64::MIN);
 
 /// The tenant of this name, which begins with its first write.
 fn tenant_in(

@@ -46,6 +46,9 @@ pub enum Error {
     /// Whoever ran a compaction stopped it. The files are as they were before.
     #[error("the compaction was stopped")]
     Stopped,
+    /// Another job works on the same sstables: come back later.
+    #[error("another job works on the same sstables")]
+    Busy,
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -70,7 +73,7 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } | Self::Stopped => Kind::Unavailable,
+            Self::Locked { .. } | Self::Stopped | Self::Busy => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -116,6 +116,16 @@ impl Retentions {
         self.recorded.contains_key(tenant)
     }
 
+    /// Whether a tenant with files has other rules than the wanted ones. Without recorded rules all
+    /// of it was kept.
+    pub(crate) fn is_changed(&self, tenant: &TenantId) -> bool {
+        let in_force = self.recorded.get(tenant).and_then(|sets| sets.last());
+        match in_force {
+            Some(set) => set.rules != *self.wanted(tenant),
+            None => **self.wanted(tenant) != CompiledRetention::default(),
+        }
+    }
+
     /// Whether anything of anybody can expire.
     pub(crate) fn is_finite(&self) -> bool {
         let finite = |rules: &CompiledRetention| rules.bounds().0 < Retention::FOR_EVER;

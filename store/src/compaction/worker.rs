@@ -85,6 +85,8 @@ struct Work<'a, 'm> {
     writers: BTreeMap<Key, Writer<'m>>,
     created: Vec<u64>,
     read_bytes: u64,
+    /// Of files that are finished.
+    finished_bytes: u64,
     /// Written and read bytes that `pace` has been told of.
     told_bytes: u64,
 }
@@ -106,7 +108,16 @@ impl<'a, 'm> Work<'a, 'm> {
         let retention_class = first.map_or(0, |meta| meta.retention_class);
         let home = Place { retention_class, window: Window { first_day, days } };
         let (writers, created) = (BTreeMap::new(), Vec::new());
-        Self { task, means, home, writers, created, read_bytes: 0, told_bytes: 0 }
+        Self {
+            task,
+            means,
+            home,
+            writers,
+            created,
+            read_bytes: 0,
+            finished_bytes: 0,
+            told_bytes: 0,
+        }
     }
 
     fn all(&mut self) -> Result<()> {
@@ -254,7 +265,7 @@ impl<'a, 'm> Work<'a, 'm> {
 
     fn pace(&mut self) -> Result<()> {
         let written: u64 = self.writers.values().map(Writer::written_bytes).sum();
-        let bytes = self.read_bytes + written;
+        let bytes = self.read_bytes + self.finished_bytes + written;
         let news = bytes - self.told_bytes;
         self.told_bytes = bytes;
         if (self.means.pace)(news) { Ok(()) } else { Err(Error::Stopped) }
@@ -264,7 +275,9 @@ impl<'a, 'm> Work<'a, 'm> {
         let oldest = self.task.inputs.iter().map(|meta| meta.tombstones_through).min();
         let tombstones_through = self.means.cut.tombstones_through().max(oldest.unwrap_or(0));
         let mut sstables = Vec::new();
-        for (_, writer) in std::mem::take(&mut self.writers) {
+        while let Some((_, writer)) = self.writers.pop_first() {
+            // What is behind the last tenant, directory and filter, is told with the next piece.
+            self.finished_bytes += writer.written_bytes();
             let meta = writer.finish()?;
             if meta.samples == 0 {
                 self.means.disk.unlink(&manifest::sstable_path(meta.id))?;

@@ -165,6 +165,7 @@ impl<'a> Senders<'a> {
             principal: Principal::Anonymous,
             request_id: RequestId(7),
             timeout_ms: 0,
+            now: model::TimestampMs(0),
             ring_version: 0,
         };
         let mut mutation = Mutation::empty(Arc::new(context));

@@ -4,7 +4,8 @@
 //! # Order
 //! 1. The log is rolled while no append is between log and head: all records of the segments
 //!    before are in the head.
-//! 2. The head's samples are copied into sstables, one per window; they stay readable in the head.
+//! 2. The head's samples are copied into sstables, one per retention class and window; they stay
+//!    readable in the head.
 //! 3. The definitions of all series of the head are written as a checkpoint.
 //! 4. One edit of the manifest makes both live and moves the start of replay.
 //! 5. Readers are shown the new sstables; then the head lets go of what it gave.
@@ -13,24 +14,25 @@
 //! A crash or an error between any two leaves what was there before the edit, or what is after it.
 
 use super::recover;
+use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
 use crate::checkpoint;
+use crate::compaction::cut::Labels;
 use crate::error::Result;
 use crate::head::Tenant;
 use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
+use crate::retention::window_days;
 use crate::sstable::rows::{HeadRow, by_day, write_tenant};
+use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
-use model::{DayBucket, TimestampMs};
+use model::{CompiledRetention, DayBucket, Retention, TenantId, TimestampMs};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// The default retention class.
-const CLASS: u32 = 0;
 
 /// What a tenant's head gave, and which days each series has.
 struct TenantTaken {
@@ -39,6 +41,8 @@ struct TenantTaken {
     symbols: Symbols,
     series: Vec<Taken>,
     days: Vec<Vec<(DayBucket, Range<usize>)>>,
+    /// For each series how long it is kept.
+    retentions: Vec<Retention>,
 }
 
 impl Engine {
@@ -50,14 +54,22 @@ impl Engine {
         };
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
-        let taken: Vec<TenantTaken> = tenants.iter().map(take).collect();
-        let written = self.write_sstables(&taken, now)?;
+        let rules = Arc::clone(&self.retention.read());
+        let taken: Vec<TenantTaken> =
+            tenants.iter().map(|tenant| take(tenant, rules.in_force(&tenant.id))).collect();
+        let (version, mut more) = self.first_rules(&taken_tenants(&taken), &rules);
+        let trusted = self.trusted(now);
+        let places = Places { engine: self, trusted };
+        let (mut written, samples_expired) = places.write(&taken, now)?;
+        written.iter_mut().for_each(|meta| meta.retention_version = version);
+        more.push(Edit::SetTrustedTime(trusted.0));
         drop(taken);
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
-        self.publish(&written, &[], &[Edit::SetCheckpoint(checkpoint)])?;
-        let mut report =
-            JobReport { series, sstables: written.len() as u64, ..JobReport::default() };
+        more.push(Edit::SetCheckpoint(checkpoint));
+        self.publish(&written, &[], &more)?;
+        let sstables = written.len() as u64;
+        let mut report = JobReport { series, sstables, samples_expired, ..JobReport::default() };
         for meta in &written {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
@@ -73,13 +85,14 @@ impl Engine {
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        // What cannot be unlinked now stays in line.
+        let _ = self.remove_retired();
         Ok(report)
     }
 
     /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
-    /// is not, and `more` edits go with it. Readers see it when this returns.
-    ///
-    /// The removed files are still on disk: whoever removed them unlinks them.
+    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files are
+    /// unlinked when no reader holds them any more ([`Engine::remove_retired`]).
     pub(super) fn publish(
         &self,
         added: &[SstableMeta],
@@ -87,37 +100,30 @@ impl Engine {
         more: &[Edit],
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
+        let added_files = || added.iter().map(|meta| Retired::unheld(meta.id));
+        let before = Arc::clone(&self.tables.read());
         // Opened before the edit: what cannot be read does not become live.
-        let tables = self.tables.read().replace(removed, added)?;
+        let tables = before.replace(removed, added);
+        let tables = tables.inspect_err(|_| self.retired.lock().extend(added_files()))?;
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
-        manifest.apply(&edits)?;
+        let has_rules = |edit: &Edit| matches!(edit, Edit::SetRetentionRules(..));
+        let rules = more.iter().any(has_rules);
+        if let Err(error) = manifest.apply(&edits) {
+            self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
+            return Err(error);
+        }
+        let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
+        if rules {
+            self.take_rules(&manifest)?;
+        }
+        let mut retired = self.retired.lock();
+        retired.extend(gone);
+        // This edit succeeded, so those that failed before are not on disk.
+        retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
         Ok(())
-    }
-
-    /// Writes one sstable for each window.
-    fn write_sstables(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<Vec<SstableMeta>> {
-        let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
-        let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
-        for (day, _) in days {
-            windows.insert(Window::of(*day, self.config.window_days), ());
-        }
-        let mut written = Vec::with_capacity(windows.len());
-        for window in windows.into_keys() {
-            let id = self.manifest.lock().allocate_file_id();
-            let mut writer = Writer::create(&*self.parts.disk, id, CLASS, window, now)?;
-            for tenant in taken {
-                let rows = tenant.rows(window, self.config.window_days);
-                if !rows.is_empty() {
-                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
-                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
-                }
-            }
-            written.push(writer.finish()?);
-        }
-        Ok(written)
     }
 
     /// Writes the definitions of all series in the head.
@@ -138,30 +144,88 @@ impl Engine {
     }
 }
 
-fn take(tenant: &Arc<Tenant>) -> TenantTaken {
+fn take(tenant: &Arc<Tenant>, rules: &CompiledRetention) -> TenantTaken {
     let mut series = tenant.take();
     let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     // Taken after the series, so that each symbol they use is in it.
     let symbols = tenant.symbols.read().clone();
-    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days }
+    let retentions = retentions(&series, &symbols, rules);
+    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days, retentions }
+}
+
+/// How long each series is kept.
+fn retentions(series: &[Taken], symbols: &Symbols, rules: &CompiledRetention) -> Vec<Retention> {
+    let (shortest, longest) = rules.bounds();
+    if shortest == longest {
+        return vec![shortest; series.len()];
+    }
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let retention = |taken: &Taken| {
+        pairs.clear();
+        pairs.extend(symbols.pairs(&taken.labels));
+        let labels = Labels::new(symbols.texts(), &pairs);
+        rules.of(|name| labels.value(name))
+    };
+    series.iter().map(retention).collect()
+}
+
+/// The tenants that gave something.
+fn taken_tenants(taken: &[TenantTaken]) -> Vec<TenantId> {
+    let gave = taken.iter().filter(|taken| !taken.series.is_empty());
+    gave.map(|taken| taken.tenant.id.clone()).collect()
+}
+
+/// Writes what was taken to where it belongs.
+struct Places<'a> {
+    engine: &'a Engine,
+    trusted: TimestampMs,
+}
+
+impl Places<'_> {
+    /// Writes one sstable for each retention class and window. Also returns how many samples were
+    /// left out because their window has expired.
+    fn write(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<(Vec<SstableMeta>, u64)> {
+        let mut kept: BTreeMap<(Retention, Window), Vec<Vec<HeadRow<'_>>>> = BTreeMap::new();
+        let mut expired = 0;
+        for (index, tenant) in taken.iter().enumerate() {
+            for (retention, row) in tenant.rows() {
+                let window = Window::of(row.day, window_days(retention));
+                if is_expired(window, retention, self.trusted) {
+                    expired += row.chunks.iter().map(|c| u64::from(c.head.count)).sum::<u64>();
+                    continue;
+                }
+                let rows = kept.entry((retention, window)).or_default();
+                rows.resize_with(taken.len(), Vec::new);
+                rows[index].push(row);
+            }
+        }
+        let mut written = Vec::with_capacity(kept.len());
+        for ((retention, window), rows) in kept {
+            let class = self.engine.class_of(retention)?;
+            let id = self.engine.manifest.lock().allocate_file_id();
+            let mut writer = Writer::create(&*self.engine.parts.disk, id, class, window, now)?;
+            for (tenant, rows) in taken.iter().zip(rows) {
+                if !rows.is_empty() {
+                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
+                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
+                }
+            }
+            written.push(writer.finish()?);
+        }
+        Ok((written, expired))
+    }
 }
 
 impl TenantTaken {
-    /// The rows of a window.
-    fn rows(&self, window: Window, window_days: u16) -> Vec<HeadRow<'_>> {
-        let mut rows = Vec::new();
-        for (taken, days) in self.series.iter().zip(&self.days) {
-            for (day, range) in days {
-                if Window::of(*day, window_days) == window {
-                    rows.push(HeadRow {
-                        labels: &taken.labels,
-                        day: *day,
-                        target: taken.target,
-                        chunks: &taken.chunks[range.clone()],
-                    });
-                }
-            }
-        }
-        rows
+    /// What each series has of each day.
+    fn rows(&self) -> impl Iterator<Item = (Retention, HeadRow<'_>)> {
+        let series = self.series.iter().zip(&self.days).zip(&self.retentions);
+        series.flat_map(|((taken, days), retention)| {
+            days.iter().map(|(day, range)| {
+                let chunks = &taken.chunks[range.clone()];
+                let (labels, target) = (&taken.labels, taken.target);
+                (*retention, HeadRow { labels, day: *day, target, chunks })
+            })
+        })
     }
 }

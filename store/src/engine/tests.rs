@@ -14,27 +14,28 @@ use std::collections::BTreeMap;
 /// Each start draws another seed.
 static STARTS: AtomicU64 = AtomicU64::new(1);
 
-const NOW: TimestampMs = TimestampMs(1_760_000_000_000);
+pub(super) const NOW: TimestampMs = TimestampMs(1_760_000_000_000);
 
-fn tenant(name: &str) -> TenantId {
+pub(super) fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-fn labels(pairs: &[(&str, &str)]) -> LabelSet {
+pub(super) fn labels(pairs: &[(&str, &str)]) -> LabelSet {
     LabelSet::from_pairs(pairs.iter().copied()).unwrap()
 }
 
-fn mutation(name: &str) -> Mutation {
+pub(super) fn mutation(name: &str) -> Mutation {
     Mutation::empty(Arc::new(Context {
         tenant: tenant(name),
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     }))
 }
 
-fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) {
+pub(super) fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) {
     let parts = Parts {
         disk: Arc::new(disk.clone()),
         cluster_name: "test".to_owned(),
@@ -43,12 +44,12 @@ fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) {
     Engine::open(parts, config, NOW).unwrap()
 }
 
-fn open(disk: &SimDisk) -> (Engine, OpenReport) {
+pub(super) fn open(disk: &SimDisk) -> (Engine, OpenReport) {
     open_with(disk, Config::default())
 }
 
 /// Appends and syncs; the mutation must be taken.
-fn write(engine: &Engine, mutation: &Mutation) -> Written {
+pub(super) fn write(engine: &Engine, mutation: &Mutation) -> Written {
     match engine.append(mutation, AppendLimits::NONE, NOW).unwrap() {
         Appended::Queued { ticket, written } => {
             assert!(engine.sync().unwrap() >= ticket);
@@ -58,7 +59,7 @@ fn write(engine: &Engine, mutation: &Mutation) -> Written {
     }
 }
 
-fn all(matchers: &[Matcher]) -> Selection {
+pub(super) fn all(matchers: &[Matcher]) -> Selection {
     Selection {
         matchers: matchers.to_vec(),
         range: TimeRange::ALL,
@@ -67,9 +68,9 @@ fn all(matchers: &[Matcher]) -> Selection {
     }
 }
 
-type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
+pub(super) type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
 
-fn answer(engine: &Engine, name: &str, selection: &Selection) -> Answer {
+pub(super) fn answer(engine: &Engine, name: &str, selection: &Selection) -> Answer {
     let series = engine.select(&tenant(name), selection).unwrap();
     series
         .into_iter()
@@ -80,7 +81,7 @@ fn answer(engine: &Engine, name: &str, selection: &Selection) -> Answer {
         .collect()
 }
 
-fn up(instance: &str) -> LabelSet {
+pub(super) fn up(instance: &str) -> LabelSet {
     labels(&[("__name__", "up"), ("instance", instance), ("job", "j")])
 }
 
@@ -280,6 +281,9 @@ type Rows = Vec<(i64, f64, i64)>;
 enum Step {
     Append(Vec<(usize, Rows)>, u32, bool),
     Flush,
+    /// Compacts some sstables of a window, cut at a token.
+    Compact(u64, u8),
+    Seal,
     Kill,
     PowerCut,
 }
@@ -312,7 +316,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (series, prop_oneof![6 => Just(0_u32), 1 => Just(1)], any::<bool>())
             .prop_map(|(series, revision, by_number)| Step::Append(series, revision, by_number)),
-        1 => Just(Step::Flush),
+        2 => Just(Step::Flush),
+        1 => (any::<u64>(), any::<u8>()).prop_map(|(token, pick)| Step::Compact(token, pick)),
+        1 => Just(Step::Seal),
         1 => Just(Step::Kill),
         1 => Just(Step::PowerCut),
     ]
@@ -458,6 +464,8 @@ proptest! {
                     keep(&mut model, step);
                 }
                 Step::Flush => drop(engine.flush(NOW).unwrap()),
+                Step::Compact(token, pick) => compact::tests::some(&engine, *token, *pick),
+                Step::Seal => compact::tests::seal(&engine),
                 Step::Kill | Step::PowerCut => {
                     drop(engine);
                     match step {

@@ -46,11 +46,6 @@ impl Trust {
         }
         self.believed_ms.min(now_ms)
     }
-
-    /// Whether readings are not believed at the moment.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
 }
 
 #[cfg(test)]
@@ -69,7 +64,6 @@ mod tests {
         let far = NOW + 27_000 * DAY;
         for minute in 0..60 {
             assert_eq!(trust.observe(far + minute * MINUTE), NOW + DAY, "{minute}");
-            assert!(trust.is_waiting());
         }
         assert_eq!(trust.observe(far + 60 * MINUTE), far + 60 * MINUTE);
         assert_eq!(trust.observe(NOW), NOW);

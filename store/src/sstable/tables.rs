@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
 use model::{METRIC_NAME, TenantId};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
 #[derive(Clone, Debug)]
@@ -18,6 +18,26 @@ pub(crate) struct Tables {
     disk: Arc<dyn Disk>,
     list: Vec<Arc<Table>>,
     cache: Arc<Cache>,
+}
+
+/// A file that is no longer live.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub(crate) path: String,
+    /// What readers that came before hold on to.
+    table: Weak<Table>,
+}
+
+impl Retired {
+    /// An sstable that readers never saw.
+    pub(crate) fn unheld(id: u64) -> Self {
+        Self { path: manifest::sstable_path(id), table: Weak::new() }
+    }
+
+    /// Whether a reader may still open it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.table.strong_count() > 0
+    }
 }
 
 /// A live sstable, or why it cannot be read.
@@ -80,6 +100,21 @@ impl Tables {
         Ok(tables)
     }
 
+    /// The tables of these numbers, for when they are no longer live.
+    pub(crate) fn retired(&self, ids: &[u64]) -> Vec<Retired> {
+        let gone = self.list.iter().filter(|table| ids.contains(&table.meta.id));
+        let retired = |table: &Arc<Table>| Retired {
+            path: manifest::sstable_path(table.meta.id),
+            table: Arc::downgrade(table),
+        };
+        gone.map(retired).collect()
+    }
+
+    /// What the manifest says of each.
+    pub(crate) fn metas(&self) -> Vec<SstableMeta> {
+        self.list.iter().map(|table| table.meta.clone()).collect()
+    }
+
     /// Adds the matching series of all tables.
     pub(crate) fn collect(
         &self,
@@ -109,6 +144,14 @@ impl Tables {
             Scan::new(&source, query, (index, part), &symbols).hiding(&hides).run(gather)?;
         }
         Ok(())
+    }
+
+    /// Each with the tenants in it; `None` if it cannot be read.
+    pub(crate) fn with_tenants(&self) -> impl Iterator<Item = (&SstableMeta, Option<&[TenantId]>)> {
+        self.list.iter().map(|table| {
+            let tenants = table.state.as_ref().ok().map(|table| &*table.tenants);
+            (&table.meta, tenants)
+        })
     }
 
     /// The tenants of all tables that can be read.
