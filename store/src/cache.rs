@@ -42,6 +42,10 @@ pub(crate) enum Part {
     Partition(u64),
     /// Likewise.
     Chunks(u64),
+    /// Likewise.
+    TimesBlock(u64),
+    /// By the tenant's index and the column's number.
+    Times(usize, u32),
 }
 
 /// The number of the sstable, and which part of it.

@@ -6,7 +6,11 @@
 //! Not here: which samples make a chunk (`head`), and where it lies on disk (`sstable`).
 
 pub(crate) mod decimal;
+pub(crate) mod dense;
 pub(crate) mod fast;
+mod ints;
+pub(crate) mod pages;
+pub(crate) mod times;
 
 use crate::bytes::Damaged;
 use model::Sample;
@@ -14,6 +18,10 @@ use std::sync::Arc;
 
 /// The type tag of [`fast`].
 pub(crate) const FAST: u8 = 1;
+/// The type tag of [`dense`].
+pub(crate) const DENSE: u8 = 2;
+/// The type tag of [`dense`] whose integers are differences to those of the chunk before.
+pub(crate) const DIFFERENCE: u8 = 3;
 
 /// What is known of a chunk without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub(crate) struct ChunkHead {
     pub(crate) first_ms: i64,
     /// The last sample's time.
     pub(crate) last_ms: i64,
+    /// The number of its column of times, if it is dense; else 0.
+    pub(crate) column: u32,
 }
 
 /// A chunk that is complete.
@@ -40,12 +50,23 @@ pub(crate) struct Chunk {
 }
 
 impl ChunkHead {
+    /// Whether it is coded without its times, which are a column of their own.
+    pub(crate) fn is_dense(&self) -> bool {
+        matches!(self.encoding, DENSE | DIFFERENCE)
+    }
+
+    /// Whether its samples have the times of another's, by what is known of them.
+    pub(crate) fn has_times_of(&self, other: &Self) -> bool {
+        let times = |head: &Self| (head.first_ms, head.last_ms, head.count, head.column);
+        self.is_dense() == other.is_dense() && times(self) == times(other)
+    }
+
     /// Whether some of its samples may lie in `[start_ms, end_ms)`.
     pub(crate) fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
         self.first_ms < end_ms && start_ms <= self.last_ms
     }
 
-    /// Hands each sample of the chunk's `bytes` to `visit`, in order, until it returns `false`.
+    /// Hands each sample of the `bytes` of a chunk that is not dense to `visit`, in order, until it returns `false`.
     pub(crate) fn decode(
         &self,
         bytes: &[u8],
@@ -53,6 +74,7 @@ impl ChunkHead {
     ) -> Result<(), Damaged> {
         match self.encoding {
             FAST => fast::decode(bytes, self.first_ms, self.count, visit),
+            DENSE | DIFFERENCE => Err(Damaged("a dense chunk has no times of its own")),
             _ => Err(Damaged("a chunk has an unknown encoding")),
         }
     }

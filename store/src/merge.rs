@@ -5,7 +5,7 @@
 //!
 //! Not here: which sources a series has (`select.rs`).
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, ChunkHead};
 use crate::head::series::CHUNK_SAMPLES_MAX;
 use model::sample::join_order;
 use model::{Column, Sample, TimestampMs};
@@ -54,6 +54,21 @@ impl Run {
             revision: self.revision,
         }
     }
+}
+
+/// The run that takes the samples of a chunk: the last one if they follow on it, or a new one.
+pub(crate) fn run_for<'r>(head: &ChunkHead, runs: &'r mut Vec<Run>) -> &'r mut Run {
+    let fits = runs.last().is_some_and(|run| {
+        run.revision == head.revision
+            && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
+    });
+    if !fits {
+        // Most series have one run of a source; a vector would begin with room for four.
+        runs.reserve_exact(usize::from(runs.is_empty()));
+        runs.push(Run { revision: head.revision, ..Run::default() });
+    }
+    let last = runs.len() - 1;
+    &mut runs[last]
 }
 
 /// One column of all runs.

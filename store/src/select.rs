@@ -10,6 +10,7 @@
 
 use crate::bytes::Damaged;
 use crate::chunk::ChunkHead;
+use crate::chunk::times::Times;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
 use crate::retention::Clip;
@@ -20,6 +21,7 @@ use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{Column, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// What of a series is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +161,15 @@ impl Query {
         first_ms < self.end_ms && self.start_ms <= last_ms
     }
 
+    /// Which of a column's times are asked for, if they lie in one day.
+    pub(crate) fn places(&self, times: &Times) -> Range<usize> {
+        let first_ms = times.ends().map_or(0, |(first_ms, _)| first_ms);
+        if !self.spans.is_empty() && !self.in_spans(first_ms) {
+            return 0..0;
+        }
+        times.places(self.start_ms, self.end_ms)
+    }
+
     /// Adds the wanted samples of a chunk to the last run, or to one of its own.
     pub(crate) fn decode(
         &self,
@@ -166,16 +177,7 @@ impl Query {
         bytes: &[u8],
         runs: &mut Vec<Run>,
     ) -> Result<(), Damaged> {
-        let fits = runs.last().is_some_and(|run| {
-            run.revision == head.revision
-                && run.column.timestamps_ms.last().is_none_or(|last| *last < head.first_ms)
-        });
-        if !fits {
-            // Most series have one run of a source; a vector would begin with room for four.
-            runs.reserve_exact(usize::from(runs.is_empty()));
-            runs.push(Run { revision: head.revision, ..Run::default() });
-        }
-        let Some(run) = runs.last_mut() else { return Ok(()) };
+        let run = merge::run_for(head, runs);
         // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
         let len = (head.count as usize).min(bytes.len().saturating_mul(64));
         let Run { column: Column { timestamps_ms, values }, starts, .. } = run;

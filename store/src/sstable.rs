@@ -15,7 +15,9 @@
 //! Not here: which files are live (`manifest.rs`); which samples go into one (`engine/flush.rs`).
 
 pub(crate) mod block;
+pub(crate) mod chunks;
 pub(crate) mod columns;
+pub(crate) mod dense;
 pub(crate) mod dictionary;
 pub(crate) mod directory;
 pub(crate) mod filter;
@@ -24,6 +26,7 @@ pub(crate) mod reader;
 pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod tables;
+pub(crate) mod times;
 pub(crate) mod values;
 pub(crate) mod window;
 pub(crate) mod writer;

@@ -35,6 +35,16 @@ pub(crate) fn float(mantissa: i64, exponent: u8) -> f64 {
     mantissa as f64 / POWERS[usize::from(exponent & 15)]
 }
 
+/// Appends the floats of mantissas.
+pub(crate) fn extend_floats(mantissas: &[i64], exponent: u8, into: &mut Vec<f64>) {
+    #[expect(clippy::cast_precision_loss, reason = "a mantissa that was found lies below 2^51")]
+    match exponent {
+        // A division costs more than all the rest.
+        0 => into.extend(mantissas.iter().map(|mantissa| *mantissa as f64)),
+        _ => into.extend(mantissas.iter().map(|mantissa| float(*mantissa, exponent))),
+    }
+}
+
 /// The smallest exponent that fits, and its mantissa.
 pub(crate) fn smallest(value: f64) -> Option<(u8, i64)> {
     (0..=EXPONENT_MAX).find_map(|e| mantissa(value, e).map(|m| (e, m)))

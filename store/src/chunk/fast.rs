@@ -179,7 +179,7 @@ impl Encoder {
     /// What is known of it; the times are meaningless without a sample.
     pub(crate) fn head(&self, revision: u32) -> ChunkHead {
         let Self { first_ms, last_ms, count, .. } = *self;
-        ChunkHead { encoding: FAST, revision, count, first_ms, last_ms }
+        ChunkHead { encoding: FAST, revision, count, first_ms, last_ms, column: 0 }
     }
 }
 

@@ -16,6 +16,7 @@
 use super::cut::{Cut, Hidden, Labels, Place, hidden, normalized};
 use super::input::{self, Input, TenantInput};
 use super::merge;
+use crate::cache::Cache;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, Stage};
@@ -26,6 +27,9 @@ use model::partition::token_of;
 use model::series::target_hash;
 use model::{TenantId, Text, TimestampMs, Token};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What is kept of the inputs' partitions and times while they are read.
+const CACHE_BYTES: usize = 16 << 20;
 
 /// What to make of which sstables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,14 +125,15 @@ impl<'a, 'm> Work<'a, 'm> {
     }
 
     fn all(&mut self) -> Result<()> {
-        let paths = self.task.inputs.iter().map(|meta| manifest::sstable_path(meta.id));
-        let opened: Result<Vec<_>> =
-            paths.map(|path| Input::open(self.means.disk, &path)).collect();
-        let inputs = opened?;
+        let open = |meta: &SstableMeta| {
+            Input::open(self.means.disk, meta.id, &manifest::sstable_path(meta.id))
+        };
+        let inputs = self.task.inputs.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let cache = Cache::new(CACHE_BYTES);
         let tenants = inputs.iter().flat_map(|input| &input.directory.tenants);
         let tenants: BTreeSet<&TenantId> = tenants.map(|part| &part.tenant).collect();
         for id in tenants {
-            let (parts, texts) = input::tenant(&inputs, id)?;
+            let (parts, texts) = input::tenant(&inputs, &cache, id)?;
             let mut tenant = Tenant { id, inputs: parts, texts, ranks: BTreeMap::new() };
             self.begin_tenant(&mut tenant)?;
             for (id, entries) in partitions(&tenant.inputs) {
@@ -150,16 +155,18 @@ impl<'a, 'm> Work<'a, 'm> {
                 let used = used.entry((self.home, shard)).or_insert_with(|| vec![false; texts]);
                 for (input, entry) in entries {
                     let mark = |text: u32| used[text as usize] = true;
-                    self.read_bytes += tenant.inputs[input].texts(entry, mark)?;
+                    tenant.inputs[input].texts(entry, mark)?;
+                    self.read_bytes += entry.block.len;
                 }
             } else {
                 for (input, entry) in entries {
                     self.read_bytes += entry.block.len;
                     for series in tenant.inputs[input].heads(entry)? {
                         let (place, spans) = self.fate(tenant, &id, &series.pairs);
-                        let is_left = series.chunks.iter().any(|chunk| {
-                            hidden(&spans, chunk.head.first_ms, chunk.head.last_ms) != Hidden::All
-                        });
+                        let is_left = series
+                            .chunks
+                            .iter()
+                            .any(|head| hidden(&spans, head.first_ms, head.last_ms) != Hidden::All);
                         if is_left {
                             let key = (place, shard);
                             let used = used.entry(key).or_insert_with(|| vec![false; texts]);
@@ -188,15 +195,15 @@ impl<'a, 'm> Work<'a, 'm> {
     ) -> Result<()> {
         let mut parts = Vec::with_capacity(entries.len());
         for (input, entry) in entries {
-            parts.push(tenant.inputs[*input].series(entry)?);
-            self.read_bytes += entry.block.len;
+            let (series, bytes) = tenant.inputs[*input].series(entry)?;
+            parts.push(series);
+            self.read_bytes += bytes;
         }
         let Some((first, entry)) = entries.first() else { return Ok(()) };
         let is_touched = self.means.cut.touches(tenant.id, &id.metric, id.day);
         let shard = self.shard(tenant.id, &id);
         let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
         for series in merge::series(parts) {
-            self.read_bytes += series.chunks.iter().map(|c| c.bytes.len() as u64).sum::<u64>();
             let (place, spans) = match is_touched {
                 true => self.fate(tenant, &id, &series.pairs),
                 false => (self.home, Vec::new()),

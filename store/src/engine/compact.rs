@@ -174,7 +174,7 @@ impl Engine {
         let plan = Plan {
             inputs,
             boundaries: Vec::new(),
-            encoding: Encoding::Fast,
+            encoding: Encoding::Dense,
             reason: CompactionReason::Asked,
         };
         self.claim(&mut claims, plan).ok_or(Error::Busy).map(Some)

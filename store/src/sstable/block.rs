@@ -1,6 +1,6 @@
 //! Blocks, the header and the footer: what every byte of an sstable lies in.
 
-use crate::bytes::{Damaged, Input};
+use crate::bytes::{Damaged, Input, put_uvarint};
 use crate::disk::DiskReader;
 use crate::error::{Error, Result};
 
@@ -22,7 +22,16 @@ pub(crate) enum BlockKind {
     Chunks = 3,
     Directory = 4,
     Filter = 5,
+    Times = 6,
 }
+
+/// In the kind's byte: the payload is zstd, behind the varint of its length without it.
+const IS_PACKED: u8 = 0x80;
+/// A smaller payload is not worth packing.
+const PACKED_BYTES_MIN: usize = 400;
+/// No payload that is larger is packed, so that none is unpacked.
+const UNPACKED_BYTES_MAX: usize = 64 << 20;
+const ZSTD_LEVEL: i32 = 3;
 
 /// Where a block lies, its header included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,14 +58,53 @@ pub(crate) fn header() -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Appends a block. `None` if the payload is 4 GiB or more.
+/// Appends a block; its payload is packed if that makes it smaller, unless it holds what is packed
+/// already. `None` if the payload is 4 GiB or more.
 pub(crate) fn put_block(out: &mut Vec<u8>, kind: BlockKind, payload: &[u8]) -> Option<()> {
+    let packs = !matches!(kind, BlockKind::Chunks | BlockKind::Filter);
+    match packs.then(|| packed(payload)).flatten() {
+        Some(packed) => put_bytes(out, kind as u8 | IS_PACKED, &packed),
+        None => put_bytes(out, kind as u8, payload),
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Option<()> {
     let len = u32::try_from(payload.len()).ok()?;
     out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&checksum(len, kind as u8, payload).to_le_bytes());
-    out.push(kind as u8);
+    out.extend_from_slice(&checksum(len, kind, payload).to_le_bytes());
+    out.push(kind);
     out.extend_from_slice(payload);
     Some(())
+}
+
+/// The packed form, if it is smaller.
+fn packed(payload: &[u8]) -> Option<Vec<u8>> {
+    if !(PACKED_BYTES_MIN..=UNPACKED_BYTES_MAX).contains(&payload.len()) {
+        return None;
+    }
+    let mut packed = Vec::new();
+    put_uvarint(&mut packed, payload.len() as u64);
+    packed.extend(zstd::bulk::compress(payload, ZSTD_LEVEL).ok()?);
+    (packed.len() < payload.len()).then_some(packed)
+}
+
+/// Replaces a packed payload of a block's bytes by what it stands for.
+fn unpacked(bytes: Vec<u8>) -> Result<Vec<u8>, Damaged> {
+    let is_packed = bytes.get(BLOCK_HEADER_BYTES - 1).is_some_and(|kind| kind & IS_PACKED != 0);
+    let (true, Some((header, payload))) = (is_packed, bytes.split_at_checked(BLOCK_HEADER_BYTES))
+    else {
+        return Ok(bytes);
+    };
+    let mut input = Input::new(payload);
+    let len = usize::try_from(input.uvarint()?).unwrap_or(usize::MAX);
+    if len > UNPACKED_BYTES_MAX {
+        return Err(Damaged("a packed block is too large"));
+    }
+    let frame = input.take(input.len())?;
+    // The frame says for itself how long it is, and is not asked for more than that.
+    let payload = zstd::bulk::decompress(frame, len).ok().filter(|payload| payload.len() == len);
+    let payload = payload.ok_or(Damaged("a packed block cannot be unpacked"))?;
+    Ok([header, &payload].concat())
 }
 
 /// The checksum covers length and kind, so no block is taken for another.
@@ -65,18 +113,19 @@ fn checksum(len: u32, kind: u8, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(sum, &[kind]), payload)
 }
 
-/// The payload of a block, out of its bytes.
-pub(crate) fn payload(bytes: &[u8], kind: BlockKind) -> Result<&[u8], Damaged> {
+/// The payload of a block, out of its bytes, as it was stored.
+fn payload(bytes: &[u8], kind: BlockKind) -> Result<&[u8], Damaged> {
     let mut input = Input::new(bytes);
     let (len, sum, found) = (input.u32()?, input.u32()?, input.u8()?);
     let payload = input.take(len as usize)?;
-    if !input.is_empty() || found != kind as u8 || sum != checksum(len, found, payload) {
+    if !input.is_empty() || found & !IS_PACKED != kind as u8 || sum != checksum(len, found, payload)
+    {
         return Err(Damaged("checksum mismatch"));
     }
     Ok(payload)
 }
 
-/// Reads a block and returns its bytes, header included and checked.
+/// Reads a block and returns its bytes, header included, checked, and unpacked.
 pub(crate) fn read(
     reader: &dyn DiskReader,
     path: &str,
@@ -84,8 +133,9 @@ pub(crate) fn read(
     kind: BlockKind,
 ) -> Result<Vec<u8>> {
     let bytes = read_range(reader, path, at)?;
-    payload(&bytes, kind).map_err(|damaged| damaged.at(path, at.offset))?;
-    Ok(bytes)
+    let damaged = |damaged: Damaged| damaged.at(path, at.offset);
+    payload(&bytes, kind).map_err(damaged)?;
+    unpacked(bytes).map_err(damaged)
 }
 
 /// Reads a range that must lie in the file.
@@ -159,5 +209,43 @@ impl Footer {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_payload_comes_back_packed_or_not(run in 0_usize..3000, tail: Vec<u8>) {
+            let payload = [vec![7; run], tail].concat();
+            let mut block = Vec::new();
+            put_block(&mut block, BlockKind::Symbols, &payload).unwrap();
+            prop_assert!(super::payload(&block, BlockKind::Symbols).is_ok());
+            prop_assert_eq!(&unpacked(block).unwrap()[BLOCK_HEADER_BYTES..], &payload[..]);
+        }
+
+        #[test]
+        fn any_packed_bytes_are_unpacked_or_refused(bytes: Vec<u8>, len in 0_u64..1 << 40) {
+            let mut payload = Vec::new();
+            put_uvarint(&mut payload, len);
+            payload.extend(bytes);
+            let mut block = Vec::new();
+            put_bytes(&mut block, BlockKind::Times as u8 | IS_PACKED, &payload).unwrap();
+            let _ = unpacked(block);
+        }
+    }
+
+    #[test]
+    fn a_payload_of_repetitions_is_packed_and_one_of_chunks_is_not() {
+        let size = |kind| {
+            let mut block = Vec::new();
+            put_block(&mut block, kind, &[7; 5000]).unwrap();
+            block.len()
+        };
+        assert!(size(BlockKind::Partition) < 100);
+        assert_eq!(size(BlockKind::Chunks), 5000 + BLOCK_HEADER_BYTES);
     }
 }

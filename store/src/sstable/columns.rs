@@ -151,15 +151,24 @@ impl Partition {
 
     /// The chunks of the series at a place.
     pub(crate) fn chunks(&self, place: u32) -> &[ChunkAt] {
+        self.chunks.get(self.chunk_range(place)).unwrap_or(&[])
+    }
+
+    /// A chunk of the partition.
+    pub(crate) fn chunk(&self, index: usize) -> Option<&ChunkAt> {
+        self.chunks.get(index)
+    }
+
+    /// Which of the partition's chunks are of the series at a place.
+    pub(crate) fn chunk_range(&self, place: u32) -> Range<usize> {
         let place = place as usize;
-        let range = match self.chunk_ends.get(place) {
+        match self.chunk_ends.get(place) {
             None => place..place + 1,
             Some(end) => {
                 let before = place.checked_sub(1).and_then(|before| self.chunk_ends.get(before));
                 before.map_or(0, |end| *end as usize)..*end as usize
             }
-        };
-        self.chunks.get(range).unwrap_or(&[])
+        }
     }
 
     /// What is known of a chunk.

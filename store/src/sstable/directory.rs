@@ -20,8 +20,18 @@ pub(crate) struct Directory {
 pub(crate) struct TenantPart {
     pub(crate) tenant: TenantId,
     pub(crate) symbols: BlockRef,
+    /// The blocks of its columns of times, by number.
+    pub(crate) times: Vec<TimesBlock>,
     /// Ascending by (metric, day, depth, shard).
     pub(crate) partitions: Vec<PartitionEntry>,
+}
+
+/// A block of columns of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimesBlock {
+    pub(crate) block: BlockRef,
+    /// How many columns are in it.
+    pub(crate) columns: u32,
 }
 
 /// A partition, and where it is: its own block, and behind it the blocks of its chunks.
@@ -50,6 +60,11 @@ impl Directory {
         for part in &self.tenants {
             put_text(&mut out, part.tenant.as_str());
             put_ref(&mut out, part.symbols);
+            put_uvarint(&mut out, part.times.len() as u64);
+            for times in &part.times {
+                put_ref(&mut out, times.block);
+                put_uvarint(&mut out, u64::from(times.columns));
+            }
             put_uvarint(&mut out, part.partitions.len() as u64);
             part.partitions.iter().for_each(|partition| partition.put(&mut out));
         }
@@ -62,19 +77,8 @@ impl Directory {
         let retention_class = input.uvarint32()?;
         let first_day = day(input.ivarint()?)?.0;
         let window = Window { first_day, days: input.uvarint32()? };
-        let tenants = (0..input.count(4)?)
-            .map(|_| {
-                let tenant = TenantId::parse(input.text()?);
-                let tenant = tenant.map_err(|_| Damaged("not a tenant's name"))?;
-                let symbols = read_ref(&mut input)?;
-                let partitions = (0..input.count(18)?).map(|_| PartitionEntry::read(&mut input));
-                Ok(TenantPart {
-                    tenant,
-                    symbols,
-                    partitions: partitions.collect::<Result<_, _>>()?,
-                })
-            })
-            .collect::<Result<Vec<_>, Damaged>>()?;
+        let tenants = (0..input.count(5)?).map(|_| TenantPart::read(&mut input));
+        let tenants = tenants.collect::<Result<Vec<_>, Damaged>>()?;
         let ascends = tenants.is_sorted_by(|a, b| a.tenant < b.tenant)
             && tenants.iter().all(|part| part.partitions.is_sorted_by(|a, b| a.key() < b.key()));
         match ascends && input.is_empty() {
@@ -91,7 +95,10 @@ impl Directory {
 
     /// About how many bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.tenants.iter().map(|part| 100 + part.partitions.len() * 160).sum()
+        self.tenants
+            .iter()
+            .map(|part| 100 + part.times.len() * 24 + part.partitions.len() * 160)
+            .sum()
     }
 }
 
@@ -109,6 +116,18 @@ fn read_ref(input: &mut Input<'_>) -> Result<BlockRef, Damaged> {
 }
 
 impl TenantPart {
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        let tenant = TenantId::parse(input.text()?);
+        let tenant = tenant.map_err(|_| Damaged("not a tenant's name"))?;
+        let symbols = read_ref(input)?;
+        let times = (0..input.count(3)?)
+            .map(|_| Ok(TimesBlock { block: read_ref(input)?, columns: input.uvarint32()? }));
+        let times = times.collect::<Result<_, _>>()?;
+        let partitions = (0..input.count(18)?).map(|_| PartitionEntry::read(input));
+        let partitions = partitions.collect::<Result<_, _>>()?;
+        Ok(Self { tenant, symbols, times, partitions })
+    }
+
     /// Which partitions are of a metric.
     pub(crate) fn metric(&self, metric: &str) -> Range<usize> {
         let start = self.partitions.partition_point(|entry| *entry.metric < *metric);

@@ -32,6 +32,7 @@ pub(crate) struct Builder {
     before: Vec<((u32, u32), u32)>,
     table: Vec<u8>,
     last: Option<ChunkHead>,
+    columns: Columns,
     pub(crate) series: u32,
     pub(crate) samples: u64,
     /// The payloads of the blocks of chunks.
@@ -84,7 +85,7 @@ impl Builder {
             }
         }
         self.samples += u64::from(head.count);
-        put_chunk_head(&mut self.table, head, self.last.as_ref());
+        self.columns.put_head(&mut self.table, head, self.last.as_ref());
         put_uvarint(&mut self.table, chunk.bytes.len() as u64);
         self.last = Some(*head);
         if self.blocks.last().is_none_or(|block| block.len() >= CHUNK_BLOCK_BYTES) {
@@ -125,21 +126,78 @@ impl Builder {
     }
 }
 
-fn put_chunk_head(out: &mut Vec<u8>, head: &ChunkHead, before: Option<&ChunkHead>) {
-    let is_like = before.is_some_and(|b| {
-        (b.first_ms, b.last_ms, b.count) == (head.first_ms, head.last_ms, head.count)
-    });
-    let like = if is_like { IS_LIKE_BEFORE } else { 0 };
-    let revision = if head.revision == 0 { 0 } else { HAS_REVISION };
-    out.push(head.encoding << ENCODING_SHIFT | like | revision);
-    if head.revision != 0 {
-        put_uvarint(out, u64::from(head.revision));
-    }
-    if !is_like {
+/// The columns of times that chunks have used so far, in the order of their first use.
+#[derive(Debug, Default)]
+struct Columns {
+    used: Vec<ChunkHead>,
+    by_number: HashMap<u32, u32, FixedState>,
+}
+
+impl Columns {
+    fn put_head(&mut self, out: &mut Vec<u8>, head: &ChunkHead, before: Option<&ChunkHead>) {
+        let is_like = before.is_some_and(|before| before.has_times_of(head));
+        let like = if is_like { IS_LIKE_BEFORE } else { 0 };
+        let revision = if head.revision == 0 { 0 } else { HAS_REVISION };
+        out.push(head.encoding << ENCODING_SHIFT | like | revision);
+        if head.revision != 0 {
+            put_uvarint(out, u64::from(head.revision));
+        }
+        if is_like {
+            return;
+        }
+        if head.is_dense() {
+            let place = self.by_number.get(&head.column).copied();
+            put_uvarint(out, place.map_or(0, |place| u64::from(place) + 1));
+            if place.is_some() {
+                return;
+            }
+            let base = self.used.last().map_or(0, |last| i64::from(last.column));
+            put_ivarint(out, i64::from(head.column) - base);
+            self.by_number.insert(head.column, u32::try_from(self.used.len()).unwrap_or(u32::MAX));
+            self.used.push(*head);
+        }
         let base = before.map_or(0, |before| before.first_ms);
         put_ivarint(out, head.first_ms.wrapping_sub(base));
         put_uvarint(out, head.last_ms.wrapping_sub(head.first_ms).cast_unsigned());
         put_uvarint(out, u64::from(head.count));
+    }
+
+    fn read_head(
+        &mut self,
+        input: &mut Input<'_>,
+        before: Option<&ChunkHead>,
+    ) -> Result<ChunkHead, Damaged> {
+        let flags = input.u8()?;
+        let encoding = flags >> ENCODING_SHIFT;
+        let revision = if flags & HAS_REVISION != 0 { input.uvarint32()? } else { 0 };
+        let like = |other: &ChunkHead| {
+            let head = ChunkHead { encoding, revision, ..*other };
+            let fits = other.is_dense() == head.is_dense();
+            fits.then_some(head).ok_or(Damaged("a chunk has no times"))
+        };
+        if flags & IS_LIKE_BEFORE != 0 {
+            return like(before.ok_or(Damaged("the first chunk has none before it"))?);
+        }
+        let (first_ms, last_ms, count, column) = (0, 0, 0, 0);
+        let mut head = ChunkHead { encoding, revision, count, first_ms, last_ms, column };
+        if head.is_dense() {
+            if let Some(place) = input.uvarint32()?.checked_sub(1) {
+                return like(self.used.get(place as usize).ok_or(Damaged("a column is missing"))?);
+            }
+            let base = self.used.last().map_or(0, |last| i64::from(last.column));
+            let column = u32::try_from(base.wrapping_add(input.ivarint()?));
+            head.column = column.map_err(|_| Damaged("a column is out of range"))?;
+        }
+        head.first_ms = before.map_or(0, |b| b.first_ms).wrapping_add(input.ivarint()?);
+        head.last_ms = head.first_ms.wrapping_add(input.uvarint()?.cast_signed());
+        head.count = input.uvarint32()?;
+        if head.last_ms < head.first_ms {
+            return Err(Damaged("a chunk ends before it begins"));
+        }
+        if head.is_dense() {
+            self.used.push(head);
+        }
+        Ok(head)
     }
 }
 
@@ -194,10 +252,10 @@ impl<'a> PartitionIndex<'a> {
     /// The chunks, in order.
     pub(crate) fn chunks(&self, mut visit: impl FnMut(ChunkPlace)) -> Result<(), Damaged> {
         let mut input = self.table;
-        let (mut before, mut at) = (None, 0_u64);
+        let (mut before, mut at, mut columns) = (None, 0_u64, Columns::default());
         for series in 0..self.series {
             for _ in 0..input.count(2)? {
-                let head = read_chunk_head(&mut input, before.as_ref())?;
+                let head = columns.read_head(&mut input, before.as_ref())?;
                 let len = input.uvarint()?;
                 let end = at.checked_add(len).ok_or(Damaged("a chunk is out of range"))?;
                 visit(ChunkPlace { series, head, bytes: at..end });
@@ -251,26 +309,6 @@ fn next_symbol(
     let symbol = before.checked_add(step).filter(|_| step > 0 || index == 0);
     let symbol = symbol.ok_or(Damaged("symbols do not ascend"))?;
     if symbol as usize >= symbols { Err(Damaged("a symbol is out of range")) } else { Ok(symbol) }
-}
-
-fn read_chunk_head(
-    input: &mut Input<'_>,
-    before: Option<&ChunkHead>,
-) -> Result<ChunkHead, Damaged> {
-    let flags = input.u8()?;
-    let encoding = flags >> ENCODING_SHIFT;
-    let revision = if flags & HAS_REVISION != 0 { input.uvarint32()? } else { 0 };
-    if flags & IS_LIKE_BEFORE != 0 {
-        let before = before.ok_or(Damaged("the first chunk has none before it"))?;
-        return Ok(ChunkHead { encoding, revision, ..*before });
-    }
-    let first_ms = before.map_or(0, |b| b.first_ms).wrapping_add(input.ivarint()?);
-    let last_ms = first_ms.wrapping_add(input.uvarint()?.cast_signed());
-    let count = input.uvarint32()?;
-    if last_ms < first_ms {
-        return Err(Damaged("a chunk ends before it begins"));
-    }
-    Ok(ChunkHead { encoding, revision, count, first_ms, last_ms })
 }
 
 /// Which blocks of chunks hold these bytes of the partition's chunks, as (index, payload's range);

@@ -7,8 +7,10 @@ use super::columns::Partition;
 use super::dictionary::{self, Dictionary};
 use super::directory::{Directory, PartitionEntry, TenantPart};
 use super::filter::{self, Filter};
+use super::times;
 use crate::bytes::{Damaged, Input};
 use crate::cache::{Cache, Part};
+use crate::chunk::times::Times;
 use crate::disk::{Disk, DiskReader};
 use crate::error::Result;
 use model::{TenantId, Text};
@@ -133,6 +135,30 @@ impl Source<'_> {
             let dictionary = builder.finish();
             let bytes = dictionary.memory_bytes();
             Ok((dictionary, bytes))
+        })
+    }
+
+    /// A column of times of a tenant.
+    pub(crate) fn times(
+        &self,
+        tenant: usize,
+        part: &TenantPart,
+        number: u32,
+        keeps: bool,
+    ) -> Result<Arc<Times>> {
+        self.cache.get_or_load((self.id, Part::Times(tenant, number)), keeps, || {
+            let missing = Damaged("a column of times is missing");
+            let (at, index) = times::locate(&part.times, number)
+                .ok_or_else(|| self.damaged(part.symbols.offset, missing))?;
+            let block =
+                self.cache.get_or_load((self.id, Part::TimesBlock(at.offset)), keeps, || {
+                    let bytes = self.block(at, BlockKind::Times)?;
+                    let len = bytes.len();
+                    Ok((bytes, len))
+                })?;
+            let times = times::column(&block, index).map_err(|d| self.damaged(at.offset, d))?;
+            let bytes = times.memory_bytes();
+            Ok((times, bytes))
         })
     }
 

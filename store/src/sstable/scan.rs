@@ -7,18 +7,18 @@
 //!
 //! Not here: where the parts come from (`reader.rs`).
 
-use super::block::BLOCK_HEADER_BYTES;
+use super::chunks::Chunks;
 use super::columns::{ChunkAt, Column, Partition, Places, narrow};
 use super::dictionary::PartitionSet;
 use super::directory::{PartitionEntry, TenantPart};
 use super::reader::Source;
+use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::merge::Run;
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, TenantId, Text};
-use std::sync::Arc;
 
 /// With no more partitions to open than these, none is ruled out by the dictionary.
 const FEW_PARTITIONS: usize = 8;
@@ -33,6 +33,7 @@ pub(crate) struct Scan<'a> {
     symbols: &'a [Text],
     /// All matchers but those of the metric's name, which partitions answer whole.
     matchers: Vec<Values<'a>>,
+    dense: DenseReader,
     /// For each symbol its number in the answer and 1; 0 is none yet.
     texts: Vec<u32>,
     /// For each symbol whether it is one of the wanted names or values.
@@ -52,7 +53,8 @@ impl<'a> Scan<'a> {
         let mut matchers: Vec<Values<'_>> = others.map(|m| Values::new(m, symbols)).collect();
         matchers.sort_by_key(Values::breadth);
         let (texts, marked) = (Vec::new(), Vec::new());
-        Self { source, query, tenant, part, symbols, matchers, texts, marked, cut: None }
+        let dense = DenseReader::default();
+        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut: None }
     }
 
     /// Shows nothing of what is cut.
@@ -219,21 +221,22 @@ impl<'a> Scan<'a> {
     /// Of these places those with a chunk that may hold what is asked for. Where something is hidden
     /// chunks are looked into: what is shown is a shown sample's.
     fn not_cut(
-        &self,
+        &mut self,
         entry: &PartitionEntry,
         partition: &Partition,
         places: &Places,
     ) -> Result<Places> {
         let mut kept = Vec::new();
         let mut questions = self.questions(entry, partition);
-        let mut blocks = Blocks::new(self.source, partition, self.query);
+        let origin = (self.source, self.tenant, self.part);
+        let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             let overlaps = |chunk: &ChunkAt| {
                 let head = partition.head(chunk);
                 self.query.overlaps(head.first_ms, head.last_ms)
             };
             let is_kept = match questions.narrowed(place) {
-                Some(query) => is_present(&query, partition, place, &mut blocks)?,
+                Some(query) => is_present(&query, partition, place, &mut chunks)?,
                 None => partition.chunks(place).iter().any(overlaps),
             };
             if is_kept {
@@ -272,11 +275,12 @@ impl<'a> Scan<'a> {
         let is_cut = self.is_cut(entry);
         let mut keys = Keys::new(partition);
         let mut questions = self.questions(entry, partition);
-        let mut blocks = Blocks::new(self.source, partition, self.query);
+        let origin = (self.source, self.tenant, self.part);
+        let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
-            if !is_cut || is_present(query, partition, place, &mut blocks)? {
+            if !is_cut || is_present(query, partition, place, &mut chunks)? {
                 let key =
                     keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
                 gather.add_present(key)?;
@@ -295,16 +299,14 @@ impl<'a> Scan<'a> {
     ) -> Result<()> {
         let mut keys = Keys::new(partition);
         let mut questions = self.questions(entry, partition);
-        let mut blocks = Blocks::new(self.source, partition, self.query);
+        let origin = (self.source, self.tenant, self.part);
+        let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
             let mut runs: Vec<Run> = Vec::new();
-            for chunk in partition.chunks(place) {
-                let head = partition.head(chunk);
-                if query.overlaps(head.first_ms, head.last_ms) {
-                    blocks.decode(chunk, |bytes| query.decode(head, bytes, &mut runs))?;
-                }
+            for index in partition.chunk_range(place) {
+                chunks.decode(query, index, &mut runs)?;
             }
             if runs.iter().any(|run| !run.column.is_empty()) {
                 let key =
@@ -316,23 +318,19 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether a series has a sample that is asked for.
+/// Whether the series at a place has a sample that is asked for.
 fn is_present(
     query: &Query,
     partition: &Partition,
     place: u32,
-    blocks: &mut Blocks<'_>,
+    chunks: &mut Chunks<'_>,
 ) -> Result<bool> {
-    let chunks = partition.chunks(place);
-    let heads = || chunks.iter().map(|chunk| partition.head(chunk));
+    let heads = || partition.chunks(place).iter().map(|chunk| partition.head(chunk));
     if heads().any(|head| query.keeps(head.first_ms) || query.keeps(head.last_ms)) {
         return Ok(true);
     }
-    for chunk in chunks {
-        let head = partition.head(chunk);
-        if query.overlaps(head.first_ms, head.last_ms)
-            && blocks.decode(chunk, |bytes| query.is_present(head, bytes))?
-        {
+    for index in partition.chunk_range(place) {
+        if chunks.is_present(query, index)? {
             return Ok(true);
         }
     }
@@ -406,39 +404,5 @@ impl<'a> Keys<'a> {
             self.key.extend(cursor.pair.iter().flatten());
         }
         &self.key
-    }
-}
-
-/// The blocks of a partition's chunks, one after the other as chunks ask for them.
-struct Blocks<'a> {
-    source: &'a Source<'a>,
-    partition: &'a Partition,
-    /// Whether what is read is to be kept: not by a scan that is longer than a dashboard's.
-    keeps: bool,
-    held: Option<(u32, Arc<Vec<u8>>)>,
-}
-
-impl<'a> Blocks<'a> {
-    fn new(source: &'a Source<'a>, partition: &'a Partition, query: &Query) -> Self {
-        Self { source, partition, keeps: !query.is_long(), held: None }
-    }
-
-    /// Hands a chunk's bytes to `decode`.
-    fn decode<T>(
-        &mut self,
-        chunk: &ChunkAt,
-        decode: impl FnOnce(&[u8]) -> Result<T, crate::bytes::Damaged>,
-    ) -> Result<T> {
-        let at = self.partition.blocks.get(chunk.block as usize).copied().unwrap_or_default();
-        let block = match &self.held {
-            Some((index, block)) if *index == chunk.block => block,
-            _ => {
-                let block = self.source.chunks(at, self.keeps)?;
-                &self.held.insert((chunk.block, block)).1
-            }
-        };
-        let payload = block.get(BLOCK_HEADER_BYTES..).unwrap_or(&[]);
-        let decoded = chunk.bytes(payload).and_then(decode);
-        decoded.map_err(|damaged| self.source.damaged(at.offset, damaged))
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::OpenReport;
 use crate::error::Error;
 use crate::head::symbols::Symbols;
 use crate::manifest::{SSTABLE_DIRECTORY, SstableMeta, State, sstable_path};
+use crate::merge;
 use crate::select::{Gather, Query};
 use crate::sim::SimDisk;
 use model::read::{SelectBounds, Selection};
@@ -21,31 +22,43 @@ fn tenant() -> TenantId {
     TenantId::parse("t").unwrap()
 }
 
+fn sample((timestamp_ms, value): &(i64, f64)) -> Sample {
+    let (timestamp_ms, value) = (*timestamp_ms, *value);
+    Sample { timestamp_ms, value, start_timestamp_ms: 0, revision: 0 }
+}
+
 fn chunks(values: &[(i64, f64)]) -> Vec<Chunk> {
-    let sample = |(timestamp_ms, value): &(i64, f64)| Sample {
-        timestamp_ms: *timestamp_ms,
-        value: *value,
-        start_timestamp_ms: 0,
-        revision: 0,
-    };
     Chunk::of(&values.iter().map(sample).collect::<Vec<_>>()).into_iter().collect()
 }
 
+/// Series with their samples; each has the job `j`.
+type Series = Vec<(Vec<(&'static str, String)>, Vec<Sample>)>;
+
 /// `up` of two instances, and a `down`.
-fn write(disk: &SimDisk) -> SstableMeta {
-    use crate::disk::Disk as _;
-    let mut symbols = Symbols::new(1);
+fn ups() -> Series {
     let series = [
         ("up", "a", [(1000, 1.0), (16_000, 1.0), (31_000, 2.5)]),
         ("up", "b", [(1000, 1.0), (16_000, 0.1 + 0.2), (31_000, 0.0)]),
         ("down", "a", [(1000, 7.0), (16_000, 8.0), (31_000, 9.0)]),
     ];
+    let of = |(name, instance, values): (&str, &str, [(i64, f64); 3])| {
+        let pairs = vec![("__name__", name.to_owned()), ("instance", instance.to_owned())];
+        (pairs, values.iter().map(sample).collect())
+    };
+    series.into_iter().map(of).collect()
+}
+
+/// Writes the file 8.
+fn write(disk: &SimDisk, series: &Series, encoding: Encoding) -> SstableMeta {
+    use crate::disk::Disk as _;
+    let mut symbols = Symbols::new(1);
     let mut held: Vec<_> = series
         .iter()
-        .map(|(name, instance, samples)| {
-            let pairs = [("__name__", *name), ("instance", *instance), ("job", "j")];
+        .map(|(pairs, samples)| {
+            let job = [("job", "j".to_owned())];
+            let pairs = pairs.iter().cloned().chain(job);
             let labels = symbols.intern_labels(&LabelSet::from_pairs(pairs).unwrap());
-            (labels, chunks(samples))
+            (labels, merge::chunks_of(samples.clone()))
         })
         .collect();
     let days: Vec<_> = held.iter_mut().map(|(_, chunks)| by_day(chunks)).collect();
@@ -60,34 +73,43 @@ fn write(disk: &SimDisk) -> SstableMeta {
     disk.create_dir(SSTABLE_DIRECTORY).unwrap();
     let window = Window { first_day: 0, days: 1 };
     let mut writer = Writer::create(disk, 8, 0, window, model::TimestampMs(0)).unwrap();
-    write_tenant(&mut writer, &tenant(), &symbols, rows.collect(), Encoding::Fast).unwrap();
+    write_tenant(&mut writer, &tenant(), &symbols, rows.collect(), encoding).unwrap();
     writer.finish().unwrap()
+}
+
+fn open(disk: &SimDisk, meta: &SstableMeta) -> Result<Tables, Error> {
+    let mut state = State::default();
+    state.sstables.insert(meta.id, meta.clone());
+    let mut report = OpenReport::default();
+    Tables::open(Arc::new(disk.clone()), &state, &Config::default(), &mut report)
+}
+
+fn select(
+    tables: &Tables,
+    matchers: Vec<Matcher>,
+    range: TimeRange,
+) -> Result<Vec<SeriesColumns>, Error> {
+    let bounds = SelectBounds::NONE;
+    let selection = Selection { matchers, range, days: None, bounds };
+    let Some(query) = Query::of_selection(&selection)? else { return Ok(Vec::new()) };
+    let mut gather = Gather::new(bounds);
+    tables.collect(&tenant(), &query, &mut gather)?;
+    gather.finish()
 }
 
 /// Opens the file and asks it for everything, and then for one metric.
 fn read(disk: &SimDisk, meta: &SstableMeta) -> Result<Vec<SeriesColumns>, Error> {
-    let mut state = State::default();
-    state.sstables.insert(meta.id, meta.clone());
-    let mut report = OpenReport::default();
-    let tables = Tables::open(Arc::new(disk.clone()), &state, &Config::default(), &mut report)?;
-    let mut answer = Vec::new();
-    for matchers in
-        [vec![], vec![Matcher::equal("__name__", "up"), Matcher::equal("instance", "b")]]
-    {
-        let (range, bounds) = (TimeRange::ALL, SelectBounds::NONE);
-        let selection = Selection { matchers, range, days: None, bounds };
-        let query = Query::of_selection(&selection)?.unwrap();
-        let mut gather = Gather::new(bounds);
-        tables.collect(&tenant(), &query, &mut gather)?;
-        answer.extend(gather.finish()?);
-    }
+    let tables = open(disk, meta)?;
+    let mut answer = select(&tables, Vec::new(), TimeRange::ALL)?;
+    let one = vec![Matcher::equal("__name__", "up"), Matcher::equal("instance", "b")];
+    answer.extend(select(&tables, one, TimeRange::ALL)?);
     Ok(answer)
 }
 
 #[test]
 fn the_format_is_the_documented_one() {
     let disk = SimDisk::new(1);
-    let meta = write(&disk);
+    let meta = write(&disk, &ups(), Encoding::Fast);
     let bytes = disk.bytes_of(&sstable_path(meta.id)).unwrap();
     assert_eq!(dump(&bytes), documented("an sstable"));
     assert_eq!(meta.file_hash, xxhash_rust::xxh3::xxh3_64(&bytes));
@@ -97,11 +119,16 @@ fn the_format_is_the_documented_one() {
 #[test]
 fn a_changed_byte_anywhere_is_found_out_and_never_a_wrong_answer() {
     let disk = SimDisk::new(1);
-    let meta = write(&disk);
+    let meta = write(&disk, &ups(), Encoding::Fast);
+    let samples = every_changed_byte_is_found_out(&disk, &meta);
+    assert_eq!(samples, 12);
+}
+
+/// How many samples the good file answers with.
+fn every_changed_byte_is_found_out(disk: &SimDisk, meta: &SstableMeta) -> usize {
     let path = sstable_path(meta.id);
     let good = disk.bytes_of(&path).unwrap();
-    let expected = read(&disk, &meta).unwrap();
-    assert_eq!(expected.iter().map(|s| s.floats.len()).sum::<usize>(), 12);
+    let expected = read(disk, meta).unwrap();
     for index in 0..good.len() {
         for change in [1_u8, 0x80, 0xff, good[index]] {
             let mut bytes = good.clone();
@@ -110,19 +137,20 @@ fn a_changed_byte_anywhere_is_found_out_and_never_a_wrong_answer() {
                 continue;
             }
             disk.overwrite(&path, &bytes);
-            let answer = read(&disk, &meta);
+            let answer = read(disk, meta);
             assert!(
                 matches!(answer, Err(Error::Corrupt { .. } | Error::NewerFormat { .. })),
                 "byte {index} ^ {change}: {answer:?}"
             );
         }
     }
+    expected.iter().map(|s| s.floats.len()).sum()
 }
 
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let disk = SimDisk::new(1);
-    let meta = write(&disk);
+    let meta = write(&disk, &ups(), Encoding::Fast);
     let path = sstable_path(meta.id);
     let good = disk.bytes_of(&path).unwrap();
     for len in 0..good.len() {
@@ -130,6 +158,8 @@ fn a_file_cut_anywhere_is_refused() {
         assert!(read(&disk, &meta).is_err(), "{len} bytes");
     }
 }
+
+mod sealed;
 
 /// Bytes that pass their checksum and still make no sense: our own bug, or somebody's malice.
 mod payloads {

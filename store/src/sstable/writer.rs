@@ -2,8 +2,9 @@
 //!
 //! Not here: the manifest, by which the file becomes live.
 
-use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, BlockRef, Footer};
-use super::directory::{Directory, PartitionEntry, TenantPart};
+use super::block::{self, BlockKind, BlockRef, Footer};
+use super::dense::DenseWriter;
+use super::directory::{Directory, PartitionEntry, TenantPart, TimesBlock};
 use super::filter::{self, Filter};
 use super::partition::Builder;
 use super::window::Window;
@@ -18,6 +19,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes are handed to the disk in pieces of about this size.
 const PIECE_BYTES: usize = 1 << 20;
+/// A block of columns of times is written when it has this size.
+const TIMES_BLOCK_BYTES: usize = 64 << 10;
 /// So many neighbours share a symbols block's restart.
 pub(crate) const SYMBOLS_PER_RESTART: usize = 16;
 
@@ -46,6 +49,8 @@ pub(crate) struct PartitionId {
 pub(crate) enum Encoding {
     /// As they come.
     Fast,
+    /// A series' chunks become one, as dense as it gets.
+    Dense,
 }
 
 /// Writes one file.
@@ -59,6 +64,7 @@ pub(crate) struct Writer<'a> {
     directory: Directory,
     /// The tenant that was begun and not ended.
     tenant: Option<TenantPart>,
+    dense: DenseWriter,
     filter_keys: Vec<u64>,
     meta: SstableMeta,
 }
@@ -103,6 +109,7 @@ impl<'a> Writer<'a> {
             hash: Xxh3::new(),
             directory,
             tenant: None,
+            dense: DenseWriter::default(),
             filter_keys: Vec::new(),
             meta,
         };
@@ -115,8 +122,9 @@ impl<'a> Writer<'a> {
     pub(crate) fn begin_tenant(&mut self, tenant: &TenantId, texts: &[Text]) -> Result<()> {
         assert!(self.tenant.is_none(), "a tenant is ended before the next begins");
         let symbols = self.block(BlockKind::Symbols, &encode_symbols(texts))?;
-        let (tenant, partitions) = (tenant.clone(), Vec::new());
-        self.tenant = Some(TenantPart { tenant, symbols, partitions });
+        let (tenant, times, partitions) = (tenant.clone(), Vec::new(), Vec::new());
+        self.tenant = Some(TenantPart { tenant, symbols, times, partitions });
+        self.dense = DenseWriter::new(texts);
         Ok(())
     }
 
@@ -126,23 +134,23 @@ impl<'a> Writer<'a> {
     pub(crate) fn partition(
         &mut self,
         id: PartitionId,
-        rows: Vec<Row>,
+        mut rows: Vec<Row>,
         encoding: Encoding,
     ) -> Result<()> {
         assert!(rows.is_sorted_by_key(|row| row.target), "rows of a partition come by target");
+        if encoding == Encoding::Dense {
+            self.dense.encode(&mut rows).map_err(|damaged| damaged.at(&self.path, self.offset))?;
+        }
         let mut builder = Builder::default();
-        match encoding {
-            Encoding::Fast => {
-                for row in &rows {
-                    builder.push(row.pairs.iter().copied(), row.chunks.iter());
-                }
-            }
+        for row in &rows {
+            builder.push(row.pairs.iter().copied(), row.chunks.iter());
         }
         drop(rows);
         let block = self.block(BlockKind::Partition, &builder.encode())?;
         for chunks in &builder.blocks {
             self.block(BlockKind::Chunks, chunks)?;
         }
+        self.times(TIMES_BLOCK_BYTES)?;
         let PartitionId { metric, day, depth, shard } = id;
         let part = self.tenant.as_mut();
         assert!(part.is_some(), "a partition belongs to a tenant that was begun");
@@ -173,6 +181,7 @@ impl<'a> Writer<'a> {
 
     /// Ends the tenant that was begun. One without a partition was never there.
     pub(crate) fn end_tenant(&mut self) -> Result<()> {
+        self.times(1)?;
         let part = self.tenant.take();
         self.directory.tenants.extend(part.filter(|part| !part.partitions.is_empty()));
         Ok(())
@@ -200,12 +209,22 @@ impl<'a> Writer<'a> {
         Ok(self.meta)
     }
 
+    /// Writes the columns of times that have come together, if they have this many bytes.
+    fn times(&mut self, bytes_min: usize) -> Result<()> {
+        let Some((payload, columns)) = self.dense.take_times(bytes_min) else { return Ok(()) };
+        let block = self.block(BlockKind::Times, &payload)?;
+        let times = self.tenant.iter_mut().map(|part| &mut part.times);
+        times.for_each(|times| times.push(TimesBlock { block, columns }));
+        Ok(())
+    }
+
     fn block(&mut self, kind: BlockKind, payload: &[u8]) -> Result<BlockRef> {
         let offset = self.offset;
         let too_large =
             Error::RecordTooLarge { bytes: payload.len(), bytes_max: u32::MAX as usize };
+        let before = self.piece.len();
         block::put_block(&mut self.piece, kind, payload).ok_or(too_large)?;
-        let len = (BLOCK_HEADER_BYTES + payload.len()) as u64;
+        let len = (self.piece.len() - before) as u64;
         self.offset += len;
         if self.piece.len() >= PIECE_BYTES {
             self.write_piece()?;

@@ -249,11 +249,12 @@ fn what_is_cut_is_gone_with_its_texts_and_a_file_of_nothing_is_not_written() {
     // Left are one of c, and of `all` those at 2 and 3 ms.
     assert_eq!((output.series, output.samples, output.tombstones_through), (2, 3, 9));
     for (text, is_left) in [("c", true), ("all", true), ("a", false), ("b", false)] {
-        let input =
-            crate::compaction::input::Input::open(&disk, &manifest::sstable_path(output.id));
+        let path = manifest::sstable_path(output.id);
+        let input = crate::compaction::input::Input::open(&disk, output.id, &path);
         let inputs = [input.unwrap()];
         let id = crate::engine::tests::tenant("t");
-        let (_, texts) = crate::compaction::input::tenant(&inputs, &id).unwrap();
+        let (_, texts) =
+            crate::compaction::input::tenant(&inputs, &crate::cache::Cache::new(1), &id).unwrap();
         assert_eq!(texts.iter().any(|held| **held == *text), is_left, "{text}");
     }
 }
