@@ -15,6 +15,12 @@ pub struct Config {
     pub idle_sync_ms: u64,
     /// How often the store is asked for work to do, in milliseconds. Default 250.
     pub job_poll_ms: u64,
+    /// How many bytes compaction reads and writes per second, together. Default 64 MiB; lower it on
+    /// a disk that queries wait for, raise it when compaction falls behind.
+    pub compaction_bytes_per_second: u64,
+    /// How long somebody who asks for the dense form of everything waits for it, in milliseconds.
+    /// Default 30 min.
+    pub seal_wait_max_ms: u64,
 }
 
 impl Default for Config {
@@ -25,6 +31,8 @@ impl Default for Config {
             reads_in_flight_max: 16,
             idle_sync_ms: 1_000,
             job_poll_ms: 250,
+            compaction_bytes_per_second: 64 << 20,
+            seal_wait_max_ms: 30 * 60 * 1_000,
         }
     }
 }
@@ -39,6 +47,8 @@ impl Config {
             ("reads_in_flight_max", self.reads_in_flight_max as u64, 512),
             ("idle_sync_ms", self.idle_sync_ms, 3_600_000),
             ("job_poll_ms", self.job_poll_ms, 60_000),
+            ("compaction_bytes_per_second", self.compaction_bytes_per_second, 1 << 40),
+            ("seal_wait_max_ms", self.seal_wait_max_ms, 24 * 3_600_000),
         ] {
             if !(1..=max).contains(&value) {
                 faults.push(format!("{key} must be between 1 and {max}"));

@@ -10,6 +10,7 @@
 //!
 //! Not here: sockets (`wire::peer`), which partitions are ours (`cluster`), limits but series limits.
 
+use crate::compaction_thread::{self, CompactionQueue, Sealed};
 use crate::config::Config;
 use crate::error::Error;
 use crate::job_thread;
@@ -64,6 +65,7 @@ struct Threads {
     log: JoinHandle<()>,
     jobs: JoinHandle<()>,
     jobs_alive: SyncSender<()>,
+    compaction: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ struct Inner {
     limits: Arc<LimitTable>,
     topology: Arc<Topology>,
     log: LogQueue,
+    compaction: CompactionQueue,
+    seal_wait_max: Duration,
     telemetry: Arc<Telemetry>,
     writes: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -106,6 +110,13 @@ impl Embedded {
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
         )?;
+        let (compaction, compaction_thread) = compaction_thread::start(
+            engine.clone(),
+            clock.clone(),
+            telemetry.clone(),
+            Duration::from_millis(config.job_poll_ms),
+            config.compaction_bytes_per_second,
+        )?;
         let (writes_max, reads_max) = (config.writes_in_flight_max, config.reads_in_flight_max);
         let writes = Arc::new(Semaphore::new(writes_max));
         let reads = Arc::new(Semaphore::new(reads_max));
@@ -116,13 +127,20 @@ impl Embedded {
             limits,
             topology,
             log,
+            compaction,
+            seal_wait_max: Duration::from_millis(config.seal_wait_max_ms),
             telemetry,
             writes,
             reads,
             writes_max,
             reads_max,
         };
-        let threads = Mutex::new(Some(Threads { log: log_thread, jobs, jobs_alive }));
+        let threads = Mutex::new(Some(Threads {
+            log: log_thread,
+            jobs,
+            jobs_alive,
+            compaction: compaction_thread,
+        }));
         Ok((Arc::new(Self { inner: Arc::new(inner), threads }), report))
     }
 
@@ -147,6 +165,23 @@ impl Embedded {
         match context.now {
             TimestampMs(0) => self.inner.clock.now(),
             now => now,
+        }
+    }
+
+    /// Brings everything in memory into sstables, and all sstables into their dense form.
+    ///
+    /// # Errors
+    /// As [`Replica::write`], and [`Kind::Unavailable`] if it takes longer than
+    /// [`Config::seal_wait_max_ms`]; then it goes on.
+    pub async fn seal(&self) -> Result<Sealed, ReplicaError> {
+        self.flush().await?;
+        let inner = &self.inner;
+        let unavailable = |why: &str| inner.error(Kind::Unavailable, why);
+        let answer = inner.compaction.seal().map_err(unavailable)?;
+        match tokio::time::timeout(inner.seal_wait_max, answer).await {
+            Ok(Ok(outcome)) => outcome.map_err(|error| inner.store_error(&error)),
+            Ok(Err(_)) => Err(unavailable("compaction has stopped")),
+            Err(_) => Err(unavailable("sealing takes long; it goes on")),
         }
     }
 
@@ -179,12 +214,14 @@ impl Embedded {
         }
         let end = move || {
             inner.log.stop();
+            inner.compaction.stop();
             drop(threads.jobs_alive);
             let panicked = |name| move |_| Error::Panicked { name };
+            let compaction = threads.compaction.join().map_err(panicked("cumae-compaction"));
             let jobs = threads.jobs.join().map_err(panicked("cumae-jobs"));
             let log = threads.log.join().map_err(panicked("cumae-log"));
             inner.engine.close(inner.clock.now())?;
-            jobs.and(log)
+            compaction.and(jobs).and(log)
         };
         let ended = tokio::task::spawn_blocking(end).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
@@ -450,5 +487,27 @@ mod tests {
         assert!(replica.write(mutation("a", "n", 2.0)).await.is_ok());
         assert_eq!(values(&replica, "a").await, [1.0, 2.0]);
         replica.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sealing_leaves_one_dense_sstable_for_each_window_and_the_same_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = open(dir.path(), 0);
+        for value in 1..=3_u8 {
+            let metric = format!("m{value}");
+            replica.write(mutation("a", &metric, f64::from(value))).await.unwrap();
+            replica.flush().await.unwrap();
+        }
+        assert_eq!(replica.stats().sstables, 3);
+        replica.write(mutation("a", "m4", 4.0)).await.unwrap();
+        let sealed = replica.seal().await.unwrap();
+        assert_eq!((sealed.windows, sealed.written_bytes > 0), (1, true));
+        assert_eq!((replica.stats().sstables, replica.stats().head_samples), (1, 0));
+        assert_eq!(values(&replica, "a").await, [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(replica.seal().await.unwrap().windows, 0);
+        let files = std::fs::read_dir(dir.path().join("sstables")).unwrap().count();
+        assert_eq!(files, 1);
+        replica.shutdown().await.unwrap();
+        assert_eq!(replica.seal().await.unwrap_err().kind, Kind::Unavailable);
     }
 }

@@ -1,13 +1,16 @@
 //! One replica: runs the store's jobs and answers the peers.
 
+mod compaction_thread;
 pub mod config;
 pub mod embedded;
 pub mod error;
 mod group;
 mod job_thread;
 mod log_thread;
+mod pace;
 mod telemetry;
 
+pub use compaction_thread::Sealed;
 pub use config::Config;
 pub use embedded::{Embedded, EmbeddedParts};
 pub use error::Error;

@@ -1,5 +1,9 @@
 //! What a replica says about itself on `/metrics`.
 
+mod compaction;
+
+pub(crate) use compaction::Compactions;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
@@ -21,6 +25,7 @@ pub(crate) struct Telemetry {
     expired_samples: IntCounter,
     expired_bytes: IntCounter,
     pub(crate) reads: IntCounter,
+    pub(crate) compaction: Compactions,
 }
 
 impl Telemetry {
@@ -73,6 +78,7 @@ impl Telemetry {
                 "Bytes of sstables that are gone because they have expired.",
             )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
+            compaction: Compactions::new(registry)?,
         })
     }
 
@@ -94,7 +100,7 @@ impl Telemetry {
     }
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(crate) fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 

@@ -83,21 +83,22 @@ pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
     Router::new().route("/ingester/flush", post(flush)).with_state(ingester)
 }
 
-/// Answers when everything that was accepted before is in sstables: before a copy, or a measurement.
+/// Answers when everything that was accepted before is in sstables, and with `seal=true` these in
+/// their dense form: before a copy, or a measurement.
 async fn flush(State(ingester): State<Arc<Embedded>>, RawQuery(query): RawQuery) -> Response {
-    if query.is_some_and(|query| query.contains("seal=true")) {
-        let text = "seal is not supported yet: nothing compacts\n";
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    }
-    match ingester.flush().await {
-        Ok(report) => {
-            tracing::info!(
-                samples = report.samples,
-                sstables = report.sstables,
-                "flushed as asked"
-            );
-            StatusCode::NO_CONTENT.into_response()
-        }
+    let seals = query.is_some_and(|query| query.split('&').any(|pair| pair == "seal=true"));
+    let done = match seals {
+        true => ingester.seal().await.map(|sealed| {
+            let (windows, bytes) = (sealed.windows, sealed.written_bytes);
+            tracing::info!(windows, bytes, "flushed and sealed as asked");
+        }),
+        false => ingester.flush().await.map(|report| {
+            let (samples, sstables) = (report.samples, report.sstables);
+            tracing::info!(samples, sstables, "flushed as asked");
+        }),
+    };
+    match done {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             tracing::error!(%error, "the flush that was asked for failed");
             let status = wire::http_error::status(error.kind);

@@ -1,6 +1,7 @@
 //! The store's settings: values a user sets. Disk and chance are parts (`engine::Parts`).
 
 use crate::commit_log;
+use crate::compaction::scaling::{Scaling, Strategy};
 
 /// Milliseconds of two hours.
 const TWO_HOURS_MS: i64 = 2 * 60 * 60 * 1000;
@@ -31,6 +32,8 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
+    /// Which sstables are merged when.
+    pub compaction: CompactionConfig,
 }
 
 impl Default for Config {
@@ -46,6 +49,7 @@ impl Default for Config {
             clock_step_max_ms: 24 * 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
+            compaction: CompactionConfig::default(),
         }
     }
 }
@@ -66,7 +70,100 @@ impl Config {
         check(self.series_idle_ms >= 60_000, "series_idle_ms must be at least 60000");
         check(self.tail_samples_max >= 1, "tail_samples_max must be at least 1");
         check(self.head_bytes_max >= 1 << 20, "head_bytes_max must be at least 1 MiB");
+        faults.extend(self.compaction.validate());
         faults
+    }
+}
+
+/// The settings of compaction: which sstables are merged when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// Which decider. Default `ucs`.
+    pub strategy: Strategy,
+    /// The scaling parameters of `ucs`; the other strategies have their own. Default `T8`; `T4` for
+    /// who reads much of the current day.
+    pub scaling_parameters: Scaling,
+    /// The size that shards of a dense level are cut to. Default 512 MiB.
+    pub sstable_bytes: u64,
+    /// No shard is cut smaller than this, as far as the base allows; 0 for no bound. Default 64 MiB.
+    pub sstable_bytes_min: u64,
+    /// Into how many shards the space is cut at least, once each has `sstable_bytes_min`. Default 4.
+    pub base_shards: u32,
+    /// How much of the growth of the data goes to larger sstables instead of more of them, in
+    /// thousandths: 0 for more only, 1000 for larger only. Default 333.
+    pub growth_permille: u32,
+    /// What a flush is taken to write: the base of the levels. Fixed, so that small late flushes do
+    /// not move it. Default 100 MiB.
+    pub flush_bytes: u64,
+    /// The most overlapping sstables that are merged at once, unless the fan factor is larger.
+    /// Default 32.
+    pub sstables_max: usize,
+    /// `twcs`: as many sstables of similar size in the newest window are merged. Default 4.
+    pub twcs_threshold_min: usize,
+    /// `twcs`: the most sstables that are merged at once. Default 32.
+    pub twcs_threshold_max: usize,
+    /// A window is sealed this long after its end. Default 15 min.
+    pub seal_delay_ms: i64,
+    /// A sealed window is sealed once more this long after its end, if late data is worth it.
+    /// Default 24 h.
+    pub reseal_delay_ms: i64,
+    /// So many hundredths of the sealed bytes must have come late for that; 0 for never. Default 10.
+    pub reseal_percent: u32,
+    /// A window is dropped this long after its retention. Default 1 h.
+    pub drop_delay_ms: i64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Ucs,
+            scaling_parameters: Scaling::tiered(8),
+            sstable_bytes: 512 << 20,
+            sstable_bytes_min: 64 << 20,
+            base_shards: 4,
+            growth_permille: 333,
+            flush_bytes: 100 << 20,
+            sstables_max: 32,
+            twcs_threshold_min: 4,
+            twcs_threshold_max: 32,
+            seal_delay_ms: 15 * 60 * 1000,
+            reseal_delay_ms: 24 * 60 * 60 * 1000,
+            reseal_percent: 10,
+            drop_delay_ms: 60 * 60 * 1000,
+        }
+    }
+}
+
+impl CompactionConfig {
+    /// Every fault of the settings; none if they can be used.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let delays = [self.seal_delay_ms, self.reseal_delay_ms, self.drop_delay_ms];
+        let rules = [
+            (self.sstable_bytes >= 1 << 20, "sstable_bytes must be at least 1 MiB"),
+            (
+                self.sstable_bytes_min <= self.sstable_bytes,
+                "sstable_bytes_min must not be above sstable_bytes",
+            ),
+            ((1..=1024).contains(&self.base_shards), "base_shards must be between 1 and 1024"),
+            (self.growth_permille <= 1000, "growth_permille must not be above 1000"),
+            (
+                (1 << 20..=1 << 40).contains(&self.flush_bytes),
+                "flush_bytes must be between 1 MiB and 1 TiB",
+            ),
+            ((2..=1024).contains(&self.sstables_max), "sstables_max must be between 2 and 1024"),
+            (self.twcs_threshold_min >= 2, "twcs_threshold_min must be at least 2"),
+            (
+                (self.twcs_threshold_min..=1024).contains(&self.twcs_threshold_max),
+                "twcs_threshold_max must be between twcs_threshold_min and 1024",
+            ),
+            (
+                delays.iter().all(|delay| (0..=1 << 40).contains(delay)),
+                "delays must not be negative, and below 34 years",
+            ),
+        ];
+        let faults = rules.iter().filter(|(is_kept, _)| !is_kept);
+        faults.map(|(_, fault)| format!("compaction: {fault}")).collect()
     }
 }
 
@@ -80,5 +177,20 @@ mod tests {
         let bad =
             Config { clock_step_max_ms: -1, block_ms: 1, flush_slack_ms: -1, ..Config::default() };
         assert_eq!(bad.validate().len(), 3);
+    }
+
+    #[test]
+    fn faults_of_the_compaction_are_named_too() {
+        let compaction = CompactionConfig {
+            sstable_bytes_min: 1 << 40,
+            base_shards: 0,
+            flush_bytes: 0,
+            twcs_threshold_max: 3,
+            drop_delay_ms: -1,
+            ..CompactionConfig::default()
+        };
+        let faults = Config { compaction, ..Config::default() }.validate();
+        assert_eq!(faults.len(), 5, "{faults:?}");
+        assert!(faults.iter().all(|fault| fault.starts_with("compaction: ")));
     }
 }

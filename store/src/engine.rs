@@ -19,12 +19,14 @@ mod flush;
 mod recover;
 mod retain;
 
-pub use compact::{Compaction, CompactionReason, CompactionReport, WindowId};
+pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use retain::Expired;
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
+use crate::compaction::space::Space;
+use crate::compaction::window::Decider;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format_marker;
@@ -64,6 +66,8 @@ pub struct Engine {
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
     /// the manifest held, so that the two go through the same states.
     tables: RwLock<Arc<Tables>>,
+    /// What is worth compacting.
+    decider: Decider,
     /// Which sstables jobs work on.
     claims: Arc<Mutex<Claims>>,
     /// Files that are no longer live, until the last reader that knew them as live has gone. A leaf.
@@ -135,6 +139,8 @@ impl Engine {
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
+            // Alone, or as one of a few: all tokens come here.
+            decider: Decider::new(config.compaction.clone(), Space::default()),
             claims: Arc::default(),
             retired: Mutex::default(),
             doubtful: Mutex::default(),
@@ -235,6 +241,12 @@ impl Engine {
     #[must_use]
     pub fn synced_ticket(&self) -> u64 {
         self.log.synced_sequence()
+    }
+
+    /// How many bytes wait for the commit log.
+    #[must_use]
+    pub fn log_pending_bytes(&self) -> usize {
+        self.log.pending_bytes()
     }
 
     /// Says in the log how far it is on disk, so that later damage is told from a torn tail. To be

@@ -5,7 +5,7 @@ mod cache;
 pub mod checkpoint;
 mod chunk;
 pub mod commit_log;
-mod compaction;
+pub mod compaction;
 pub mod config;
 #[cfg(test)]
 mod crash_rig;

@@ -257,8 +257,24 @@ impl Hides {
         self.borders.iter().map(first).max().unwrap_or(i64::MIN)
     }
 
+    /// No sample of the metric before this moment is shown.
+    pub(crate) fn nothing_of_metric_before_ms(&self, metric: &str) -> i64 {
+        let first =
+            |border: &Border| border.rules.bounds_of_metric(metric).1.first_kept_ms(border.at);
+        self.borders.iter().map(first).max().unwrap_or(i64::MIN)
+    }
+
+    /// Whether it hides of every series the same.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_plain = |border: &Border| {
+            let (shortest, longest) = border.rules.bounds();
+            shortest == longest
+        };
+        self.borders.iter().all(is_plain)
+    }
+
     /// Every sample of the metric from this moment on is shown.
-    fn all_from_ms(&self, metric: &str) -> i64 {
+    pub(crate) fn all_from_ms(&self, metric: &str) -> i64 {
         let first =
             |border: &Border| border.rules.bounds_of_metric(metric).0.first_kept_ms(border.at);
         self.borders.iter().map(first).max().unwrap_or(i64::MIN)

@@ -15,75 +15,20 @@
 use super::Engine;
 use super::claim::{Claim, Claims};
 use crate::compaction::cut::Cuts;
+use crate::compaction::decision::{Candidate, Decision, Lot, Plan, Reason};
+use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
-use crate::manifest::{self, SstableMeta, Stage};
-use crate::sstable::writer::Encoding;
-use model::{TimestampMs, Token};
+use crate::manifest::{self, SstableMeta};
+use model::TimestampMs;
 use std::collections::BTreeMap;
-use std::fmt;
-
-/// The sstables of one retention class and window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WindowId {
-    /// The retention class.
-    pub retention_class: u32,
-    /// The window's first day, in days since 1970.
-    pub first_day: i32,
-    /// How many days it has; 0 for the window of all before the year 2000.
-    pub days: u32,
-}
-
-impl WindowId {
-    fn of(meta: &SstableMeta) -> Self {
-        let SstableMeta { retention_class, window_first_day, window_days, .. } = *meta;
-        Self { retention_class, first_day: window_first_day, days: window_days }
-    }
-}
-
-impl fmt::Display for WindowId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.days {
-            0 => write!(f, "before 2000")?,
-            days => write!(f, "{days} d from day {}", self.first_day)?,
-        }
-        write!(f, ", class {}", self.retention_class)
-    }
-}
-
-/// Why sstables are compacted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum CompactionReason {
-    /// Too many of them lie over each other.
-    Overlap,
-    /// Their window has closed.
-    Seal,
-    /// Somebody asked for the dense form now.
-    Asked,
-}
-
-impl CompactionReason {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Overlap, Self::Seal, Self::Asked];
-
-    /// Its name in metrics and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Overlap => "overlap",
-            Self::Seal => "seal",
-            Self::Asked => "asked",
-        }
-    }
-}
 
 /// A compaction that is due. While it exists, no other job touches its sstables.
 #[derive(Debug)]
 pub struct Compaction {
     task: Task,
-    reason: CompactionReason,
-    window: WindowId,
+    reason: Reason,
+    lot: Lot,
     /// Freed by its drop.
     _claim: Claim,
 }
@@ -91,14 +36,14 @@ pub struct Compaction {
 impl Compaction {
     /// Why.
     #[must_use]
-    pub fn reason(&self) -> CompactionReason {
+    pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Which window.
+    /// Which class and window.
     #[must_use]
-    pub fn window(&self) -> WindowId {
-        self.window
+    pub fn lot(&self) -> Lot {
+        self.lot
     }
 
     /// The numbers of the sstables that go in.
@@ -114,23 +59,13 @@ impl Compaction {
     }
 }
 
-/// What to compact into what.
-struct Plan {
-    /// Live, of one class and window.
-    inputs: Vec<SstableMeta>,
-    /// See [`Task`].
-    boundaries: Vec<Token>,
-    encoding: Encoding,
-    reason: CompactionReason,
-}
-
 /// What a compaction did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactionReport {
     /// Why it was done.
-    pub reason: CompactionReason,
-    /// In which window.
-    pub window: WindowId,
+    pub reason: Reason,
+    /// In which class and window.
+    pub lot: Lot,
     /// The numbers of the sstables that went in, and are no longer live.
     pub inputs: Vec<u64>,
     /// The numbers of those that came out.
@@ -146,11 +81,15 @@ pub struct CompactionReport {
 }
 
 impl Engine {
-    /// The windows that are not in their dense form yet.
+    /// The windows that are not in their dense form yet, the newest first.
     #[must_use]
-    pub fn windows_to_seal(&self) -> Vec<WindowId> {
-        let windows = by_window(self.tables.read().metas());
-        windows.into_iter().filter(|(_, metas)| !is_sealed(metas)).map(|(id, _)| id).collect()
+    pub fn windows_to_seal(&self) -> Vec<Lot> {
+        let metas = self.tables.read().metas();
+        // As if nothing was held: a window that is being compacted is not sealed yet.
+        let candidates: Vec<Candidate> = metas.iter().map(|m| Candidate::of(m, false)).collect();
+        let of: BTreeMap<u64, Lot> = metas.iter().map(|meta| (meta.id, Lot::of(meta))).collect();
+        let plans = self.decider.seal_plan(&candidates);
+        plans.iter().filter_map(|plan| of.get(plan.inputs.first()?).copied()).collect()
     }
 
     /// The compaction that brings a window into its dense form, now and not when it closes; `None`
@@ -159,39 +98,49 @@ impl Engine {
     /// # Errors
     /// [`Error::Busy`] while another job holds some of its sstables; [`Error::Corrupt`] if one of
     /// them was found damaged.
-    pub fn seal(&self, window: WindowId) -> Result<Option<Compaction>> {
+    pub fn seal(&self, lot: Lot) -> Result<Option<Compaction>> {
         let mut claims = self.claims.lock();
         // After the lock, so that what is not claimed is live.
-        let metas = self.tables.read().metas();
-        let inputs: Vec<SstableMeta> =
-            metas.into_iter().filter(|meta| WindowId::of(meta) == window).collect();
-        if is_sealed(&inputs) {
-            return Ok(None);
-        }
-        if let Some(error) = inputs.iter().find_map(|meta| claims.suspect(meta.id)) {
+        let mut metas = self.tables.read().metas();
+        metas.retain(|meta| Lot::of(meta) == lot);
+        let candidates: Vec<Candidate> = metas.iter().map(|m| Candidate::of(m, false)).collect();
+        let Some(plan) = self.decider.seal_plan(&candidates).pop() else { return Ok(None) };
+        if let Some(error) = metas.iter().find_map(|meta| claims.suspect(meta.id)) {
             return Err(error);
         }
-        let plan = Plan {
-            inputs,
-            boundaries: Vec::new(),
-            encoding: Encoding::Dense,
-            reason: CompactionReason::Asked,
-        };
-        self.claim(&mut claims, plan).ok_or(Error::Busy).map(Some)
+        self.claim(&mut claims, &metas, plan).ok_or(Error::Busy).map(Some)
     }
 
-    /// Claims what a plan names; `None` if another job holds some of it.
-    fn claim(&self, claims: &mut Claims, plan: Plan) -> Option<Compaction> {
-        let Plan { inputs, boundaries, encoding, reason } = plan;
-        let window = inputs.first().map(WindowId::of)?;
-        let ids: Vec<u64> = inputs.iter().map(|meta| meta.id).collect();
+    /// The compaction that is due, if one is. `chance` is uniform over all numbers.
+    #[must_use]
+    pub fn next_compaction(&self, now: TimestampMs, chance: u64) -> Option<Compaction> {
+        let mut claims = self.claims.lock();
+        let metas = self.tables.read().metas();
+        let candidate = |meta: &SstableMeta| Candidate::of(meta, !claims.is_free(meta.id));
+        let candidates: Vec<Candidate> = metas.iter().map(candidate).collect();
+        // Without its class nothing is ever dropped: expiry is a job of its own.
+        let classes = BTreeMap::new();
+        match self.decider.decide(&candidates, &Moment { now, chance, classes: &classes }) {
+            Decision::Compact(plan) => self.claim(&mut claims, &metas, plan),
+            Decision::Rest | Decision::Drop { .. } => None,
+        }
+    }
+
+    /// Claims what a plan names of the live sstables; `None` if another job holds some of it.
+    pub(super) fn claim(
+        &self,
+        claims: &mut Claims,
+        live: &[SstableMeta],
+        plan: Plan,
+    ) -> Option<Compaction> {
+        let Plan { inputs: ids, boundaries, encoding, stage, reason } = plan;
+        let of_id = |id: &u64| live.iter().find(|meta| meta.id == *id).cloned();
+        let inputs = ids.iter().map(of_id).collect::<Option<Vec<_>>>()?;
+        let lot = inputs.first().map(Lot::of)?;
+        // The last step that can fail: a claim that is dropped takes the lock that is held here.
         let claim = claims.claim(&self.claims, &ids)?;
-        let stage = match reason {
-            CompactionReason::Overlap => Stage::Compacted,
-            CompactionReason::Seal | CompactionReason::Asked => Stage::Sealed,
-        };
         let task = Task { inputs, boundaries, encoding, stage };
-        Some(Compaction { task, reason, window, _claim: claim })
+        Some(Compaction { task, reason, lot, _claim: claim })
     }
 
     /// Carries a compaction out. `pace` is told again and again how many bytes were read and
@@ -206,7 +155,7 @@ impl Engine {
         now: TimestampMs,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
-        let Compaction { task, reason, window, .. } = compaction;
+        let Compaction { task, reason, lot, .. } = compaction;
         let cut = self.cut(now);
         let allocate = || self.manifest.lock().allocate_file_id();
         let disk = &*self.parts.disk;
@@ -225,7 +174,7 @@ impl Engine {
         let _ = self.remove_retired();
         Ok(CompactionReport {
             reason: *reason,
-            window: *window,
+            lot: *lot,
             inputs,
             outputs: sstables.iter().map(|meta| meta.id).collect(),
             read_bytes,
@@ -262,21 +211,6 @@ impl Engine {
     fn cut(&self, _now: TimestampMs) -> Cuts {
         Cuts::default()
     }
-}
-
-fn by_window(metas: Vec<SstableMeta>) -> BTreeMap<WindowId, Vec<SstableMeta>> {
-    let mut windows: BTreeMap<WindowId, Vec<SstableMeta>> = BTreeMap::new();
-    for meta in metas {
-        windows.entry(WindowId::of(&meta)).or_default().push(meta);
-    }
-    windows
-}
-
-/// Whether a window is in its dense form: each partition in one sealed sstable.
-fn is_sealed(metas: &[SstableMeta]) -> bool {
-    let mut ranges: Vec<(u64, u64)> = metas.iter().map(|m| (m.token_first, m.token_last)).collect();
-    ranges.sort_unstable();
-    metas.iter().all(|meta| meta.stage == Stage::Sealed) && ranges.is_sorted_by(|a, b| a.1 < b.0)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Engine {
     /// before then.
     pub fn set_retention(&self, config: &RetentionConfig, now: TimestampMs) -> Result<()> {
         let wanted = self.retention.read().configured(config)?;
-        if self.changed_tenants(&wanted).next().is_some() && self.stats().head_samples > 0 {
+        if self.has_to_flush(&wanted) {
             self.flush_head(now)?;
         }
         let _one = self.flushing.lock();
@@ -81,6 +81,17 @@ impl Engine {
         let rules = wanted.recorded(manifest.state())?;
         *self.retention.write() = Arc::new(rules);
         Ok(())
+    }
+
+    /// Whether the head holds samples that other rules hide than from now on.
+    fn has_to_flush(&self, wanted: &Retentions) -> bool {
+        let before = Arc::clone(&self.retention.read());
+        let heads: Vec<TenantId> = self.tenants.read().keys().cloned().collect();
+        let is_changed =
+            |id: &TenantId| !before.is_recorded(id) && before.wanted(id) != wanted.wanted(id);
+        let has_changed =
+            self.changed_tenants(wanted).next().is_some() || heads.iter().any(is_changed);
+        has_changed && self.stats().head_samples > 0
     }
 
     /// The tenants with files whose rules in force are not the wanted ones.
@@ -153,7 +164,7 @@ impl Engine {
             let mut claims = self.claims.lock();
             // After the lock, so that what is not claimed is live.
             let mut expired = self.expired(&judge);
-            expired.retain(|(meta, _)| claims.is_free(meta.id));
+            expired.retain(|(meta, _)| !claims.is_held(meta.id));
             let ids: Vec<u64> = expired.iter().map(|(meta, _)| meta.id).collect();
             (claims.claim(&self.claims, &ids), expired)
         };
@@ -171,7 +182,7 @@ impl Engine {
     }
 
     /// What it takes to judge files at `now`.
-    fn judge(&self, now: TimestampMs) -> Judge {
+    pub(super) fn judge(&self, now: TimestampMs) -> Judge {
         let rules = Arc::clone(&self.retention.read());
         let classes = self.manifest.lock().state().retention_classes.clone();
         Judge { rules, classes, now }
@@ -189,10 +200,10 @@ impl Engine {
 }
 
 /// Judges files at one moment.
-struct Judge {
-    rules: Arc<Retentions>,
+pub(super) struct Judge {
+    pub(super) rules: Arc<Retentions>,
     classes: BTreeMap<u32, RetentionClass>,
-    now: TimestampMs,
+    pub(super) now: TimestampMs,
 }
 
 impl Judge {
@@ -201,7 +212,7 @@ impl Judge {
         class.map_or(Retention::FOR_EVER, |class| class.retention)
     }
 
-    fn is_stale(&self, meta: &SstableMeta, tenants: Option<&[TenantId]>) -> bool {
+    pub(super) fn is_stale(&self, meta: &SstableMeta, tenants: Option<&[TenantId]>) -> bool {
         let version = meta.retention_version;
         tenants.map_or_else(
             || self.rules.is_stale_for_any(version),
@@ -211,7 +222,7 @@ impl Judge {
 
     /// Whether nothing of a file is shown any more. Only the class of a file that is not stale says
     /// how long its series are kept; of others only what holds for every series is known.
-    fn is_over(&self, meta: &SstableMeta, tenants: Option<&[TenantId]>) -> bool {
+    pub(super) fn is_over(&self, meta: &SstableMeta, tenants: Option<&[TenantId]>) -> bool {
         if !self.is_stale(meta, tenants) {
             return is_expired(window_of(meta), self.retention(meta), self.now);
         }
@@ -223,7 +234,7 @@ impl Judge {
     }
 }
 
-fn window_of(meta: &SstableMeta) -> Window {
+pub(super) fn window_of(meta: &SstableMeta) -> Window {
     Window { first_day: meta.window_first_day, days: meta.window_days }
 }
 

@@ -10,6 +10,7 @@ use super::partition::Builder;
 use super::window::Window;
 use crate::bytes::put_uvarint;
 use crate::chunk::Chunk;
+pub(crate) use crate::compaction::decision::Encoding;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, Stage};
@@ -42,15 +43,6 @@ pub(crate) struct PartitionId {
     pub(crate) day: DayBucket,
     pub(crate) depth: u8,
     pub(crate) shard: u16,
-}
-
-/// How much work chunks are worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// As they come.
-    Fast,
-    /// A series' chunks become one, as dense as it gets.
-    Dense,
 }
 
 /// Writes one file.

@@ -2,29 +2,28 @@
 
 use super::*;
 use crate::engine::tests::{NOW, all, answer, mutation, open, up, write};
+use crate::manifest::Stage;
 use crate::sim::{Action, Outcome, SimDisk};
-use model::SeriesRef;
+use crate::sstable::writer::Encoding;
+use model::{SeriesRef, Token};
 use std::io::ErrorKind;
 
 /// Compacts those sstables of the fullest window that `pick` has a bit for, cut at a token.
 pub(in crate::engine) fn some(engine: &Engine, token: u64, pick: u8) {
-    let windows = by_window(engine.tables.read().metas());
-    let Some(mut inputs) = windows.into_values().max_by_key(Vec::len) else { return };
-    let mut bit = 0;
-    inputs.retain(|_| {
-        bit += 1;
-        pick >> (bit % 8) & 1 == 1
-    });
+    let metas = engine.tables.read().metas();
+    let of = |lot: Lot| metas.iter().filter(move |meta| Lot::of(meta) == lot);
+    let fullest = metas.iter().map(Lot::of).max_by_key(|lot| of(*lot).count());
+    let bits = (0..8).cycle().map(|bit| pick >> bit & 1 == 1);
+    let ids = fullest.into_iter().flat_map(of).zip(bits).filter(|(_, is_in)| *is_in);
+    let inputs: Vec<u64> = ids.map(|(meta, _)| meta.id).collect();
     if inputs.is_empty() {
         return;
     }
-    let plan = Plan {
-        inputs,
-        boundaries: vec![Token(token)],
-        encoding: Encoding::Fast,
-        reason: CompactionReason::Overlap,
-    };
-    let compaction = engine.claim(&mut engine.claims.lock(), plan).unwrap();
+    let encoding = if pick % 3 == 0 { Encoding::Dense } else { Encoding::Fast };
+    let boundaries = vec![Token(token)];
+    let (stage, reason) = (Stage::Compacted, Reason::Open);
+    let plan = Plan { inputs, boundaries, encoding, stage, reason };
+    let compaction = engine.claim(&mut engine.claims.lock(), &metas, plan).unwrap();
     run(engine, &compaction).unwrap();
 }
 

@@ -1,0 +1,245 @@
+//! The thread that compacts: one compaction at a time, beside flushes, at its pace.
+//!
+//! Whoever asks for the dense form of everything waits behind the compaction that runs; that one
+//! and those that were asked for do not keep to the budget.
+//!
+//! # Invariants
+//! - A compaction that failed is reported and tried again after a pause that grows, never in a loop
+//!   without one; a full disk ends nothing but the compaction.
+//! - Everybody who asks is answered. It stops between two pieces of work.
+//!
+//! Not here: what is worth compacting, and how (`store`); how fast (`pace.rs`).
+
+use crate::error::Error;
+use crate::pace::Pace;
+use crate::telemetry::Telemetry;
+use model::Clock;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use store::Engine;
+use store::compaction::decision::Reason;
+use store::engine::{Compaction, CompactionReport};
+use tokio::sync::oneshot;
+
+/// So many may ask at once.
+const ASKS_MAX: usize = 16;
+/// After the n-th failure in a row the store is left alone for 2^n polls, up to this n.
+const DOUBLINGS_MAX: u32 = 10;
+
+/// What came of bringing everything into its dense form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// How many windows were not in it.
+    pub windows: usize,
+    /// Bytes of the new sstables.
+    pub written_bytes: u64,
+}
+
+type Ask = oneshot::Sender<Result<Sealed, store::Error>>;
+
+#[derive(Debug)]
+enum Message {
+    Seal(Ask),
+    Stop,
+}
+
+/// A handle on the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct CompactionQueue {
+    inbox: SyncSender<Message>,
+}
+
+impl CompactionQueue {
+    /// Brings every window that holds data into its dense form. The answer comes when it is on
+    /// disk.
+    ///
+    /// # Errors
+    /// If too many ask.
+    pub(crate) fn seal(
+        &self,
+    ) -> Result<oneshot::Receiver<Result<Sealed, store::Error>>, &'static str> {
+        let (ask, answer) = oneshot::channel();
+        let sent = self.inbox.try_send(Message::Seal(ask));
+        sent.map_err(|_| "too many wait for compaction, or it has stopped")?;
+        Ok(answer)
+    }
+
+    /// Asks the thread to end. Blocks while its queue is full.
+    pub(crate) fn stop(&self) {
+        // A thread that has ended needs no stopping.
+        drop(self.inbox.send(Message::Stop));
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn start(
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+    poll: Duration,
+    bytes_per_second: u64,
+) -> Result<(CompactionQueue, JoinHandle<()>), Error> {
+    let (inbox, messages) = sync_channel(ASKS_MAX);
+    let name = "cumae-compaction";
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let thread = Compactor {
+        engine,
+        clock,
+        telemetry,
+        messages,
+        bytes_per_second,
+        asks: Vec::new(),
+        stopped: false,
+    };
+    let handle = builder.spawn(move || thread.run(poll));
+    Ok((CompactionQueue { inbox }, handle.map_err(|source| Error::Thread { name, source })?))
+}
+
+struct Compactor {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+    messages: Receiver<Message>,
+    bytes_per_second: u64,
+    /// Who waits for the dense form; bounded by the queue's length for each round.
+    asks: Vec<Ask>,
+    stopped: bool,
+}
+
+impl Compactor {
+    fn run(mut self, poll: Duration) {
+        let mut pause = poll;
+        let mut failures = 0;
+        loop {
+            self.listen(pause);
+            if self.stopped {
+                break;
+            }
+            if !self.asks.is_empty() {
+                self.answer();
+                continue;
+            }
+            pause = match self.next() {
+                None => poll,
+                Some(Ok(())) => Duration::ZERO,
+                Some(Err(())) => {
+                    failures = (failures + 1).min(DOUBLINGS_MAX);
+                    poll * 2_u32.pow(failures)
+                }
+            };
+            if pause < poll {
+                failures = 0;
+            }
+        }
+        for ask in self.asks {
+            drop(ask.send(Err(store::Error::Stopped)));
+        }
+    }
+
+    /// Takes messages in for so long at most.
+    fn listen(&mut self, wait: Duration) {
+        let mut received = match self.messages.recv_timeout(wait) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
+        };
+        while let Some(message) = received {
+            match message {
+                Message::Stop => self.stopped = true,
+                Message::Seal(ask) if self.asks.len() < ASKS_MAX => self.asks.push(ask),
+                Message::Seal(ask) => drop(ask.send(Err(store::Error::Busy))),
+            }
+            received = self.messages.try_recv().ok();
+        }
+    }
+
+    /// Does the compaction that is due, if one is.
+    fn next(&mut self) -> Option<Result<(), ()>> {
+        // What readers held until now.
+        if let Err(error) = self.engine.remove_retired() {
+            tracing::warn!(%error, "files that are no longer live cannot be unlinked yet");
+        }
+        let unsealed = self.engine.windows_to_seal().len();
+        self.telemetry.compaction.unsealed.set(i64::try_from(unsealed).unwrap_or(i64::MAX));
+        let chance = self.clock.monotonic_ns();
+        let due = self.engine.next_compaction(self.clock.now(), chance)?;
+        Some(self.compact(&due).map(drop).map_err(drop))
+    }
+
+    /// Brings everything into its dense form, for all that asked until now.
+    fn answer(&mut self) {
+        let asks = std::mem::take(&mut self.asks);
+        let outcome = self.seal();
+        for ask in asks {
+            // Whoever asked may have gone.
+            drop(ask.send(outcome.clone()));
+        }
+    }
+
+    fn seal(&mut self) -> Result<Sealed, store::Error> {
+        let mut sealed = Sealed::default();
+        for window in self.engine.windows_to_seal() {
+            let Some(compaction) = self.engine.seal(window)? else { continue };
+            sealed.written_bytes += self.compact(&compaction)?.written_bytes;
+            sealed.windows += 1;
+        }
+        Ok(sealed)
+    }
+
+    fn compact(&mut self, compaction: &Compaction) -> Result<CompactionReport, store::Error> {
+        let reason = compaction.reason().as_str();
+        let window = compaction.lot().to_string();
+        self.telemetry.compaction.running.set(1);
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        let begin = clock.monotonic_ns();
+        let mut pace = Pace::new(self.bytes_per_second, begin);
+        let hurries = !self.asks.is_empty() || compaction.reason() == Reason::Requested;
+        let outcome = engine.compact(compaction, clock.now(), &mut |bytes| {
+            pace.work(bytes);
+            self.wait(&mut pace, hurries)
+        });
+        self.telemetry.compaction.running.set(0);
+        let ns = clock.monotonic_ns().saturating_sub(begin);
+        match &outcome {
+            Ok(report) => {
+                self.telemetry.compaction.done(report, ns);
+                tracing::info!(
+                    reason,
+                    window,
+                    inputs = ?report.inputs,
+                    outputs = ?report.outputs,
+                    read_bytes = report.read_bytes,
+                    written_bytes = report.written_bytes,
+                    samples = report.samples_out,
+                    milliseconds = ns / 1_000_000,
+                    "compacted"
+                );
+            }
+            Err(store::Error::Stopped) => {}
+            Err(error) => {
+                self.telemetry.compaction.failed();
+                let inputs = compaction.inputs();
+                tracing::error!(reason, window, ?inputs, %error, "compaction failed, files are as before");
+            }
+        }
+        outcome
+    }
+
+    /// Keeps the pace; `false` when it is to stop.
+    fn wait(&mut self, pace: &mut Pace, hurries: bool) -> bool {
+        loop {
+            let log_bytes = self.engine.log_pending_bytes();
+            let wait = pace.wait(self.clock.monotonic_ns(), log_bytes);
+            let in_hurry = hurries || !self.asks.is_empty();
+            self.listen(wait.filter(|_| !in_hurry).unwrap_or(Duration::ZERO));
+            if self.stopped {
+                return false;
+            }
+            if wait.is_none() || in_hurry {
+                return true;
+            }
+        }
+    }
+}
