@@ -16,6 +16,7 @@ mod claim;
 mod compact;
 mod door;
 mod flush;
+mod pass;
 mod recover;
 mod retain;
 

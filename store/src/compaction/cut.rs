@@ -9,7 +9,7 @@
 //! Not here: which tombstones and rules of retention there are.
 
 use crate::sstable::window::Window;
-use model::{DayBucket, LabelSet, METRIC_NAME, TenantId, Text};
+use model::{DayBucket, LabelSet, TenantId, Text};
 use std::fmt::Debug;
 
 /// What is hidden.
@@ -67,11 +67,6 @@ impl<'a> Labels<'a> {
         at.ok().and_then(|at| self.pairs.get(at)).map_or("", |(_, value)| self.text(*value))
     }
 
-    /// The metric's name; empty if there is none.
-    pub(crate) fn metric(&self) -> &'a str {
-        self.value(METRIC_NAME)
-    }
-
     /// The labels as a set of their own.
     pub(crate) fn to_label_set(self) -> LabelSet {
         let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
@@ -110,6 +105,35 @@ impl Cut for Cuts {
 
     fn tombstones_through(&self) -> u64 {
         self.0.iter().map(|cut| cut.tombstones_through()).max().unwrap_or(0)
+    }
+}
+
+/// Two cuts at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Both<'a>(pub(crate) &'a dyn Cut, pub(crate) &'a dyn Cut);
+
+impl Cut for Both<'_> {
+    fn touches(&self, tenant: &TenantId, metric: &str, day: DayBucket) -> bool {
+        self.0.touches(tenant, metric, day) || self.1.touches(tenant, metric, day)
+    }
+
+    fn spans(&self, tenant: &TenantId, labels: &Labels<'_>, spans: &mut Vec<(i64, i64)>) {
+        self.0.spans(tenant, labels, spans);
+        self.1.spans(tenant, labels, spans);
+    }
+
+    fn place(
+        &self,
+        tenant: &TenantId,
+        labels: &Labels<'_>,
+        day: DayBucket,
+        now_at: Place,
+    ) -> Place {
+        self.1.place(tenant, labels, day, self.0.place(tenant, labels, day, now_at))
+    }
+
+    fn tombstones_through(&self) -> u64 {
+        self.0.tombstones_through().max(self.1.tombstones_through())
     }
 }
 

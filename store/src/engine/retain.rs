@@ -188,6 +188,21 @@ impl Engine {
         Judge { rules, classes, now }
     }
 
+    /// The live sstables that are as older rules left them.
+    pub(super) fn stale_ids(&self) -> BTreeSet<u64> {
+        let rules = Arc::clone(&self.retention.read());
+        let tables = Arc::clone(&self.tables.read());
+        let is_stale = |meta: &SstableMeta, tenants: Option<&[TenantId]>| {
+            let version = meta.retention_version;
+            tenants.map_or_else(
+                || rules.is_stale_for_any(version),
+                |tenants| tenants.iter().any(|tenant| rules.is_stale(tenant, version)),
+            )
+        };
+        let stale = tables.with_tenants().filter(|(meta, tenants)| is_stale(meta, *tenants));
+        stale.map(|(meta, _)| meta.id).collect()
+    }
+
     /// The live sstables of which nothing is shown any more, and how long their class is kept.
     fn expired(&self, judge: &Judge) -> Vec<(SstableMeta, Retention)> {
         if !judge.rules.is_finite() {

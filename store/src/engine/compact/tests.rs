@@ -217,7 +217,7 @@ impl crate::compaction::cut::Cut for Hides {
         labels: &crate::compaction::cut::Labels<'_>,
         spans: &mut Vec<(i64, i64)>,
     ) {
-        assert_eq!(labels.metric(), "up");
+        assert_eq!(labels.value("__name__"), "up");
         spans.push(if labels.value("instance") == self.0 { (i64::MIN, i64::MAX) } else { self.1 });
     }
 
