@@ -19,7 +19,7 @@ pub(in crate::engine) fn some(engine: &Engine, token: u64, pick: u8) {
     if inputs.is_empty() {
         return;
     }
-    let encoding = if pick % 3 == 0 { Encoding::Dense } else { Encoding::Fast };
+    let encoding = if pick.is_multiple_of(3) { Encoding::Dense } else { Encoding::Fast };
     let boundaries = vec![Token(token)];
     let (stage, reason) = (Stage::Compacted, Reason::Open);
     let plan = Plan { inputs, boundaries, encoding, stage, reason };
