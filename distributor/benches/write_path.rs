@@ -201,6 +201,18 @@ impl Replica for NullReplica {
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
         no()
     }
+
+    fn delete(&self, _: Arc<Context>, _: model::DeleteRequest) -> Answer<model::DeleteAnswer> {
+        unreachable!("nobody deletes here")
+    }
+
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<model::Tombstone>> {
+        unreachable!("nobody reads here")
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        unreachable!("nobody deletes here")
+    }
 }
 
 fn no<T: Send + 'static>() -> Answer<T> {

@@ -217,6 +217,18 @@ impl Replica for FakeReplica {
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
         unreachable!("nobody reads here")
     }
+
+    fn delete(&self, _: Arc<Context>, _: model::DeleteRequest) -> Answer<model::DeleteAnswer> {
+        unreachable!("nobody deletes here")
+    }
+
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<model::Tombstone>> {
+        unreachable!("nobody reads here")
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        unreachable!("nobody deletes here")
+    }
 }
 
 /// A distributor over replicas in memory.

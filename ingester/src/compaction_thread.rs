@@ -164,15 +164,47 @@ impl Compactor {
         let unsealed = self.engine.windows_to_seal().len();
         self.telemetry.compaction.unsealed.set(i64::try_from(unsealed).unwrap_or(i64::MAX));
         let chance = self.clock.monotonic_ns();
-        let due = match self.engine.next_pass(self.clock.now()) {
-            Ok(Some(due)) => due,
-            Ok(None) => self.engine.next_compaction(self.clock.now(), chance)?,
+        match self.engine.next_pass(self.clock.now()) {
+            Ok(Some(due)) => return Some(self.compact(&due).map(drop).map_err(drop)),
+            Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, "files cannot be brought to the rules of retention yet");
                 return Some(Err(()));
             }
-        };
-        Some(self.compact(&due).map(drop).map_err(drop))
+        }
+        match self.engine.next_compaction(self.clock.now(), chance) {
+            Some(due) => Some(self.compact(&due).map(drop).map_err(drop)),
+            None => self.purge(),
+        }
+    }
+
+    /// Frees a file of what is deleted, if there is one.
+    fn purge(&mut self) -> Option<Result<(), ()>> {
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        let mut pace = Pace::new(self.bytes_per_second, clock.monotonic_ns());
+        let outcome = engine.purge(clock.now(), &mut |bytes| {
+            pace.work(bytes);
+            self.wait(&mut pace, false)
+        });
+        match outcome {
+            Ok(None) | Err(store::Error::Stopped) => None,
+            Ok(Some(report)) => {
+                self.telemetry.purged_samples.inc_by(report.samples_purged);
+                tracing::info!(
+                    sstable = report.sstable,
+                    samples = report.samples_purged,
+                    bytes_before = report.bytes_before,
+                    bytes_after = report.bytes_after,
+                    "purged what is deleted"
+                );
+                Some(Ok(()))
+            }
+            Err(error) => {
+                self.telemetry.compaction.failed();
+                tracing::error!(%error, "purge failed, what is deleted stays on disk for now");
+                Some(Err(()))
+            }
+        }
     }
 
     /// Brings everything into its dense form, for all that asked until now.

@@ -20,7 +20,10 @@ use cluster::Topology;
 use guard::LimitTable;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Clock, Context, Kind, SeriesColumns, TenantId, TimestampMs};
+use model::{
+    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
+    Tombstone,
+};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::engine::{AppendLimits, Appended, JobReport, OpenReport, Parts, Stats};
+use store::snapshot::{self, Snapshot};
 use store::{Engine, RetentionConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::{Answer, Replica, ReplicaError};
@@ -168,6 +172,34 @@ impl Embedded {
         }
     }
 
+    /// Keeps tombstones that a peer has, on disk; returns how many were news.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub async fn adopt(&self, tombstones: Vec<Tombstone>) -> Result<u64, ReplicaError> {
+        if tombstones.is_empty() {
+            return Ok(0);
+        }
+        let permit = self.inner.enter(&self.inner.writes).await?;
+        let inner = self.inner.clone();
+        let work = move || inner.engine.adopt(tombstones);
+        self.inner.clone().blocking(Some(permit), work).await
+    }
+
+    /// Takes a snapshot of everything that was answered before, and names it after the time and
+    /// `random` bits.
+    ///
+    /// # Errors
+    /// As [`Replica::write`].
+    pub async fn snapshot(&self, random: u64) -> Result<Snapshot, ReplicaError> {
+        let inner = self.inner.clone();
+        let work = move || {
+            let now = inner.clock.now();
+            inner.engine.snapshot(&snapshot::name(now, random), now)
+        };
+        self.inner.clone().blocking(None, work).await
+    }
+
     /// Brings everything in memory into sstables, and all sstables into their dense form.
     ///
     /// # Errors
@@ -229,7 +261,8 @@ impl Embedded {
 }
 
 /// How long everybody's samples are kept.
-fn retention(limits: &LimitTable) -> RetentionConfig {
+#[must_use]
+pub fn retention(limits: &LimitTable) -> RetentionConfig {
     let tenants = limits.overrides().map(|(id, limits)| (id.clone(), limits.retention()));
     RetentionConfig { default: limits.default_limits().retention(), tenants: tenants.collect() }
 }
@@ -303,6 +336,20 @@ impl Inner {
         self.blocking(Some(permit), move || work(&engine)).await
     }
 
+    /// A delete counts as a write: what is in work is finished before the replica stops.
+    async fn delete(
+        self: Arc<Self>,
+        context: Arc<Context>,
+        request: DeleteRequest,
+    ) -> Result<DeleteAnswer, ReplicaError> {
+        let permit = self.enter(&self.writes).await?;
+        let inner = self.clone();
+        let work = move || inner.engine.delete(&context.tenant, &request, inner.clock.now());
+        let answer = self.clone().blocking(Some(permit), work).await?;
+        self.telemetry.deletes.inc();
+        Ok(answer)
+    }
+
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
@@ -337,6 +384,19 @@ impl Replica for Embedded {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let work = move |engine: &Engine| Ok(engine.metadata(&context.tenant, &query));
         Box::pin(self.inner.clone().read(work))
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
+        Box::pin(self.inner.clone().delete(context, request))
+    }
+
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        Box::pin(self.inner.clone().read(|engine| Ok(engine.tombstones())))
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        self.inner.engine.ask_for_purge();
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -473,6 +533,38 @@ mod tests {
         assert!(written(replica.write(mutation("b", "n", 4.0)).await.unwrap()).refused.is_empty());
         assert_eq!(values(&replica, "a").await, [3.0]);
         replica.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_replica_that_was_away_learns_from_its_peer_what_was_deleted() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [here, away] = dirs.each_ref().map(|dir| open(dir.path(), 0));
+        for replica in [&here, &away] {
+            replica.write(mutation("a", "m", 1.0)).await.unwrap();
+            replica.write(mutation("a", "n", 2.0)).await.unwrap();
+        }
+        let request = DeleteRequest {
+            matcher_sets: vec![vec![Matcher::equal("__name__", "m")]],
+            range: TimeRange::ALL,
+            revision_max: 0,
+        };
+        here.delete(context("a"), request).await.unwrap();
+        assert_eq!(
+            (values(&here, "a").await, values(&away, "a").await),
+            (vec![2.0], vec![1.0, 2.0])
+        );
+        let peer = here.clone() as Arc<dyn Replica>;
+        let exchange = crate::exchange::Exchange::new(away.clone(), vec![peer]);
+        assert!(exchange.round().await);
+        assert_eq!(values(&away, "a").await, [2.0]);
+        // Back again after the peer has gone, it still knows.
+        here.shutdown().await.unwrap();
+        assert!(!exchange.round().await, "a peer that does not answer is asked again soon");
+        away.shutdown().await.unwrap();
+        drop((away, exchange));
+        let away = open(dirs[1].path(), 0);
+        assert_eq!(values(&away, "a").await, [2.0]);
+        away.shutdown().await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

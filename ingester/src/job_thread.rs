@@ -12,10 +12,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
-use store::engine::{Job, JobReport};
+use store::engine::{Job, JobReport, READ_SSTABLES_ALARM, WideRead};
 
 /// After a failed job the store is left alone for this many polls.
 const POLLS_AFTER_FAILURE: u32 = 20;
+
+/// Partitions that reads take out of many sstables are named this often.
+const WIDE_READS_EVERY_NS: u64 = 60_000_000_000;
+
+/// Names the partitions that reads took out of many sstables.
+fn say_wide_reads(engine: &Engine) {
+    for WideRead { tenant, metric, day, sstables } in engine.take_wide_reads() {
+        let (tenant, metric, day) = (tenant.as_str(), &*metric, day.0);
+        if sstables >= READ_SSTABLES_ALARM {
+            tracing::error!(tenant, metric, day, sstables, "reads need too many sstables");
+        } else {
+            tracing::warn!(tenant, metric, day, sstables, "reads need many sstables");
+        }
+    }
+}
 
 /// Starts the thread. It ends when the sender is dropped.
 pub(crate) fn start(
@@ -39,8 +54,13 @@ fn run(
     poll: Duration,
 ) {
     let mut pause = poll;
+    let mut said_ns = clock.monotonic_ns();
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
         pause = poll;
+        if clock.monotonic_ns().saturating_sub(said_ns) >= WIDE_READS_EVERY_NS {
+            said_ns = clock.monotonic_ns();
+            say_wide_reads(engine);
+        }
         let Some(job) = engine.next_job(clock.now()) else { continue };
         let begin = clock.monotonic_ns();
         match engine.run(job, clock.now()) {

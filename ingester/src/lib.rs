@@ -4,6 +4,7 @@ mod compaction_thread;
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod exchange;
 mod group;
 mod job_thread;
 mod log_thread;
@@ -12,5 +13,6 @@ mod telemetry;
 
 pub use compaction_thread::Sealed;
 pub use config::Config;
-pub use embedded::{Embedded, EmbeddedParts};
+pub use embedded::{Embedded, EmbeddedParts, retention};
 pub use error::Error;
+pub use exchange::Exchange;

@@ -25,6 +25,8 @@ pub(crate) struct Telemetry {
     expired_samples: IntCounter,
     expired_bytes: IntCounter,
     pub(crate) reads: IntCounter,
+    pub(crate) deletes: IntCounter,
+    pub(crate) purged_samples: IntCounter,
     pub(crate) compaction: Compactions,
 }
 
@@ -77,6 +79,14 @@ impl Telemetry {
                 "cumae_store_expired_bytes_total",
                 "Bytes of sstables that are gone because they have expired.",
             )?,
+            purged_samples: counter(
+                "cumae_store_purged_samples_total",
+                "Deleted samples that have left the disk by a purge.",
+            )?,
+            deletes: counter(
+                "cumae_ingester_deletes_total",
+                "Deletes whose tombstones are on disk here.",
+            )?,
             reads: counter("cumae_ingester_reads_total", "Reads answered, failed ones included.")?,
             compaction: Compactions::new(registry)?,
         })
@@ -116,7 +126,7 @@ pub(crate) struct StoreSizes {
 
 impl StoreSizes {
     pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
-        let gauges: [(&str, &str, Size); 9] = [
+        let gauges: [(&str, &str, Size); 11] = [
             ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
             ("cumae_store_series", "Series in the head.", |s| s.series),
             ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
@@ -128,14 +138,35 @@ impl StoreSizes {
             ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
             ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
             ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
+            ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),
+            ("cumae_store_cache_bytes", "Bytes of sstables kept in memory.", |s| s.cache_bytes),
         ];
-        let counters: [(&str, &str, Size); 3] = [
+        let counters: [(&str, &str, Size); 8] = [
             ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
             ("cumae_store_samples_appended_total", "Samples appended.", |s| {
                 s.samples_appended_total
             }),
             ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
                 s.samples_late_total
+            }),
+            (
+                "cumae_store_reads_tombstones_warned_total",
+                "Reads that more than 1,000 deletes touched.",
+                |s| s.reads_tombstones_warned_total,
+            ),
+            (
+                "cumae_store_reads_sstables_warned_total",
+                "Reads that took a partition out of 16 sstables or more.",
+                |s| s.reads_sstables_warned_total,
+            ),
+            ("cumae_store_reads_sstables_alarmed_total", "Of them those with 64 or more.", |s| {
+                s.reads_sstables_alarmed_total
+            }),
+            ("cumae_store_cache_hits_total", "Parts of sstables found in memory.", |s| {
+                s.cache_hits_total
+            }),
+            ("cumae_store_cache_misses_total", "Parts of sstables read from the disk.", |s| {
+                s.cache_misses_total
             }),
         ];
         let gauges =

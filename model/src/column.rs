@@ -1,6 +1,10 @@
 //! Result columns: a series' samples as parallel arrays.
 
+use crate::histogram::Histogram;
 use crate::label::LabelSet;
+use crate::sample::{HistogramSample, Sample, histogram_wins};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// Samples of one series as columns, ascending in time, each timestamp once.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,6 +13,10 @@ pub struct Column {
     pub timestamps_ms: Vec<i64>,
     /// What, by position; stale markers included.
     pub values: Vec<f64>,
+    /// Since when values count up, in milliseconds since 1970, 0 if unknown; empty if all are.
+    pub start_timestamps_ms: Vec<i64>,
+    /// By position; empty if all are 0.
+    pub revisions: Vec<u32>,
 }
 
 impl Column {
@@ -28,7 +36,162 @@ impl Column {
     pub fn push(&mut self, timestamp_ms: i64, value: f64) {
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
+        pad(&mut self.start_timestamps_ms, self.values.len());
+        pad(&mut self.revisions, self.values.len());
     }
+
+    /// Adds a sample with its start and revision. Its time has to be after the last one's.
+    pub fn push_sample(&mut self, sample: &Sample) {
+        self.push(sample.timestamp_ms, sample.value);
+        set_last(&mut self.start_timestamps_ms, sample.start_timestamp_ms, self.values.len());
+        set_last(&mut self.revisions, sample.revision, self.values.len());
+    }
+
+    /// Adds samples that all are after the last one.
+    pub fn append(&mut self, mut later: Self) {
+        let (len, more) = (self.len(), later.len());
+        append(&mut self.start_timestamps_ms, later.start_timestamps_ms, len, more);
+        append(&mut self.revisions, later.revisions, len, more);
+        self.timestamps_ms.append(&mut later.timestamps_ms);
+        self.values.append(&mut later.values);
+    }
+
+    /// The sample at a position, which has to be one.
+    #[must_use]
+    pub fn sample(&self, index: usize) -> Sample {
+        Sample {
+            timestamp_ms: self.timestamps_ms[index],
+            value: self.values[index],
+            start_timestamp_ms: self.start_timestamps_ms.get(index).copied().unwrap_or(0),
+            revision: self.revisions.get(index).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// A series' native histograms as columns, ascending in time, each timestamp once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistogramColumn {
+    /// When, in milliseconds since 1970.
+    pub timestamps_ms: Vec<i64>,
+    /// What, by position; stale markers included.
+    pub values: Vec<Arc<Histogram>>,
+    /// Since when values count up, in milliseconds since 1970, 0 if unknown; empty if all are.
+    pub start_timestamps_ms: Vec<i64>,
+    /// By position; empty if all are 0.
+    pub revisions: Vec<u32>,
+}
+
+impl HistogramColumn {
+    /// How many samples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps_ms.len()
+    }
+
+    /// Whether there is no sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ms.is_empty()
+    }
+
+    /// Adds a sample. Its time has to be after the last one's.
+    pub fn push_sample(&mut self, sample: HistogramSample) {
+        self.timestamps_ms.push(sample.timestamp_ms);
+        self.values.push(sample.histogram);
+        let len = self.values.len();
+        pad(&mut self.start_timestamps_ms, len);
+        pad(&mut self.revisions, len);
+        set_last(&mut self.start_timestamps_ms, sample.start_timestamp_ms, len);
+        set_last(&mut self.revisions, sample.revision, len);
+    }
+
+    /// Adds samples that all are after the last one.
+    pub fn append(&mut self, mut later: Self) {
+        let (len, more) = (self.len(), later.len());
+        append(&mut self.start_timestamps_ms, later.start_timestamps_ms, len, more);
+        append(&mut self.revisions, later.revisions, len, more);
+        self.timestamps_ms.append(&mut later.timestamps_ms);
+        self.values.append(&mut later.values);
+    }
+
+    /// The sample at a position, which has to be one.
+    #[must_use]
+    pub fn sample(&self, index: usize) -> HistogramSample {
+        HistogramSample {
+            timestamp_ms: self.timestamps_ms[index],
+            histogram: Arc::clone(&self.values[index]),
+            start_timestamp_ms: self.start_timestamps_ms.get(index).copied().unwrap_or(0),
+            revision: self.revisions.get(index).copied().unwrap_or(0),
+        }
+    }
+}
+
+impl SeriesColumns {
+    /// Keeps one sample of each moment that both kinds have, by the join of DESIGN.md D4.
+    pub fn settle(&mut self) {
+        let Self { floats, histograms, .. } = self;
+        if floats.is_empty() || histograms.is_empty() {
+            return;
+        }
+        let (mut i, mut j) = (0, 0);
+        let (mut kept_floats, mut kept) = (Column::default(), HistogramColumn::default());
+        let mut is_shared = false;
+        while i < floats.len() && j < histograms.len() {
+            let order = floats.timestamps_ms[i].cmp(&histograms.timestamps_ms[j]);
+            let is_histogram = match order {
+                Ordering::Less => false,
+                Ordering::Greater => true,
+                Ordering::Equal => {
+                    is_shared = true;
+                    histogram_wins(&histograms.sample(j), &floats.sample(i))
+                }
+            };
+            match is_histogram {
+                true => kept.push_sample(histograms.sample(j)),
+                false => kept_floats.push_sample(&floats.sample(i)),
+            }
+            i += usize::from(order != Ordering::Greater);
+            j += usize::from(order != Ordering::Less);
+        }
+        if is_shared {
+            (i..floats.len()).for_each(|at| kept_floats.push_sample(&floats.sample(at)));
+            (j..histograms.len()).for_each(|at| kept.push_sample(histograms.sample(at)));
+            (*floats, *histograms) = (kept_floats, kept);
+        }
+    }
+
+    /// Whether there is no sample of either kind.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
+}
+
+/// Brings a column that is not left out to its length.
+fn pad<T: Clone + Default>(column: &mut Vec<T>, len: usize) {
+    if !column.is_empty() {
+        column.resize(len, T::default());
+    }
+}
+
+/// Sets the last place of a column that may be left out while all are 0.
+fn set_last<T: Clone + Default + PartialEq>(column: &mut Vec<T>, value: T, len: usize) {
+    if value != T::default() {
+        column.resize(len, T::default());
+        if let Some(last) = column.last_mut() {
+            *last = value;
+        }
+    }
+}
+
+/// Puts two columns together, either of which may be left out.
+fn append<T: Clone + Default>(column: &mut Vec<T>, mut later: Vec<T>, len: usize, more: usize) {
+    if column.is_empty() && later.is_empty() {
+        return;
+    }
+    column.resize(len, T::default());
+    later.resize(more, T::default());
+    column.append(&mut later);
 }
 
 /// A series and its samples in the asked range.
@@ -38,4 +201,6 @@ pub struct SeriesColumns {
     pub labels: LabelSet,
     /// Its float samples.
     pub floats: Column,
+    /// Its native histograms; no timestamp is in both.
+    pub histograms: HistogramColumn,
 }

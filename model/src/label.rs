@@ -21,7 +21,8 @@ pub const METRIC_NAME: &str = "__name__";
 /// ordered as Prometheus orders them: pair by pair, name before value, the shorter first.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LabelSet {
-    // Invariant: names strictly ascending, no value empty.
+    // Invariant: names strictly ascending, no value empty. `from_pairs` sees to it, `from_ordered`
+    // relies on its caller.
     pairs: Vec<(Text, Text)>,
 }
 
@@ -52,6 +53,15 @@ impl LabelSet {
         }
         pairs.retain(|(_, value)| !value.is_empty());
         Ok(Self { pairs })
+    }
+
+    /// The set of pairs of which the caller knows that names ascend strictly and no value is
+    /// empty: for those that make many sets out of sorted data.
+    #[must_use]
+    pub fn from_ordered(pairs: Vec<(Text, Text)>) -> Self {
+        debug_assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "names ascend strictly");
+        debug_assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "no value is empty");
+        Self { pairs }
     }
 
     /// How many labels there are, the metric name included.

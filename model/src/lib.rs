@@ -1,10 +1,14 @@
 //! The vocabulary of Cumae: pure data, no I/O, no serde.
 //!
 //! Every other crate speaks in these words. Nothing here reads a clock, a disk or a socket, and
-//! nothing here knows how bytes look on disk or on a wire.
+//! nothing here knows how bytes look on disk or on a wire, but for the bytes of a histogram that
+//! decide between two.
 
 pub mod column;
 pub mod context;
+pub mod delete;
+pub mod exemplar;
+pub mod histogram;
 pub mod kind;
 pub mod label;
 pub mod matcher;
@@ -18,14 +22,17 @@ pub mod series;
 pub mod tenant;
 pub mod time;
 
-pub use column::{Column, SeriesColumns};
+pub use column::{Column, HistogramColumn, SeriesColumns};
 pub use context::{Context, Principal, RequestId};
+pub use delete::{DeleteAnswer, DeleteRequest, Tombstone};
+pub use exemplar::Exemplar;
+pub use histogram::Histogram;
 pub use kind::Kind;
 pub use label::{DuplicateLabel, LabelSet, METRIC_NAME, Text};
 pub use matcher::{MatchOp, Matcher};
 pub use partition::{PartitionKey, Token};
 pub use retention::{CompiledRetention, Retention, RetentionRule, RetentionRules};
-pub use sample::Sample;
+pub use sample::{HistogramSample, Sample};
 pub use series::{Handle, SeriesId, SeriesRef};
 pub use tenant::TenantId;
 pub use time::{Clock, DayBucket, TimeRange, TimestampMs};

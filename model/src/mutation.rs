@@ -1,6 +1,8 @@
 //! Mutations: the unit we replicate, and what a replica answers to one.
 
 use crate::context::Context;
+use crate::exemplar::Exemplar;
+use crate::histogram::Histogram;
 use crate::label::Text;
 use crate::sample::SampleKind;
 use crate::series::SeriesRef;
@@ -24,10 +26,14 @@ pub struct Mutation {
     pub series: Vec<SeriesRows>,
     /// When, one per sample, series after series.
     pub timestamps_ms: Vec<i64>,
-    /// What, one per sample.
+    /// What, one per sample, if they are floats; else empty.
     pub values: Vec<f64>,
+    /// What, one per sample, if they are histograms; else empty.
+    pub histograms: Vec<Arc<Histogram>>,
     /// Since when, one per sample; or empty if no start is known.
     pub start_timestamps_ms: Vec<i64>,
+    /// Exemplars: of which series, by its index in `series`, and what.
+    pub exemplars: Vec<(u32, Exemplar)>,
     /// What metrics mean. The last one received wins.
     pub metadata: Vec<MetricMetadata>,
 }
@@ -53,7 +59,9 @@ impl Mutation {
             series: Vec::new(),
             timestamps_ms: Vec::new(),
             values: Vec::new(),
+            histograms: Vec::new(),
             start_timestamps_ms: Vec::new(),
+            exemplars: Vec::new(),
             metadata: Vec::new(),
         }
     }
@@ -67,6 +75,14 @@ impl Mutation {
             self.timestamps_ms.push(timestamp_ms);
             self.values.push(value);
         }
+        self.end_series(series);
+    }
+
+    /// Adds a series whose samples are all that stand behind those of the series before.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    pub fn end_series(&mut self, series: SeriesRef) {
         let end = u32::try_from(self.timestamps_ms.len());
         assert!(end.is_ok(), "a mutation holds at most u32::MAX samples");
         self.series.push(SeriesRows { series, sample_end: end.unwrap_or(u32::MAX) });

@@ -13,6 +13,8 @@ Examples:
   cumae --config cumae.yaml --role ingester
   cumae config print                       every setting, its default and its meaning
   cumae config check --config cumae.yaml   every fault of a file at once
+  cumae snapshot create                    then: list, verify, copy, restore, delete
+  cumae import prometheus /var/lib/prometheus
   cumae bench write --target 127.0.0.1:9009
 
 Prometheus sends to it with
@@ -62,6 +64,12 @@ pub enum Command {
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Take snapshots of the data, copy them elsewhere, restore them
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Load what others wrote into a data directory that no server works on
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Measure a server from outside
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -74,6 +82,93 @@ pub enum ConfigCommand {
     Print,
     /// Tell every fault of the configuration; exit status 1 if there is one
     Check,
+}
+
+/// `cumae snapshot …`. Without `--from` it is about the data directory (`--data-dir`).
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Take one, and print its name: of the server that runs on the data directory, or of the
+    /// directory itself if none does
+    Create,
+    /// List them: name, files, bytes, and how many of these only snapshots keep
+    List {
+        /// A backup to list instead of the data directory
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Check every byte of one; exit status 1, and each damaged file and offset, if it is not what
+    /// it was
+    Verify {
+        /// The snapshot's name
+        name: String,
+        /// A backup that holds it
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Copy one into a backup: each file once, by its hash, and only what is not there yet
+    Copy {
+        /// The snapshot's name
+        name: String,
+        /// The backup; it is made if there is none
+        #[arg(value_name = "DIR")]
+        into: PathBuf,
+    },
+    /// Make a new data directory of one; the directory must be empty or not there
+    Restore {
+        /// The snapshot's name
+        name: String,
+        /// The new data directory
+        #[arg(value_name = "DIR")]
+        into: PathBuf,
+        /// A backup that holds the snapshot
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Delete one: space that only it kept is given back
+    Delete {
+        /// The snapshot's name
+        name: String,
+        /// A backup to delete it from; its objects stay
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+}
+
+/// `cumae import …`. Once more changes nothing; the samples are seen all at once, at the end.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// A Prometheus data directory: its blocks, its log, and the chunks of its head
+    Prometheus {
+        /// The directory that its --storage.tsdb.path names; Prometheus must be stopped
+        #[arg(value_name = "DIR")]
+        source: PathBuf,
+        /// Whose they are, and how they are taken
+        #[command(flatten)]
+        into: ImportInto,
+    },
+    /// An OpenMetrics text in which every sample has a timestamp
+    Openmetrics {
+        /// The text; its last line is # EOF
+        #[arg(value_name = "FILE")]
+        source: PathBuf,
+        /// Whose they are, and how they are taken
+        #[command(flatten)]
+        into: ImportInto,
+    },
+}
+
+/// Flags of `cumae import`.
+#[derive(Debug, Args)]
+pub struct ImportInto {
+    /// Whose the samples are
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Raise it when the samples replace what is there or was deleted: the highest one wins
+    #[arg(long, default_value_t = 0)]
+    pub revision: u32,
+    /// Leave out what is damaged, and count it, instead of giving up at once
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// `cumae bench …`.

@@ -3,6 +3,8 @@
 //! This crate puts the others together and decides nothing about data. The parts that the deciders
 //! must not reach for, clock and chance and sockets, come from here.
 
+mod backup;
+mod bulk;
 pub mod cli;
 pub mod config;
 mod data_dir;
@@ -46,6 +48,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print("the configuration is good\n");
             ExitCode::SUCCESS
         }
+        Some(Command::Snapshot(command)) if faults.is_empty() => {
+            finish(backup::run(&config, &command))
+        }
+        Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {
             let count = faults.len();

@@ -17,7 +17,7 @@ use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
-use ingester::{Embedded, EmbeddedParts};
+use ingester::{Embedded, EmbeddedParts, Exchange};
 use model::Clock;
 use prometheus::Registry;
 use querier::{AllReplicas, Querier, ReplicatedSource};
@@ -68,6 +68,8 @@ pub(crate) struct Roles {
     peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
     peer_server: Option<(CancellationToken, JoinHandle<()>)>,
     self_metrics: Option<JoinHandle<()>>,
+    /// Learns from the peers what is deleted.
+    exchange: Option<JoinHandle<()>>,
     topology: Arc<Topology>,
 }
 
@@ -109,9 +111,13 @@ impl Roles {
             let local = ingester.is_some().then_some(assembly.local);
             router = router.merge(assembly.querier(replicas, local)?.router());
         }
+        let exchange = ingester.as_ref().filter(|_| !peers.is_empty()).map(|ingester| {
+            let clients = peers.values().map(|client| Arc::clone(client) as Arc<dyn Replica>);
+            tokio::spawn(Exchange::new(Arc::clone(ingester), clients.collect()).run())
+        });
         let self_metrics = config.self_metrics.then(|| assembly.self_metrics(distributor).start());
         let topology = assembly.topology;
-        Ok(Self { router, ingester, peers, peer_server, self_metrics, topology })
+        Ok(Self { router, ingester, peers, peer_server, self_metrics, exchange, topology })
     }
 
     /// The routes of all roles.
@@ -127,7 +133,7 @@ impl Roles {
 
     /// Ends the roles: what was accepted is on disk afterwards.
     pub(crate) async fn stop(self) -> Result<(), Error> {
-        if let Some(task) = self.self_metrics {
+        for task in [self.self_metrics, self.exchange].into_iter().flatten() {
             task.abort();
             // Aborted is what we asked for.
             let _ = task.await;
@@ -203,7 +209,13 @@ impl<'a> Assembly<'a> {
             registry: self.registry.clone(),
         };
         let began_ns = self.clock.monotonic_ns();
-        let open = move || Embedded::open(parts, &ingester::Config::default());
+        let cache_bytes = self.config.store.cache_bytes;
+        let mut config = ingester::Config::default();
+        config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+        config.compaction_bytes_per_second = self.config.store.compaction_throughput;
+        allow_open_files();
+        config.store.compaction = self.config.compaction.clone();
+        let open = move || Embedded::open(parts, &config);
         let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
         let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
         tracing::info!(
@@ -298,5 +310,15 @@ impl<'a> Assembly<'a> {
             node_id: self.data_dir.node_id().to_owned(),
             clock: Arc::clone(&self.clock),
         }
+    }
+}
+/// Lets this process open as many files as it may: each sstable stays open while it is live.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit on open files stays low; see `ulimit -n`");
     }
 }

@@ -1,5 +1,6 @@
 //! Routes that every role has: health, readiness, our own metrics.
 
+use crate::parts::random_u64;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -7,8 +8,10 @@ use axum::routing::{get, post};
 use cluster::Topology;
 use http::{StatusCode, header};
 use ingester::Embedded;
+use model::Kind;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
+use serde_json::json;
 use std::sync::Arc;
 use wire::peer::PeerClient;
 
@@ -80,7 +83,36 @@ pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> 
 
 /// The routes of a process that keeps data, for those who operate it.
 pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
-    Router::new().route("/ingester/flush", post(flush)).with_state(ingester)
+    let mut router = Router::new().route("/ingester/flush", post(flush));
+    for prefix in querier::PREFIXES {
+        let path = format!("{prefix}/api/v1/admin/tsdb/snapshot");
+        router = router.route(&path, post(snapshot).put(snapshot));
+    }
+    router.with_state(ingester)
+}
+
+/// Takes a snapshot of this node's data, of all tenants, and answers its name.
+async fn snapshot(State(ingester): State<Arc<Embedded>>) -> Response {
+    let taken = match random_u64() {
+        Ok(random) => {
+            ingester.snapshot(random).await.map_err(|error| (error.kind, error.to_string()))
+        }
+        Err(error) => Err((Kind::Unavailable, format!("no random bits: {error}"))),
+    };
+    let (status, answer) = match taken {
+        Ok(snapshot) => {
+            let (name, bytes) = (&snapshot.name, snapshot.bytes());
+            tracing::info!(name, files = snapshot.files.len(), bytes, "snapshot taken");
+            (StatusCode::OK, json!({"status": "success", "data": {"name": name}}))
+        }
+        Err((kind, error)) => {
+            tracing::error!(%error, "the snapshot that was asked for failed");
+            let error_type = wire::http_error::error_type(kind);
+            let answer = json!({"status": "error", "errorType": error_type, "error": error});
+            (wire::http_error::status(kind), answer)
+        }
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
 
 /// Answers when everything that was accepted before is in sstables, and with `seal=true` these in

@@ -48,11 +48,12 @@ impl Call {
     /// 401, 403 or 400 for the tenant; 400 or 413 for the parameters.
     pub(crate) async fn read(
         querier: &Querier,
+        access: Access,
         several: Several,
         request: Request<Body>,
     ) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
-        let tenant = tenant(&querier.inner.tenancy, several, &parts.headers)?;
+        let tenant = tenant(&querier.inner.tenancy, access, several, &parts.headers)?;
         let timeout_ms = querier.limits_of(&tenant).timeout_ms.0;
         let context = Context {
             tenant,
@@ -78,13 +79,27 @@ impl Call {
 
 /// The one tenant that a reader means.
 pub(crate) fn tenant_of(tenancy: &Tenancy, headers: &HeaderMap) -> Result<TenantId, guard::Error> {
+    tenant_with(tenancy, Access::Read, headers)
+}
+
+/// The one tenant that a caller means who wants to do this.
+fn tenant_with(
+    tenancy: &Tenancy,
+    access: Access,
+    headers: &HeaderMap,
+) -> Result<TenantId, guard::Error> {
     let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
-    tenancy.tenant(values, Access::Read)
+    tenancy.tenant(values, access)
 }
 
 /// The tenant of a request, or the first of several where that does not matter.
-fn tenant(tenancy: &Tenancy, several: Several, headers: &HeaderMap) -> Result<TenantId, Error> {
-    match tenant_of(tenancy, headers) {
+fn tenant(
+    tenancy: &Tenancy,
+    access: Access,
+    several: Several,
+    headers: &HeaderMap,
+) -> Result<TenantId, Error> {
+    match tenant_with(tenancy, access, headers) {
         Err(guard::Error::Federation) if several == Several::Accepted => {
             let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
             let first = values.filter_map(|value| value.split(|byte| *byte == b'|').next());
@@ -103,7 +118,9 @@ async fn read_form(parts: &Parts, body: Body) -> Result<Option<Vec<u8>>, Error> 
         let media_type = value.to_str().unwrap_or("").split(';').next();
         media_type.unwrap_or("").trim()
     });
-    if parts.method != Method::POST || !content_type.eq_ignore_ascii_case(FORM_TYPE) {
+    if !matches!(parts.method, Method::POST | Method::PUT)
+        || !content_type.eq_ignore_ascii_case(FORM_TYPE)
+    {
         return Ok(None);
     }
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, FORM_BYTES_MAX).collect());

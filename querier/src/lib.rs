@@ -1,9 +1,11 @@
 //! Answers PromQL over HTTP: asks enough replicas, joins, evaluates.
 
+mod admin;
 mod admission;
 mod call;
 mod cardinality;
 pub mod coverage;
+mod delete;
 mod error;
 mod http;
 mod json;

@@ -4,27 +4,18 @@
 //! - The order of the answers does not matter, and an answer joined with itself is itself.
 //! - Sorted in, sorted out; each label set and each timestamp once.
 //!
-//! Revisions and start timestamps do not travel in columns: a replica has settled them for itself.
-//!
 //! Not here: whether enough replicas answered (`coverage.rs`); repairing those that lack something.
 
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{LabelAnswer, MetadataAnswer};
-use model::sample::join_order;
-use model::{Column, Sample, SeriesColumns};
+use model::sample::{join_histograms, join_order};
+use model::{Column, HistogramColumn, SeriesColumns};
 use std::cmp::Ordering;
 
 /// Joins answers to a selection, each ascending by labels.
 #[must_use]
 pub fn join_series(answers: Vec<Vec<SeriesColumns>>) -> Vec<SeriesColumns> {
-    let merge = |a, b| {
-        merge_by(
-            a,
-            b,
-            |a: &SeriesColumns, b| a.labels.cmp(&b.labels),
-            |a, b| SeriesColumns { labels: a.labels, floats: join_columns(a.floats, b.floats) },
-        )
-    };
+    let merge = |a, b| merge_by(a, b, |a: &SeriesColumns, b| a.labels.cmp(&b.labels), join_two);
     tournament(answers, merge)
 }
 
@@ -106,57 +97,98 @@ fn merge_by<T>(
     merged
 }
 
+/// Joins what two replicas hold of one series.
+fn join_two(a: SeriesColumns, b: SeriesColumns) -> SeriesColumns {
+    let mut joined = SeriesColumns {
+        labels: a.labels,
+        floats: join_columns(a.floats, b.floats),
+        histograms: join_histogram_columns(a.histograms, b.histograms),
+    };
+    joined.settle();
+    joined
+}
+
 /// Joins two columns of one series.
 fn join_columns(a: Column, b: Column) -> Column {
     if same(&a, &b) {
         return a;
     }
     let mut joined = Column::default();
+    let take = |side, at| match side {
+        Side::Left => joined.push_sample(&a.sample(at)),
+        Side::Right => joined.push_sample(&b.sample(at)),
+    };
+    let wins = |i, j| join_order(&a.sample(i), &b.sample(j)) != Ordering::Less;
+    merge_times(&a.timestamps_ms, &b.timestamps_ms, wins, take);
+    joined
+}
+
+/// Joins the histograms of one series.
+fn join_histogram_columns(a: HistogramColumn, b: HistogramColumn) -> HistogramColumn {
+    if b.is_empty() || a == b {
+        return a;
+    }
+    let mut joined = HistogramColumn::default();
+    let take = |side, at| match side {
+        Side::Left => joined.push_sample(a.sample(at)),
+        Side::Right => joined.push_sample(b.sample(at)),
+    };
+    let wins = |i, j| join_histograms(&a.sample(i), &b.sample(j)) != Ordering::Less;
+    merge_times(&a.timestamps_ms, &b.timestamps_ms, wins, take);
+    joined
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Hands the places of both, ascending in time, to `take`; of two at one time the left one if it
+/// `wins`.
+fn merge_times(
+    a: &[i64],
+    b: &[i64],
+    wins: impl Fn(usize, usize) -> bool,
+    mut take: impl FnMut(Side, usize),
+) {
     let (mut i, mut j) = (0, 0);
-    while let (Some(left), Some(right)) = (a.timestamps_ms.get(i), b.timestamps_ms.get(j)) {
+    while let (Some(left), Some(right)) = (a.get(i), b.get(j)) {
         let order = left.cmp(right);
-        let sample = |c: &Column, k: usize| Sample {
-            timestamp_ms: c.timestamps_ms[k],
-            value: c.values[k],
-            start_timestamp_ms: 0,
-            revision: 0,
-        };
-        let winner = match order {
-            Ordering::Less => sample(&a, i),
-            Ordering::Greater => sample(&b, j),
-            Ordering::Equal => {
-                let (left, right) = (sample(&a, i), sample(&b, j));
-                if join_order(&left, &right) == Ordering::Less { right } else { left }
-            }
-        };
-        joined.push(winner.timestamp_ms, winner.value);
+        let is_left = order == Ordering::Less || (order == Ordering::Equal && wins(i, j));
+        if is_left {
+            take(Side::Left, i)
+        } else {
+            take(Side::Right, j)
+        }
         i += usize::from(order != Ordering::Greater);
         j += usize::from(order != Ordering::Less);
     }
-    for (column, from) in [(&a, i), (&b, j)] {
-        joined.timestamps_ms.extend_from_slice(&column.timestamps_ms[from..]);
-        joined.values.extend_from_slice(&column.values[from..]);
-    }
-    joined
+    (i..a.len()).for_each(|at| take(Side::Left, at));
+    (j..b.len()).for_each(|at| take(Side::Right, at));
 }
 
 /// Whether two replicas hold the same, bit by bit: nearly always.
 fn same(a: &Column, b: &Column) -> bool {
     let mut pairs = a.values.iter().zip(&b.values);
-    a.timestamps_ms == b.timestamps_ms && pairs.all(|(a, b)| a.to_bits() == b.to_bits())
+    a.timestamps_ms == b.timestamps_ms
+        && a.start_timestamps_ms == b.start_timestamps_ms
+        && a.revisions == b.revisions
+        && pairs.all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::sample::stale_marker;
-    use model::{LabelSet, Text};
+    use model::{Histogram, HistogramSample, LabelSet, Sample, Text};
+    use std::sync::Arc;
 
     fn series(name: &str, samples: &[(i64, f64)]) -> SeriesColumns {
         let labels = LabelSet::from_pairs([("__name__", name)]).unwrap();
         let mut floats = Column::default();
         samples.iter().for_each(|(at, value)| floats.push(*at, *value));
-        SeriesColumns { labels, floats }
+        SeriesColumns { labels, floats, ..SeriesColumns::default() }
     }
 
     fn text(answer: &[SeriesColumns]) -> Vec<String> {
@@ -182,6 +214,39 @@ mod tests {
         for [x, y, z] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             let answers = vec![all[x].clone(), all[y].clone(), all[z].clone(), all[x].clone()];
             assert_eq!(text(&join_series(answers)), text(&want));
+        }
+    }
+
+    #[test]
+    fn kinds_revisions_and_starts_decide_between_replicas() {
+        let of = |samples: &[(i64, f64, i64, u32)]| {
+            let mut one = series("a", &[]);
+            for (timestamp_ms, value, start_timestamp_ms, revision) in samples.iter().copied() {
+                let sample = Sample { timestamp_ms, value, start_timestamp_ms, revision };
+                one.floats.push_sample(&sample);
+            }
+            one
+        };
+        let with = |mut one: SeriesColumns, samples: &[(i64, f64)]| {
+            for (timestamp_ms, sum) in samples.iter().copied() {
+                let histogram = Arc::new(Histogram { sum, ..Histogram::stale() });
+                let (start_timestamp_ms, revision) = (0, 0);
+                one.histograms.push_sample(HistogramSample {
+                    timestamp_ms,
+                    histogram,
+                    start_timestamp_ms,
+                    revision,
+                });
+            }
+            one
+        };
+        let a = with(of(&[(1, 9.0, 0, 0), (2, 1.0, 0, 0), (4, 1.0, 7, 0)]), &[(3, 1.0)]);
+        let b = with(of(&[(1, 1.0, 0, 1), (3, 5.0, 0, 1), (4, 1.0, 9, 0)]), &[(2, 1.0), (5, 2.0)]);
+        let want =
+            with(of(&[(1, 1.0, 0, 1), (3, 5.0, 0, 1), (4, 1.0, 9, 0)]), &[(2, 1.0), (5, 2.0)]);
+        for answers in [[&a, &b], [&b, &a]] {
+            let joined = join_series(answers.map(|one| vec![one.clone()]).to_vec());
+            assert_eq!(joined, vec![want.clone()]);
         }
     }
 

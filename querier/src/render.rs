@@ -287,7 +287,7 @@ mod tests {
         for (timestamp_ms, value) in samples {
             floats.push(*timestamp_ms, *value);
         }
-        SeriesColumns { labels: labels(pairs), floats }
+        SeriesColumns { labels: labels(pairs), floats, ..SeriesColumns::default() }
     }
 
     #[test]

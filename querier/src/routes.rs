@@ -5,13 +5,14 @@
 use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::{cardinality, label_calls, page, query_calls, rules, status};
+use crate::{admin, cardinality, label_calls, page, query_calls, rules, status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
+use guard::Access;
 use model::Kind;
 use std::future::Future;
 use std::pin::Pin;
@@ -39,6 +40,7 @@ pub(crate) fn router(querier: Querier) -> Router {
 fn api(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
     let mut routes = queries(querier);
     routes.extend(fixed(querier));
+    routes.extend(administration(querier));
     routes
 }
 
@@ -90,6 +92,16 @@ fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
     ]
 }
 
+/// The calls that change what is stored. Never by GET: a link that is followed deletes nothing.
+fn administration(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
+    let delete = endpoint(querier, "admin/tsdb/delete_series", admin::delete_series);
+    let clean = endpoint(querier, "admin/tsdb/clean_tombstones", admin::clean_tombstones);
+    vec![
+        ("admin/tsdb/delete_series", post(delete.clone()).put(delete)),
+        ("admin/tsdb/clean_tombstones", post(clean.clone()).put(clean)),
+    ]
+}
+
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Reads the request, runs the handler, counts and times it, and renders its error.
@@ -108,11 +120,12 @@ where
         "rules" | "alerts" => Several::Accepted,
         _ => Several::Refused,
     };
+    let access = if route.starts_with("admin/") { Access::Write } else { Access::Read };
     move |request| {
         let (querier, run) = (querier.clone(), run.clone());
         Box::pin(async move {
             let flight = Flight::start(&querier, route);
-            let answer = match Call::read(&querier, several, request).await {
+            let answer = match Call::read(&querier, access, several, request).await {
                 Ok(call) => run(querier.clone(), call).await,
                 Err(error) => Err(error),
             };

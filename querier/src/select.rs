@@ -59,11 +59,11 @@ impl ReadConfig {
 /// All replicas of the cluster as one source of series.
 #[derive(Debug)]
 pub struct ReplicatedSource {
-    topology: Arc<Topology>,
-    replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
     /// The replica in this process, if there is one: asked first, it costs no socket.
     local: Option<NodeIndex>,
-    config: ReadConfig,
+    pub(crate) config: ReadConfig,
     suspects: Suspects,
 }
 
@@ -258,7 +258,7 @@ fn another_may_do(kind: Kind) -> bool {
     )
 }
 
-fn unavailable(too_few: Unavailable, failures: &[ReplicaError]) -> SourceError {
+pub(crate) fn unavailable(too_few: Unavailable, failures: &[ReplicaError]) -> SourceError {
     let reasons: Vec<String> = failures.iter().take(3).map(ToString::to_string).collect();
     let reasons = reasons.join("; ");
     SourceError {
@@ -297,7 +297,10 @@ mod tests {
     use super::*;
     use cluster::{Consistency, Member, Roles, TopologyConfig};
     use model::mutation::{Mutation, WriteAnswer};
-    use model::{Column, LabelSet, METRIC_NAME, Principal, RequestId, TenantId, TimestampMs};
+    use model::{
+        Column, DeleteAnswer, DeleteRequest, LabelSet, METRIC_NAME, Principal, RequestId, TenantId,
+        TimestampMs, Tombstone,
+    };
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// Answers with one sample of its own, an error, or never.
@@ -336,8 +339,9 @@ mod tests {
         fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
             self.answer(|value| {
                 let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
-                let floats = Column { timestamps_ms: vec![1], values: vec![value] };
-                vec![SeriesColumns { labels, floats }]
+                let floats =
+                    Column { timestamps_ms: vec![1], values: vec![value], ..Column::default() };
+                vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
             })
         }
         fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
@@ -345,6 +349,15 @@ mod tests {
         }
         fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
             self.answer(|_| Vec::new())
+        }
+        fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
+            unreachable!("nobody deletes here")
+        }
+        fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
+            unreachable!("nobody asks here")
+        }
+        fn purge(&self, _: Arc<Context>) -> Answer<()> {
+            unreachable!("nobody deletes here")
         }
     }
 

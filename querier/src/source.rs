@@ -2,7 +2,7 @@
 
 use crate::select::ReplicatedSource;
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Context, SeriesColumns};
+use model::{Context, DeleteRequest, SeriesColumns};
 use promql::SourceError;
 use std::fmt;
 use std::future::Future;
@@ -26,6 +26,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// What metrics mean, ascending by metric.
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery)
     -> SourceAnswer<MetadataAnswer>;
+    /// Deletes samples: no answer shows them when it is done, now and later. The end of the range
+    /// is not later than now.
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()>;
+    /// Asks for deleted bytes to leave the disks soon.
+    fn purge(&self, context: Arc<Context>) -> SourceAnswer<()>;
 }
 
 /// One replica that holds everything.
@@ -51,6 +56,15 @@ impl Source for SingleReplica {
         query: MetadataQuery,
     ) -> SourceAnswer<MetadataAnswer> {
         answer(self.0.metadata(context, query))
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
+        let deleted = answer(self.0.delete(context, request));
+        Box::pin(async move { deleted.await.map(drop) })
+    }
+
+    fn purge(&self, context: Arc<Context>) -> SourceAnswer<()> {
+        answer(self.0.purge(context))
     }
 }
 
@@ -86,5 +100,15 @@ impl Source for AllReplicas {
     ) -> SourceAnswer<MetadataAnswer> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.metadata(&context, &query).await })
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.delete(&context, &request).await })
+    }
+
+    fn purge(&self, context: Arc<Context>) -> SourceAnswer<()> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.purge(&context).await })
     }
 }

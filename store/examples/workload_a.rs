@@ -1,7 +1,10 @@
-//! Workload A against the engine alone: appends by number, flushes when they are due, replay and a
-//! selection; prints what CPU time each costs.
+//! Workload A against the engine alone: appends by number, flushes when they are due, replay, a seal
+//! and reads before and after it; prints what CPU time each costs.
 //!
-//! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory]`
+//! `cargo run --release -p store --example workload_a -- [targets] [rounds] [directory] [read]`
+//!
+//! A directory that was written before is only read. With `read`, only reads are run whose name
+//! has it in it.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -118,6 +121,9 @@ fn open(directory: &Path, seed: u64) -> Engine {
 fn timed(name: &str, mut ask: impl FnMut() -> (usize, usize)) {
     let mut times = Vec::new();
     let mut size = (0, 0);
+    if std::env::args().nth(4).is_some_and(|only| !name.contains(&only)) {
+        return;
+    }
     for _ in 0..6 {
         let began = cpu_seconds();
         size = ask();
@@ -176,6 +182,9 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
         Some(target.clone()),
     );
     labels("series of one target", LabelWant::Series, Some(target));
+    let stats = engine.stats();
+    let (hits, misses) = (stats.cache_hits_total, stats.cache_misses_total);
+    println!("cache: {} KiB, {hits} hits, {misses} misses", stats.cache_bytes >> 10);
 }
 
 #[expect(clippy::too_many_lines, reason = "one story from top to bottom")]
@@ -203,6 +212,11 @@ fn main() {
     let before_kib = rss_anon_kib();
     let engine = open(directory, 1);
 
+    let last = BEGIN_MS + i64::try_from(rounds).unwrap() * STEP_MS;
+    if engine.stats().sstable_samples > 0 {
+        all_reads(&engine, &tenant, last);
+        return;
+    }
     let mut numbers: Vec<u32> = Vec::with_capacity(series);
     let mut generation = 0;
     let (mut creating, mut appending, mut syncing, mut flushing) = (0.0, 0.0, 0.0, 0.0);
@@ -262,11 +276,34 @@ fn main() {
     println!("stats:  {:?}", engine.stats());
     println!("memory: {:.0} B a series", (rss_anon_kib() - before_kib) * 1024.0 / series as f64);
 
-    let last = BEGIN_MS + i64::try_from(rounds).unwrap() * STEP_MS;
     all_reads(&engine, &tenant, last);
     drop(engine);
     let engine = open(directory, 2);
     let report = engine.close(TimestampMs(last)).unwrap();
     println!("close: {report:?}");
     all_reads(&engine, &tenant, last);
+    seal(&engine, TimestampMs(last));
+    all_reads(&engine, &tenant, last);
+}
+
+/// Brings all windows into their dense form.
+fn seal(engine: &Engine, now: TimestampMs) {
+    for window in engine.windows_to_seal() {
+        let Some(compaction) = engine.seal(window).unwrap() else { continue };
+        let began = cpu_seconds();
+        let report = engine.compact(&compaction, now, &mut |_| true).unwrap();
+        let seconds = cpu_seconds() - began;
+        let mebibytes = (report.read_bytes + report.written_bytes) as f64 / 1048576.0;
+        println!(
+            "seal of {window}: {} sstables into {}, {:.1} MiB read, {:.1} MiB written, {:.2} B a \
+             sample, {:.1} MiB/s, {:.2} M samples/s",
+            report.inputs.len(),
+            report.outputs.len(),
+            report.read_bytes as f64 / 1048576.0,
+            report.written_bytes as f64 / 1048576.0,
+            report.written_bytes as f64 / report.samples_out as f64,
+            mebibytes / seconds,
+            report.samples_in as f64 / seconds / 1e6,
+        );
+    }
 }

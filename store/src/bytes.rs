@@ -80,6 +80,14 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
+    /// Lets `read` take bytes from the front of what is left.
+    pub(crate) fn with_rest<T, E>(
+        &mut self,
+        read: impl FnOnce(&mut &'a [u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        read(&mut self.rest)
+    }
+
     /// The next `N` bytes.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Damaged("it ends early"))?;

@@ -1,6 +1,6 @@
 //! Chunks: consecutive samples of one series, coded.
 //!
-//! A chunk has a type tag, so that denser encodings can come beside the first. Its timestamps
+//! A chunk holds floats or histograms. It has a type tag, so that denser encodings can come beside the first. Its timestamps
 //! ascend, each occurs once, and all of them lie in one UTC day.
 //!
 //! Not here: which samples make a chunk (`head`), and where it lies on disk (`sstable`).
@@ -8,16 +8,20 @@
 pub(crate) mod decimal;
 pub(crate) mod dense;
 pub(crate) mod fast;
+pub(crate) mod histogram;
 mod ints;
+pub(crate) mod packed;
 pub(crate) mod pages;
 pub(crate) mod times;
 
 use crate::bytes::Damaged;
-use model::Sample;
+use model::{Histogram, Sample};
 use std::sync::Arc;
 
 /// The type tag of [`fast`].
 pub(crate) const FAST: u8 = 1;
+/// The type tag of [`histogram`]; all others hold floats.
+pub(crate) const HISTOGRAM: u8 = 8;
 /// The type tag of [`dense`].
 pub(crate) const DENSE: u8 = 2;
 /// The type tag of [`dense`] whose integers are differences to those of the chunk before.
@@ -74,8 +78,51 @@ impl ChunkHead {
     ) -> Result<(), Damaged> {
         match self.encoding {
             FAST => fast::decode(bytes, self.first_ms, self.count, visit),
+            HISTOGRAM => Err(Damaged("a chunk of histograms where floats were expected")),
             DENSE | DIFFERENCE => Err(Damaged("a dense chunk has no times of its own")),
             _ => Err(Damaged("a chunk has an unknown encoding")),
+        }
+    }
+}
+
+impl ChunkHead {
+    /// Appends the samples of the chunk's `bytes` that `columns` wants.
+    pub(crate) fn decode_columns(
+        &self,
+        bytes: &[u8],
+        columns: &mut fast::Columns<'_>,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            FAST => fast::decode_columns(bytes, self.first_ms, self.count, columns),
+            _ => Err(Damaged("a chunk has an unknown encoding")),
+        }
+    }
+}
+
+impl ChunkHead {
+    /// Hands each histogram of the chunk's `bytes` to `visit`, in order, until it returns `false`:
+    /// its time, its start, and what it says.
+    pub(crate) fn decode_histograms(
+        &self,
+        bytes: &[u8],
+        visit: impl FnMut(i64, i64, &Histogram) -> bool,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            HISTOGRAM => histogram::decode(bytes, self.first_ms, self.count, visit),
+            _ => Err(Damaged("a chunk of floats where histograms were expected")),
+        }
+    }
+
+    /// Hands the time of each sample of the chunk's `bytes` to `visit`, in order, until it returns
+    /// `false`.
+    pub(crate) fn times(
+        &self,
+        bytes: &[u8],
+        mut visit: impl FnMut(i64) -> bool,
+    ) -> Result<(), Damaged> {
+        match self.encoding {
+            HISTOGRAM => self.decode_histograms(bytes, |at, _, _| visit(at)),
+            _ => self.decode(bytes, |at, _, _| visit(at)),
         }
     }
 }

@@ -209,6 +209,14 @@ impl CommitLog {
         Some(sequence)
     }
 
+    /// Puts an idle mark in line also if nothing came since the last: behind [`roll`](Self::roll)
+    /// it begins the next segment, so that the one before may go.
+    pub fn mark_anew(&self) {
+        let mut pending = self.pending.lock();
+        pending.push(self.start, Payload::default());
+        pending.is_marked = true;
+    }
+
     /// Brings everything in line to the disk with one write and one sync, and returns the highest
     /// sequence number that is there. Without anything in line it touches nothing.
     ///

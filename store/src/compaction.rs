@@ -16,6 +16,7 @@ pub(crate) mod input;
 pub(crate) mod merge;
 pub mod overlap;
 pub mod scaling;
+pub mod simulate;
 pub mod space;
 pub mod twcs;
 pub mod ucs;

@@ -32,6 +32,18 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
+    /// A read that more tombstones touch fails by name. Default 100,000.
+    pub read_tombstones_max: u64,
+    /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
+    pub read_tombstones_warn: u64,
+    /// Files are rewritten without what a delete hides when it is this old, so that many deletes
+    /// share one rewriting; 0 is at once. Default 15 min.
+    pub purge_delay_ms: i64,
+    /// The most tombstones of all tenants: they are held in memory and in the manifest. Default
+    /// 200,000.
+    pub tombstones_max: u64,
+    /// The most bytes of all tombstones' matchers. Default 32 MiB.
+    pub tombstone_bytes_max: u64,
     /// Which sstables are merged when.
     pub compaction: CompactionConfig,
 }
@@ -49,6 +61,11 @@ impl Default for Config {
             clock_step_max_ms: 24 * 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
+            read_tombstones_max: 100_000,
+            read_tombstones_warn: 1_000,
+            purge_delay_ms: 15 * 60 * 1000,
+            tombstones_max: 200_000,
+            tombstone_bytes_max: 32 << 20,
             compaction: CompactionConfig::default(),
         }
     }
@@ -70,6 +87,11 @@ impl Config {
         check(self.series_idle_ms >= 60_000, "series_idle_ms must be at least 60000");
         check(self.tail_samples_max >= 1, "tail_samples_max must be at least 1");
         check(self.head_bytes_max >= 1 << 20, "head_bytes_max must be at least 1 MiB");
+        check(self.tombstones_max <= 1 << 20, "tombstones_max must be at most 1048576");
+        check(
+            self.tombstone_bytes_max <= 64 << 20,
+            "tombstone_bytes_max must be at most 64 MiB: they lie in the manifest",
+        );
         faults.extend(self.compaction.validate());
         faults
     }
@@ -135,27 +157,30 @@ impl Default for CompactionConfig {
 }
 
 impl CompactionConfig {
-    /// Every fault of the settings; none if they can be used.
+    /// Every fault of the settings, under the names users know; none if they can be used.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
         let delays = [self.seal_delay_ms, self.reseal_delay_ms, self.drop_delay_ms];
         let rules = [
-            (self.sstable_bytes >= 1 << 20, "sstable_bytes must be at least 1 MiB"),
+            (self.sstable_bytes >= 1 << 20, "target_sstable_size must be at least 1 MiB"),
             (
                 self.sstable_bytes_min <= self.sstable_bytes,
-                "sstable_bytes_min must not be above sstable_bytes",
+                "min_sstable_size must not be above target_sstable_size",
             ),
-            ((1..=1024).contains(&self.base_shards), "base_shards must be between 1 and 1024"),
+            ((1..=1024).contains(&self.base_shards), "base_shard_count must be between 1 and 1024"),
             (self.growth_permille <= 1000, "growth_permille must not be above 1000"),
             (
                 (1 << 20..=1 << 40).contains(&self.flush_bytes),
-                "flush_bytes must be between 1 MiB and 1 TiB",
+                "flush_size must be between 1 MiB and 1 TiB",
             ),
-            ((2..=1024).contains(&self.sstables_max), "sstables_max must be between 2 and 1024"),
-            (self.twcs_threshold_min >= 2, "twcs_threshold_min must be at least 2"),
+            (
+                (2..=1024).contains(&self.sstables_max),
+                "max_sstables_to_compact must be between 2 and 1024",
+            ),
+            (self.twcs_threshold_min >= 2, "twcs_min_threshold must be at least 2"),
             (
                 (self.twcs_threshold_min..=1024).contains(&self.twcs_threshold_max),
-                "twcs_threshold_max must be between twcs_threshold_min and 1024",
+                "twcs_max_threshold must be between twcs_min_threshold and 1024",
             ),
             (
                 delays.iter().all(|delay| (0..=1 << 40).contains(delay)),

@@ -1,7 +1,7 @@
 //! The crash rig: the whole engine on a disk that breaks in every way it can.
 //!
 //! A *story* is several lives of one store: each opens, checks everything it answers, sends, syncs,
-//! flushes, and ends by a kill or a power cut in the middle of any call. A *plant* is a fault put
+//! flushes, compacts, seals, and ends by a kill or a power cut in the middle of any call. A *plant* is a fault put
 //! into the disk on purpose, to see that the checker flags what it leads to.
 //!
 //! Not here: the log alone (`commit_log/tests.rs`), real processes (the crate `tests`).
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use workload::{Random, Senders, everything, open};
+use workload::{Random, Senders, compact, compacting, everything, open, seal};
 
 /// Puts a fault between the engine and the disk of one life. The flag says whether the engine
 /// has been opened in this life.
@@ -83,6 +83,7 @@ fn live(life: &Life<'_>, random: &mut Random, history: &mut History) -> Vec<Stri
         }
         senders.step(random);
     }
+    history.compactions += senders.compactions;
     let (wrong, _) = check(&engine, history);
     if !disk.is_stopped() {
         faults.extend(wrong);
@@ -127,6 +128,7 @@ fn stopped_at_every_call_no_acknowledged_sample_is_lost_doubled_or_invented() {
     assert_eq!(run(&whole, &mut history), Vec::<String>::new());
     let calls = whole.calls();
     assert!(calls > 100 && history.acknowledged.len() > 50, "{calls} {history:?}");
+    assert!(history.compactions >= 3, "{history:?}");
     for stop_at in 0..=calls {
         let disk = SimDisk::new(stop_at);
         let mut history = History::default();
@@ -188,6 +190,9 @@ fn writers_and_flushes_side_by_side_lose_nothing_when_the_process_stops_under_th
             while writers_left.load(Ordering::Relaxed) > 0 {
                 // Stopped or not: a flush that fails leaves everything as it was.
                 drop(engine.flush(now()));
+                if let Some(due) = engine.next_compaction(now(), seed) {
+                    compact(&engine, &due);
+                }
             }
             writers.into_iter().for_each(|writer| history.merge(writer.join().unwrap()));
         });
@@ -291,6 +296,9 @@ impl Disk for Before {
     fn create_dir(&self, path: &str) -> Result<()> {
         self.disk.create_dir(path)
     }
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        self.disk.remove_dir(path)
+    }
     fn sync_dir(&self, directory: &str) -> Result<()> {
         self.disk.sync_dir(directory)
     }
@@ -300,6 +308,45 @@ impl Disk for Before {
     fn free_bytes(&self) -> Result<u64> {
         self.disk.free_bytes()
     }
+}
+
+/// Lies about syncs of paths that begin with `prefix`, while something is compacted.
+fn lies_in_compactions(disk: &SimDisk, prefix: &'static str, action: Action) -> Arc<dyn Disk> {
+    disk.set_hook(move |call| {
+        let is_it = call.action == action && call.path.starts_with(prefix);
+        if is_it && !compacting().is_empty() { Outcome::Lie } else { Outcome::Done }
+    });
+    plain(disk)
+}
+
+#[test]
+fn a_compaction_that_publishes_what_is_not_synced_is_caught() {
+    let flagged = flagged(|disk, _| lies_in_compactions(disk, "sstables/", Action::SyncData));
+    assert!(flagged > 3, "{flagged} of 60");
+}
+
+#[test]
+fn a_compaction_that_publishes_a_name_that_is_not_synced_is_caught() {
+    let flagged = flagged(|disk, _| lies_in_compactions(disk, "sstables", Action::SyncDir));
+    assert!(flagged > 3, "{flagged} of 60");
+}
+
+#[test]
+fn inputs_unlinked_before_the_edit_is_on_disk_are_caught() {
+    let flagged = flagged(|disk, _| lies_in_compactions(disk, "MANIFEST", Action::SyncData));
+    assert!(flagged > 3, "{flagged} of 60");
+}
+
+/// Unlinks the inputs of a compaction when its first output is begun.
+fn unlink_inputs(disk: &SimDisk, path: &str) -> Result<()> {
+    let inputs = if path.starts_with("sstables/") { compacting() } else { Vec::new() };
+    inputs.iter().try_for_each(|path| Disk::unlink(disk, path))
+}
+
+#[test]
+fn inputs_unlinked_before_the_outputs_are_published_are_caught() {
+    let flagged = flagged(|disk, _| Arc::new(Before { disk: disk.clone(), create: unlink_inputs }));
+    assert!(flagged > 3, "{flagged} of 60");
 }
 
 #[test]
@@ -432,6 +479,10 @@ fn filled() -> (SimDisk, History) {
             senders.step_without_flush(&mut random);
             if turn == 30 {
                 engine.flush(now()).unwrap();
+                assert!(seal(&engine) > 0);
+            }
+            if turn == 40 {
+                engine.flush(now()).unwrap();
                 // From here on there are series that only the log defines.
                 senders.first_number = 30;
             }
@@ -458,14 +509,22 @@ fn nothing_is_silently_wrong(disk: &SimDisk, history: &History, case: &str) -> O
         Err(error) => panic!("{case}: {error}"),
     };
     let is_told = !alarms(&report).is_empty() || report.samples_without_series > 0;
-    match everything(&engine) {
-        Ok(answers) => {
-            let (mut faults, _) = history.check(&answers);
-            faults.retain(|fault| !is_told || !fault.ends_with("lost"));
-            assert_eq!(faults, Vec::<String>::new(), "{case}");
+    let mut is_refused = false;
+    for seals in [false, true] {
+        if seals {
+            seal(&engine);
         }
-        Err(Error::Corrupt { .. } | Error::NewerFormat { .. }) => {}
-        Err(error) => panic!("{case}: {error}"),
+        match everything(&engine) {
+            Ok(answers) => {
+                // A compaction makes no good file of a damaged one.
+                assert!(!is_refused, "{case}: answers again");
+                let (mut faults, _) = history.check(&answers);
+                faults.retain(|fault| !is_told || !fault.ends_with("lost"));
+                assert_eq!(faults, Vec::<String>::new(), "{case}");
+            }
+            Err(Error::Corrupt { .. } | Error::NewerFormat { .. }) => is_refused = true,
+            Err(error) => panic!("{case}: {error}"),
+        }
     }
     report
 }

@@ -71,6 +71,12 @@ pub trait Disk: Debug + Send + Sync {
     /// If the operating system refuses.
     fn create_dir(&self, path: &str) -> Result<()>;
 
+    /// Removes a directory that holds nothing. One that is not there is no error.
+    ///
+    /// # Errors
+    /// If it holds something, or the operating system refuses.
+    fn remove_dir(&self, path: &str) -> Result<()>;
+
     /// Brings the names in a directory to the disk.
     ///
     /// # Errors

@@ -14,15 +14,24 @@
 
 mod claim;
 mod compact;
+mod delete;
 mod door;
+mod exemplars;
 mod flush;
+mod import;
 mod pass;
+mod purge;
 mod recover;
 mod retain;
+mod snapshot;
+mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
+pub use import::{Import, ImportOptions, ImportReport};
+pub use purge::PurgeReport;
 pub use retain::Expired;
+pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
 use crate::commit_log::{CommitLog, SyncFailed};
@@ -38,23 +47,26 @@ use crate::retention::Retentions;
 use crate::retention::trust::Trust;
 use crate::select::{Gather, Query, Want};
 use crate::sstable::tables::{Retired, Tables};
+use crate::tombstone::Tombstones;
 use claim::Claims;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+};
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
 /// Locks, in the order they are taken: `flushing`, `gate`, `tenants`, those of a tenant; `manifest`
-/// is held for an edit only and comes before `tables`; `claims` comes before `tables` too, and no
-/// other lock is taken while it is held.
+/// is held for an edit only and comes before `tables` and `tombstones`; `claims` comes before
+/// `tables` too, and no other lock is taken while it is held.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
@@ -87,6 +99,14 @@ pub struct Engine {
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
+    /// What is deleted. It changes with the manifest held, as `tables` does.
+    tombstones: RwLock<Arc<Tombstones>>,
+    reads_warned: AtomicU64,
+    wide_reads: wide_read::WideReads,
+    /// Somebody wants deleted bytes to leave the disk.
+    purge_asked: purge::Asked,
+    /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
+    looked_at: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Engine {
@@ -100,6 +120,7 @@ impl Engine {
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         format_marker::check(&*disk)?;
+        crate::snapshot::remove_leftovers(&*disk)?;
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }
@@ -133,6 +154,7 @@ impl Engine {
         }
         let trust = retain::trust_at_start(manifest.state(), now, config.clock_step_max_ms);
         let retention = Retentions::default().recorded(manifest.state())?;
+        let tombstones = delete::tombstones_of(manifest.state())?;
         let engine = Self {
             log,
             retention: RwLock::new(Arc::new(retention)),
@@ -150,6 +172,11 @@ impl Engine {
             flushed_at_ms: AtomicI64::new(now.0),
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            reads_warned: AtomicU64::new(0),
+            wide_reads: wide_read::WideReads::default(),
+            purge_asked: purge::Asked::default(),
+            looked_at: Mutex::default(),
             config,
             parts,
         };
@@ -265,6 +292,9 @@ impl Engine {
     /// The job that is due, if one is.
     #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        if let Some(job) = self.purge_job() {
+            return Some(job);
+        }
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
@@ -335,6 +365,7 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
+            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -370,13 +401,15 @@ impl Engine {
         };
         let mut gather = match &query.want {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
-            LabelWant::Names | LabelWant::Series => Gather::of_texts(None, limit),
+            LabelWant::Names => Gather::of_texts(None, limit),
+            LabelWant::Series => Gather::new(SelectBounds::NONE),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
             if let Some(mut query) = Query::of_labels(query, matchers, want)? {
                 query.clip = self.retention.read().clip(tenant, now);
+                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -391,14 +424,15 @@ impl Engine {
     }
 
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
-    /// sstable before, so no sample is missed; one that is seen twice is joined.
+    /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
+    /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.collect(query, gather)?;
-        }
+        let hits = tenant.map(|tenant| tenant.collect(query, gather));
         let tables = Arc::clone(&self.tables.read());
-        tables.collect(id, query, gather)
+        tables.collect(id, query, gather)?;
+        self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
+        hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -425,11 +459,16 @@ impl Engine {
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
+            reads_sstables_warned_total,
+            reads_sstables_alarmed_total,
             ..Stats::default()
         };
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
@@ -477,3 +516,5 @@ fn seconds(now: TimestampMs) -> u32 {
 mod read_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_tests;

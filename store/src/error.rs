@@ -49,6 +49,28 @@ pub enum Error {
     /// Another job works on the same sstables: come back later.
     #[error("another job works on the same sstables")]
     Busy,
+    /// More tombstones touch a query than may.
+    #[error(
+        "{tombstones} deletes touch the query, at most {tombstones_max} may (max_query_tombstones): ask for a shorter range"
+    )]
+    TooManyReadTombstones { tombstones: u64, tombstones_max: u64 },
+    /// There are as many tombstones as there may be. Nothing was deleted.
+    #[error(
+        "nothing was deleted: the deletes kept here have reached the limit of {limit} {unit}; delete by fewer, wider requests"
+    )]
+    TooManyTombstones { limit: u64, unit: &'static str },
+    /// There is a snapshot of that name already.
+    #[error("there is a snapshot `{name}` already")]
+    SnapshotExists { name: String },
+    /// There is no snapshot of that name, or none that is whole.
+    #[error("there is no snapshot `{name}`")]
+    NoSuchSnapshot { name: String },
+    /// A snapshot's name is made of letters, digits, `-` and `_`.
+    #[error("`{name}` is not a snapshot's name: 1 to 64 letters, digits, `-` and `_`")]
+    BadSnapshotName { name: String },
+    /// A restore never mixes with what is there.
+    #[error("`{directory}` is not empty: a snapshot is restored into an empty directory only")]
+    NotEmpty { directory: String },
     /// The disk is nearly full: writes wait, reads and expiry go on.
     #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
@@ -78,7 +100,14 @@ impl Error {
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,
             Self::BadMatcher { .. } | Self::BadMutation => Kind::Invalid,
-            Self::TooManySeries { .. } | Self::TooManySamples { .. } => Kind::Unexecutable,
+            Self::TooManySeries { .. }
+            | Self::TooManySamples { .. }
+            | Self::TooManyReadTombstones { .. }
+            | Self::TooManyTombstones { .. } => Kind::Unexecutable,
+            Self::SnapshotExists { .. } | Self::BadSnapshotName { .. } | Self::NotEmpty { .. } => {
+                Kind::Invalid
+            }
+            Self::NoSuchSnapshot { .. } => Kind::NotFound,
         }
     }
 }

@@ -23,13 +23,19 @@ use crate::engine::AppendLimits;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use metadata::Metadata;
+use model::exemplar::{self, SeriesExemplars};
+use model::matcher::CompiledMatcher;
 use model::mutation::{Mutation, SeriesRefusal};
+use model::sample::SampleKind;
 use model::series::{target_hash, tenant_salt};
-use model::{LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use model::time::TimeRange;
+use model::{Exemplar, HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
 use shard::{Shard, Taken};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -59,6 +65,8 @@ pub(crate) struct Tenant {
     pub(crate) metadata: Mutex<Metadata>,
     series: AtomicU64,
     series_created: AtomicU64,
+    /// No sample that ever came has a higher revision.
+    revision_max: AtomicU32,
 }
 
 /// A definition that a record carries.
@@ -108,7 +116,13 @@ impl Tenant {
             metadata: Mutex::default(),
             series: AtomicU64::new(0),
             series_created: AtomicU64::new(0),
+            revision_max: AtomicU32::new(0),
         }
+    }
+
+    /// No sample of this head has a higher revision.
+    pub(crate) fn revision_max(&self) -> u32 {
+        self.revision_max.load(Ordering::Acquire)
     }
 
     /// The shards, one after the other; never lock two.
@@ -253,6 +267,7 @@ impl Tenant {
         ticket: u64,
         now_s: u32,
     ) -> (u64, u64) {
+        self.revision_max.fetch_max(mutation.revision, Ordering::AcqRel);
         let (mut samples, mut late) = (0, 0);
         let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
         let mut start = 0;
@@ -266,9 +281,23 @@ impl Tenant {
                 continue;
             };
             samples += range.len() as u64;
-            late += shard.push(local_of(*number), now_s, samples_of(mutation, range));
+            late += match mutation.kind {
+                SampleKind::Float => {
+                    shard.push(local_of(*number), now_s, samples_of(mutation, range))
+                }
+                SampleKind::Histogram => {
+                    let histograms = histograms_of(mutation, range);
+                    shard.push_histograms(local_of(*number), now_s, histograms)
+                }
+            };
         }
         drop(held);
+        for (series, exemplar) in &mutation.exemplars {
+            match resolved.numbers.get(*series as usize) {
+                None | Some(&REFUSED) => {}
+                Some(number) => self.push_exemplar(*number, exemplar),
+            }
+        }
         for carried in &resolved.carried {
             let mut shard = self.shards[shard_of(carried.number)].lock();
             shard.carried(local_of(carried.number), ticket, carried.is_last);
@@ -284,9 +313,78 @@ impl Tenant {
         samples: impl Iterator<Item = Sample>,
     ) -> u64 {
         match self.shards.get(shard_of(number)) {
-            Some(shard) => shard.lock().push(local_of(number), now_s, samples),
+            Some(shard) => {
+                let samples = samples.inspect(|sample| {
+                    self.revision_max.fetch_max(sample.revision, Ordering::AcqRel);
+                });
+                shard.lock().push(local_of(number), now_s, samples)
+            }
             None => 0,
         }
+    }
+
+    /// Adds one replayed series' histograms; returns how many came late.
+    pub(crate) fn push_histograms(
+        &self,
+        number: u32,
+        now_s: u32,
+        samples: impl Iterator<Item = HistogramSample>,
+    ) -> u64 {
+        match self.shards.get(shard_of(number)) {
+            Some(shard) => shard.lock().push_histograms(local_of(number), now_s, samples),
+            None => 0,
+        }
+    }
+
+    /// Adds an exemplar of a series.
+    pub(crate) fn push_exemplar(&self, number: u32, exemplar: &Exemplar) {
+        if let Some(shard) = self.shards.get(shard_of(number)) {
+            shard.lock().push_exemplar(local_of(number), exemplar);
+        }
+    }
+
+    /// The exemplars of some series, with their numbers.
+    pub(crate) fn exemplars_of(&self, numbers: impl Iterator<Item = u32>) -> Vec<(u32, Exemplar)> {
+        let mut all = Vec::new();
+        for number in numbers {
+            let Some(shard) = self.shards.get(shard_of(number)) else { continue };
+            let shard = shard.lock();
+            let own = shard.get(local_of(number)).map_or(&[][..], |series| series.exemplars());
+            all.extend(own.iter().map(|exemplar| (number, exemplar.clone())));
+        }
+        all
+    }
+
+    /// The exemplars in `range` of the series that match all of one of the sets, ascending by
+    /// labels.
+    pub(crate) fn exemplars(
+        &self,
+        sets: &[Vec<CompiledMatcher>],
+        range: TimeRange,
+    ) -> Vec<SeriesExemplars> {
+        let symbols = self.symbols.read();
+        let mut found = Vec::new();
+        for shard in self.shards() {
+            for series in shard.iter().filter(|series| !series.exemplars().is_empty()) {
+                let text = |id: u32| symbols.text(id).clone();
+                let pairs = symbols.pairs(&series.labels).map(|(n, v)| (text(n), text(v)));
+                // The pairs of a series come from a label set.
+                let labels = LabelSet::from_pairs(pairs).unwrap_or_default();
+                let is_match = |m: &CompiledMatcher| {
+                    m.matches(labels.get(&m.name).map_or("", |value| &**value))
+                };
+                let inside = |e: &&Exemplar| (range.start.0..range.end.0).contains(&e.timestamp_ms);
+                if sets.iter().any(|set| set.iter().all(is_match)) {
+                    let own = series.exemplars().iter().filter(inside);
+                    let mut exemplars: Vec<Exemplar> = own.cloned().collect();
+                    exemplar::thin(&mut exemplars);
+                    found.push(SeriesExemplars { labels, exemplars });
+                }
+            }
+        }
+        found.retain(|series| !series.exemplars.is_empty());
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
     }
 
     /// Closes and copies every sample held.
@@ -350,5 +448,23 @@ fn samples_of(
         value: *value,
         start_timestamp_ms: starts.get(index).copied().unwrap_or(0),
         revision: mutation.revision,
+    })
+}
+
+/// The histograms of a mutation at some indexes; none where its columns end early.
+fn histograms_of(
+    mutation: &Mutation,
+    range: std::ops::Range<usize>,
+) -> impl Iterator<Item = HistogramSample> + '_ {
+    let timestamps = mutation.timestamps_ms.get(range.clone()).unwrap_or(&[]);
+    let histograms = mutation.histograms.get(range.clone()).unwrap_or(&[]);
+    let starts = mutation.start_timestamps_ms.get(range).unwrap_or(&[]);
+    timestamps.iter().zip(histograms).enumerate().map(|(index, (timestamp_ms, histogram))| {
+        HistogramSample {
+            timestamp_ms: *timestamp_ms,
+            histogram: Arc::clone(histogram),
+            start_timestamp_ms: starts.get(index).copied().unwrap_or(0),
+            revision: mutation.revision,
+        }
     })
 }

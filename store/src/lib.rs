@@ -13,6 +13,7 @@ mod definitions;
 pub mod disk;
 pub mod engine;
 pub mod error;
+mod exemplar;
 pub mod format_marker;
 mod head;
 pub mod manifest;
@@ -22,7 +23,9 @@ mod record;
 mod retention;
 mod select;
 pub mod sim;
+pub mod snapshot;
 mod sstable;
+mod tombstone;
 
 pub use config::Config;
 pub use engine::Engine;

@@ -26,7 +26,7 @@ use crate::disk::{self, Disk, DiskFile, join};
 use crate::error::{Error, Result};
 use crate::format_marker;
 use edit::{Decoded, HEADER_BYTES, Header};
-use model::TenantId;
+use model::{TenantId, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -58,7 +58,11 @@ pub struct State {
     pub retention_rules: BTreeMap<TenantId, Vec<RuleSet>>,
     /// The last moment at which the clock was believed, in milliseconds since 1970.
     pub trusted_ms: Option<i64>,
-    /// The number the next file gets. No file had it before.
+    /// The tombstones by id.
+    pub tombstones: BTreeMap<u64, Arc<Tombstone>>,
+    /// For each tenant the highest revision of its samples in sstables, if it is above 0.
+    pub revisions: BTreeMap<TenantId, u32>,
+    /// The number the next file or tombstone gets. None had it before.
     pub next_file_id: u64,
 }
 
@@ -81,7 +85,26 @@ impl State {
                 self.retention_rules.insert(tenant.clone(), sets.clone());
             }
             Edit::SetTrustedTime(at_ms) => self.trusted_ms = Some(*at_ms),
+            Edit::AddTombstone(id, tombstone) => {
+                self.tombstones.insert(*id, Arc::clone(tombstone));
+            }
+            Edit::RemoveTombstone(id) => drop(self.tombstones.remove(id)),
+            Edit::SetRevision(tenant, revision) => {
+                self.revisions.insert(tenant.clone(), *revision);
+            }
         }
+    }
+
+    /// A whole manifest with this state and nothing else: what a file of a snapshot holds.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.encode_as(1)
+    }
+
+    fn encode_as(&self, number: u64) -> Vec<u8> {
+        let mut bytes = Header::encode().to_vec();
+        bytes.extend(edit::encode_record(number, self.next_file_id, &self.as_edits()));
+        bytes
     }
 
     /// Edits that make this state from nothing.
@@ -91,8 +114,18 @@ impl State {
         let rules = self.retention_rules.iter();
         let rules = rules.map(|(id, sets)| Edit::SetRetentionRules(id.clone(), sets.clone()));
         let trusted = self.trusted_ms.map(Edit::SetTrustedTime);
-        let classes = classes.chain(rules).chain(trusted);
-        classes.chain(sstables).chain(self.checkpoint.map(Edit::SetCheckpoint)).collect()
+        let tombstones =
+            self.tombstones.iter().map(|(id, stone)| Edit::AddTombstone(*id, Arc::clone(stone)));
+        let revisions = self.revisions.iter();
+        let revisions = revisions.map(|(tenant, max)| Edit::SetRevision(tenant.clone(), *max));
+        classes
+            .chain(rules)
+            .chain(trusted)
+            .chain(sstables)
+            .chain(tombstones)
+            .chain(revisions)
+            .chain(self.checkpoint.map(Edit::SetCheckpoint))
+            .collect()
     }
 }
 
@@ -210,9 +243,7 @@ impl Manifest {
         self.next_number += 1;
         disk.unlink(&temporary)?;
         let mut file = disk.create_new(&temporary)?;
-        let mut bytes = Header::encode().to_vec();
-        bytes.extend(edit::encode_record(number, state.next_file_id, &state.as_edits()));
-        file.append(&bytes)?;
+        file.append(&state.encode_as(number))?;
         file.sync_data()?;
         disk.rename(&temporary, MANIFEST_FILE)?;
         disk.sync_dir("")?;
@@ -255,14 +286,26 @@ fn begin(disk: &dyn Disk) -> Result<State> {
 
 /// Reads the file: the state, and the number of the next edit.
 fn read(disk: &dyn Disk) -> Result<(State, u64)> {
-    let bytes = disk::read_all(disk, MANIFEST_FILE, FILE_BYTES_MAX)?;
+    read_at(disk, MANIFEST_FILE)
+}
+
+/// Reads a manifest that lies somewhere else, such as a snapshot's.
+///
+/// # Errors
+/// [`Error::NewerFormat`], [`Error::Corrupt`], or the operating system's refusal.
+pub fn state_at(disk: &dyn Disk, path: &str) -> Result<State> {
+    read_at(disk, path).map(|(state, _)| state)
+}
+
+fn read_at(disk: &dyn Disk, path: &str) -> Result<(State, u64)> {
+    let bytes = disk::read_all(disk, path, FILE_BYTES_MAX)?;
     match Header::decode(&bytes) {
         Header::Good => {}
         Header::Newer(found) => {
-            let (path, known) = (MANIFEST_FILE.to_owned(), edit::VERSION);
+            let (path, known) = (path.to_owned(), edit::VERSION);
             return Err(Error::NewerFormat { path, found, known });
         }
-        Header::Bad => return Err(Error::corrupt(MANIFEST_FILE, 0, "not a manifest's header")),
+        Header::Bad => return Err(Error::corrupt(path, 0, "not a manifest's header")),
     }
     let mut state = State::default();
     let mut at = HEADER_BYTES;
@@ -271,7 +314,7 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
         let Some(record) = Decoded::at(&bytes, at, last_number) else {
             // The snapshot was synced before the file got its name: it is never torn.
             if last_number == 0 || Decoded::is_behind(&bytes, at, last_number) {
-                return Err(Error::corrupt(MANIFEST_FILE, at as u64, "not an edit"));
+                return Err(Error::corrupt(path, at as u64, "not an edit"));
             }
             break;
         };
@@ -281,7 +324,7 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
         at = record.end;
     }
     if last_number == 0 {
-        return Err(Error::corrupt(MANIFEST_FILE, at as u64, "there is no snapshot"));
+        return Err(Error::corrupt(path, at as u64, "there is no snapshot"));
     }
     Ok((state, last_number.saturating_add(1)))
 }

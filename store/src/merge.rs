@@ -5,10 +5,10 @@
 //!
 //! Not here: which sources a series has (`select.rs`).
 
-use crate::chunk::{Chunk, ChunkHead};
+use crate::chunk::{Chunk, ChunkHead, histogram};
 use crate::head::series::CHUNK_SAMPLES_MAX;
-use model::sample::join_order;
-use model::{Column, Sample, TimestampMs};
+use model::sample::{self, join_order};
+use model::{Column, HistogramColumn, HistogramSample, Sample, SeriesColumns, TimestampMs};
 use std::cmp::Ordering;
 
 /// Sorts samples by time and keeps the winner of each moment.
@@ -16,6 +16,52 @@ pub(crate) fn join(samples: &mut Vec<Sample>) {
     // The winner of a moment comes first, so that `dedup_by` keeps it.
     samples.sort_by(|a, b| a.timestamp_ms.cmp(&b.timestamp_ms).then_with(|| join_order(b, a)));
     samples.dedup_by(|later, kept| later.timestamp_ms == kept.timestamp_ms);
+}
+
+/// Sorts histograms by time and keeps the winner of each moment.
+pub(crate) fn join_histograms(samples: &mut Vec<HistogramSample>) {
+    let winner_first = |a: &HistogramSample, b: &HistogramSample| {
+        a.timestamp_ms.cmp(&b.timestamp_ms).then_with(|| sample::join_histograms(b, a))
+    };
+    // Mostly they ascend, and then nothing is compared by its bytes.
+    if !samples.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
+        samples.sort_by(winner_first);
+        samples.dedup_by_key(|sample| sample.timestamp_ms);
+    }
+}
+
+/// Keeps one sample of each moment that both kinds have; both lists are joined before.
+pub(crate) fn settle(samples: &mut Vec<Sample>, histograms: &mut Vec<HistogramSample>) {
+    if samples.is_empty() || histograms.is_empty() {
+        return;
+    }
+    let at = |sample: &Sample, histograms: &[HistogramSample]| {
+        histograms.binary_search_by_key(&sample.timestamp_ms, |held| held.timestamp_ms).ok()
+    };
+    let mut lost = vec![false; histograms.len()];
+    samples.retain(|sample| match at(sample, histograms) {
+        None => true,
+        Some(place) => {
+            let wins = sample::histogram_wins(&histograms[place], sample);
+            lost[place] = !wins;
+            !wins
+        }
+    });
+    let mut lost = lost.into_iter();
+    histograms.retain(|_| !lost.next().unwrap_or(false));
+}
+
+/// Codes histograms in any order as chunks of one revision and one day each. A moment that occurs
+/// under several revisions is kept under each.
+pub(crate) fn histogram_chunks_of(mut samples: Vec<HistogramSample>) -> Vec<Chunk> {
+    let key = |s: &HistogramSample| (s.revision, s.timestamp_ms);
+    samples.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| sample::join_histograms(b, a)));
+    samples.dedup_by_key(|sample| key(sample));
+    let day = |sample: &HistogramSample| TimestampMs(sample.timestamp_ms).day();
+    samples
+        .chunk_by(|a, b| a.revision == b.revision && day(a) == day(b))
+        .flat_map(histogram::chunks)
+        .collect()
 }
 
 /// Codes samples in any order as chunks of one revision and one day each. A moment that occurs
@@ -37,22 +83,53 @@ pub(crate) fn chunks_of(mut samples: Vec<Sample>) -> Vec<Chunk> {
 /// Samples of one source: ascending in time, each moment once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
-    /// When and what.
+    /// Its floats, without their starts and revisions.
     pub(crate) column: Column,
-    /// Since when, one per sample; or empty if no start is known.
+    /// Since when they count up, one per float; or empty if no start is known.
     pub(crate) starts: Vec<i64>,
+    /// Its histograms.
+    pub(crate) histograms: Vec<HistogramSample>,
     /// The revision of them all.
     pub(crate) revision: u32,
 }
 
 impl Run {
+    /// Keeps the samples whose moment `keep` wants.
+    pub(crate) fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<bool> = self.column.timestamps_ms.iter().map(|at| keep(*at)).collect();
+        let mut places = kept.iter();
+        self.column.values.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.starts.retain(|_| places.next().copied().unwrap_or(false));
+        let mut places = kept.iter();
+        self.column.timestamps_ms.retain(|_| places.next().copied().unwrap_or(false));
+        let inside = |sample: &HistogramSample| keep(sample.timestamp_ms);
+        self.histograms.retain(inside);
+    }
+
+    /// How many samples there are.
+    pub(crate) fn len(&self) -> usize {
+        self.column.len() + self.histograms.len()
+    }
+
     fn sample(&self, index: usize) -> Sample {
         Sample {
-            timestamp_ms: self.column.timestamps_ms[index],
-            value: self.column.values[index],
             start_timestamp_ms: self.starts.get(index).copied().unwrap_or(0),
             revision: self.revision,
+            ..self.column.sample(index)
         }
+    }
+
+    /// Its floats, as they are.
+    fn into_column(mut self) -> Column {
+        if !self.starts.is_empty() {
+            self.starts.resize(self.column.len(), 0);
+            self.column.start_timestamps_ms = self.starts;
+        }
+        if self.revision != 0 {
+            self.column.revisions = vec![self.revision; self.column.len()];
+        }
+        self.column
     }
 }
 
@@ -71,24 +148,39 @@ pub(crate) fn run_for<'r>(head: &ChunkHead, runs: &'r mut Vec<Run>) -> &'r mut R
     &mut runs[last]
 }
 
-/// One column of all runs.
-pub(crate) fn column_of(mut runs: Vec<Run>) -> Column {
+/// What all runs hold of a series whose labels are not settled yet.
+pub(crate) fn columns_of(mut runs: Vec<Run>) -> SeriesColumns {
+    let mut histograms = Vec::new();
+    for run in runs.iter_mut().filter(|run| !run.histograms.is_empty()) {
+        histograms.append(&mut run.histograms);
+    }
+    join_histograms(&mut histograms);
+    let mut column = HistogramColumn::default();
+    histograms.into_iter().for_each(|sample| column.push_sample(sample));
+    let floats = column_of(runs);
+    let mut columns = SeriesColumns { floats, histograms: column, ..SeriesColumns::default() };
+    columns.settle();
+    columns
+}
+
+/// One column of all runs' floats.
+fn column_of(mut runs: Vec<Run>) -> Column {
     runs.retain(|run| !run.column.is_empty());
     if runs.len() <= 1 {
-        return runs.pop().unwrap_or_default().column;
+        return runs.pop().unwrap_or_default().into_column();
     }
     runs.sort_by_key(|run| run.column.timestamps_ms.first().copied());
     let apart = runs.is_sorted_by(|a, b| {
         a.column.timestamps_ms.last().cmp(&b.column.timestamps_ms.first()) == Ordering::Less
     });
     let len = runs.iter().map(|run| run.column.len()).sum();
-    let mut column =
-        Column { timestamps_ms: Vec::with_capacity(len), values: Vec::with_capacity(len) };
+    let mut column = Column {
+        timestamps_ms: Vec::with_capacity(len),
+        values: Vec::with_capacity(len),
+        ..Column::default()
+    };
     if apart {
-        for run in &runs {
-            column.timestamps_ms.extend_from_slice(&run.column.timestamps_ms);
-            column.values.extend_from_slice(&run.column.values);
-        }
+        runs.into_iter().for_each(|run| column.append(run.into_column()));
         return column;
     }
     let mut samples: Vec<Sample> = Vec::with_capacity(len);
@@ -96,9 +188,7 @@ pub(crate) fn column_of(mut runs: Vec<Run>) -> Column {
         samples.extend((0..run.column.len()).map(|index| run.sample(index)));
     }
     join(&mut samples);
-    for sample in samples {
-        column.push(sample.timestamp_ms, sample.value);
-    }
+    samples.iter().for_each(|sample| column.push_sample(sample));
     column
 }
 
@@ -149,6 +239,11 @@ mod tests {
                 bits(&mut column.values.iter().copied()),
                 bits(&mut expected.values().map(|s| s.value))
             );
+            for (index, want) in expected.values().enumerate() {
+                let have = column.sample(index);
+                prop_assert_eq!(have.start_timestamp_ms, want.start_timestamp_ms);
+                prop_assert_eq!(have.revision, want.revision);
+            }
         }
     }
 }

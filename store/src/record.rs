@@ -4,26 +4,24 @@
 //! not have yet. It has room for what D15 asks for: revision, kind, start timestamps, principal,
 //! request id, deadline, ring version. `FORMAT.md` draws it.
 //!
-//! Values are coded one by one, without the series' last value, so that a record can be read
-//! without those before it:
-//!
-//! | code | operands | the value |
-//! |---|---|---|
-//! | `00..7f` | – | the integer |
-//! | `80..bf` | n bytes | bits 5–4: exponent 0, 2, 3 or 6; bit 3: negative; bits 2–0: n − 1 |
-//! | `c0..c7` | n bytes | the float's n high bytes, n = low 3 bits + 1; the others are 0 |
-//! | `c8` | – | the value before |
-//!
 //! Not here: framing and checksums (`commit_log.rs`), definitions (`definitions.rs`).
 
-use crate::bytes::{Damaged, Input, put_ivarint, put_text, put_uvarint};
-use crate::chunk::decimal;
+mod metadata;
+mod read;
+mod value;
+
+pub(crate) use metadata::{put_metadata, read_metadata};
+pub(crate) use read::{Samples, decode, read_exemplars};
+
+use crate::bytes::{put_ivarint, put_text, put_uvarint};
 use crate::definitions;
+use crate::exemplar;
 use crate::head::symbols::Symbols;
 use crate::head::{Carried, NUMBER_STEP, REFUSED};
-use model::mutation::{MetricMetadata, MetricType, Mutation};
+use model::mutation::{MetricMetadata, Mutation};
 use model::sample::SampleKind;
-use model::{LabelSet, Principal, Sample, TenantId};
+use model::{Exemplar, Principal};
+use value::put_value;
 
 const VERSION: u8 = 1;
 
@@ -32,13 +30,10 @@ const HAS_STARTS: u8 = 1;
 const IS_ROW: u8 = 2;
 const HAS_DEFINITIONS: u8 = 4;
 const HAS_METADATA: u8 = 8;
+const HAS_EXEMPLARS: u8 = 16;
 
 const KIND_FLOAT: u8 = 0;
-
-const EXPONENTS: [u8; 4] = [0, 2, 3, 6];
-const DECIMAL: u8 = 0x80;
-const RAW: u8 = 0xc0;
-const AGAIN: u8 = 0xc8;
+const KIND_HISTOGRAM: u8 = 1;
 
 /// What a record is made of.
 pub(crate) struct Parts<'a> {
@@ -55,13 +50,20 @@ pub(crate) struct Parts<'a> {
 pub(crate) fn encode(parts: &Parts<'_>, symbols: Option<&Symbols>) -> Option<Vec<u8>> {
     let mutation = parts.mutation;
     let rows = Rows::of(mutation, parts.numbers)?;
-    let mut out = Vec::with_capacity(128 + 6 * mutation.values.len());
+    let exemplars = rows.exemplars();
+    let histograms: usize = mutation.histograms.iter().map(|one| 40 + 2 * one.buckets()).sum();
+    let mut out = Vec::with_capacity(128 + 6 * mutation.values.len() + histograms);
     let has = |yes: bool, flag: u8| if yes { flag } else { 0 };
     let flags = has(!mutation.start_timestamps_ms.is_empty(), HAS_STARTS)
         | has(rows.is_row, IS_ROW)
         | has(symbols.is_some() && !parts.carried.is_empty(), HAS_DEFINITIONS)
-        | has(!parts.metadata.is_empty(), HAS_METADATA);
-    out.extend_from_slice(&[VERSION, flags, KIND_FLOAT]);
+        | has(!parts.metadata.is_empty(), HAS_METADATA)
+        | has(!exemplars.is_empty(), HAS_EXEMPLARS);
+    let kind = match mutation.kind {
+        SampleKind::Float => KIND_FLOAT,
+        SampleKind::Histogram => KIND_HISTOGRAM,
+    };
+    out.extend_from_slice(&[VERSION, flags, kind]);
     put_context(&mut out, mutation);
     out.extend_from_slice(&parts.generation.to_le_bytes());
     put_uvarint(&mut out, u64::from(mutation.revision));
@@ -71,6 +73,13 @@ pub(crate) fn encode(parts: &Parts<'_>, symbols: Option<&Symbols>) -> Option<Vec
     }
     if !parts.metadata.is_empty() {
         put_metadata(&mut out, parts.metadata.iter().copied());
+    }
+    if !exemplars.is_empty() {
+        put_uvarint(&mut out, exemplars.len() as u64);
+        for (number, exemplar) in exemplars {
+            put_uvarint(&mut out, u64::from(number));
+            exemplar::put(&mut out, exemplar);
+        }
     }
     rows.put(&mut out);
     Some(out)
@@ -92,49 +101,8 @@ fn put_context(out: &mut Vec<u8>, mutation: &Mutation) {
     put_uvarint(out, context.ring_version);
 }
 
-/// Appends metadata: a count, then metric, type, help and unit of each.
-pub(crate) fn put_metadata<'a>(
-    out: &mut Vec<u8>,
-    entries: impl ExactSizeIterator<Item = &'a MetricMetadata>,
-) {
-    put_uvarint(out, entries.len() as u64);
-    for entry in entries {
-        put_text(out, &entry.metric);
-        out.push(METRIC_TYPES.iter().position(|t| *t == entry.metric_type).map_or(0, low_byte));
-        put_text(out, &entry.help);
-        put_text(out, &entry.unit);
-    }
-}
-
-const METRIC_TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
 fn low_byte(number: usize) -> u8 {
     number.to_le_bytes()[0]
-}
-
-/// Reads metadata.
-pub(crate) fn read_metadata(input: &mut Input<'_>) -> Result<Vec<MetricMetadata>, Damaged> {
-    let read = |input: &mut Input<'_>| {
-        let metric = input.text()?.into();
-        let metric_type = METRIC_TYPES.get(usize::from(input.u8()?)).copied();
-        let metric_type = metric_type.ok_or(Damaged("a metric has an unknown type"))?;
-        Ok(MetricMetadata {
-            metric,
-            metric_type,
-            help: input.text()?.into(),
-            unit: input.text()?.into(),
-        })
-    };
-    (0..input.count(4)?).map(|_| read(input)).collect()
 }
 
 /// The samples of a mutation, without the refused series.
@@ -146,10 +114,13 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn of(mutation: &'a Mutation, numbers: &'a [u32]) -> Option<Self> {
-        let (len, starts) = (mutation.values.len(), mutation.start_timestamps_ms.len());
+        let (len, starts) = (mutation.timestamps_ms.len(), mutation.start_timestamps_ms.len());
+        let values = match mutation.kind {
+            SampleKind::Float => (len, 0),
+            SampleKind::Histogram => (0, len),
+        };
         let ends = || mutation.series.iter().map(|rows| rows.sample_end as usize);
-        let sound = mutation.kind == SampleKind::Float
-            && mutation.timestamps_ms.len() == len
+        let sound = (mutation.values.len(), mutation.histograms.len()) == values
             && (starts == 0 || starts == len)
             && numbers.len() == mutation.series.len()
             && ends().is_sorted()
@@ -168,6 +139,15 @@ impl<'a> Rows<'a> {
         self.numbers.iter().copied().zip(ranges).filter(|(number, _)| *number != REFUSED)
     }
 
+    /// The exemplars of kept series, with these' numbers.
+    fn exemplars(&self) -> Vec<(u32, &'a Exemplar)> {
+        let number = |series: u32| self.numbers.get(series as usize).copied();
+        let all = self.mutation.exemplars.iter();
+        all.filter_map(|(series, exemplar)| Some((number(*series)?, exemplar)))
+            .filter(|(number, _)| *number != REFUSED)
+            .collect()
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         self.put_numbers(out);
         if self.is_row {
@@ -175,10 +155,18 @@ impl<'a> Rows<'a> {
         } else {
             self.put_times(out);
         }
-        let mut before = 0;
-        for value in self.kept().flat_map(|(_, range)| &self.mutation.values[range]) {
-            put_value(out, *value, before);
-            before = value.to_bits();
+        match self.mutation.kind {
+            SampleKind::Float => {
+                let mut before = 0;
+                for value in self.kept().flat_map(|(_, range)| &self.mutation.values[range]) {
+                    put_value(out, *value, before);
+                    before = value.to_bits();
+                }
+            }
+            SampleKind::Histogram => {
+                let all = self.kept().flat_map(|(_, range)| &self.mutation.histograms[range]);
+                all.for_each(|histogram| histogram.put_canonical(out));
+            }
         }
         if !self.mutation.start_timestamps_ms.is_empty() {
             let mut before = 0;
@@ -234,210 +222,18 @@ fn next_number(first: u32, len: u32) -> Option<u32> {
     len.checked_mul(NUMBER_STEP).and_then(|step| first.checked_add(step))
 }
 
-#[inline]
-fn put_value(out: &mut Vec<u8>, value: f64, before: u64) {
-    let bits = value.to_bits();
-    if bits == before {
-        out.push(AGAIN);
-        return;
-    }
-    for (index, exponent) in EXPONENTS.iter().enumerate() {
-        if let Some(mantissa) = decimal::mantissa(value, *exponent) {
-            put_decimal(out, low_byte(index), mantissa);
-            return;
-        }
-    }
-    let zeros = bits.trailing_zeros().min(63) / 8;
-    let bytes = bits.to_le_bytes();
-    out.push(RAW | (7 - zeros.to_le_bytes()[0]));
-    out.extend_from_slice(&bytes[zeros as usize..]);
-}
-
-#[inline]
-fn put_decimal(out: &mut Vec<u8>, exponent_index: u8, mantissa: i64) {
-    let magnitude = mantissa.unsigned_abs();
-    if exponent_index == 0 && (0..0x80).contains(&mantissa) {
-        out.push(magnitude.to_le_bytes()[0]);
-        return;
-    }
-    let len = 8 - (magnitude | 1).leading_zeros() / 8;
-    let sign = if mantissa < 0 { 8 } else { 0 };
-    out.push(DECIMAL | exponent_index << 4 | sign | (len.to_le_bytes()[0] - 1));
-    out.extend_from_slice(&magnitude.to_le_bytes()[..len as usize]);
-}
-
-#[inline]
-fn read_value(input: &mut Input<'_>, before: f64) -> Result<f64, Damaged> {
-    let code = input.u8()?;
-    match code {
-        ..DECIMAL => Ok(f64::from(code)),
-        DECIMAL..RAW => {
-            let len = usize::from(code & 7) + 1;
-            let mut bytes = [0; 8];
-            bytes[..len].copy_from_slice(input.take(len)?);
-            let magnitude = u64::from_le_bytes(bytes).cast_signed();
-            let mantissa = if code & 8 == 0 { magnitude } else { magnitude.wrapping_neg() };
-            Ok(decimal::float(mantissa, EXPONENTS[usize::from(code >> 4 & 3)]))
-        }
-        RAW..AGAIN => {
-            let len = usize::from(code & 7) + 1;
-            let mut bytes = [0; 8];
-            bytes[8 - len..].copy_from_slice(input.take(len)?);
-            Ok(f64::from_bits(u64::from_le_bytes(bytes)))
-        }
-        AGAIN => Ok(before),
-        _ => Err(Damaged("a value has an unknown code")),
-    }
-}
-
-/// A record that was read; its samples are decoded by [`Record::rows`].
-#[derive(Debug)]
-pub(crate) struct Record<'a> {
-    pub(crate) tenant: TenantId,
-    pub(crate) generation: u64,
-    pub(crate) definitions: Vec<(u32, LabelSet)>,
-    pub(crate) metadata: Vec<MetricMetadata>,
-    revision: u32,
-    flags: u8,
-    rest: Input<'a>,
-}
-
-/// Reads a record but for its samples.
-pub(crate) fn decode(payload: &[u8]) -> Result<Record<'_>, Damaged> {
-    let mut input = Input::new(payload);
-    let [version, flags, kind] = input.array()?;
-    if version != VERSION || kind != KIND_FLOAT {
-        return Err(Damaged("a record of an unknown version or kind"));
-    }
-    let tenant = TenantId::parse(input.text()?).map_err(|_| Damaged("not a tenant's name"))?;
-    match input.u8()? {
-        0 | 1 => {}
-        2 => drop(input.text()?),
-        _ => return Err(Damaged("an unknown principal")),
-    }
-    let _request_id = input.u64()?;
-    let (_timeout_ms, _ring_version) = (input.uvarint32()?, input.uvarint()?);
-    let generation = input.u64()?;
-    let revision = input.uvarint32()?;
-    let mut definitions = Vec::new();
-    if flags & HAS_DEFINITIONS != 0 {
-        definitions::decode(&mut input, |number, labels| definitions.push((number, labels)))?;
-    }
-    let metadata = if flags & HAS_METADATA != 0 { read_metadata(&mut input)? } else { Vec::new() };
-    Ok(Record { tenant, generation, definitions, metadata, revision, flags, rest: input })
-}
-
-impl Record<'_> {
-    /// Decodes the samples and hands them to `visit`, series by series.
-    ///
-    /// Nothing is handed over unless all of it makes sense.
-    pub(crate) fn rows(&self, mut visit: impl FnMut(u32, &[Sample])) -> Result<(), Damaged> {
-        let mut input = self.rest;
-        let runs: Vec<(i64, u64)> = (0..input.count(2)?)
-            .map(|_| Ok((input.ivarint()?, input.uvarint()?)))
-            .collect::<Result<_, Damaged>>()?;
-        let series = runs.iter().fold(0_u64, |sum, (_, len)| sum.saturating_add(*len));
-        // Each series takes a byte at least: its value, or the count of its times.
-        let series = usize::try_from(series).ok().filter(|count| *count <= input.len());
-        let series = series.ok_or(Damaged("a record names more series than it holds"))?;
-        let (ends, times) = read_times(&mut input, self.flags & IS_ROW != 0, series)?;
-        let mut samples = Vec::with_capacity(times.len());
-        let mut value = 0.0;
-        for timestamp_ms in times {
-            value = read_value(&mut input, value)?;
-            samples.push(Sample {
-                timestamp_ms,
-                value,
-                start_timestamp_ms: 0,
-                revision: self.revision,
-            });
-        }
-        if self.flags & HAS_STARTS != 0 {
-            let mut start = 0_i64;
-            for sample in &mut samples {
-                start = start.wrapping_add(input.ivarint()?);
-                sample.start_timestamp_ms = start;
-            }
-        }
-        if !input.is_empty() {
-            return Err(Damaged("a record goes on behind its end"));
-        }
-        let numbers = numbers(&runs)?;
-        let mut first = 0;
-        for (number, end) in numbers.zip(ends) {
-            visit(number, samples.get(first..end).unwrap_or(&[]));
-            first = end;
-        }
-        Ok(())
-    }
-}
-
-/// For each series where its samples end, and all their times.
-fn read_times(
-    input: &mut Input<'_>,
-    is_row: bool,
-    series: usize,
-) -> Result<(Vec<usize>, Vec<i64>), Damaged> {
-    if is_row {
-        let at = input.ivarint()?;
-        return Ok(((1..=series).collect(), vec![at; series]));
-    }
-    let (mut ends, mut times) = (Vec::with_capacity(series), Vec::new());
-    let mut before = 0..0;
-    for _ in 0..series {
-        let start = times.len();
-        match input.uvarint()? {
-            0 => times.extend_from_within(before.clone()),
-            count => {
-                let mut last = times.get(before.start).copied().unwrap_or(0_i64);
-                // What a false count asks for ends with the input.
-                for _ in 1..count {
-                    last = last.wrapping_add(input.ivarint()?);
-                    times.push(last);
-                }
-            }
-        }
-        // Every sample has a value behind, of a byte at least.
-        if times.len() > input.len() {
-            return Err(Damaged("a record names more samples than it holds"));
-        }
-        before = start..times.len();
-        ends.push(times.len());
-    }
-    Ok((ends, times))
-}
-
-/// The numbers of the runs, one by one.
-fn numbers(runs: &[(i64, u64)]) -> Result<impl Iterator<Item = u32> + '_, Damaged> {
-    let step = i64::from(NUMBER_STEP);
-    let mut expected = 0_i64;
-    let mut firsts = Vec::with_capacity(runs.len());
-    for (gap, len) in runs {
-        let first = expected.checked_add(*gap).and_then(|first| u32::try_from(first).ok());
-        let first = first.ok_or(Damaged("a series' number is out of range"))?;
-        let len = i64::try_from(*len).unwrap_or(i64::MAX);
-        let end = len.checked_mul(step).and_then(|span| span.checked_add(i64::from(first)));
-        expected = end
-            .filter(|end| *end <= i64::from(u32::MAX) + step)
-            .ok_or(Damaged("a series' number is out of range"))?;
-        firsts.push((first, len));
-    }
-    Ok(firsts.into_iter().flat_map(move |(first, len)| {
-        (0..len).map(move |index| u32::try_from(i64::from(first) + index * step).unwrap_or(REFUSED))
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Context, RequestId, SeriesRef};
+    use crate::chunk::histogram::tests::histogram;
+    use model::{Context, Histogram, HistogramSample, LabelSet, RequestId, SeriesRef, TenantId};
     use proptest::prelude::*;
     use std::sync::Arc;
 
     /// Time, bits of the value, start.
-    type Samples = Vec<(i64, u64, i64)>;
+    type Triples = Vec<(i64, u64, i64)>;
 
-    fn mutation(series: Vec<(u32, Samples)>, has_starts: bool) -> (Mutation, Vec<u32>) {
+    fn mutation(series: Vec<(u32, Triples)>, has_starts: bool) -> (Mutation, Vec<u32>) {
         let context = Context {
             tenant: TenantId::parse("t").unwrap(),
             principal: Principal::Named("someone".into()),
@@ -457,6 +253,29 @@ mod tests {
             mutation.push(SeriesRef::Number(number), samples);
         }
         (mutation, numbers)
+    }
+
+    fn histograms(
+        series: &[(u32, Vec<(i64, Histogram, i64)>)],
+        exemplars: &[(prop::sample::Index, i64, u64)],
+    ) -> (Mutation, Vec<u32>) {
+        let (mut mutation, _) = mutation(vec![], false);
+        (mutation.kind, mutation.revision) = (SampleKind::Histogram, 2);
+        for (number, samples) in series {
+            for (at, histogram, start) in samples {
+                mutation.timestamps_ms.push(*at);
+                mutation.histograms.push(Arc::new(histogram.clone()));
+                mutation.start_timestamps_ms.push(*start);
+            }
+            mutation.end_series(SeriesRef::Number(*number));
+        }
+        for (index, timestamp_ms, bits) in exemplars {
+            let labels = LabelSet::from_pairs([("trace_id", "t")]).unwrap();
+            let (timestamp_ms, value) = (*timestamp_ms, f64::from_bits(*bits));
+            let index = u32::try_from(index.index(series.len())).unwrap();
+            mutation.exemplars.push((index, Exemplar { timestamp_ms, value, labels }));
+        }
+        (mutation, series.iter().map(|(number, _)| *number).collect())
     }
 
     fn encoded(mutation: &Mutation, numbers: &[u32]) -> Vec<u8> {
@@ -494,6 +313,7 @@ mod tests {
             prop_assert_eq!((record.tenant.as_str(), record.generation), ("t", 5));
             let mut back = Vec::new();
             record.rows(|number, samples| {
+                let Samples::Floats(samples) = samples else { panic!("floats") };
                 let samples: Vec<_> = samples
                     .iter()
                     .map(|s| (s.timestamp_ms, s.value.to_bits(), s.start_timestamp_ms))
@@ -509,6 +329,41 @@ mod tests {
                 })
                 .collect();
             prop_assert_eq!(back, expected);
+        }
+
+        #[test]
+        fn a_record_gives_every_histogram_and_exemplar_back(
+            series in prop::collection::vec(
+                (any::<u32>(), prop::collection::vec((any::<i64>(), histogram(), any::<i64>()), 0..3)), 1..5),
+            exemplars in prop::collection::vec((any::<prop::sample::Index>(), any::<i64>(), any::<u64>()), 0..4),
+            at: prop::sample::Index, byte: u8,
+        ) {
+            let (mutation, numbers) = histograms(&series, &exemplars);
+            let mut bytes = encoded(&mutation, &numbers);
+            let record = decode(&bytes).unwrap();
+            let expected: Vec<_> = mutation
+                .exemplars
+                .iter()
+                .map(|(index, exemplar)| (numbers[*index as usize], exemplar.clone()))
+                .filter(|(number, _)| *number != REFUSED)
+                .collect();
+            prop_assert_eq!(&record.exemplars, &expected);
+            let mut back = Vec::new();
+            record.rows(|number, samples| {
+                let Samples::Histograms(samples) = samples else { panic!("histograms") };
+                let of = |s: &HistogramSample| {
+                    (s.timestamp_ms, (*s.histogram).clone(), s.start_timestamp_ms)
+                };
+                assert!(samples.iter().all(|sample| sample.revision == 2));
+                back.push((number, samples.iter().map(of).collect::<Vec<_>>()));
+            }).unwrap();
+            let kept = series.into_iter().filter(|(number, _)| *number != REFUSED);
+            prop_assert_eq!(back, kept.collect::<Vec<_>>());
+            let index = at.index(bytes.len());
+            bytes[index] = byte;
+            if let Ok(record) = decode(&bytes) {
+                let _ = record.rows(|_, _| ());
+            }
         }
 
         #[test]

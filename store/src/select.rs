@@ -9,19 +9,26 @@
 //! Not here: how a source finds its series (`head/read.rs`, `sstable/read.rs`).
 
 use crate::bytes::Damaged;
-use crate::chunk::ChunkHead;
+use crate::chunk::fast::Columns;
 use crate::chunk::times::Times;
+use crate::chunk::{ChunkHead, HISTOGRAM};
+use crate::engine::READ_SSTABLES_WARN;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
 use crate::retention::Clip;
+use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use model::matcher::CompiledMatcher;
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{Column, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange};
+use model::{
+    Column, DayBucket, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange,
+};
+use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What of a series is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +53,19 @@ pub(crate) struct Query {
     spans: Vec<(i64, i64)>,
     /// What the tenant's retention hides.
     pub(crate) clip: Clip,
+    /// How many sources may hold samples of one series.
+    pub(crate) sources: Cell<usize>,
 }
 
-fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>> {
+/// Makes matchers ready to be asked.
+pub(crate) fn compile<'a>(
+    matchers: impl IntoIterator<Item = &'a Matcher>,
+) -> Result<Vec<CompiledMatcher>> {
     let bad = |matcher: &Matcher, detail: String| Error::BadMatcher {
         matcher: matcher.to_string(),
         detail,
     };
-    matchers.iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
+    matchers.into_iter().map(|m| m.compile().map_err(|error| bad(m, error.to_string()))).collect()
 }
 
 impl Query {
@@ -81,8 +93,8 @@ impl Query {
         if spans.len() == 1 {
             spans.clear();
         }
-        let clip = Clip::default();
-        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans, clip };
+        let (want, clip, sources) = (Want::Samples, Clip::default(), Cell::new(1));
+        let query = Self { matchers, want, start_ms, end_ms, spans, clip, sources };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -102,8 +114,8 @@ impl Query {
             end_ms = end_ms.saturating_add((DAY_MS - end_ms.rem_euclid(DAY_MS)) % DAY_MS);
         }
         let matchers = compile(matchers)?;
-        let (spans, clip) = (Vec::new(), Clip::default());
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, clip }))
+        let (spans, clip, sources) = (Vec::new(), Clip::default(), Cell::new(1));
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, clip, sources }))
     }
 
     /// The question to a series of which `hidden` spans are hidden, normalized: it has no matchers,
@@ -135,7 +147,8 @@ impl Query {
         if spans.len() < 2 {
             spans.clear();
         }
-        Self { matchers: Vec::new(), want, start_ms, end_ms, spans, clip: Clip::default() }
+        let (matchers, clip, sources) = (Vec::new(), Clip::default(), self.sources.clone());
+        Self { matchers, want, start_ms, end_ms, spans, clip, sources }
     }
 
     /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
@@ -163,11 +176,18 @@ impl Query {
 
     /// Which of a column's times are asked for, if they lie in one day.
     pub(crate) fn places(&self, times: &Times) -> Range<usize> {
-        let first_ms = times.ends().map_or(0, |(first_ms, _)| first_ms);
-        if !self.spans.is_empty() && !self.in_spans(first_ms) {
-            return 0..0;
+        let Some((first_ms, last_ms)) = times.ends() else { return 0..0 };
+        if self.spans.is_empty() {
+            return times.places(self.start_ms, self.end_ms);
         }
-        times.places(self.start_ms, self.end_ms)
+        // Spans are whole days, or what is left of them behind some moment: a day has one at most.
+        let next = self.spans.partition_point(|(_, end)| *end <= first_ms);
+        match self.spans.get(next) {
+            Some((start, end)) if *start <= last_ms => {
+                times.places(self.start_ms.max(*start), self.end_ms.min(*end))
+            }
+            _ => 0..0,
+        }
     }
 
     /// Adds the wanted samples of a chunk to the last run, or to one of its own.
@@ -177,36 +197,92 @@ impl Query {
         bytes: &[u8],
         runs: &mut Vec<Run>,
     ) -> Result<(), Damaged> {
+        if head.encoding == HISTOGRAM {
+            return self.decode_histograms(head, bytes, runs);
+        }
         let run = merge::run_for(head, runs);
+        let Run { column: Column { timestamps_ms, values, .. }, starts, .. } = run;
+        let before = timestamps_ms.len();
+        if timestamps_ms.capacity() == before {
+            let room = self.room(head, bytes);
+            timestamps_ms.reserve_exact(room);
+            values.reserve_exact(room);
+        }
+        if self.spans.is_empty() {
+            let (start_ms, end_ms) = (self.start_ms, self.end_ms);
+            let mut columns = Columns { timestamps_ms, values, starts, start_ms, end_ms };
+            // It sees to it that times ascend.
+            head.decode_columns(bytes, &mut columns)?;
+        } else {
+            head.decode(bytes, |at, value, start| {
+                if self.keeps(at) {
+                    timestamps_ms.push(at);
+                    values.push(value);
+                    if start != 0 || !starts.is_empty() {
+                        starts.resize(values.len() - 1, 0);
+                        starts.push(start);
+                    }
+                }
+                at < self.end_ms
+            })?;
+            if !timestamps_ms[before..].is_sorted_by(|a, b| a < b) {
+                return Err(Damaged("a chunk's times do not ascend"));
+            }
+        }
+        if timestamps_ms.is_empty() && run.histograms.is_empty() {
+            runs.pop();
+        }
+        Ok(())
+    }
+
+    /// Adds the wanted histograms of a chunk to the last run, or to one of its own.
+    fn decode_histograms(
+        &self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Damaged> {
+        let mut wanted = Vec::new();
+        head.decode_histograms(bytes, |timestamp_ms, start_timestamp_ms, histogram| {
+            if self.keeps(timestamp_ms) {
+                let (histogram, revision) = (Arc::new(histogram.clone()), head.revision);
+                wanted.push(HistogramSample {
+                    timestamp_ms,
+                    histogram,
+                    start_timestamp_ms,
+                    revision,
+                });
+            }
+            timestamp_ms < self.end_ms
+        })?;
+        match runs.last_mut() {
+            _ if wanted.is_empty() => {}
+            Some(run) if run.revision == head.revision => run.histograms.append(&mut wanted),
+            _ => runs.push(Run { histograms: wanted, revision: head.revision, ..Run::default() }),
+        }
+        Ok(())
+    }
+
+    /// Room for a series' samples in all sources, by what one chunk says of its step.
+    fn room(&self, head: &ChunkHead, bytes: &[u8]) -> usize {
         // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
         let len = (head.count as usize).min(bytes.len().saturating_mul(64));
-        let Run { column: Column { timestamps_ms, values }, starts, .. } = run;
-        let before = timestamps_ms.len();
-        timestamps_ms.reserve_exact(len);
-        values.reserve_exact(len);
-        let whole =
-            self.spans.is_empty() && self.start_ms <= head.first_ms && head.last_ms < self.end_ms;
-        head.decode(bytes, |at, value, start| {
-            if whole || self.keeps(at) {
-                timestamps_ms.push(at);
-                values.push(value);
-                if start != 0 || !starts.is_empty() {
-                    starts.resize(values.len() - 1, 0);
-                    starts.push(start);
-                }
-            }
-            whole || at < self.end_ms
-        })?;
-        // Bytes with a right checksum ascend; others must not get any further.
-        let ascends = timestamps_ms[before..].is_sorted_by(|a, b| a < b);
-        if ascends { Ok(()) } else { Err(Damaged("a chunk's times do not ascend")) }
+        let span = u64::try_from(head.last_ms.saturating_sub(head.first_ms)).unwrap_or(0);
+        let from = self.start_ms.max(head.first_ms);
+        let wanted = u64::try_from(self.end_ms.saturating_sub(from)).unwrap_or(0);
+        let steps = u64::from(head.count).saturating_sub(1);
+        let by_time = match wanted.saturating_mul(steps).checked_div(span) {
+            Some(count) => usize::try_from(count).unwrap_or(usize::MAX).saturating_add(2),
+            None => len,
+        };
+        by_time.min(len.saturating_mul(self.sources.get()))
     }
 
     /// Whether a chunk holds a sample that is asked for.
     pub(crate) fn is_present(&self, head: &ChunkHead, bytes: &[u8]) -> Result<bool, Damaged> {
         let mut found = [head.first_ms, head.last_ms].iter().any(|at| self.keeps(*at));
         if !found {
-            head.decode(bytes, |at, _, _| {
+            head.times(bytes, |at| {
                 found = self.keeps(at);
                 !found && at < self.end_ms
             })?;
@@ -215,13 +291,22 @@ impl Query {
     }
 
     /// Adds late samples as a run for each revision.
-    pub(crate) fn add_late(&self, late: Vec<Sample>, runs: &mut Vec<Run>) {
-        for chunk in merge::chunks_of(late) {
+    pub(crate) fn add_late(
+        &self,
+        late: Vec<Sample>,
+        histograms: Vec<HistogramSample>,
+        runs: &mut Vec<Run>,
+    ) {
+        let chunks = merge::chunks_of(late).into_iter();
+        for chunk in chunks.chain(merge::histogram_chunks_of(histograms)) {
             // What was coded a moment ago is decoded without fail.
             let _ = self.decode(&chunk.head, &chunk.bytes, runs);
         }
     }
 }
+
+/// So many partitions of one read are named that came out of many sstables.
+const WIDE_MAX: usize = 8;
 
 /// What was found so far.
 #[derive(Debug)]
@@ -237,10 +322,20 @@ pub(crate) struct Gather {
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
-    /// Those that were found, ascending in each list.
+    /// Whether texts are wanted and not series.
+    wants_texts: bool,
+    /// What is deleted.
+    tombstones: Touching,
+    /// Of a series only that it has a sample is kept.
+    only_presence: bool,
+    /// For each text whether it is one of those, by its series.
+    marked: Vec<bool>,
+    /// Those that were found otherwise, ascending in each list.
     lists: Vec<Vec<Text>>,
     /// The most that are wanted.
     texts_max: usize,
+    /// In how many sstables each partition was looked at; `None` if there are few anyway.
+    sstables: Option<HashMap<(Text, DayBucket), u32, FixedState>>,
 }
 
 #[derive(Debug)]
@@ -263,15 +358,64 @@ impl Gather {
             samples: 0,
             hasher: FixedState::default(),
             values_of: None,
+            wants_texts: false,
+            tombstones: Touching::default(),
+            only_presence: false,
+            marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
+            sstables: None,
         }
+    }
+
+    /// From now on what these hide is left out.
+    pub(crate) fn hide(&mut self, tombstones: Touching, want: Want) {
+        self.tombstones = tombstones;
+        self.only_presence = want != Want::Samples;
     }
 
     /// Nothing found yet of the values of a label, or of the names of all; the first so many are
     /// wanted.
     pub(crate) fn of_texts(values_of: Option<Text>, texts_max: usize) -> Self {
-        Self { values_of, texts_max, ..Self::new(SelectBounds::NONE) }
+        Self { values_of, wants_texts: true, texts_max, ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// Whether a sample of this metric in `[first_ms, last_ms]` may be hidden. If so, a source has
+    /// to [`add`](Self::add) samples, also if only labels are wanted.
+    pub(crate) fn may_hide(&self, metric: &str, first_ms: i64, last_ms: i64) -> bool {
+        self.tombstones.may_cut(metric, first_ms, last_ms)
+    }
+
+    /// Whether any sample at all may be hidden.
+    pub(crate) fn may_hide_any(&self) -> bool {
+        !self.tombstones.is_empty()
+    }
+
+    /// Says that so many sstables will be looked at.
+    pub(crate) fn count_sstables(&mut self, len: usize) {
+        self.sstables = (len >= READ_SSTABLES_WARN as usize).then(HashMap::default);
+    }
+
+    /// Says that a partition is looked at in one more sstable.
+    pub(crate) fn touch(&mut self, metric: &Text, day: DayBucket) {
+        if let Some(sstables) = &mut self.sstables {
+            *sstables.entry((metric.clone(), day)).or_default() += 1;
+        }
+    }
+
+    /// The partitions that were looked at in so many sstables or more, the widest few.
+    pub(crate) fn take_wide(&mut self, sstables_min: u32) -> Vec<(Text, DayBucket, u32)> {
+        let counted = self.sstables.take().into_iter().flatten();
+        let wide = counted.filter(|(_, sstables)| *sstables >= sstables_min);
+        let mut wide: Vec<_> = wide.map(|((metric, day), count)| (metric, day, count)).collect();
+        wide.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, a.1).cmp(&(&b.0, b.1))));
+        wide.truncate(WIDE_MAX);
+        wide
+    }
+
+    /// What the head is asked for: if something may be hidden, its samples are looked at.
+    pub(crate) fn want_of_head(&self, query: &Query) -> Want {
+        if self.may_hide_any() { Want::Samples } else { query.want }
     }
 
     /// The label whose values are wanted; `None` if it is the names.
@@ -300,23 +444,53 @@ impl Gather {
             .get()
     }
 
-    /// Adds what a source holds of a series. The key is its label pairs, in order, as texts'
-    /// numbers.
+    /// Adds what a source holds of a series: `decode` appends to the runs of the sources before,
+    /// so sources best come in the order of their times. The key is the series' label pairs, in
+    /// order, as texts' numbers.
     ///
     /// # Errors
-    /// If there are more series or samples than the reader can bear.
-    pub(crate) fn add(&mut self, key: &[u32], mut runs: Vec<Run>) -> Result<()> {
-        runs.retain(|run| !run.column.is_empty());
-        if runs.is_empty() {
-            return Ok(());
+    /// What `decode` says, or if there are more series or samples than the reader can bear.
+    pub(crate) fn extend(
+        &mut self,
+        key: &[u32],
+        decode: impl FnOnce(&mut Vec<Run>) -> Result<()>,
+    ) -> Result<()> {
+        if self.wants_texts || self.only_presence {
+            let mut runs = Vec::new();
+            decode(&mut runs)?;
+            self.cut(key, &mut runs);
+            return match runs.is_empty() {
+                true => Ok(()),
+                false if self.wants_texts => {
+                    self.mark_key(key);
+                    Ok(())
+                }
+                false => self.add_present(key),
+            };
         }
-        self.samples += runs.iter().map(|run| run.column.len() as u64).sum::<u64>();
+        let len = |runs: &[Run]| runs.iter().map(|run| run.len() as u64).sum::<u64>();
+        let hash = self.hasher.hash_one(key);
+        let found = self.find(hash, key);
+        let mut runs =
+            found.map_or_else(Vec::new, |index| std::mem::take(&mut self.series[index].runs));
+        let before = len(&runs);
+        decode(&mut runs)?;
+        self.cut(key, &mut runs);
+        let added = len(&runs).saturating_sub(before);
+        match found {
+            Some(index) => self.series[index].runs = runs,
+            None if added > 0 => {
+                let index = self.insert(hash, key)?;
+                self.series[index].runs = runs;
+            }
+            None => {}
+        }
+        self.samples += added;
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
         if self.samples > self.bounds.samples_max.saturating_mul(2) {
             return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
         }
-        self.slot(key)?.runs.append(&mut runs);
         Ok(())
     }
 
@@ -325,35 +499,68 @@ impl Gather {
     /// # Errors
     /// If there are more series than the reader can bear.
     pub(crate) fn add_present(&mut self, key: &[u32]) -> Result<()> {
-        self.slot(key).map(|_| ())
+        let hash = self.hasher.hash_one(key);
+        if self.find(hash, key).is_none() {
+            self.insert(hash, key)?;
+        }
+        Ok(())
     }
 
-    /// The series of a key, which may be new.
-    fn slot(&mut self, key: &[u32]) -> Result<&mut Gathered> {
+    /// The index of the series of a key.
+    fn find(&self, hash: u64, key: &[u32]) -> Option<usize> {
+        let is_it = |held: &Gathered| self.keys.get(held.key_start..held.key_end) == Some(key);
+        let at = |index: &u32| self.series.get(*index as usize);
+        let found = self.by_key.find(hash, |index| at(index).is_some_and(is_it));
+        found.map(|index| *index as usize)
+    }
+
+    /// Adds a series that is new, and returns its index.
+    fn insert(&mut self, hash: u64, key: &[u32]) -> Result<usize> {
         let Self { keys, series, by_key, hasher, .. } = self;
-        let key_of = |held: &Gathered| keys.get(held.key_start..held.key_end);
-        let hash = hasher.hash_one(key);
-        let found = by_key.find(hash, |index| {
-            series.get(*index as usize).and_then(key_of).is_some_and(|held| *held == *key)
+        if series.len() as u64 >= self.bounds.series_max {
+            return Err(Error::TooManySeries { series_max: self.bounds.series_max });
+        }
+        let key_start = keys.len();
+        keys.extend_from_slice(key);
+        let index = series.len();
+        series.push(Gathered { key_start, key_end: keys.len(), runs: Vec::new() });
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        by_key.insert_unique(hash, number, |index| {
+            let held = series.get(*index as usize);
+            held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
         });
-        let index = match found {
-            Some(index) => *index as usize,
-            None => {
-                if series.len() as u64 >= self.bounds.series_max {
-                    return Err(Error::TooManySeries { series_max: self.bounds.series_max });
-                }
-                let key_start = keys.len();
-                keys.extend_from_slice(key);
-                let index = u32::try_from(series.len()).unwrap_or(u32::MAX);
-                series.push(Gathered { key_start, key_end: keys.len(), runs: Vec::new() });
-                by_key.insert_unique(hash, index, |index| {
-                    let held = series.get(*index as usize);
-                    held.map_or(0, |held| hasher.hash_one(&keys[held.key_start..held.key_end]))
-                });
-                index as usize
+        Ok(index)
+    }
+
+    /// Takes what is deleted out of a series' runs.
+    fn cut(&self, key: &[u32], runs: &mut Vec<Run>) {
+        if self.tombstones.is_empty() {
+            return;
+        }
+        let text = |id: u32| self.texts.get(id as usize).map_or("", |text| text);
+        let hidden = self.tombstones.hidden(|name| {
+            let mut pairs = key.chunks_exact(2);
+            pairs.find(|pair| *text(pair[0]) == *name).map_or("", |pair| text(pair[1]))
+        });
+        if !hidden.is_empty() {
+            runs.iter_mut().for_each(|run| hidden.cut_run(run));
+            runs.retain(|run| run.len() > 0);
+        }
+    }
+
+    /// Marks the wanted names or values of a series.
+    fn mark_key(&mut self, key: &[u32]) {
+        for pair in key.chunks_exact(2) {
+            let text = match &self.values_of {
+                None => pair[0],
+                Some(name) if self.texts.get(pair[0] as usize) == Some(name) => pair[1],
+                Some(_) => continue,
+            } as usize;
+            if self.marked.len() <= text {
+                self.marked.resize(text + 1, false);
             }
-        };
-        Ok(&mut series[index])
+            self.marked[text] = true;
+        }
     }
 
     /// The series, ascending by labels.
@@ -368,12 +575,19 @@ impl Gather {
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
-            let floats = merge::column_of(runs);
-            samples += floats.len() as u64;
+            let mut columns = merge::columns_of(runs);
+            let floats = &mut columns.floats;
+            if floats.timestamps_ms.capacity() > 2 * floats.len() + 16 {
+                // There was room for more than came.
+                floats.timestamps_ms.shrink_to_fit();
+                floats.values.shrink_to_fit();
+            }
+            samples += (floats.len() + columns.histograms.len()) as u64;
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
-            answer.push(SeriesColumns { labels: self.labels(&keys[key_start..key_end]), floats });
+            let labels = self.labels(&keys[key_start..key_end]);
+            answer.push(SeriesColumns { labels, ..columns });
         }
         Ok(answer)
     }
@@ -390,6 +604,8 @@ impl Gather {
     /// The wanted names or values, ascending.
     pub(crate) fn finish_texts(self) -> Vec<Text> {
         let mut texts = self.lists.concat();
+        let marked = self.texts.into_iter().zip(self.marked);
+        texts.extend(marked.filter_map(|(text, marked)| marked.then_some(text)));
         texts.sort();
         texts.dedup();
         texts.truncate(self.texts_max);
@@ -399,7 +615,13 @@ impl Gather {
     fn labels(&self, key: &[u32]) -> LabelSet {
         let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
         let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-        // The pairs of a key come from a label set.
+        let is_empty = |id: u32| self.texts.get(id as usize).is_none_or(|text| text.is_empty());
+        // Texts are ranked, so numbers that ascend are names that do.
+        let ascends = key.chunks_exact(2).is_sorted_by(|a, b| a[0] < b[0]);
+        if ascends && !key.chunks_exact(2).any(|pair| is_empty(pair[1])) {
+            return LabelSet::from_ordered(pairs.collect());
+        }
+        // Only a file that others made has such a key.
         LabelSet::from_pairs(pairs).unwrap_or_default()
     }
 

@@ -48,6 +48,7 @@ pub enum Action {
     HardLink,
     Unlink,
     CreateDir,
+    RemoveDir,
     Read,
 }
 
@@ -263,6 +264,7 @@ fn failure(action: Action, path: &str, kind: io::ErrorKind) -> Error {
         Action::HardLink => "link",
         Action::Unlink => "unlink",
         Action::CreateDir => "create the directory",
+        Action::RemoveDir => "remove the directory",
         Action::Read => "read",
     };
     Error::io(verb, path, io::Error::new(kind, "simulated"))
@@ -328,6 +330,14 @@ impl Disk for SimDisk {
             return inner.alive(Action::CreateDir, path);
         }
         inner.change(Action::CreateDir, path, |nodes| nodes.create_dir(path))
+    }
+
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if !inner.nodes.has_dir(path) {
+            return inner.alive(Action::RemoveDir, path);
+        }
+        inner.change(Action::RemoveDir, path, |nodes| nodes.remove_dir(path))
     }
 
     fn sync_dir(&self, directory: &str) -> Result<()> {

@@ -53,7 +53,7 @@ fn series(number: u32) -> Result<SeriesColumns, Box<dyn Error>> {
         let value = f64::from((sample + number) % 200) * f64::from(number % 7 + 1) * 1.5;
         floats.push(START_MS + i64::from(sample) * STEP_MS + i64::from(number % 1_000), value);
     }
-    Ok(SeriesColumns { labels, floats })
+    Ok(SeriesColumns { labels, floats, ..SeriesColumns::default() })
 }
 
 fn ask(source: &Ready, text: &str) -> Result<(Duration, usize), Box<dyn Error>> {

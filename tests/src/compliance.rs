@@ -45,7 +45,7 @@ fn series(json: &Json) -> SeriesColumns {
         };
         floats.push(start_ms + offset_ms, value.as_f64().unwrap_or_else(stale_marker));
     }
-    SeriesColumns { labels: labels(&json["metric"]), floats }
+    SeriesColumns { labels: labels(&json["metric"]), floats, ..SeriesColumns::default() }
 }
 
 fn labels(json: &Json) -> LabelSet {

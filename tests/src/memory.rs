@@ -44,7 +44,11 @@ impl SeriesSource for MemorySource {
                 }
             }
             if !floats.is_empty() {
-                found.push(SeriesColumns { labels: labels.clone(), floats });
+                found.push(SeriesColumns {
+                    labels: labels.clone(),
+                    floats,
+                    ..SeriesColumns::default()
+                });
             }
         }
         Ok(found)

@@ -10,7 +10,7 @@
 use bench::http::{self, Response};
 use bench::remote_write::{self, Series};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -82,7 +82,7 @@ impl Launch {
     /// If it does not say `ready` within [`PATIENCE`]; its log is shown.
     #[must_use]
     pub fn start(self) -> Cumae {
-        let mut child = self.spawn();
+        let mut child = self.spawn(Stdio::null());
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ready, is_ready) = sync_channel(1);
@@ -109,7 +109,12 @@ impl Launch {
     /// If it still runs after [`PATIENCE`].
     #[must_use]
     pub fn run(self) -> Ended {
-        let mut child = self.spawn();
+        let mut child = self.spawn(Stdio::piped());
+        let mut stdout = child.stdout.take().expect("stdout is a pipe");
+        let printed = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text)
+        });
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (ready, _is_ready) = sync_channel(1);
@@ -118,16 +123,17 @@ impl Launch {
         let status = wait(&mut child);
         reader.join().expect("the log is read to its end");
         let log = log.lock().expect("no reader panicked").join("\n");
-        Ended { status, log }
+        let printed = printed.join().expect("stdout is read to its end");
+        Ended { status, log, printed: printed.expect("stdout is text") }
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self, stdout: Stdio) -> Child {
         Command::new(binary())
             .args(["--data-dir", &self.data_dir.display().to_string(), "--listen", &self.listen])
             .args(&self.args)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .expect("cumae can be started")
@@ -141,6 +147,16 @@ pub struct Ended {
     pub status: Option<ExitStatus>,
     /// What it wrote to stderr.
     pub log: String,
+    /// What a command wrote to stdout.
+    pub printed: String,
+}
+
+impl Ended {
+    /// Whether its status was 0.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
 }
 
 /// A running process.
@@ -279,7 +295,7 @@ impl Cumae {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the log is read to its end");
         }
-        Ended { status, log: self.log() }
+        Ended { status, log: self.log(), printed: String::new() }
     }
 }
 

@@ -39,7 +39,11 @@ pub fn series(name: &str, seed: u64, until_ms: i64) -> Vec<SeriesColumns> {
         labels.set("__name__", name);
         labels.set("job", format!("j{job}"));
         labels.set("instance", format!("i{instance}"));
-        all.push(SeriesColumns { labels, floats: samples(&mut numbers, until_ms) });
+        all.push(SeriesColumns {
+            labels,
+            floats: samples(&mut numbers, until_ms),
+            ..SeriesColumns::default()
+        });
     }
     all
 }

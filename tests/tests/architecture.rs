@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use tests::process::workspace;
 
 /// Our crates, and which of ours each may name.
-const KNOWS: [(&str, &[&str]); 12] = [
+const KNOWS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("bench", &[]),
     ("store", &["model"]),
+    ("import", &["model", "store"]),
     ("cluster", &["model"]),
     ("promql", &["model"]),
     ("guard", &["model"]),
@@ -21,9 +22,10 @@ const KNOWS: [(&str, &[&str]); 12] = [
     ("tests", &EVERYTHING),
 ];
 
-const EVERYTHING: [&str; 11] = [
+const EVERYTHING: [&str; 12] = [
     "model",
     "bench",
+    "import",
     "store",
     "cluster",
     "promql",

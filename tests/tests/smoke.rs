@@ -262,3 +262,89 @@ fn a_flush_that_is_asked_for_puts_everything_into_sstables_and_is_read_from_ther
     assert_eq!(cumae.query("a[1m]", seconds(time))[0]["values"], values);
     assert_eq!(cumae.query("a", seconds(time - 7_200_000))[0]["value"][1], "4");
 }
+
+/// What every route says about the metrics `del` and `keep`.
+fn every_route(cumae: &Cumae, end_s: f64) -> Vec<serde_json::Value> {
+    let (start, end) = ((end_s - 3_600.0).to_string(), end_s.to_string());
+    let range = [("start", start.as_str()), ("end", end.as_str())];
+    let with = |more: &[(&'static str, &'static str)]| {
+        let all: Vec<(&str, &str)> = range.iter().copied().chain(more.iter().copied()).collect();
+        all
+    };
+    let every = ("match[]", "{__name__=~\"del|keep\"}");
+    [
+        cumae.api("query", &[("query", "{__name__=~\"del|keep\"}[1h]"), ("time", &end)]),
+        cumae.api("query_range", &with(&[("query", "{__name__=~\"del|keep\"}"), ("step", "60")])),
+        cumae.api("query", &[("query", "count({job!=\"\"})"), ("time", &end)]),
+        cumae.api("series", &with(&[every])),
+        cumae.api("labels", &with(&[every])),
+        cumae.api("labels", &with(&[])),
+        cumae.api("label/__name__/values", &with(&[])),
+        cumae.api("label/secret/values", &with(&[])),
+        cumae.api("label/job/values", &with(&[every])),
+        cumae.api("query_exemplars", &with(&[("query", "del")])),
+    ]
+    .map(|answer| answer["data"].clone())
+    .to_vec()
+}
+
+/// The files below a directory that hold a text.
+fn files_with(directory: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if let Ok(bytes) = std::fs::read(&path)
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk() {
+    const NEEDLE: &str = "needle-5e1f";
+    let dir = dir();
+    let mut cumae = quiet(&dir);
+    let time = wall_ms() - 60_000;
+    let end_s = seconds(time + 120_000);
+    let samples: Vec<(i64, f64)> =
+        (0..60_i32).map(|n| (time - i64::from(n) * 30_000, n.into())).rev().collect();
+    let keep = |job| Series::new("keep", &[("job", job)], &samples);
+    let deleted = Series::new("del", &[("job", "gone"), ("secret", NEEDLE)], &samples);
+    assert_eq!(cumae.push(&[keep("a"), keep("gone")]).status, 204);
+    let without = every_route(&cumae, end_s);
+    assert_eq!(cumae.push(&[deleted.clone()]).status, 204);
+    assert_ne!(every_route(&cumae, end_s), without);
+    assert!(!files_with(cumae.data_dir(), NEEDLE).is_empty());
+
+    let delete = "/api/v1/admin/tsdb/delete_series?match[]=del%7Bjob%3D%22gone%22%7D";
+    assert_eq!(cumae.send("GET", delete, &[], b"").status, 405);
+    assert_eq!(cumae.send("POST", delete, &[], b"").status, 204);
+    assert_eq!(every_route(&cumae, end_s), without, "at once");
+    assert!(cumae.log().contains("series deleted as asked"), "{}", cumae.log());
+    cumae.kill_9();
+    cumae = quiet(&dir);
+    assert_eq!(every_route(&cumae, end_s), without, "after kill -9");
+    assert_eq!(cumae.push(&[deleted]).status, 204);
+    assert_eq!(every_route(&cumae, end_s), without, "what comes late");
+    for path in ["/ingester/flush", "/ingester/flush?seal=true"] {
+        assert_eq!(cumae.send("POST", path, &[], b"").status, 204, "{path}");
+        assert_eq!(every_route(&cumae, end_s), without, "{path}");
+    }
+    let clean = "/api/v1/admin/tsdb/clean_tombstones";
+    assert_eq!(cumae.send("PUT", clean, &[], b"").status, 204);
+    assert!(
+        eventually(|| files_with(cumae.data_dir(), NEEDLE).is_empty()),
+        "{:?}\n{}",
+        files_with(cumae.data_dir(), NEEDLE),
+        cumae.log()
+    );
+    assert_eq!(every_route(&cumae, end_s), without, "after the purge");
+    assert!(cumae.terminate().status.is_some());
+    let again = quiet(&dir);
+    assert_eq!(every_route(&again, end_s), without, "after a restart");
+}

@@ -15,7 +15,9 @@
 
 pub mod client;
 pub mod codec;
+mod columns;
 pub mod config;
+mod delete;
 pub mod frame;
 pub mod handshake;
 mod lane;

@@ -6,7 +6,7 @@
 
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Context, Kind, SeriesColumns};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +25,13 @@ pub trait Replica: Send + Sync + fmt::Debug {
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer>;
     /// The metadata that this replica holds.
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer>;
+    /// Deletes samples of the context's tenant. The answer comes when the tombstones are on this
+    /// replica's disk, and its reads leave out what they hide.
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer>;
+    /// Every tombstone of every tenant that this replica has.
+    fn tombstones(&self, context: Arc<Context>) -> Answer<Vec<Tombstone>>;
+    /// Asks for deleted bytes to leave the disk soon. The answer does not wait for it.
+    fn purge(&self, context: Arc<Context>) -> Answer<()>;
 }
 
 /// Why a replica did not answer, or answered no.

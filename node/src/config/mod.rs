@@ -95,6 +95,8 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub store: Store,
+    pub compaction: store::config::CompactionConfig,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
     pub cluster: Cluster,
@@ -119,6 +121,14 @@ pub struct Server {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Data {
     pub dir: PathBuf,
+}
+
+/// The store of this process.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Store {
+    pub cache_bytes: u64,
+    pub compaction_throughput: u64,
 }
 
 /// Who belongs together.
@@ -172,6 +182,8 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            store: Store { cache_bytes: 64 << 20, compaction_throughput: 64 << 20 },
+            compaction: store::config::CompactionConfig::default(),
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {
@@ -245,6 +257,13 @@ impl Config {
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             let message = format!("`{}` is no level and no filter; say info", self.log.level);
             faults.push(Fault::new("log.level", message));
+        }
+        if self.store.compaction_throughput == 0 {
+            let message = "0 would never compact; say how many bytes per second";
+            faults.push(Fault::new("store.compaction_throughput", message));
+        }
+        for fault in self.compaction.validate() {
+            faults.push(Fault::new("store", fault));
         }
         for fault in self.limit_table().validate() {
             let key = match fault.key.split_once('.') {

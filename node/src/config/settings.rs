@@ -5,6 +5,7 @@ use super::{Config, MemberSettings};
 use guard::{Limit, Limits};
 use model::TenantId;
 use std::time::Duration;
+use store::config::CompactionConfig;
 
 /// Walks the settings: reads them, or prints them.
 pub trait Visitor {
@@ -43,6 +44,19 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("data", "Where data lies.", |v| {
         v.setting("dir", "One process at a time; also --data-dir.", &mut config.data.dir);
     });
+    visitor.section("store", "The store of this process.", |v| {
+        let mut cache = Bytes(config.store.cache_bytes);
+        let meaning = "Sstables' blocks and indexes kept in memory for the next query.";
+        v.setting("cache_bytes", meaning, &mut cache);
+        config.store.cache_bytes = cache.0;
+        let mut throughput = Bytes(config.store.compaction_throughput);
+        let meaning = "Bytes that compaction reads and writes per second, together.";
+        v.setting("compaction_throughput", meaning, &mut throughput);
+        config.store.compaction_throughput = throughput.0;
+        v.section("compaction", "Which sstables are merged when.", |v| {
+            walk_compaction(v, &mut config.compaction);
+        });
+    });
     visitor.section("query", "Bounds of a query's text, the same for all tenants.", |v| {
         let query = &mut config.limits.query;
         bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
@@ -58,6 +72,49 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
         v.setting("level", "error, warn, info, debug, trace, or a filter.", &mut config.log.level);
         v.setting("format", "text or json.", &mut config.log.format);
     });
+}
+
+fn walk_compaction(v: &mut impl Visitor, compaction: &mut CompactionConfig) {
+    v.setting("strategy", "ucs, stcs, lcs or twcs.", &mut compaction.strategy);
+    v.setting(
+        "scaling_parameters",
+        "ucs: T and a fan factor writes less, L reads less, N lies between; a list goes by level.",
+        &mut compaction.scaling_parameters,
+    );
+    size(v, "target_sstable_size", "What shards are cut to.", &mut compaction.sstable_bytes);
+    size(v, "min_sstable_size", "None is cut smaller.", &mut compaction.sstable_bytes_min);
+    v.setting(
+        "base_shard_count",
+        "Shards of a window, once each has min_sstable_size.",
+        &mut compaction.base_shards,
+    );
+    size(v, "flush_size", "What a flush is taken to write.", &mut compaction.flush_bytes);
+    v.setting(
+        "max_sstables_to_compact",
+        "The most overlapping sstables that are merged at once.",
+        &mut compaction.sstables_max,
+    );
+    v.setting(
+        "twcs_min_threshold",
+        "twcs: as many of similar size are merged in the newest window.",
+        &mut compaction.twcs_threshold_min,
+    );
+    v.setting(
+        "twcs_max_threshold",
+        "twcs: the most that are merged at once.",
+        &mut compaction.twcs_threshold_max,
+    );
+    v.setting(
+        "reseal_percent",
+        "A closed window is sealed once more when so much came late; 0 for never.",
+        &mut compaction.reseal_percent,
+    );
+}
+
+fn size(v: &mut impl Visitor, key: &'static str, meaning: &'static str, size: &mut u64) {
+    let mut bytes = Bytes(*size);
+    v.setting(key, meaning, &mut bytes);
+    *size = bytes.0;
 }
 
 fn walk_server(v: &mut impl Visitor, config: &mut Config) {

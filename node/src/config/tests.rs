@@ -123,3 +123,23 @@ fn rules_of_retention_come_back_as_they_were_printed_and_a_bad_one_is_told() {
         assert_eq!(faults[0].key, "limits.retention_rules", "{bad}");
     }
 }
+
+#[test]
+fn the_compaction_is_chosen_by_name_and_its_faults_are_told() {
+    let text =
+        "store: {compaction: {strategy: twcs, scaling_parameters: 'T8,N', flush_size: 1GiB}}";
+    let (config, faults_read) = Config::parse(text);
+    assert_eq!(faults_read, vec![]);
+    assert_eq!(config.compaction.strategy.as_str(), "twcs");
+    assert_eq!(config.compaction.scaling_parameters.to_string(), "T8,N");
+    assert_eq!(Config::parse(&config.print()).0.print(), config.print());
+    let text = "store: {compaction: {strategy: dtcs, scaling_parameters: T1, flush_size: 1}}";
+    let told = faults(text).join("\n");
+    for fault in [
+        "store.compaction.strategy: wanted one of ucs stcs lcs twcs",
+        "store.compaction.scaling_parameters: the fan factor 1",
+        "store: compaction: flush_size must be",
+    ] {
+        assert!(told.contains(fault), "{told}");
+    }
+}

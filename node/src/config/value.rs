@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use store::compaction::scaling::{Scaling, Strategy};
 
 /// A value that a key can have.
 pub trait Setting: Sized {
@@ -275,6 +276,29 @@ impl Setting for Consistency {
     }
     fn write(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Setting for Strategy {
+    fn read(value: &Value) -> Result<Self, String> {
+        let parsed = value.as_str().and_then(|text| text.parse().ok());
+        parsed.ok_or_else(|| wanted("one of ucs stcs lcs twcs", value))
+    }
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Scaling {
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().map(str::to_owned).or_else(|| Some(value.as_i64()?.to_string()));
+        let text =
+            text.ok_or_else(|| wanted("scaling parameters, such as T8 or \"T8,T4,N\"", value))?;
+        text.parse()
+    }
+    fn write(&self) -> String {
+        // `N` alone is no boolean in YAML 1.2, but older readers take it for one.
+        self.to_string().write()
     }
 }
 

@@ -105,8 +105,9 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
         let floats = Column {
             timestamps_ms: of.samples.times_ms.into_owned(),
             values: of.samples.values.into_owned(),
+            ..Column::default()
         };
-        series.push(SeriesColumns { labels, floats });
+        series.push(SeriesColumns { labels, floats, ..SeriesColumns::default() });
     }
     series.retain(|series| !series.floats.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -162,7 +163,7 @@ fn columns(series: Series, grid: Grid) -> SeriesColumns {
     let present = series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
     let mut floats = Column::default();
     present.for_each(|(step, value)| floats.push(grid.at(step), *value));
-    SeriesColumns { labels: series.labels, floats }
+    SeriesColumns { labels: series.labels, floats, ..SeriesColumns::default() }
 }
 
 #[cfg(test)]

@@ -23,7 +23,11 @@ impl Fixed {
             let pairs = [("__name__", "m".to_string()), ("i", number.to_string())];
             let mut floats = Column::default();
             (0..samples).for_each(|at| floats.push(at * 10_000, 1.0));
-            SeriesColumns { labels: LabelSet::from_pairs(pairs).unwrap(), floats }
+            SeriesColumns {
+                labels: LabelSet::from_pairs(pairs).unwrap(),
+                floats,
+                ..SeriesColumns::default()
+            }
         };
         Self { series: (0..series).map(of).collect(), ..Self::default() }
     }

@@ -1,5 +1,6 @@
 //! The whole router in this process: requests in, answers out, series in memory.
 
+mod admin;
 mod bad_input;
 mod grafana;
 mod labels;

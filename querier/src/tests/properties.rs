@@ -75,10 +75,12 @@ proptest! {
         let columns = |samples: &Vec<(i64, f64)>| Column {
             timestamps_ms: samples.iter().map(|sample| sample.0).collect(),
             values: samples.iter().map(|sample| sample.1).collect(),
+            ..Column::default()
         };
         let matrix = series.iter().map(|(label, samples)| SeriesColumns {
             labels: LabelSet::from_pairs([("l", label.as_str())]).unwrap(),
             floats: columns(samples),
+            ..SeriesColumns::default()
         });
         let data = Data::Query(Value::Matrix(matrix.collect()), None);
         let body = success(data, &Annotations::default()).into_body().collect();

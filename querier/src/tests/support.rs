@@ -10,13 +10,14 @@ use model::matcher::CompiledMatcher;
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
 use model::{
-    Clock, Column, Context, LabelSet, Matcher, SeriesColumns, TenantId, TimeRange, TimestampMs,
+    Clock, Column, Context, DeleteRequest, LabelSet, Matcher, SeriesColumns, TenantId, TimeRange,
+    TimestampMs,
 };
 use promql::SourceError;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
 
 /// When the tests happen: 2023-11-14T22:13:20Z.
@@ -52,7 +53,7 @@ impl Data {
             floats.push(NOW_MS - seconds_ago * 1_000, *value);
         }
         let labels = LabelSet::from_pairs(labels.iter().copied()).unwrap();
-        self.series.push(SeriesColumns { labels, floats });
+        self.series.push(SeriesColumns { labels, floats, ..SeriesColumns::default() });
         self
     }
 
@@ -79,7 +80,11 @@ impl Data {
                 }
             }
             if !floats.is_empty() {
-                found.push(SeriesColumns { labels: one.labels.clone(), floats });
+                found.push(SeriesColumns {
+                    labels: one.labels.clone(),
+                    floats,
+                    ..SeriesColumns::default()
+                });
             }
         }
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -95,6 +100,10 @@ pub(crate) struct Memory {
     pub(crate) fault: Option<SourceError>,
     /// Answers that are waited for.
     pub(crate) waiting: Arc<AtomicU64>,
+    /// Deletes that were asked for, and of which tenant.
+    pub(crate) deletes: Arc<Mutex<Vec<(String, DeleteRequest)>>>,
+    /// Tenants that asked for a purge.
+    pub(crate) purges: Arc<Mutex<Vec<String>>>,
 }
 
 struct Waiting(Arc<AtomicU64>);
@@ -162,6 +171,16 @@ impl Source for Memory {
         let mut found = self.of(&context).metadata;
         found.retain(|one| query.metric.as_ref().is_none_or(|metric| *metric == one.metric));
         self.answer(found)
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
+        self.deletes.lock().unwrap().push((context.tenant.as_str().to_owned(), request));
+        self.answer(())
+    }
+
+    fn purge(&self, context: Arc<Context>) -> SourceAnswer<()> {
+        self.purges.lock().unwrap().push(context.tenant.as_str().to_owned());
+        self.answer(())
     }
 }
 

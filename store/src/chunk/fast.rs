@@ -170,10 +170,9 @@ impl Encoder {
         (done.count > 0).then(|| Chunk { head: done.head(revision), bytes: done.bytes.into() })
     }
 
-    /// The chunk as it stands.
-    pub(crate) fn copy(&self, revision: u32) -> Option<Chunk> {
-        (self.count > 0)
-            .then(|| Chunk { head: self.head(revision), bytes: self.bytes.as_slice().into() })
+    /// Its samples so far, coded.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// What is known of it; the times are meaningless without a sample.
@@ -280,6 +279,131 @@ pub(crate) fn decode(
     Ok(())
 }
 
+/// Where decoded samples go, and which of them.
+#[derive(Debug)]
+pub(crate) struct Columns<'a> {
+    pub(crate) timestamps_ms: &'a mut Vec<i64>,
+    pub(crate) values: &'a mut Vec<f64>,
+    /// One per value, or none at all as long as no start is known.
+    pub(crate) starts: &'a mut Vec<i64>,
+    /// The first moment that is wanted, and the one after the last.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+}
+
+impl Columns<'_> {
+    /// Appends a value at so many moments.
+    fn repeat(&mut self, moments: Moments, value: f64, start: i64) {
+        let Moments { time, step, run } = moments;
+        let (first, last) = (time + step, time + step * i64::from(run));
+        let before = self.timestamps_ms.len();
+        let added = if self.start_ms <= first && last < self.end_ms {
+            self.timestamps_ms.extend((1..=i64::from(run)).map(|n| time + n * step));
+            run as usize
+        } else {
+            let all = (1..=i64::from(run)).map(|n| time + n * step);
+            let wanted = all.filter(|at| self.start_ms <= *at && *at < self.end_ms);
+            self.timestamps_ms.extend(wanted);
+            self.timestamps_ms.len() - before
+        };
+        self.values.extend(std::iter::repeat_n(value, added));
+        if start != 0 || !self.starts.is_empty() {
+            self.starts.resize(before, 0);
+            self.starts.extend(std::iter::repeat_n(start, added));
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, time: i64, value: f64, start: i64) {
+        if self.start_ms <= time && time < self.end_ms {
+            self.timestamps_ms.push(time);
+            self.values.push(value);
+            if start != 0 || !self.starts.is_empty() {
+                self.starts.resize(self.values.len() - 1, 0);
+                self.starts.push(start);
+            }
+        }
+    }
+}
+
+/// `time + step`, `time + 2 * step`, up to `time + run * step`: they ascend, and all are numbers.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
+    time: i64,
+    step: i64,
+    run: u32,
+}
+
+impl Moments {
+    fn new(time: i64, step: i64, run: u32, is_first: bool) -> Result<Self, Damaged> {
+        // The first sample is at the chunk's first time, all later ones behind the one before.
+        let ascends = step > 0 || (is_first && step == 0 && run == 1);
+        let last = step.checked_mul(i64::from(run)).and_then(|length| time.checked_add(length));
+        match last {
+            Some(_) if ascends => Ok(Self { time, step, run }),
+            _ => Err(Damaged("a chunk's times do not ascend")),
+        }
+    }
+}
+
+/// Appends the wanted ones of `count` samples to columns. Like [`decode`], without a call for
+/// each, and times that do not ascend are refused.
+pub(crate) fn decode_columns(
+    bytes: &[u8],
+    first_ms: i64,
+    count: u32,
+    columns: &mut Columns<'_>,
+) -> Result<(), Damaged> {
+    let mut input = Input::new(bytes);
+    let (mut time, mut step, mut start) = (first_ms, 0_i64, 0_i64);
+    let (mut value, mut mantissa, mut exponent) = (0.0_f64, 0_i64, 0_u8);
+    let mut left = count;
+    while left > 0 && time < columns.end_ms {
+        let code = input.u8()?;
+        match code {
+            ..=RUN_MAX => {
+                let run = u32::from(code) + 1;
+                let too_long = Damaged("a chunk holds more samples than it says");
+                let moments = Moments::new(time, step, run, left == count)?;
+                left = left.checked_sub(run).ok_or(too_long)?;
+                columns.repeat(moments, value, start);
+                time += step * i64::from(run);
+                continue;
+            }
+            SMALL..XOR => {
+                mantissa = mantissa.wrapping_add(read_difference(&mut input, code)?);
+                value = decimal::float(mantissa, exponent);
+            }
+            XOR..=XOR_LAST => {
+                value = f64::from_bits(value.to_bits() ^ read_xor(&mut input, code)?);
+            }
+            STEP => {
+                step = step.wrapping_add(input.ivarint()?);
+                continue;
+            }
+            START => {
+                start = start.wrapping_add(input.ivarint()?);
+                continue;
+            }
+            EXPONENT => {
+                exponent = input.u8()?;
+                if exponent > decimal::EXPONENT_MAX {
+                    return Err(Damaged("a chunk has an exponent out of range"));
+                }
+                mantissa = rebased(value.to_bits(), exponent);
+                continue;
+            }
+            _ => return Err(Damaged("a chunk has an unknown code")),
+        }
+        let next = time.checked_add(step);
+        let is_later = step > 0 || (left == count && step == 0);
+        time = next.filter(|_| is_later).ok_or(Damaged("a chunk's times do not ascend"))?;
+        left -= 1;
+        columns.push(time, value, start);
+    }
+    Ok(())
+}
+
 #[inline]
 fn read_difference(input: &mut Input<'_>, code: u8) -> Result<i64, Damaged> {
     let zigzag = match code {
@@ -362,6 +486,52 @@ mod tests {
             let mut seen = 0;
             let _ = decode(&bytes, first, count, |_, _, _| { seen += 1; true });
             prop_assert!(seen <= count);
+            let (mut timestamps_ms, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+            let mut columns = Columns {
+                timestamps_ms: &mut timestamps_ms,
+                values: &mut values,
+                starts: &mut starts,
+                start_ms: i64::MIN,
+                end_ms: i64::MAX,
+            };
+            let _ = decode_columns(&bytes, first, count, &mut columns);
+            prop_assert!(values.len() <= count as usize && values.len() == timestamps_ms.len());
+        }
+
+        #[test]
+        fn columns_get_what_each_visit_gets(
+            samples in prop::collection::vec((1_i64..4, 0_u8..3, 0_i64..2), 1..200),
+            start_ms in -10_i64..400,
+            len in 0_i64..400,
+        ) {
+            let mut encoder = Encoder::default();
+            let mut at = 0;
+            for (step, value, start) in samples {
+                at += if step == 3 { 7 } else { 1 };
+                encoder.push(at, f64::from(value / 2), start / 2 * 5);
+            }
+            let chunk = encoder.seal(0).unwrap();
+            let end_ms = start_ms + len;
+            let mut expected = Vec::new();
+            chunk.head.decode(&chunk.bytes, |at, value, start| {
+                if (start_ms..end_ms).contains(&at) {
+                    expected.push((at, value, start));
+                }
+                true
+            }).unwrap();
+            let (mut timestamps_ms, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+            let mut columns = Columns {
+                timestamps_ms: &mut timestamps_ms,
+                values: &mut values,
+                starts: &mut starts,
+                start_ms,
+                end_ms,
+            };
+            decode_columns(&chunk.bytes, chunk.head.first_ms, chunk.head.count, &mut columns).unwrap();
+            starts.resize(values.len(), 0);
+            let found: Vec<_> = timestamps_ms.into_iter().zip(values).zip(starts)
+                .map(|((at, value), start)| (at, value, start)).collect();
+            prop_assert_eq!(found, expected);
         }
     }
 

@@ -9,6 +9,7 @@
 //! Not here: which tombstones and rules of retention there are.
 
 use crate::sstable::window::Window;
+use crate::tombstone;
 use model::{DayBucket, LabelSet, TenantId, Text};
 use std::fmt::Debug;
 
@@ -20,6 +21,12 @@ pub(crate) trait Cut: Debug + Send + Sync {
     /// Adds the spans `[start, end)`, in milliseconds, in which a series' samples are hidden, of
     /// whatever revision. They come in any order and may overlap.
     fn spans(&self, tenant: &TenantId, labels: &Labels<'_>, spans: &mut Vec<(i64, i64)>);
+
+    /// What tombstones hide of a series, each up to a revision.
+    fn deleted(&self, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
+        let _ = (tenant, labels);
+        tombstone::Hidden::default()
+    }
 
     /// Where a series' samples of a day belong, which are at `now_at`. Only asked for partitions
     /// that it [touches](Self::touches).
@@ -93,6 +100,12 @@ impl Cut for Cuts {
         self.0.iter().for_each(|cut| cut.spans(tenant, labels, spans));
     }
 
+    fn deleted(&self, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
+        let mut all = tombstone::Hidden::default();
+        self.0.iter().for_each(|cut| all.add(cut.deleted(tenant, labels)));
+        all
+    }
+
     fn place(
         &self,
         tenant: &TenantId,
@@ -120,6 +133,12 @@ impl Cut for Both<'_> {
     fn spans(&self, tenant: &TenantId, labels: &Labels<'_>, spans: &mut Vec<(i64, i64)>) {
         self.0.spans(tenant, labels, spans);
         self.1.spans(tenant, labels, spans);
+    }
+
+    fn deleted(&self, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
+        let mut all = self.0.deleted(tenant, labels);
+        all.add(self.1.deleted(tenant, labels));
+        all
     }
 
     fn place(

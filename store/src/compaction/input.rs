@@ -9,6 +9,7 @@
 
 use crate::bytes::Damaged;
 use crate::cache::Cache;
+use crate::chunk::packed;
 use crate::chunk::{Chunk, ChunkHead};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -199,7 +200,8 @@ impl Chunks<'_> {
         let payload = block.get(BLOCK_HEADER_BYTES..).unwrap_or(&[]);
         let bytes = self.of.checked(self.entry, || place.bytes(payload))?;
         if !head.is_dense() {
-            return Ok(Chunk { head, bytes: bytes.into() });
+            let (head, bytes) = self.of.checked(self.entry, || packed::unpack(&head, bytes))?;
+            return Ok(Chunk { head, bytes: bytes.as_ref().into() });
         }
         let (tenant, part) = (self.of.tenant, self.of.part);
         let times = self.dense.times(&head, |number| source.times(tenant, part, number, true))?;

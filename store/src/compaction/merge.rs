@@ -14,13 +14,15 @@
 use super::cut::{Hidden, hidden};
 use super::input::Series;
 use crate::bytes::Damaged;
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, HISTOGRAM};
 use crate::head::series::CHUNK_SAMPLES_MAX;
 use crate::merge;
+use crate::tombstone;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use model::Sample;
+use model::{HistogramSample, Sample};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// Neighbours that have no more samples than this together become one chunk.
 const JOIN_SAMPLES_MAX: u32 = CHUNK_SAMPLES_MAX / 2;
@@ -57,27 +59,29 @@ pub(crate) fn series(inputs: Vec<Vec<Series<Chunk>>>) -> Vec<Series<Chunk>> {
     merged
 }
 
-/// The chunks of a series without what `spans` hide; `spans` are normalized.
+/// The chunks of a series without what is `gone`. Small neighbours become one if it `joins` them;
+/// for a writer that joins them all it would be work done twice.
 pub(crate) fn canonical(
     mut chunks: Vec<Chunk>,
-    spans: &[(i64, i64)],
+    gone: &tombstone::Hidden,
+    joins: bool,
 ) -> Result<Vec<Chunk>, Damaged> {
     chunks.sort_by_key(|chunk| (chunk.head.first_ms, chunk.head.last_ms));
     let mut out = Vec::with_capacity(chunks.len());
     let mut group = Group::default();
     for chunk in chunks {
         let head = chunk.head;
-        let is_cut = match hidden(spans, head.first_ms, head.last_ms) {
+        let is_cut = match hidden(&gone.ranges(head.revision), head.first_ms, head.last_ms) {
             Hidden::All => continue,
             Hidden::Part => true,
             Hidden::Nothing => false,
         };
-        if !group.takes(&chunk) {
-            std::mem::take(&mut group).finish(spans, &mut out)?;
+        if !group.takes(&chunk, joins) {
+            std::mem::take(&mut group).finish(gone, &mut out)?;
         }
         group.push(chunk, is_cut);
     }
-    group.finish(spans, &mut out)?;
+    group.finish(gone, &mut out)?;
     Ok(out)
 }
 
@@ -93,9 +97,9 @@ struct Group {
 
 impl Group {
     /// Whether a chunk that begins no earlier belongs to it.
-    fn takes(&self, chunk: &Chunk) -> bool {
+    fn takes(&self, chunk: &Chunk, joins: bool) -> bool {
         let Some(first) = self.chunks.first() else { return true };
-        let is_small = self.samples.saturating_add(chunk.head.count) <= JOIN_SAMPLES_MAX;
+        let is_small = joins && self.samples.saturating_add(chunk.head.count) <= JOIN_SAMPLES_MAX;
         let is_alike = first.head.revision == chunk.head.revision;
         chunk.head.first_ms <= self.last_ms || (is_small && is_alike)
     }
@@ -110,32 +114,60 @@ impl Group {
         self.chunks.push(chunk);
     }
 
-    fn finish(self, spans: &[(i64, i64)], out: &mut Vec<Chunk>) -> Result<(), Damaged> {
+    fn finish(self, gone: &tombstone::Hidden, out: &mut Vec<Chunk>) -> Result<(), Damaged> {
         if self.chunks.len() <= 1 && !self.is_cut {
             out.extend(self.chunks);
             return Ok(());
         }
-        let mut samples = Vec::new();
+        let (mut samples, mut histograms) = (Vec::new(), Vec::new());
         for chunk in &self.chunks {
-            decode(chunk, &mut samples)?;
+            let gone = gone.ranges(chunk.head.revision);
+            match chunk.head.encoding {
+                HISTOGRAM => decode_histograms(chunk, &gone, &mut histograms)?,
+                _ => decode(chunk, &gone, &mut samples)?,
+            }
         }
-        samples.retain(|sample| {
-            hidden(spans, sample.timestamp_ms, sample.timestamp_ms) == Hidden::Nothing
-        });
         merge::join(&mut samples);
+        merge::join_histograms(&mut histograms);
+        merge::settle(&mut samples, &mut histograms);
         let mut chunks = merge::chunks_of(samples);
+        chunks.extend(merge::histogram_chunks_of(histograms));
         chunks.sort_by_key(|chunk| chunk.head.first_ms);
         out.extend(chunks);
         Ok(())
     }
 }
 
-fn decode(chunk: &Chunk, samples: &mut Vec<Sample>) -> Result<(), Damaged> {
+/// Adds the histograms of a chunk but for those in `gone`.
+fn decode_histograms(
+    chunk: &Chunk,
+    gone: &[(i64, i64)],
+    out: &mut Vec<HistogramSample>,
+) -> Result<(), Damaged> {
+    let head = &chunk.head;
+    let mut within = true;
+    head.decode_histograms(&chunk.bytes, |timestamp_ms, start_timestamp_ms, histogram| {
+        within &= (head.first_ms..=head.last_ms).contains(&timestamp_ms);
+        if hidden(gone, timestamp_ms, timestamp_ms) != Hidden::Nothing {
+            return true;
+        }
+        let (histogram, revision) = (Arc::new(histogram.clone()), head.revision);
+        out.push(HistogramSample { timestamp_ms, histogram, start_timestamp_ms, revision });
+        true
+    })?;
+    if within { Ok(()) } else { Err(Damaged("a chunk holds a sample outside of its times")) }
+}
+
+/// Adds the samples of a chunk but for those in `gone`.
+fn decode(chunk: &Chunk, gone: &[(i64, i64)], samples: &mut Vec<Sample>) -> Result<(), Damaged> {
     let head = &chunk.head;
     let mut within = true;
     head.decode(&chunk.bytes, |timestamp_ms, value, start_timestamp_ms| {
         within &= (head.first_ms..=head.last_ms).contains(&timestamp_ms);
-        samples.push(Sample { timestamp_ms, value, start_timestamp_ms, revision: head.revision });
+        if hidden(gone, timestamp_ms, timestamp_ms) == Hidden::Nothing {
+            let revision = head.revision;
+            samples.push(Sample { timestamp_ms, value, start_timestamp_ms, revision });
+        }
         true
     })?;
     if within { Ok(()) } else { Err(Damaged("a chunk holds a sample outside of its times")) }

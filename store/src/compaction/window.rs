@@ -48,6 +48,8 @@ pub struct Moment<'a> {
 pub struct Decider {
     config: CompactionConfig,
     scaling: Scaling,
+    /// For deltas, whatever the strategy: low thresholds would rewrite each late byte many times.
+    delta_scaling: Scaling,
     space: Space,
 }
 
@@ -72,7 +74,7 @@ impl Decider {
             Strategy::Stcs => Scaling::tiered(4),
             Strategy::Lcs => Scaling::levelled(10),
         };
-        Self { config, scaling, space }
+        Self { config, scaling, delta_scaling: Scaling::tiered(8), space }
     }
 
     /// The next step.
@@ -101,11 +103,14 @@ impl Decider {
     /// Where a flush of this many bytes into one window is cut.
     #[must_use]
     pub fn flush_boundaries(&self, bytes: u64) -> Vec<Token> {
-        self.space.boundaries(self.ucs().shards(u128::from(bytes)))
+        match self.config.strategy {
+            Strategy::Twcs => Vec::new(),
+            _ => self.space.boundaries(self.ucs(&self.scaling).shards(u128::from(bytes))),
+        }
     }
 
-    fn ucs(&self) -> Ucs<'_> {
-        Ucs { config: &self.config, scaling: &self.scaling, space: &self.space }
+    fn ucs<'a>(&'a self, scaling: &'a Scaling) -> Ucs<'a> {
+        Ucs { config: &self.config, scaling, space: &self.space }
     }
 
     fn by_state(&self, lots: &BTreeMap<Lot, Members<'_>>, moment: &Moment<'_>) -> Option<Plan> {
@@ -155,12 +160,14 @@ impl Decider {
         let known = ucs::known_partitions(all);
         let unsealed: Members<'_> =
             all.iter().copied().filter(|c| c.stage != Stage::Sealed).collect();
-        let pick = self.ucs().pick(&unsealed, known, chance)?;
+        let is_delta = reason == Reason::Delta;
+        let ucs = self.ucs(if is_delta { &self.delta_scaling } else { &self.scaling });
+        let pick = ucs.pick(&unsealed, known, chance)?;
         let inputs: Members<'_> = pick.inputs.iter().map(|&item| unsealed[item]).collect();
-        let encoding = if reason == Reason::Delta { Encoding::Dense } else { Encoding::Fast };
+        let encoding = if is_delta { Encoding::Dense } else { Encoding::Fast };
         let plan = Plan {
             inputs: inputs.iter().map(|input| input.id).collect(),
-            boundaries: self.ucs().output_boundaries(&inputs, known),
+            boundaries: ucs.output_boundaries(&inputs, known),
             encoding,
             stage: Stage::Compacted,
             reason,
@@ -177,7 +184,10 @@ impl Decider {
         inputs.sort_unstable_by_key(|input| (input.max_ms, input.id));
         let boundaries = match self.config.strategy {
             Strategy::Twcs => Vec::new(),
-            _ => self.ucs().output_boundaries(&inputs, ucs::known_partitions(all)),
+            _ => {
+                let known = ucs::known_partitions(all);
+                self.ucs(&self.scaling).output_boundaries(&inputs, known)
+            }
         };
         Some(Plan {
             inputs: inputs.iter().map(|input| input.id).collect(),

@@ -13,7 +13,7 @@
 //! Not here: which sstables (the deciders), the manifest and the inputs' end (`engine/compact.rs`),
 //! the pace (whoever runs it).
 
-use super::cut::{Cut, Hidden, Labels, Place, hidden, normalized};
+use super::cut::{Cut, Hidden, Labels, Place, hidden};
 use super::input::{self, Input, TenantInput};
 use super::merge;
 use crate::cache::Cache;
@@ -23,6 +23,7 @@ use crate::manifest::{self, SstableMeta, Stage};
 use crate::sstable::directory::PartitionEntry;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, PartitionId, Row, Writer};
+use crate::tombstone;
 use model::partition::token_of;
 use model::series::target_hash;
 use model::{TenantId, Text, TimestampMs, Token};
@@ -162,11 +163,11 @@ impl<'a, 'm> Work<'a, 'm> {
                 for (input, entry) in entries {
                     self.read_bytes += entry.block.len;
                     for series in tenant.inputs[input].heads(entry)? {
-                        let (place, spans) = self.fate(tenant, &id, &series.pairs);
-                        let is_left = series
-                            .chunks
-                            .iter()
-                            .any(|head| hidden(&spans, head.first_ms, head.last_ms) != Hidden::All);
+                        let (place, gone) = self.fate(tenant, &id, &series.pairs);
+                        let is_left = series.chunks.iter().any(|head| {
+                            let gone = gone.ranges(head.revision);
+                            hidden(&gone, head.first_ms, head.last_ms) != Hidden::All
+                        });
                         if is_left {
                             let key = (place, shard);
                             let used = used.entry(key).or_insert_with(|| vec![false; texts]);
@@ -204,11 +205,12 @@ impl<'a, 'm> Work<'a, 'm> {
         let shard = self.shard(tenant.id, &id);
         let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
         for series in merge::series(parts) {
-            let (place, spans) = match is_touched {
+            let (place, gone) = match is_touched {
                 true => self.fate(tenant, &id, &series.pairs),
-                false => (self.home, Vec::new()),
+                false => (self.home, tombstone::Hidden::default()),
             };
-            let canonical = || merge::canonical(series.chunks, &spans);
+            let joins = self.task.encoding == Encoding::Fast;
+            let canonical = || merge::canonical(series.chunks, &gone, joins);
             let chunks = tenant.inputs[*first].checked(entry, canonical)?;
             if chunks.is_empty() {
                 continue;
@@ -242,12 +244,10 @@ impl<'a, 'm> Work<'a, 'm> {
         tenant: &Tenant<'_>,
         id: &PartitionId,
         pairs: &[(u32, u32)],
-    ) -> (Place, Vec<(i64, i64)>) {
+    ) -> (Place, tombstone::Hidden) {
         let labels = Labels::new(&tenant.texts, pairs);
-        let mut spans = Vec::new();
-        self.means.cut.spans(tenant.id, &labels, &mut spans);
         let place = self.means.cut.place(tenant.id, &labels, id.day, self.home);
-        (place, normalized(spans))
+        (place, gone(self.means.cut, tenant.id, &labels))
     }
 
     fn shard(&self, tenant: &TenantId, id: &PartitionId) -> usize {
@@ -295,6 +295,63 @@ impl<'a, 'm> Work<'a, 'm> {
         }
         Ok(Output { sstables, read_bytes: self.read_bytes })
     }
+}
+
+/// What is hidden of a series, in the end.
+fn gone(cut: &dyn Cut, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
+    let mut spans = Vec::new();
+    cut.spans(tenant, labels, &mut spans);
+    let mut gone = cut.deleted(tenant, labels);
+    spans.into_iter().for_each(|span| gone.add_span(span));
+    gone
+}
+
+/// How much of an sstable is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing: there is nothing to do.
+    Nothing,
+    /// Part of it: it has to be written anew.
+    Part,
+    /// All of it: it can go unread.
+    All,
+}
+
+/// Looks at the series of an sstable, and no sample, to see how much of it is hidden.
+pub(crate) fn look(disk: &dyn Disk, meta: &SstableMeta, cut: &dyn Cut) -> Result<Look> {
+    let cache = Cache::new(CACHE_BYTES);
+    let input = [Input::open(disk, meta.id, &manifest::sstable_path(meta.id))?];
+    let (mut stays, mut goes) = (false, false);
+    for part in &input[0].directory.tenants {
+        let (inputs, texts) = input::tenant(&input, &cache, &part.tenant)?;
+        for tenant in &inputs {
+            for entry in tenant.partitions() {
+                if !cut.touches(&part.tenant, &entry.metric, entry.day) {
+                    stays = true;
+                    continue;
+                }
+                for series in tenant.heads(entry)? {
+                    let labels = Labels::new(&texts, &series.pairs);
+                    let gone = gone(cut, &part.tenant, &labels);
+                    for head in series.chunks {
+                        match hidden(&gone.ranges(head.revision), head.first_ms, head.last_ms) {
+                            Hidden::Nothing => stays = true,
+                            Hidden::Part => return Ok(Look::Part),
+                            Hidden::All => goes = true,
+                        }
+                    }
+                }
+                if stays && goes {
+                    return Ok(Look::Part);
+                }
+            }
+        }
+    }
+    Ok(match (stays, goes) {
+        (_, false) => Look::Nothing,
+        (false, true) => Look::All,
+        (true, true) => Look::Part,
+    })
 }
 
 /// The partitions of all inputs, ascending, and which inputs have each.

@@ -70,6 +70,8 @@ pub(super) struct History {
     pub(super) acknowledged: BTreeSet<Id>,
     /// What a start answered after its replay: it may not vanish again.
     pub(super) seen: BTreeSet<Id>,
+    /// How many compactions were carried out.
+    pub(super) compactions: u64,
     /// The next sequence number of each writer.
     next: BTreeMap<Writer, u64>,
 }

@@ -2,14 +2,17 @@
 
 use super::checker::{History, Id, TENANTS, Writer, labels_of, now, sample_of};
 use crate::commit_log;
-use crate::config::Config;
+use crate::compaction::scaling::Scaling;
+use crate::config::{CompactionConfig, Config};
 use crate::disk::Disk;
-use crate::engine::{AppendLimits, Appended, Engine, OpenReport, Parts};
+use crate::engine::{AppendLimits, Appended, Compaction, Engine, OpenReport, Parts};
 use crate::error::Result;
+use crate::manifest::sstable_path;
 use model::mutation::Mutation;
 use model::read::{SelectBounds, Selection};
 use model::series::SeriesRef;
 use model::{Context, MatchOp, Matcher, Principal, RequestId, SeriesColumns, TenantId, TimeRange};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,8 +41,39 @@ pub(super) fn config() -> Config {
             record_bytes_max: 64 << 10,
             free_bytes_min: 0,
         },
+        // Two that overlap are merged, into files cut at tokens.
+        compaction: CompactionConfig {
+            scaling_parameters: Scaling::tiered(2),
+            sstable_bytes_min: 0,
+            ..CompactionConfig::default()
+        },
         ..Config::default()
     }
+}
+
+thread_local! {
+    /// The inputs of the compaction that this thread carries out.
+    static COMPACTING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The paths of the sstables that this thread is compacting, for faults that strike just then.
+pub(super) fn compacting() -> Vec<String> {
+    COMPACTING.with_borrow(|inputs| inputs.iter().map(|id| sstable_path(*id)).collect())
+}
+
+/// Carries a compaction out. It may fail: then everything is as it was.
+pub(super) fn compact(engine: &Engine, compaction: &Compaction) -> bool {
+    COMPACTING.set(compaction.inputs());
+    let done = engine.compact(compaction, now(), &mut |_| true);
+    COMPACTING.set(Vec::new());
+    done.is_ok()
+}
+
+/// Brings all windows into their dense form, as far as that goes; returns in how many it went.
+pub(super) fn seal(engine: &Engine) -> usize {
+    let windows = engine.windows_to_seal().into_iter();
+    let due = windows.filter_map(|window| engine.seal(window).ok().flatten());
+    due.filter(|compaction| compact(engine, compaction)).count()
 }
 
 pub(super) fn open(disk: Arc<dyn Disk>, life: u64) -> Result<(Engine, OpenReport)> {
@@ -78,6 +112,8 @@ pub(super) struct Senders<'a> {
     /// How often a sync acknowledged something, and how often it refused.
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
+    /// How many compactions were carried out.
+    pub(super) compactions: u64,
 }
 
 struct Waiting {
@@ -89,14 +125,30 @@ struct Waiting {
 impl<'a> Senders<'a> {
     pub(super) fn new(engine: &'a Engine, history: &'a mut History) -> Self {
         let (numbers, waiting, last) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let (first_number, acknowledged, refused) = (0, 0, 0);
-        Self { engine, history, first_number, numbers, waiting, last, acknowledged, refused }
+        let (first_number, acknowledged, refused, compactions) = (0, 0, 0, 0);
+        Self {
+            engine,
+            history,
+            first_number,
+            numbers,
+            waiting,
+            last,
+            acknowledged,
+            refused,
+            compactions,
+        }
     }
 
     /// One random step of a life.
     pub(super) fn step(&mut self, random: &mut Random) {
         match random.below(20) {
             0 => drop(self.engine.flush(now())),
+            1 => {
+                if let Some(due) = self.engine.next_compaction(now(), random.below(u64::MAX)) {
+                    self.compactions += u64::from(compact(self.engine, &due));
+                }
+            }
+            2 if random.below(3) == 0 => self.compactions += seal(self.engine) as u64,
             _ => self.step_without_flush(random),
         }
     }

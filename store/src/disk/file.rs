@@ -18,7 +18,8 @@ const LOCK_FILE: &str = "LOCK";
 pub struct FileDisk {
     root: PathBuf,
     // Guards the directory as long as it is open; the operating system lets go of it at any death.
-    _lock: File,
+    // `None` in a view.
+    _lock: Option<File>,
 }
 
 impl FileDisk {
@@ -35,7 +36,14 @@ impl FileDisk {
             sync_directory(above)?;
         }
         let lock = lock(root, &shown)?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), _lock: Some(lock) })
+    }
+
+    /// A view of a directory that another process may work on: for files that never change, such
+    /// as a snapshot's. It takes no lock and creates nothing.
+    #[must_use]
+    pub fn view(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().to_owned(), _lock: None }
     }
 
     /// The directory, as it was given.
@@ -139,6 +147,15 @@ impl Disk for FileDisk {
         match fs::create_dir(self.full(path)) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                 Err(self.error("create the directory", path)(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        match fs::remove_dir(self.full(path)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(self.error("remove the directory", path)(e))
             }
             _ => Ok(()),
         }

@@ -21,8 +21,10 @@ use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, Stage};
+use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A compaction that is due. While it exists, no other job touches its sstables.
 #[derive(Debug)]
@@ -174,8 +176,9 @@ impl Engine {
     /// written since; it may take its time, and ends the compaction by `false`.
     ///
     /// # Errors
-    /// What the disk says, [`Error::Corrupt`] if an input is damaged, [`Error::Stopped`]. The files
-    /// are as they were before; a damaged input is not compacted again.
+    /// What the disk says, [`Error::DiskReserve`] if it has no room for as much as the inputs,
+    /// [`Error::Corrupt`] if one of them is damaged, [`Error::Stopped`]. The files are as they were
+    /// before; a damaged input is not compacted again.
     pub fn compact(
         &self,
         compaction: &Compaction,
@@ -183,6 +186,7 @@ impl Engine {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
         let Compaction { task, reason, lot, pass, .. } = compaction;
+        self.check_room(compaction)?;
         let cuts = self.cut(now);
         let both = pass.as_ref().map(|pass| Both(&cuts, pass));
         let cut: &dyn Cut = match &both {
@@ -218,6 +222,17 @@ impl Engine {
         })
     }
 
+    /// Inputs go when outputs are whole, so for a while both are there: without writers noticing.
+    fn check_room(&self, compaction: &Compaction) -> Result<()> {
+        let writers_bytes = self.config.commit_log.free_bytes_min;
+        let reserve_bytes = compaction.input_bytes().saturating_add(writers_bytes);
+        let free_bytes = self.parts.disk.free_bytes()?;
+        match free_bytes < reserve_bytes {
+            true => Err(Error::DiskReserve { free_bytes, reserve_bytes }),
+            false => Ok(()),
+        }
+    }
+
     /// Unlinks files that are no longer live and that no reader holds any more. Returns how many
     /// are still waiting.
     ///
@@ -242,8 +257,8 @@ impl Engine {
     }
 
     /// What no read shows at `now`, for a compaction to leave out.
-    fn cut(&self, _now: TimestampMs) -> Cuts {
-        Cuts::default()
+    pub(super) fn cut(&self, _now: TimestampMs) -> Cuts {
+        Cuts(vec![Box::new(DeletedCut::new(Arc::clone(&self.tombstones.read())))])
     }
 }
 

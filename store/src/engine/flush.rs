@@ -13,6 +13,7 @@
 //!
 //! A crash or an error between any two leaves what was there before the edit, or what is after it.
 
+use super::delete;
 use super::recover;
 use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
@@ -28,14 +29,26 @@ use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
+use crate::tombstone::{Tombstones, Touching};
 use model::{CompiledRetention, DayBucket, Retention, TenantId, TimestampMs};
+use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What a flush takes of the writes that come while it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Any of them: the log has them too.
+    Loose,
+    /// None: appends wait while the head's chunks are counted out, and the files hold the state
+    /// of one moment.
+    OneMoment,
+}
+
 /// What a tenant's head gave, and which days each series has.
-struct TenantTaken {
+pub(super) struct TenantTaken {
     tenant: Arc<Tenant>,
     /// A copy, so that new series need not wait for the file.
     symbols: Symbols,
@@ -47,22 +60,39 @@ struct TenantTaken {
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
-        let _one = self.flushing.lock();
-        let from_segment = {
-            let _alone = self.gate.write();
-            self.log.roll()
-        };
+        let one = self.flushing.lock();
+        self.flush_as(&one, Cut::Loose, now)
+    }
+
+    /// Flushes while the caller holds `flushing`.
+    pub(super) fn flush_as(
+        &self,
+        _one: &MutexGuard<'_, ()>,
+        cut: Cut,
+        now: TimestampMs,
+    ) -> Result<JobReport> {
+        let purge = self.purge_asked.begin_flush();
+        let alone = self.gate.write();
+        let from_segment = self.log.roll();
+        let alone = (cut == Cut::OneMoment).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let rules = Arc::clone(&self.retention.read());
-        let taken: Vec<TenantTaken> =
-            tenants.iter().map(|tenant| take(tenant, rules.in_force(&tenant.id))).collect();
+        let tombstones = Arc::clone(&self.tombstones.read());
+        let taken: Vec<TenantTaken> = tenants
+            .iter()
+            .map(|tenant| take(tenant, &tombstones, rules.in_force(&tenant.id)))
+            .collect();
+        drop(alone);
         let (version, mut more) = self.first_rules(&taken_tenants(&taken), &rules);
         let trusted = self.trusted(now);
-        let places = Places { engine: self, trusted };
-        let (mut written, samples_expired) = places.write(&taken, now)?;
-        written.iter_mut().for_each(|meta| meta.retention_version = version);
+        let (mut written, samples_expired) = self.write_sstables(&taken, trusted, now)?;
+        for meta in &mut written {
+            meta.retention_version = version;
+            meta.tombstones_through = tombstones.through();
+        }
         more.push(Edit::SetTrustedTime(trusted.0));
+        more.extend(delete::revisions(&taken_revisions(&taken), self.manifest.lock().state()));
         drop(taken);
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
@@ -74,17 +104,27 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        let idle_before = seconds(now.minus_ms(self.config.series_idle_ms));
+        // A purge lets go of the texts of every series that has no sample left.
+        let idle_before = match purge {
+            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
+            _ => u32::MAX,
+        };
         for tenant in &tenants {
             report.series_dropped += tenant.release(idle_before, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
+        if purge > 0 {
+            // The newest segment always stays: it must not be one with samples.
+            self.log.mark_anew();
+            self.log.sync().map_err(|failed| failed.error)?;
+        }
         let before = self.log.segments()?.len();
         self.log.remove_through(from_segment.saturating_sub(1))?;
         report.segments_removed = before.saturating_sub(self.log.segments()?.len()) as u64;
         if let Some(old) = old {
             self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
         }
+        self.purge_asked.end_flush(purge);
         // What cannot be unlinked now stays in line.
         let _ = self.remove_retired();
         Ok(report)
@@ -155,13 +195,44 @@ impl Engine {
     }
 }
 
-fn take(tenant: &Arc<Tenant>, rules: &CompiledRetention) -> TenantTaken {
+/// Takes what a tenant's head has, but for what is deleted.
+pub(super) fn take(
+    tenant: &Arc<Tenant>,
+    tombstones: &Tombstones,
+    rules: &CompiledRetention,
+) -> TenantTaken {
     let mut series = tenant.take();
-    let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     // Taken after the series, so that each symbol they use is in it.
     let symbols = tenant.symbols.read().clone();
+    let touching = tombstones.touching(&tenant.id, i64::MIN, i64::MAX);
+    if !touching.is_empty() {
+        series.iter_mut().for_each(|taken| cut(taken, &symbols, &touching));
+    }
+    let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
     let retentions = retentions(&series, &symbols, rules);
     TenantTaken { tenant: Arc::clone(tenant), symbols, series, days, retentions }
+}
+
+/// Takes out what is deleted.
+fn cut(taken: &mut Taken, symbols: &Symbols, touching: &Touching) {
+    let hidden = touching.hidden(|wanted| {
+        let mut pairs = symbols.pairs(&taken.labels);
+        let value = pairs.find(|(name, _)| **symbols.text(*name) == *wanted);
+        value.map_or("", |(_, value)| symbols.text(value))
+    });
+    if !hidden.is_empty() {
+        let chunks = std::mem::take(&mut taken.chunks).into_iter();
+        taken.chunks = chunks.filter_map(|chunk| hidden.cut_chunk(chunk)).collect();
+    }
+}
+
+/// The highest revision of each tenant's samples.
+fn taken_revisions(taken: &[TenantTaken]) -> Vec<(TenantId, u32)> {
+    let highest = |taken: &TenantTaken| {
+        let chunks = taken.series.iter().flat_map(|series| &series.chunks);
+        chunks.map(|chunk| chunk.head.revision).max().unwrap_or(0)
+    };
+    taken.iter().map(|taken| (taken.tenant.id.clone(), highest(taken))).collect()
 }
 
 /// How long each series is kept.
@@ -186,22 +257,21 @@ fn taken_tenants(taken: &[TenantTaken]) -> Vec<TenantId> {
     gave.map(|taken| taken.tenant.id.clone()).collect()
 }
 
-/// Writes what was taken to where it belongs.
-struct Places<'a> {
-    engine: &'a Engine,
-    trusted: TimestampMs,
-}
-
-impl Places<'_> {
+impl Engine {
     /// Writes one sstable for each retention class and window. Also returns how many samples were
-    /// left out because their window has expired.
-    fn write(&self, taken: &[TenantTaken], now: TimestampMs) -> Result<(Vec<SstableMeta>, u64)> {
+    /// left out because their window has expired at the moment that is `trusted`.
+    pub(super) fn write_sstables(
+        &self,
+        taken: &[TenantTaken],
+        trusted: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<(Vec<SstableMeta>, u64)> {
         let mut kept: BTreeMap<(Retention, Window), Vec<Vec<HeadRow<'_>>>> = BTreeMap::new();
         let mut expired = 0;
         for (index, tenant) in taken.iter().enumerate() {
             for (retention, row) in tenant.rows() {
                 let window = Window::of(row.day, window_days(retention));
-                if is_expired(window, retention, self.trusted) {
+                if is_expired(window, retention, trusted) {
                     expired += row.chunks.iter().map(|c| u64::from(c.head.count)).sum::<u64>();
                     continue;
                 }
@@ -212,9 +282,9 @@ impl Places<'_> {
         }
         let mut written = Vec::with_capacity(kept.len());
         for ((retention, window), rows) in kept {
-            let class = self.engine.class_of(retention)?;
-            let id = self.engine.manifest.lock().allocate_file_id();
-            let mut writer = Writer::create(&*self.engine.parts.disk, id, class, window, now)?;
+            let class = self.class_of(retention)?;
+            let id = self.manifest.lock().allocate_file_id();
+            let mut writer = Writer::create(&*self.parts.disk, id, class, window, now)?;
             for (tenant, rows) in taken.iter().zip(rows) {
                 if !rows.is_empty() {
                     let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);

@@ -308,3 +308,35 @@ fn a_selector_without_a_metric_opens_only_partitions_in_which_it_can_match() {
     check(&engine, &samples, &nothing, hour());
     assert_eq!(reads.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_partition_in_many_sstables_is_counted_and_named_once() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk, 1, 1 << 20);
+    let series = |metric: &str| LabelSet::from_pairs([("__name__", metric)]).unwrap();
+    for n in 0..20 {
+        let mut samples = vec![(series("wide"), 20_000 * DAY_MS + n)];
+        if n < 15 {
+            samples.push((series("narrow"), 20_000 * DAY_MS + n));
+        }
+        write(&engine, &samples);
+        engine.flush(NOW).unwrap();
+    }
+    let select = |metric: &str| {
+        let matchers = vec![Matcher::equal("__name__", metric)];
+        let bounds = SelectBounds::NONE;
+        let selection = Selection { matchers, range: hour(), days: None, bounds };
+        engine.select(&tenant(), &selection).unwrap()[0].floats.len()
+    };
+    assert_eq!(select("narrow"), 15);
+    assert_eq!((engine.take_wide_reads(), engine.stats().reads_sstables_warned_total), (vec![], 0));
+    for _ in 0..3 {
+        assert_eq!(select("wide"), 20);
+    }
+    let day = model::DayBucket(20_000);
+    let wide = WideRead { tenant: tenant(), metric: "wide".into(), day, sstables: 20 };
+    assert_eq!(engine.take_wide_reads(), [wide]);
+    assert_eq!(engine.take_wide_reads(), []);
+    let stats = engine.stats();
+    assert_eq!((stats.reads_sstables_warned_total, stats.reads_sstables_alarmed_total), (3, 0));
+}

@@ -8,14 +8,15 @@
 //!   samples are counted.
 
 use super::OpenReport;
-use crate::bytes::{Damaged, Input, put_text};
+use crate::bytes::{Damaged, Input, put_text, put_uvarint};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
-use crate::{definitions, record};
+use crate::record::Samples;
+use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use model::{LabelSet, TenantId};
+use model::{Exemplar, LabelSet, TenantId};
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
@@ -38,6 +39,12 @@ pub(super) fn checkpoint(
         let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
         definitions::encode(&mut out, &tenant.symbols.read(), definitions);
         record::put_metadata(&mut out, metadata.iter());
+        let exemplars = tenant.exemplars_of(part.iter().map(|(number, _)| *number));
+        put_uvarint(&mut out, exemplars.len() as u64);
+        for (number, one) in &exemplars {
+            put_uvarint(&mut out, u64::from(*number));
+            exemplar::put(&mut out, one);
+        }
         metadata = &[];
         frame(&out)?;
         written += part.len() as u64;
@@ -83,8 +90,10 @@ impl<'a> Recovery<'a> {
         let mut definitions = Vec::new();
         definitions::decode(&mut input, |number, labels| definitions.push((number, labels)))?;
         let metadata = record::read_metadata(&mut input)?;
+        let exemplars = record::read_exemplars(&mut input)?;
         let tenant = self.define(&id, generation, definitions);
         self.keep_metadata(&tenant, metadata);
+        self.keep_exemplars(&tenant, generation, &exemplars);
         Ok(())
     }
 
@@ -104,11 +113,19 @@ impl<'a> Recovery<'a> {
         let (mut samples, mut lost) = (0, 0);
         record.rows(|old, rows| match numbers.and_then(|numbers| numbers.get(&old)) {
             Some(number) => {
-                tenant.push(*number, self.now_s, rows.iter().copied());
+                match rows {
+                    Samples::Floats(rows) => {
+                        tenant.push(*number, self.now_s, rows.iter().copied());
+                    }
+                    Samples::Histograms(rows) => {
+                        tenant.push_histograms(*number, self.now_s, rows.iter().cloned());
+                    }
+                }
                 samples += rows.len() as u64;
             }
             None => lost += rows.len() as u64,
         })?;
+        self.keep_exemplars(&tenant, record.generation, &record.exemplars);
         self.report.samples += samples;
         self.report.samples_without_series += lost;
         Ok(())
@@ -129,6 +146,15 @@ impl<'a> Recovery<'a> {
             }
         }
         tenant
+    }
+
+    fn keep_exemplars(&self, tenant: &Tenant, generation: u64, exemplars: &[(u32, Exemplar)]) {
+        let numbers = self.numbers.get(&(tenant.id.clone(), generation));
+        for (old, exemplar) in exemplars {
+            if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
+                tenant.push_exemplar(*number, exemplar);
+            }
+        }
     }
 
     fn keep_metadata(&self, tenant: &Tenant, entries: Vec<model::mutation::MetricMetadata>) {

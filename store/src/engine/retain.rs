@@ -66,6 +66,8 @@ impl Engine {
             self.flush_head(now)?;
         }
         let _one = self.flushing.lock();
+        // Again: a flush may have recorded the rules of before.
+        let wanted = self.retention.read().configured(config)?;
         let now_ms = self.trusted(now).0;
         let changed: Vec<TenantId> = self.changed_tenants(&wanted).collect();
         let version = wanted.version + 1;

@@ -451,6 +451,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..25), seed: u64
     ) {
         let disk = SimDisk::new(seed);
+        let open = |disk: &SimDisk| open_with(disk, compact::tests::eager(seed));
         let (mut engine, _) = open(&disk);
         let mut model = Model::new();
         let mut known: BTreeMap<usize, (u64, u32)> = BTreeMap::new();
@@ -464,7 +465,10 @@ proptest! {
                     keep(&mut model, step);
                 }
                 Step::Flush => drop(engine.flush(NOW).unwrap()),
-                Step::Compact(token, pick) => compact::tests::some(&engine, *token, *pick),
+                Step::Compact(token, pick) => {
+                    compact::tests::some(&engine, *token, *pick);
+                    compact::tests::due(&engine, NOW, *token);
+                }
                 Step::Seal => compact::tests::seal(&engine),
                 Step::Kill | Step::PowerCut => {
                     drop(engine);

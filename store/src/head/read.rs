@@ -7,14 +7,15 @@ use super::Tenant;
 use super::series::Series;
 use super::shard::Shard;
 use super::symbols::Symbols;
-use crate::chunk::Chunk;
+use crate::chunk::ChunkHead;
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
-use crate::merge::Run;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
 use model::matcher::CompiledMatcher;
-use model::{Sample, Text};
+use model::{HistogramSample, Sample, Text};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A matcher in terms of one tenant's symbols.
 struct Plan<'q> {
@@ -29,24 +30,133 @@ struct Plan<'q> {
     tried: Vec<Option<bool>>,
 }
 
-/// A series that matches, and copies of its samples.
-struct Hit {
-    key: Vec<u32>,
-    /// The question to it, if some of it is hidden.
-    narrowed: Option<Query>,
-    chunks: Vec<Chunk>,
+/// Copies of what the matching series hold, to be decoded when no lock is held.
+#[derive(Debug, Default)]
+pub(crate) struct Hits {
+    series: Vec<Hit>,
+    /// The keys of all, one after the other.
+    keys: Vec<u32>,
+    chunks: Vec<(ChunkHead, Coded)>,
+    /// The bytes of open chunks.
+    open: Vec<u8>,
     late: Vec<Sample>,
+    late_histograms: Vec<HistogramSample>,
 }
 
-impl Hit {
-    /// Whether it has a sample that is asked for.
-    fn is_present(&self, query: &Query) -> bool {
-        let query = self.narrowed.as_ref().unwrap_or(query);
-        self.late.iter().any(|sample| query.keeps(sample.timestamp_ms))
-            || self.chunks.iter().any(|chunk| {
+/// Where each part of a series ends in [`Hits`].
+#[derive(Debug)]
+struct Hit {
+    /// The question to it, if some of it is hidden.
+    narrowed: Option<Query>,
+    /// Known to have a sample that is asked for.
+    is_present: bool,
+    keys_end: usize,
+    chunks_end: usize,
+    late_end: usize,
+    late_histograms_end: usize,
+}
+
+/// The bytes of a chunk.
+#[derive(Debug)]
+enum Coded {
+    Sealed(Arc<[u8]>),
+    /// Where they are in [`Hits::open`].
+    Open(Range<usize>),
+}
+
+impl Hits {
+    /// Copies what a series holds. The question is `narrowed` if some of it is hidden.
+    fn push(
+        &mut self,
+        series: &Series,
+        (query, narrowed): (&Query, Option<Query>),
+        want: Want,
+        key: impl Iterator<Item = u32>,
+    ) {
+        self.keys.extend(key);
+        let query = narrowed.as_ref().unwrap_or(query);
+        let (start_ms, end_ms) = (query.start_ms, query.end_ms);
+        if want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
+            self.end(narrowed, true);
+            return;
+        }
+        let (sealed, late) = series.closed();
+        let sealed = sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
+        self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
+        let (histograms, late_histograms) = series.histograms();
+        let open = series.open().into_iter().chain(histograms);
+        for (head, bytes) in open.filter(|(head, _)| head.overlaps(start_ms, end_ms)) {
+            let at = self.open.len();
+            self.open.extend_from_slice(bytes);
+            self.chunks.push((head, Coded::Open(at..self.open.len())));
+        }
+        let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
+        self.late.extend(late.iter().filter(inside));
+        let inside = |at: i64| (start_ms..end_ms).contains(&at);
+        let late = late_histograms.iter().filter(|sample| inside(sample.timestamp_ms));
+        self.late_histograms.extend(late.cloned());
+        self.end(narrowed, false);
+    }
+
+    fn end(&mut self, narrowed: Option<Query>, is_present: bool) {
+        self.series.push(Hit {
+            narrowed,
+            is_present,
+            keys_end: self.keys.len(),
+            chunks_end: self.chunks.len(),
+            late_end: self.late.len(),
+            late_histograms_end: self.late_histograms.len(),
+        });
+    }
+
+    /// Adds what was copied to the answer.
+    ///
+    /// # Errors
+    /// If there are more series or samples than the reader can bear.
+    pub(crate) fn add(&self, query: &Query, gather: &mut Gather) -> Result<()> {
+        let want = gather.want_of_head(query);
+        let (mut key, mut chunk, mut late, mut late_histogram) = (0, 0, 0, 0);
+        for hit in &self.series {
+            let query = hit.narrowed.as_ref().unwrap_or(query);
+            let labels = &self.keys[key..hit.keys_end];
+            let chunks = &self.chunks[chunk..hit.chunks_end];
+            let samples = &self.late[late..hit.late_end];
+            let histograms = &self.late_histograms[late_histogram..hit.late_histograms_end];
+            (key, chunk, late) = (hit.keys_end, hit.chunks_end, hit.late_end);
+            late_histogram = hit.late_histograms_end;
+            if want == Want::Presence {
                 // Bytes in memory are what was coded.
-                query.is_present(&chunk.head, &chunk.bytes).unwrap_or(true)
-            })
+                let is_present = |(head, coded): &(ChunkHead, Coded)| {
+                    query.is_present(head, self.bytes(coded)).unwrap_or(true)
+                };
+                if hit.is_present
+                    || chunks.iter().any(is_present)
+                    || samples.iter().any(|s| query.keeps(s.timestamp_ms))
+                    || histograms.iter().any(|s| query.keeps(s.timestamp_ms))
+                {
+                    gather.add_present(labels)?;
+                }
+                continue;
+            }
+            gather.extend(labels, |runs| {
+                for (head, coded) in chunks {
+                    // Likewise.
+                    let _ = query.decode(head, self.bytes(coded), runs);
+                }
+                if !samples.is_empty() || !histograms.is_empty() {
+                    query.add_late(samples.to_vec(), histograms.to_vec(), runs);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn bytes<'b>(&'b self, coded: &'b Coded) -> &'b [u8] {
+        match coded {
+            Coded::Sealed(bytes) => bytes,
+            Coded::Open(range) => &self.open[range.clone()],
+        }
     }
 }
 
@@ -68,68 +178,83 @@ impl<'q> Plan<'q> {
         let shape = ids.first().copied().unwrap_or(0) as usize;
         match self.places.get(shape).copied().unwrap_or(0) {
             0 => self.matches_empty,
-            place => {
-                let symbol = ids.get(place).copied().unwrap_or(0);
-                let tried = &mut self.tried[symbol as usize];
-                *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
-            }
+            place => self.matches_value(ids.get(place).copied().unwrap_or(0), symbols),
         }
+    }
+
+    fn matches_value(&mut self, symbol: u32, symbols: &Symbols) -> bool {
+        let tried = &mut self.tried[symbol as usize];
+        *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
+    }
+
+    /// The postings of the values that match, if they are fewer numbers than `count_max` and
+    /// cheap to find: by literals, or by a try of each value that the label has here.
+    fn lists<'s>(
+        &mut self,
+        shard: &'s Shard,
+        symbols: &Symbols,
+        count_max: u64,
+    ) -> Option<Vec<&'s List>> {
+        if self.matches_empty {
+            return None;
+        }
+        let name = self.name?;
+        let values = shard.values(name);
+        let lists: Vec<&List> = match &self.literals {
+            Some(literals) if literals.len() <= values.len() => {
+                literals.iter().filter_map(|value| shard.postings(name, *value)).collect()
+            }
+            _ if values.len() as u64 > count_max => return None,
+            _ => {
+                let matching = values.iter().filter(|value| self.matches_value(**value, symbols));
+                matching.filter_map(|value| shard.postings(name, *value)).collect()
+            }
+        };
+        let count: u64 = lists.iter().map(|list| u64::from(list.count())).sum();
+        (count < count_max).then_some(lists)
     }
 }
 
 impl Tenant {
-    /// Adds the series that match.
-    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<()> {
-        let mut hits = Vec::new();
+    /// Copies of the series that match, or marks of their labels in `gather`.
+    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Hits {
+        let mut hits = Hits::default();
+        let symbols = self.symbols.read();
+        let mut plans: Vec<Plan<'_>> =
+            query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
+        let none = |plan: &Plan<'_>| {
+            !plan.matches_empty
+                && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
+        };
+        if plans.iter().any(none) {
+            return hits;
+        }
+        let want = gather.want_of_head(query);
         let hides = query.clip.of_head();
-        {
-            let symbols = self.symbols.read();
-            let mut plans: Vec<Plan<'_>> =
-                query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
-            let none = |plan: &Plan<'_>| {
-                !plan.matches_empty
-                    && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
-            };
-            if plans.iter().any(none) {
-                return Ok(());
-            }
-            if query.want == Want::Possibility {
-                self.mark(query, &hides, &mut plans, &symbols, gather);
-                return Ok(());
-            }
-            let mut texts = vec![u32::MAX; symbols.len()];
-            for shard in self.shards() {
-                let from = hits.len();
-                for_each_match(&shard, query, &mut plans, &symbols, |series| {
-                    hits.push(self.hit(series, query, &hides, &symbols));
-                });
-                drop(shard);
-                for hit in &mut hits[from..] {
-                    hit.key = key_of(&hit.key, &symbols, &mut texts, gather);
-                }
-            }
+        if want == Want::Possibility {
+            self.mark(query, &hides, &mut plans, &symbols, gather);
+            return hits;
         }
-        for hit in hits {
-            if query.want == Want::Presence {
-                if hit.is_present(query) {
-                    gather.add_present(&hit.key)?;
-                }
-                continue;
-            }
-            let (key, runs) = hit.runs(query);
-            gather.add(&key, runs)?;
+        for shard in self.shards() {
+            for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
+                let narrowed = self.narrowed(series, query, &hides, &symbols);
+                hits.push(series, (query, narrowed), want, key);
+            });
         }
-        Ok(())
+        let mut texts = vec![0_u32; symbols.len()];
+        for symbol in &mut hits.keys {
+            let text = &mut texts[*symbol as usize];
+            if *text == 0 {
+                *text = gather.text(symbols.text(*symbol)) + 1;
+            }
+            *symbol = *text - 1;
+        }
+        hits
     }
+}
 
-    /// What a matching series holds of what is asked for.
-    fn hit(&self, series: &Series, query: &Query, cut: &dyn Cut, symbols: &Symbols) -> Hit {
-        let narrowed = self.narrowed(series, query, cut, symbols);
-        let asked = narrowed.as_ref().unwrap_or(query);
-        let (chunks, late) = series.read(asked.start_ms, asked.end_ms);
-        Hit { key: series.labels.to_vec(), narrowed, chunks, late }
-    }
-
+impl Tenant {
     /// The question to a series of which some is hidden.
     fn narrowed(
         &self,
@@ -148,22 +273,7 @@ impl Tenant {
         let hidden = cut::normalized(hidden);
         (!hidden.is_empty()).then(|| query.without(&hidden))
     }
-}
 
-impl Hit {
-    fn runs(self, query: &Query) -> (Vec<u32>, Vec<Run>) {
-        let query = self.narrowed.as_ref().unwrap_or(query);
-        let mut runs = Vec::with_capacity(self.chunks.len().min(1));
-        for chunk in &self.chunks {
-            // Bytes in memory are what was coded.
-            let _ = query.decode(&chunk.head, &chunk.bytes, &mut runs);
-        }
-        query.add_late(self.late, &mut runs);
-        (self.key, runs)
-    }
-}
-
-impl Tenant {
     /// Marks the label names of matching series, or their values of the wanted name.
     fn mark(
         &self,
@@ -174,55 +284,97 @@ impl Tenant {
         gather: &mut Gather,
     ) {
         let name = gather.values_of().map(|name| symbols.get(name));
-        let place = |shape: &[u32]| match name {
-            // Place 0 is the shape itself, which stands for all its names.
-            None => Some(0),
-            Some(name) => shape.iter().position(|n| Some(*n) == name).map(|place| place + 1),
+        let Some(wanted) = name.map_or(Some(None), |name| name.map(Some)) else { return };
+        let mut marks = Marks { wanted, is_marked: vec![false; symbols.len()] };
+        let is_shown = |series: &Series| match self.narrowed(series, query, cut, symbols) {
+            None => series.may_overlap(query.start_ms, query.end_ms),
+            Some(query) => has_sample(series, &query),
         };
-        let places: Vec<Option<usize>> =
-            symbols.shapes().iter().map(|shape| place(shape)).collect();
-        let mut marked = vec![false; symbols.len().max(places.len())];
         for shard in self.shards() {
-            for_each_match(&shard, query, plans, symbols, |series| {
-                let hit = self.hit(series, query, cut, symbols);
-                if hit.narrowed.is_some() && !hit.is_present(query) {
-                    return;
-                }
-                let shape = series.labels.first().copied().unwrap_or(0) as usize;
-                let id = places.get(shape).copied().flatten().and_then(|at| series.labels.get(at));
-                if let Some(mark) = id.and_then(|id| marked.get_mut(*id as usize)) {
-                    *mark = true;
-                }
-            });
-        }
-        let marked = (0_u32..).zip(marked).filter_map(|(id, is_marked)| is_marked.then_some(id));
-        let mut texts: Vec<&Text> = match name {
-            Some(_) => marked.map(|id| symbols.text(id)).collect(),
-            None => {
-                let shape = |id: u32| symbols.shapes().get(id as usize).map_or(&[][..], |n| n);
-                marked.flat_map(shape).map(|name| symbols.text(*name)).collect()
+            if shard.samples == 0 {
+                continue;
             }
-        };
+            if plans.is_empty() {
+                marks.whole(&shard, &is_shown);
+            } else {
+                for_each_match(&shard, query, plans, symbols, |series| {
+                    if !is_shown(series) {
+                        return;
+                    }
+                    symbols.pairs(&series.labels).for_each(|(name, value)| marks.pair(name, value));
+                });
+            }
+        }
+        let marked = (0_u32..).zip(&marks.is_marked).filter(|(_, is_marked)| **is_marked);
+        let mut texts: Vec<&Text> = marked.map(|(symbol, _)| symbols.text(symbol)).collect();
         texts.sort_unstable();
-        texts.dedup();
         gather.add_texts(texts.into_iter());
     }
 }
 
-/// The series' label pairs as texts of the answer.
-fn key_of(ids: &[u32], symbols: &Symbols, texts: &mut [u32], gather: &mut Gather) -> Vec<u32> {
-    let mut key = Vec::with_capacity(ids.len() * 2);
-    for symbol in symbols.pairs(ids).flat_map(|(name, value)| [name, value]) {
-        let text = &mut texts[symbol as usize];
-        if *text == u32::MAX {
-            *text = gather.text(symbols.text(symbol));
-        }
-        key.push(*text);
-    }
-    key
+/// Names or values that were found.
+struct Marks {
+    /// The name whose values are wanted; `None` if the names are.
+    wanted: Option<u32>,
+    /// By symbol.
+    is_marked: Vec<bool>,
 }
 
-/// Visits the matching series of a shard: those of the shortest postings, each tried by its labels.
+impl Marks {
+    fn pair(&mut self, name: u32, value: u32) {
+        let symbol = match self.wanted {
+            None => name,
+            Some(wanted) if wanted == name => value,
+            Some(_) => return,
+        };
+        self.is_marked[symbol as usize] = true;
+    }
+
+    /// Marks what a shard has, by its postings: mostly the first series of a list has a sample.
+    fn whole(&mut self, shard: &Shard, is_shown: &dyn Fn(&Series) -> bool) {
+        let mut tried: Vec<Option<bool>> = vec![None; shard.locals_end()];
+        let mut is_alive = |local: u32| {
+            let Some(tried) = tried.get_mut(local as usize) else { return false };
+            *tried.get_or_insert_with(|| shard.get(local).is_some_and(is_shown))
+        };
+        let mut has = |name: u32, value: u32| {
+            let list = shard.postings(name, value);
+            list.is_some_and(|list| list.runs().any(|(start, end)| (start..end).any(&mut is_alive)))
+        };
+        match self.wanted {
+            Some(name) => {
+                for value in shard.values(name) {
+                    if !self.is_marked[*value as usize] && has(name, *value) {
+                        self.is_marked[*value as usize] = true;
+                    }
+                }
+            }
+            None => {
+                for (name, values) in shard.names() {
+                    if !self.is_marked[name as usize] && values.iter().any(|v| has(name, *v)) {
+                        self.is_marked[name as usize] = true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a series has a sample that is asked for.
+fn has_sample(series: &Series, query: &Query) -> bool {
+    if series.has_end_in(|at| query.keeps(at)) {
+        return true;
+    }
+    let (sealed, _) = series.closed();
+    let sealed = sealed.iter().map(|chunk| (chunk.head, &*chunk.bytes));
+    let open = series.open().into_iter().chain(series.histograms().0);
+    let near = sealed.chain(open).filter(|(head, _)| query.overlaps(head.first_ms, head.last_ms));
+    // Bytes in memory are what was coded.
+    near.into_iter().any(|(head, bytes)| query.is_present(&head, bytes).unwrap_or(true))
+}
+
+/// Visits the matching series of a shard: those that the most selective matcher leaves, each tried
+/// by its labels.
 fn for_each_match(
     shard: &Shard,
     query: &Query,
@@ -230,7 +382,7 @@ fn for_each_match(
     symbols: &Symbols,
     mut visit: impl FnMut(&Series),
 ) {
-    let candidates = narrowest(shard, plans);
+    let candidates = narrowest(shard, plans, symbols);
     let mut visit_if = |series: &Series| {
         if series.may_overlap(query.start_ms, query.end_ms)
             && plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
@@ -246,19 +398,23 @@ fn for_each_match(
     }
 }
 
-/// The local numbers that the most selective set of literals leaves, ascending; `None` if no
-/// matcher is one.
-fn narrowest(shard: &Shard, plans: &[Plan<'_>]) -> Option<Vec<u32>> {
-    let lists = |plan: &Plan<'_>| {
-        let (name, literals) = (plan.name?, plan.literals.as_ref()?);
-        let lists: Vec<_> = literals.iter().filter_map(|v| shard.postings(name, *v)).collect();
-        Some(lists)
-    };
-    let count = |lists: &Vec<&List>| lists.iter().map(|list| u64::from(list.count())).sum::<u64>();
-    let shortest = plans.iter().filter_map(lists).min_by_key(count)?;
+/// The local numbers that the most selective matcher leaves, ascending; `None` if a look at every
+/// series is no worse.
+fn narrowest(shard: &Shard, plans: &mut [Plan<'_>], symbols: &Symbols) -> Option<Vec<u32>> {
+    let mut count_max = shard.len() as u64 / 2;
+    let mut best = None;
+    // Literals first: they may spare the rest.
+    plans.sort_by_key(|plan| plan.literals.as_ref().map_or(usize::MAX, Vec::len));
+    for plan in plans {
+        if let Some(lists) = plan.lists(shard, symbols, count_max) {
+            count_max = lists.iter().map(|list| u64::from(list.count())).sum();
+            best = Some(lists);
+        }
+    }
+    let lists = best?;
     let mut locals: Vec<u32> =
-        shortest.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
-    if shortest.len() > 1 {
+        lists.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
+    if lists.len() > 1 {
         locals.sort_unstable();
         locals.dedup();
     }

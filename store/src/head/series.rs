@@ -1,15 +1,23 @@
 //! One series in the head: its open chunk, the chunks before, and what came late.
 
 use super::symbols::LabelIds;
-use crate::chunk::Chunk;
 use crate::chunk::fast::Encoder;
+use crate::chunk::histogram;
+use crate::chunk::{Chunk, ChunkHead};
 use crate::merge;
-use model::{DayBucket, Sample, TimestampMs};
+use model::exemplar::{self, Exemplar};
+use model::{DayBucket, HistogramSample, Sample, TimestampMs};
 
 /// A chunk is cut at so many samples: what a reader must decode for one of them.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 1024;
 /// So many late samples are sorted and coded.
 const LATE_MAX: usize = 128;
+/// So many late histograms are sorted and coded.
+const LATE_HISTOGRAMS_MAX: usize = 16;
+/// So many exemplars of a series the head holds; the oldest go.
+const EXEMPLARS_MAX: usize = 600;
+/// About what an exemplar takes: itself, and a label or two.
+pub(crate) const EXEMPLAR_BYTES: usize = size_of::<Exemplar>() + 128;
 
 /// How far a series' definition has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +63,27 @@ struct Rest {
     late: Vec<Sample>,
     /// How many of the sealed chunks a flush has taken.
     taken: usize,
+    histograms: Option<Box<Histograms>>,
+    /// Thinned now and then. A flush leaves them here: a checkpoint has them.
+    exemplars: Vec<Exemplar>,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.sealed.is_empty()
+            && self.late.is_empty()
+            && self.histograms.is_none()
+            && self.exemplars.is_empty()
+    }
+}
+
+/// A series' open chunk of histograms, and those out of order.
+#[derive(Debug, Default)]
+struct Histograms {
+    revision: u32,
+    open: histogram::Encoder,
+    day_end_ms: i64,
+    late: Vec<HistogramSample>,
 }
 
 /// What became of a sample.
@@ -119,6 +148,65 @@ impl Series {
         Pushed::Late
     }
 
+    /// Adds a histogram.
+    pub(crate) fn push_histogram(&mut self, sample: &HistogramSample) -> Pushed {
+        let at = sample.timestamp_ms;
+        let rest = self.rest.get_or_insert_default();
+        let own = rest.histograms.get_or_insert_default();
+        if own.open.count() > 0 {
+            let is_same = sample.revision == own.revision;
+            if at == own.open.last_ms() && is_same && own.open.ends_with(sample) {
+                return Pushed::Repeated;
+            }
+            if at <= own.open.last_ms() || !is_same {
+                own.late.push(sample.clone());
+                if own.late.len() >= LATE_HISTOGRAMS_MAX {
+                    rest.sealed.extend(merge::histogram_chunks_of(std::mem::take(&mut own.late)));
+                }
+                return Pushed::Late;
+            }
+            if at >= own.day_end_ms || own.open.count() >= histogram::SAMPLES_MAX {
+                rest.sealed.extend(own.open.seal(own.revision));
+            }
+        }
+        if own.open.count() == 0 {
+            own.revision = sample.revision;
+            own.day_end_ms = TimestampMs(at).day().range().end.0;
+        }
+        own.open.push(sample);
+        Pushed::InOrder
+    }
+
+    /// Adds an exemplar.
+    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
+        let held = &mut self.rest.get_or_insert_default().exemplars;
+        if held.last() == Some(exemplar) {
+            return;
+        }
+        held.push(exemplar.clone());
+        if held.len() >= EXEMPLARS_MAX {
+            self.halve_exemplars();
+        }
+    }
+
+    /// Thins the exemplars, lets go of the older half, and returns how many are left.
+    pub(crate) fn halve_exemplars(&mut self) -> u64 {
+        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
+        let held = &mut rest.exemplars;
+        exemplar::thin(held);
+        held.drain(..held.len() / 2);
+        let left = held.len() as u64;
+        if rest.is_empty() {
+            self.rest = None;
+        }
+        left
+    }
+
+    /// The exemplars, in order of arrival.
+    pub(crate) fn exemplars(&self) -> &[Exemplar] {
+        self.rest.as_deref().map_or(&[], |rest| &rest.exemplars)
+    }
+
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
             self.rest.get_or_insert_default().sealed.push(chunk);
@@ -133,12 +221,28 @@ impl Series {
         }
     }
 
+    /// Closes the histograms.
+    fn seal_histograms(&mut self) {
+        let Some(rest) = self.rest.as_deref_mut() else { return };
+        let Some(mut own) = rest.histograms.take() else { return };
+        rest.sealed.extend(own.open.seal(own.revision));
+        rest.sealed.extend(merge::histogram_chunks_of(own.late));
+    }
+
     /// The bytes that its samples take.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {
         let rest = self.rest.as_deref().map_or(0, |rest| {
             let sealed: usize = rest.sealed.iter().map(|chunk| chunk.bytes.len() + 56).sum();
-            sealed + rest.late.capacity() * size_of::<Sample>()
+            let histograms = rest.histograms.as_ref().map_or(0, |own| {
+                let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
+                own.open.capacity() + late
+            });
+            let exemplars = rest.exemplars.len();
+            sealed
+                + rest.late.capacity() * size_of::<Sample>()
+                + histograms
+                + exemplars * EXEMPLAR_BYTES
         });
         self.open.capacity() + rest
     }
@@ -149,9 +253,12 @@ impl Series {
         self.open.capacity()
     }
 
-    /// Whether it holds no sample.
+    /// Whether it holds no sample; exemplars are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.count() == 0 && self.rest.is_none()
+        let has_no_sample = |rest: &Rest| {
+            rest.sealed.is_empty() && rest.late.is_empty() && rest.histograms.is_none()
+        };
+        self.open.count() == 0 && self.rest.as_deref().is_none_or(has_no_sample)
     }
 
     /// Closes everything it holds and returns a copy of it; it stays readable here until
@@ -159,6 +266,7 @@ impl Series {
     pub(crate) fn take(&mut self) -> Vec<Chunk> {
         self.seal();
         self.spill();
+        self.seal_histograms();
         let Some(rest) = self.rest.as_deref_mut() else {
             return Vec::new();
         };
@@ -174,25 +282,43 @@ impl Series {
         let taken = rest.sealed.drain(..rest.taken);
         let samples = taken.map(|chunk| u64::from(chunk.head.count)).sum();
         rest.taken = 0;
-        if rest.sealed.is_empty() && rest.late.is_empty() {
+        if rest.is_empty() {
             self.rest = None;
         }
         samples
     }
 
-    /// Copies of the chunks that may have samples in `[start_ms, end_ms)`, and the late samples.
-    pub(crate) fn read(&self, start_ms: i64, end_ms: i64) -> (Vec<Chunk>, Vec<Sample>) {
-        let open = self.open.head(self.revision);
-        let open = (self.open.count() > 0 && open.overlaps(start_ms, end_ms))
-            .then(|| self.open.copy(self.revision))
-            .flatten();
-        let Some(rest) = self.rest.as_deref() else {
-            return (open.into_iter().collect(), Vec::new());
-        };
-        let sealed = rest.sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
-        let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
-        let late = rest.late.iter().filter(inside).copied().collect();
-        (sealed.cloned().chain(open).collect(), late)
+    /// The open chunk, if it has a sample, and its bytes.
+    pub(crate) fn open(&self) -> Option<(ChunkHead, &[u8])> {
+        (self.open.count() > 0).then(|| (self.open.head(self.revision), self.open.bytes()))
+    }
+
+    /// The complete chunks, and the late samples.
+    pub(crate) fn closed(&self) -> (&[Chunk], &[Sample]) {
+        self.rest.as_deref().map_or((&[], &[]), |rest| (&rest.sealed, &rest.late))
+    }
+
+    /// The open chunk of histograms, if it has a sample, and those that came late.
+    pub(crate) fn histograms(&self) -> (Option<(ChunkHead, &[u8])>, &[HistogramSample]) {
+        match self.rest.as_deref().and_then(|rest| rest.histograms.as_deref()) {
+            None => (None, &[]),
+            Some(own) => {
+                let open =
+                    (own.open.count() > 0).then(|| (own.open.head(own.revision), own.open.bytes()));
+                (open, &own.late)
+            }
+        }
+    }
+
+    /// Whether the first or the last sample of a chunk, or a late one, is at a moment that `keeps`.
+    pub(crate) fn has_end_in(&self, keeps: impl Fn(i64) -> bool) -> bool {
+        let has = |head: &ChunkHead| keeps(head.first_ms) || keeps(head.last_ms);
+        let (sealed, late) = self.closed();
+        self.open().is_some_and(|(head, _)| has(&head))
+            || sealed.iter().any(|chunk| has(&chunk.head))
+            || late.iter().any(|sample| keeps(sample.timestamp_ms))
+            || self.histograms().0.is_some_and(|(head, _)| has(&head))
+            || self.histograms().1.iter().any(|sample| keeps(sample.timestamp_ms))
     }
 
     /// The days that its samples may lie in; chunks lie in one each.
@@ -200,7 +326,11 @@ impl Series {
         let open = (self.open.count() > 0).then(|| self.open.last_ms());
         let rest = self.rest.as_deref().into_iter().flat_map(|rest| {
             let sealed = rest.sealed.iter().map(|chunk| chunk.head.first_ms);
-            sealed.chain(rest.late.iter().map(|sample| sample.timestamp_ms))
+            let histograms = rest.histograms.as_deref().into_iter().flat_map(|own| {
+                let open = (own.open.count() > 0).then(|| own.open.last_ms());
+                open.into_iter().chain(own.late.iter().map(|sample| sample.timestamp_ms))
+            });
+            sealed.chain(rest.late.iter().map(|sample| sample.timestamp_ms)).chain(histograms)
         });
         open.into_iter().chain(rest).map(|at| TimestampMs(at).day())
     }
@@ -211,6 +341,14 @@ impl Series {
         open || self.rest.as_deref().is_some_and(|rest| {
             rest.sealed.iter().any(|chunk| chunk.head.overlaps(start_ms, end_ms))
                 || rest.late.iter().any(|s| (start_ms..end_ms).contains(&s.timestamp_ms))
+                || rest.histograms.as_ref().is_some_and(|own| own.overlaps(start_ms, end_ms))
         })
+    }
+}
+
+impl Histograms {
+    fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
+        (self.open.count() > 0 && self.open.head(0).overlaps(start_ms, end_ms))
+            || self.late.iter().any(|s| (start_ms..end_ms).contains(&s.timestamp_ms))
     }
 }

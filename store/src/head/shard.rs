@@ -4,16 +4,19 @@
 //! - A local number is given once; series of one target that arrive together get neighbours.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
-use super::series::{Definition, Identity, Pushed, Series};
+use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
 use super::symbols::{LabelIds, Symbols};
 use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::{LabelSet, Sample};
+use model::{Exemplar, HistogramSample, LabelSet, Sample};
+use std::sync::Arc;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+/// So many exemplars a shard holds; at the limit the older half of each series' go.
+const EXEMPLARS_MAX: u64 = 6250;
 
 /// The series of some targets.
 #[derive(Debug)]
@@ -25,11 +28,15 @@ pub(crate) struct Shard {
     by_fingerprint: HashTable<u32>,
     /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
     postings: HashMap<(u32, u32), List, FixedState>,
+    /// Name -> the values that it has postings with, each once.
+    values: HashMap<u32, Vec<u32>, FixedState>,
     dead: usize,
     /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
     pending: HashMap<u32, u64, FixedState>,
     /// Samples held.
     pub(crate) samples: u64,
+    /// At least as many as there are exemplars.
+    exemplars: u64,
     /// Bytes of samples held, without the constant part of a series.
     pub(crate) sample_bytes: u64,
 }
@@ -51,9 +58,11 @@ impl Shard {
             free: Vec::new(),
             by_fingerprint: HashTable::new(),
             postings: HashMap::with_hasher(hasher.clone()),
+            values: HashMap::with_hasher(hasher.clone()),
             dead: 0,
             pending: HashMap::with_hasher(hasher),
             samples: 0,
+            exemplars: 0,
             sample_bytes: 0,
         }
     }
@@ -80,6 +89,29 @@ impl Shard {
     /// The postings of a label pair.
     pub(crate) fn postings(&self, name: u32, value: u32) -> Option<&List> {
         self.postings.get(&(name, value))
+    }
+
+    /// The names that series have had, each with its values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        self.values.iter().map(|(name, values)| (*name, values.as_slice()))
+    }
+
+    /// The values that a name has had.
+    pub(crate) fn values(&self, name: u32) -> &[u32] {
+        self.values.get(&name).map_or(&[], Vec::as_slice)
+    }
+
+    /// One more than the highest local number.
+    pub(crate) fn locals_end(&self) -> usize {
+        self.index.len()
+    }
+
+    fn post(&mut self, (name, value): (u32, u32), local: u32) {
+        let list = self.postings.entry((name, value)).or_insert_with(|| {
+            self.values.entry(name).or_default().push(value);
+            List::default()
+        });
+        list.push(local);
     }
 
     /// The local number of a label set.
@@ -116,7 +148,7 @@ impl Shard {
         let fingerprint = who.fingerprint;
         let local = u32::try_from(self.index.len()).ok().filter(|local| *local <= local_max)?;
         for pair in symbols.pairs(&who.labels) {
-            self.postings.entry(pair).or_default().push(local);
+            self.post(pair, local);
         }
         let series = Series::new(who, local, received_s);
         let slot = match self.free.pop() {
@@ -192,6 +224,41 @@ impl Shard {
         late
     }
 
+    /// Adds a series' histograms, and returns how many came late.
+    pub(crate) fn push_histograms(
+        &mut self,
+        local: u32,
+        received_s: u32,
+        samples: impl Iterator<Item = HistogramSample>,
+    ) -> u64 {
+        let Some(series) = self.get_mut(local) else { return 0 };
+        let before = series.sample_bytes();
+        let (mut kept, mut late) = (0, 0);
+        for sample in samples {
+            let pushed = series.push_histogram(&sample);
+            kept += u64::from(pushed != Pushed::Repeated);
+            late += u64::from(pushed == Pushed::Late);
+        }
+        series.received_s = received_s;
+        let grown = series.sample_bytes().saturating_sub(before) as u64;
+        self.samples += kept;
+        self.sample_bytes += grown;
+        late
+    }
+
+    /// Adds an exemplar of a series.
+    pub(crate) fn push_exemplar(&mut self, local: u32, exemplar: &Exemplar) {
+        if let Some(series) = self.get_mut(local) {
+            series.push_exemplar(exemplar);
+            self.sample_bytes += EXEMPLAR_BYTES as u64;
+            self.exemplars += 1;
+        }
+        if self.exemplars >= EXEMPLARS_MAX {
+            let all = self.slots.iter_mut().flatten();
+            self.exemplars = all.map(Series::halve_exemplars).sum();
+        }
+    }
+
     /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
     pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
         for slot in &self.index {
@@ -244,15 +311,18 @@ impl Shard {
     }
 
     fn rebuild_postings(&mut self, symbols: &Symbols) {
-        let mut postings = std::mem::take(&mut self.postings);
-        postings.clear();
-        for series in self.iter() {
-            for pair in symbols.pairs(&series.labels) {
-                postings.entry(pair).or_insert_with(List::default).push(series.local);
+        self.postings.clear();
+        self.values.clear();
+        for local in 0..u32::try_from(self.index.len()).unwrap_or(u32::MAX) {
+            let Some(labels) = self.get(local).map(|series| Arc::clone(&series.labels)) else {
+                continue;
+            };
+            for pair in symbols.pairs(&labels) {
+                self.post(pair, local);
             }
         }
-        postings.shrink_to_fit();
-        self.postings = postings;
+        self.postings.shrink_to_fit();
+        self.values.shrink_to_fit();
         self.dead = 0;
     }
 }

@@ -1,7 +1,9 @@
 //! The manifest's edits and their bytes. `FORMAT.md` draws them.
 
 use super::rule_set::{self, RuleSet};
-use model::{Retention, TenantId};
+use model::matcher::MatchOp;
+use model::{Matcher, Retention, TenantId, TimeRange, TimestampMs, Tombstone};
+use std::sync::Arc;
 
 /// The version that this release writes, and the last one it reads.
 pub(super) const VERSION: u32 = 1;
@@ -21,6 +23,12 @@ const TAG_SET_CHECKPOINT: u8 = 3;
 const TAG_SET_RETENTION_CLASS: u8 = 4;
 const TAG_SET_RETENTION_RULES: u8 = 5;
 const TAG_SET_TRUSTED_TIME: u8 = 6;
+const TAG_ADD_TOMBSTONE: u8 = 16;
+const TAG_REMOVE_TOMBSTONE: u8 = 17;
+const TAG_SET_REVISION: u8 = 18;
+
+const MATCH_OPS: [MatchOp; 4] =
+    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 
 /// A live sstable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +126,12 @@ pub enum Edit {
     SetRetentionRules(TenantId, Vec<RuleSet>),
     /// The clock was believed to be here, in milliseconds since 1970.
     SetTrustedTime(i64),
+    /// A tombstone of this number hides samples from now on.
+    AddTombstone(u64, Arc<Tombstone>),
+    /// The tombstone of this number hides nothing any more that another does not hide.
+    RemoveTombstone(u64),
+    /// No sample of this tenant in an sstable has a revision above this.
+    SetRevision(TenantId, u32),
 }
 
 /// What the first bytes of a manifest turn out to be.
@@ -259,6 +273,20 @@ impl Edit {
                 out.push(TAG_SET_TRUSTED_TIME);
                 out.extend(at_ms.to_le_bytes());
             }
+            Self::AddTombstone(id, tombstone) => {
+                out.push(TAG_ADD_TOMBSTONE);
+                out.extend(id.to_le_bytes());
+                put_tombstone(out, tombstone);
+            }
+            Self::RemoveTombstone(id) => {
+                out.push(TAG_REMOVE_TOMBSTONE);
+                out.extend(id.to_le_bytes());
+            }
+            Self::SetRevision(tenant, revision) => {
+                out.push(TAG_SET_REVISION);
+                put_text(out, tenant.as_str());
+                out.extend(revision.to_le_bytes());
+            }
         }
     }
 
@@ -300,9 +328,53 @@ impl Edit {
                 Self::SetRetentionRules(tenant, sets)
             }
             TAG_SET_TRUSTED_TIME => Self::SetTrustedTime(i64::from_le_bytes(fields.array()?)),
+            TAG_ADD_TOMBSTONE => Self::AddTombstone(fields.u64()?, Arc::new(tombstone(fields)?)),
+            TAG_REMOVE_TOMBSTONE => Self::RemoveTombstone(fields.u64()?),
+            TAG_SET_REVISION => {
+                Self::SetRevision(TenantId::parse(fields.text()?).ok()?, fields.u32()?)
+            }
             _ => return None,
         })
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Texts of a tombstone are bounded far below 4 GiB.
+    out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    put_text(out, tombstone.tenant.as_str());
+    out.extend(tombstone.range.start.0.to_le_bytes());
+    out.extend(tombstone.range.end.0.to_le_bytes());
+    out.extend(tombstone.revision_max.to_le_bytes());
+    out.extend(tombstone.created.0.to_le_bytes());
+    out.extend(u32::try_from(tombstone.matchers.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for matcher in &tombstone.matchers {
+        put_text(out, &matcher.name);
+        out.push(match matcher.op {
+            MatchOp::Equal => 0,
+            MatchOp::NotEqual => 1,
+            MatchOp::Regex => 2,
+            MatchOp::NotRegex => 3,
+        });
+        put_text(out, &matcher.value);
+    }
+}
+
+fn tombstone(fields: &mut Fields<'_>) -> Option<Tombstone> {
+    let tenant = TenantId::parse(fields.text()?).ok()?;
+    let (start, end) = (TimestampMs(fields.i64()?), TimestampMs(fields.i64()?));
+    let (revision_max, created) = (fields.u32()?, TimestampMs(fields.i64()?));
+    // Not reserved: the count is trusted only as far as matchers follow.
+    let mut matchers = Vec::new();
+    for _ in 0..fields.u32()? {
+        let name = fields.text()?;
+        let op = *MATCH_OPS.get(usize::from(fields.array::<1>()?[0]))?;
+        matchers.push(Matcher::new(name, op, fields.text()?));
+    }
+    Some(Tombstone { tenant, matchers, range: TimeRange { start, end }, revision_max, created })
 }
 
 /// Takes fields from the front of some bytes.
@@ -329,5 +401,16 @@ impl<'a> Fields<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::try_from(self.u32()?).ok()?;
+        let (text, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        std::str::from_utf8(text).ok()
     }
 }

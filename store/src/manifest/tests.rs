@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sim::{Action, Outcome, SimDisk};
-use model::{MatchOp, Matcher, Retention, RetentionRule, RetentionRules};
+use model::{MatchOp, Matcher, Retention, RetentionRule, RetentionRules, TimeRange, TimestampMs};
 use std::io::ErrorKind;
 
 fn sstable(id: u64) -> SstableMeta {
@@ -27,6 +27,18 @@ fn sstable(id: u64) -> SstableMeta {
     }
 }
 
+fn tombstone(turn: u64) -> Tombstone {
+    let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex].into_iter();
+    let value = format!("é{turn}");
+    Tombstone {
+        tenant: TenantId::parse("t").unwrap(),
+        matchers: ops.map(|op| Matcher::new("name", op, value.as_str())).collect(),
+        range: TimeRange { start: TimestampMs(i64::MIN), end: TimestampMs(-1) },
+        revision_max: u32::MAX,
+        created: TimestampMs(1),
+    }
+}
+
 fn open(disk: &SimDisk) -> Result<Manifest> {
     Manifest::open(Arc::new(disk.clone()))
 }
@@ -40,6 +52,10 @@ fn change(manifest: &mut Manifest, turn: u64) -> Vec<Edit> {
         let old = manifest.state().sstables.keys().copied().filter(|old| *old != id);
         edits.extend(old.map(Edit::RemoveSstable));
         edits.extend(retention_edits(turn));
+    } else {
+        edits.extend(manifest.state().tombstones.keys().copied().map(Edit::RemoveTombstone));
+        edits.push(Edit::AddTombstone(manifest.allocate_file_id(), Arc::new(tombstone(turn))));
+        edits.push(Edit::SetRevision(tombstone(turn).tenant, 3));
     }
     edits
 }

@@ -28,14 +28,16 @@ enum NameChange {
     Move { from: String, to: String, node: NodeId },
     Remove { path: String },
     Directory { path: String },
+    RemoveDirectory { path: String },
 }
 
 impl NameChange {
     fn directory(&self) -> &str {
         match self {
-            Self::Set { path, .. } | Self::Remove { path } | Self::Directory { path } => {
-                parent(path)
-            }
+            Self::Set { path, .. }
+            | Self::Remove { path }
+            | Self::Directory { path }
+            | Self::RemoveDirectory { path } => parent(path),
             Self::Move { to, .. } => parent(to),
         }
     }
@@ -53,6 +55,11 @@ impl Names {
             NameChange::Set { path, node } => drop(self.files.insert(path.clone(), *node)),
             NameChange::Remove { path } => drop(self.files.remove(path)),
             NameChange::Directory { path } => drop(self.directories.insert(path.clone())),
+            NameChange::RemoveDirectory { path } => {
+                // Whatever of its names was still on disk goes with it.
+                self.files.retain(|file, _| parent(file) != path);
+                self.directories.remove(path);
+            }
             NameChange::Move { from, to, node } => {
                 if self.files.get(from) == Some(node) {
                     self.files.remove(from);
@@ -142,6 +149,14 @@ impl Nodes {
         Ok(())
     }
 
+    pub(super) fn remove_dir(&mut self, path: &str) -> Result<(), ErrorKind> {
+        if !self.list(path).is_empty() {
+            return Err(ErrorKind::DirectoryNotEmpty);
+        }
+        self.change(NameChange::RemoveDirectory { path: path.to_owned() });
+        Ok(())
+    }
+
     pub(super) fn sync_dir(&mut self, directory: &str) -> Result<(), ErrorKind> {
         if !self.has_dir(directory) {
             return Err(ErrorKind::NotFound);
@@ -201,9 +216,17 @@ impl Nodes {
             }
         }
         let Names { files, directories } = &mut self.synced_names;
-        let is_reachable =
-            |directory: &str| directory.is_empty() || directories.contains(directory);
-        files.retain(|path, _| is_reachable(parent(path)));
+        let is_reachable = |path: &str| {
+            let mut above = parent(path);
+            while !above.is_empty() && directories.contains(above) {
+                above = parent(above);
+            }
+            above.is_empty()
+        };
+        files.retain(|path, _| is_reachable(path));
+        let reachable: BTreeSet<String> =
+            directories.iter().filter(|path| is_reachable(path)).cloned().collect();
+        *directories = reachable;
         self.names = self.synced_names.clone();
         for node in &mut self.nodes {
             node.power_cut(random, keep);

@@ -40,6 +40,13 @@ pub(crate) struct BlockRef {
     pub(crate) len: u64,
 }
 
+impl BlockRef {
+    /// The offset behind it.
+    fn end(self) -> Option<u64> {
+        self.offset.checked_add(self.len)
+    }
+}
+
 /// What the end of a file says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footer {
@@ -115,11 +122,14 @@ fn checksum(len: u32, kind: u8, payload: &[u8]) -> u32 {
 
 /// The payload of a block, out of its bytes, as it was stored.
 fn payload(bytes: &[u8], kind: BlockKind) -> Result<&[u8], Damaged> {
+    payload_of(bytes, kind as u8)
+}
+
+fn payload_of(bytes: &[u8], kind: u8) -> Result<&[u8], Damaged> {
     let mut input = Input::new(bytes);
     let (len, sum, found) = (input.u32()?, input.u32()?, input.u8()?);
     let payload = input.take(len as usize)?;
-    if !input.is_empty() || found & !IS_PACKED != kind as u8 || sum != checksum(len, found, payload)
-    {
+    if !input.is_empty() || found & !IS_PACKED != kind || sum != checksum(len, found, payload) {
         return Err(Damaged("checksum mismatch"));
     }
     Ok(payload)
@@ -210,6 +220,39 @@ impl Footer {
             _ => Ok(()),
         }
     }
+}
+
+/// Every damaged block of an sstable, by its offset. Behind a block whose length is not to be
+/// believed nothing can be told.
+pub(crate) fn damaged(reader: &dyn DiskReader, path: &str) -> Result<Vec<Error>> {
+    let mut found = Vec::new();
+    let mut note = |outcome: Result<()>| match outcome {
+        Err(error @ Error::Io { .. }) => Err(error),
+        outcome => {
+            found.extend(outcome.err());
+            Ok(())
+        }
+    };
+    note(Footer::read(reader, path).map(drop))?;
+    let end = reader.file_bytes().saturating_sub(FOOTER_BYTES as u64);
+    let mut offset = HEADER_BYTES as u64;
+    while offset < end {
+        let header = BlockRef { offset, len: BLOCK_HEADER_BYTES as u64 };
+        let beyond = || Error::corrupt(path, offset, "a block lies beyond the end");
+        let len = match header.end().filter(|at| *at <= end) {
+            Some(_) => Input::new(&read_range(reader, path, header)?).u32().unwrap_or(u32::MAX),
+            None => return note(Err(beyond())).map(|()| found),
+        };
+        let at = BlockRef { offset, len: u64::from(len) + BLOCK_HEADER_BYTES as u64 };
+        let Some(next) = at.end().filter(|next| *next <= end) else {
+            return note(Err(beyond())).map(|()| found);
+        };
+        let bytes = read_range(reader, path, at)?;
+        let kind = bytes.get(BLOCK_HEADER_BYTES - 1).map_or(0, |kind| kind & !IS_PACKED);
+        note(payload_of(&bytes, kind).map(drop).map_err(|damaged| damaged.at(path, offset)))?;
+        offset = next;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

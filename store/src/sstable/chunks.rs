@@ -9,7 +9,7 @@ use super::directory::TenantPart;
 use super::reader::Source;
 use super::times::{DenseReader, check};
 use crate::bytes::Damaged;
-use crate::chunk::{ChunkHead, DIFFERENCE};
+use crate::chunk::{ChunkHead, DIFFERENCE, packed};
 use crate::error::Result;
 use crate::merge::{self, Run};
 use crate::select::Query;
@@ -54,7 +54,10 @@ impl<'a> Chunks<'a> {
         if head.is_dense() {
             return self.decode_dense(query, index, head, runs);
         }
-        self.with_bytes(chunk, |_, bytes| query.decode(head, bytes, runs))
+        self.with_bytes(chunk, |_, bytes| {
+            let (head, bytes) = packed::unpack(head, bytes)?;
+            query.decode(&head, &bytes, runs)
+        })
     }
 
     /// Whether a chunk has a sample that a question to its series wants.
@@ -63,7 +66,10 @@ impl<'a> Chunks<'a> {
         if head.is_dense() {
             return Ok(!self.places(query, chunk, head)?.1.is_empty());
         }
-        self.with_bytes(chunk, |_, bytes| query.is_present(head, bytes))
+        self.with_bytes(chunk, |_, bytes| {
+            let (head, bytes) = packed::unpack(head, bytes)?;
+            query.is_present(&head, &bytes)
+        })
     }
 
     /// A chunk that may have a wanted sample.

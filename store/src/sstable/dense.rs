@@ -11,7 +11,7 @@
 use super::writer::Row;
 use crate::bytes::{Damaged, put_uvarint};
 use crate::chunk::dense::{self, Decimals};
-use crate::chunk::{Chunk, ChunkHead, DENSE, DIFFERENCE, FAST, times};
+use crate::chunk::{Chunk, ChunkHead, DENSE, DIFFERENCE, FAST, packed, times};
 use crate::merge;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -22,7 +22,6 @@ use xxhash_rust::xxh3::xxh3_128;
 pub(crate) const CHAIN_MAX: u32 = 16;
 /// The most columns that are remembered for being shared: 24 MB of hashes.
 const REMEMBERED_MAX: usize = 1 << 20;
-const LEVEL: usize = 8;
 
 /// Seals partitions of one tenant.
 #[derive(Debug, Default)]
@@ -76,7 +75,7 @@ impl DenseWriter {
                 // The next chunk's neighbour in the table is one of these.
                 neighbour = None;
             }
-            kept.extend(rest);
+            kept.extend(rest.into_iter().map(packed::pack));
             row.chunks = kept;
         }
         Ok(())
@@ -289,7 +288,7 @@ impl ColumnsWriter {
 
     fn put(&mut self, times: &[i64]) {
         let mut column = Vec::new();
-        times::put(times, LEVEL, &mut column);
+        times::put(times, dense::LEVEL, &mut column);
         put_uvarint(&mut self.pending, times.len() as u64);
         put_uvarint(&mut self.pending, column.len() as u64);
         self.pending.extend_from_slice(&column);

@@ -16,9 +16,9 @@ use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
-use crate::merge::Run;
 use crate::select::{Gather, Query, Want};
 use model::{METRIC_NAME, TenantId, Text};
+use std::sync::Arc;
 
 /// With no more partitions to open than these, none is ruled out by the dictionary.
 const FEW_PARTITIONS: usize = 8;
@@ -70,20 +70,30 @@ impl<'a> Scan<'a> {
         }
         let mut wanted = self.by_metric();
         self.by_dictionary(&mut wanted)?;
+        self.texts = vec![0; self.symbols.len()];
         if self.query.want == Want::Possibility {
+            self.mark_looked_at(&mut wanted, gather)?;
             return self.mark_all(wanted, gather);
         }
-        self.texts = vec![0; self.symbols.len()];
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
-            let partition = self.source.partition(entry, self.symbols.len())?;
+            let partition = self.partition(entry, gather)?;
             let places = self.places(&partition);
             match self.query.want {
+                Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
+                    self.samples(entry, &partition, &places, gather)?;
+                }
                 Want::Samples => self.samples(entry, &partition, &places, gather)?,
                 _ => self.presence(entry, &partition, &places, gather)?,
             }
         }
         Ok(())
+    }
+
+    /// The index of a partition, which is counted as looked at.
+    fn partition(&self, entry: &PartitionEntry, gather: &mut Gather) -> Result<Arc<Partition>> {
+        gather.touch(&entry.metric, entry.day);
+        self.source.partition(entry, self.symbols.len())
     }
 
     /// The partitions whose metric and times are asked for.
@@ -163,6 +173,26 @@ impl<'a> Scan<'a> {
         Questions { query: self.query, symbols: self.symbols, cut }
     }
 
+    /// Marks names or values of partitions that a delete may have cut, by their samples, and takes
+    /// those out.
+    fn mark_looked_at(&mut self, wanted: &mut PartitionSet, gather: &mut Gather) -> Result<()> {
+        if !gather.may_hide_any() {
+            return Ok(());
+        }
+        let mut whole = wanted.clone();
+        for index in wanted.iter() {
+            let Some(entry) = self.part.partitions.get(index) else { continue };
+            if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) {
+                whole.put(index, false);
+                let partition = self.partition(entry, gather)?;
+                let places = self.places(&partition);
+                self.samples(entry, &partition, &places, gather)?;
+            }
+        }
+        *wanted = whole;
+        Ok(())
+    }
+
     /// Marks names or values: of whole partitions at once where that is right.
     fn mark_all(&mut self, mut wanted: PartitionSet, gather: &mut Gather) -> Result<()> {
         let values_of = match gather.values_of() {
@@ -178,7 +208,7 @@ impl<'a> Scan<'a> {
         }
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
-            let partition = self.source.partition(entry, self.symbols.len())?;
+            let partition = self.partition(entry, gather)?;
             let mut places = self.places(&partition);
             if self.is_cut(entry) {
                 places = self.not_cut(entry, &partition, &places)?;
@@ -304,15 +334,17 @@ impl<'a> Scan<'a> {
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
-            let mut runs: Vec<Run> = Vec::new();
-            for index in partition.chunk_range(place) {
-                chunks.decode(query, index, &mut runs)?;
+            let overlaps = |chunk: &ChunkAt| {
+                let head = partition.head(chunk);
+                query.overlaps(head.first_ms, head.last_ms)
+            };
+            if !partition.chunks(place).iter().any(overlaps) {
+                continue;
             }
-            if runs.iter().any(|run| !run.column.is_empty()) {
-                let key =
-                    keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
-                gather.add(key, runs)?;
-            }
+            let key = keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
+            gather.extend(key, |runs| {
+                partition.chunk_range(place).try_for_each(|index| chunks.decode(query, index, runs))
+            })?;
         }
         Ok(())
     }
@@ -372,36 +404,54 @@ fn text(texts: &mut [u32], symbols: &[Text], symbol: u32, gather: &mut Gather) -
 
 /// The label pairs of one place after the other.
 struct Keys<'a> {
-    columns: Vec<Cursor<'a>>,
+    columns: &'a [Column],
+    /// For each column the run it stands at, where that ends, and its name and value in the
+    /// answer if the series of the run have the label.
+    runs: Vec<usize>,
+    ends: Vec<u32>,
+    pairs: Vec<Option<[u32; 2]>>,
     key: Vec<u32>,
-}
-
-struct Cursor<'a> {
-    column: &'a Column,
-    run: usize,
-    /// Where the run ends.
-    end: u32,
-    /// Name and value in the answer, if the series of the run have the label.
-    pair: Option<[u32; 2]>,
+    /// Where each column's pair is in `key`.
+    slots: Vec<usize>,
 }
 
 impl<'a> Keys<'a> {
     fn new(partition: &'a Partition) -> Self {
-        let cursor = |column| Cursor { column, run: 0, end: 0, pair: None };
-        Self { columns: partition.columns.iter().map(cursor).collect(), key: Vec::new() }
+        let len = partition.columns.len();
+        Self {
+            columns: &partition.columns,
+            runs: vec![0; len],
+            ends: vec![0; len],
+            pairs: vec![None; len],
+            key: Vec::with_capacity(2 * len),
+            slots: vec![0; len],
+        }
     }
 
     /// The label pairs at a place, which is behind the one before; `text` numbers symbols.
     fn at(&mut self, place: u32, mut text: impl FnMut(u32) -> u32) -> &[u32] {
-        self.key.clear();
-        for cursor in &mut self.columns {
-            if cursor.end <= place {
-                cursor.run = cursor.column.run_at(place, cursor.run);
-                let (end, value) = cursor.column.run(cursor.run);
-                cursor.end = end;
-                cursor.pair = (value != NO_VALUE).then(|| [text(cursor.column.name), text(value)]);
+        let mut is_other_shape = false;
+        for (index, end) in self.ends.iter_mut().enumerate() {
+            if *end > place {
+                continue;
             }
-            self.key.extend(cursor.pair.iter().flatten());
+            let column = &self.columns[index];
+            self.runs[index] = column.run_at(place, self.runs[index]);
+            let (run_end, value) = column.run(self.runs[index]);
+            *end = run_end;
+            let pair = (value != NO_VALUE).then(|| [text(column.name), text(value)]);
+            is_other_shape |= pair.is_some() != self.pairs[index].is_some();
+            self.pairs[index] = pair;
+            if let (Some([_, value]), false) = (pair, is_other_shape) {
+                self.key[self.slots[index] + 1] = value;
+            }
+        }
+        if is_other_shape {
+            self.key.clear();
+            for (slot, pair) in self.slots.iter_mut().zip(&self.pairs) {
+                *slot = self.key.len();
+                self.key.extend(pair.iter().flatten());
+            }
         }
         &self.key
     }

@@ -9,7 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
-use model::{METRIC_NAME, TenantId};
+use model::{METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -115,6 +115,20 @@ impl Tables {
         self.list.iter().map(|table| table.meta.clone()).collect()
     }
 
+    /// Whether a table that can be read may hold one of these metrics of a tenant; `None` is any.
+    pub(crate) fn may_hold_any<'m>(
+        &self,
+        id: u64,
+        tenant: &TenantId,
+        metrics: Option<impl Iterator<Item = &'m Text>>,
+    ) -> bool {
+        let Some(table) = self.list.iter().find(|table| table.meta.id == id) else { return false };
+        let Ok(sstable) = &table.state else { return false };
+        sstable.tenants.binary_search(tenant).is_ok()
+            && metrics
+                .is_none_or(|mut metrics| metrics.any(|metric| sstable.may_hold(tenant, metric)))
+    }
+
     /// Adds the matching series of all tables.
     pub(crate) fn collect(
         &self,
@@ -124,13 +138,20 @@ impl Tables {
     ) -> Result<()> {
         let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
         let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
-        for table in &self.list {
+        let is_asked = |table: &&Arc<Table>| {
             let meta = &table.meta;
             let hides = query.clip.of_file(meta.retention_version);
-            let is_over = meta.max_timestamp_ms < hides.nothing_before_ms();
-            if is_over || !query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms) {
-                continue;
-            }
+            query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms)
+                && meta.max_timestamp_ms >= hides.nothing_before_ms()
+        };
+        let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(is_asked).collect();
+        // So that most series grow at their end.
+        tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
+        query.sources.set(tables.len() + 1);
+        gather.count_sstables(tables.len());
+        for table in tables {
+            let meta = &table.meta;
+            let hides = query.clip.of_file(meta.retention_version);
             let sstable = table.state.as_ref().map_err(Clone::clone)?;
             let may_hold = sstable.tenants.binary_search(tenant).is_ok()
                 && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));

@@ -172,7 +172,12 @@ mod payloads {
         let mut builder = Builder::default();
         for place in 0..20_u32 {
             let pairs = [(0, 5), (1, 6 + place % 3), (2, 9 + place)];
-            builder.push(pairs.into_iter(), chunks(&[(i64::from(place), 1.0)]).iter());
+            let mut chunks = chunks(&[(i64::from(place), 1.0)]);
+            if place % 4 > 0 {
+                chunks[0].head.encoding = 1 + (place % 3) as u8;
+                chunks[0].head.column = if place % 3 > 0 { place / 7 } else { 0 };
+            }
+            builder.push(pairs.into_iter(), chunks.iter());
         }
         builder.encode()
     }

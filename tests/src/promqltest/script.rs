@@ -106,8 +106,10 @@ impl<'s> Reader<'s> {
             // The last line of a series counts.
             series.insert(description.labels, column);
         }
-        let series =
-            series.into_iter().map(|(labels, floats)| SeriesColumns { labels, floats }).collect();
+        let series = series
+            .into_iter()
+            .map(|(labels, floats)| SeriesColumns { labels, floats, ..SeriesColumns::default() })
+            .collect();
         Ok(Command::Load { series, has_histograms })
     }
 

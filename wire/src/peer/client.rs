@@ -17,7 +17,7 @@ use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Topology};
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Context, Kind, SeriesColumns};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,27 @@ impl Replica for PeerClient {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         self.call(Request::Metadata(context, query), |response| match response {
             Response::Metadata(answer) => Ok(answer),
+            other => Err(other),
+        })
+    }
+
+    fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
+        self.call(Request::Delete(context, request), |response| match response {
+            Response::Delete(answer) => Ok(answer),
+            other => Err(other),
+        })
+    }
+
+    fn tombstones(&self, context: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        self.call(Request::Tombstones(context), |response| match response {
+            Response::Tombstones(list) => Ok(list),
+            other => Err(other),
+        })
+    }
+
+    fn purge(&self, context: Arc<Context>) -> Answer<()> {
+        self.call(Request::Purge(context), |response| match response {
+            Response::Purge => Ok(()),
             other => Err(other),
         })
     }

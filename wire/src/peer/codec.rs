@@ -4,7 +4,7 @@
 //! - Reading trusts no byte: it never panics, and never reserves more places than the bytes that
 //!   are left could fill.
 
-use model::{LabelSet, Text};
+use model::{Histogram, LabelSet, Text};
 use std::collections::HashMap;
 
 /// Bytes that are not what they should be.
@@ -101,6 +101,11 @@ impl<'a> Reader<'a> {
             }
             None => bad("cut short"),
         }
+    }
+
+    /// The canonical bytes of a histogram.
+    pub(crate) fn histogram(&mut self) -> Result<Histogram, DecodeError> {
+        Histogram::read_canonical(&mut self.left).or(bad("not a histogram"))
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {

@@ -10,6 +10,11 @@
 //! Not here: frames (`frame.rs`), sockets.
 
 use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
+use crate::peer::columns::{read_series, select_parts};
+use crate::peer::delete::{
+    read_delete, read_delete_answer, read_tombstones, tombstone_bytes, write_delete,
+    write_delete_answer, write_tombstones,
+};
 use crate::peer::mutation::{
     place_of, read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
     write_metadata, write_mutation,
@@ -18,7 +23,7 @@ use crate::peer::query::{read_label_query, read_selection, write_label_query, wr
 use crate::replica::ReplicaError;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
-use model::{Column, Context, Kind, LabelSet, SeriesColumns, Text};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
 use std::sync::Arc;
 
 /// About how large a part of an answer is.
@@ -35,6 +40,12 @@ pub enum Request {
     Labels(Arc<Context>, LabelQuery),
     /// Metadata.
     Metadata(Arc<Context>, MetadataQuery),
+    /// Delete this.
+    Delete(Arc<Context>, DeleteRequest),
+    /// All tombstones.
+    Tombstones(Arc<Context>),
+    /// Let deleted bytes leave the disk soon.
+    Purge(Arc<Context>),
 }
 
 /// A whole answer of a replica.
@@ -48,6 +59,12 @@ pub enum Response {
     Labels(LabelAnswer),
     /// To a question about metadata.
     Metadata(MetadataAnswer),
+    /// To a delete.
+    Delete(DeleteAnswer),
+    /// To a question about tombstones.
+    Tombstones(Vec<Tombstone>),
+    /// To a purge.
+    Purge,
     /// No.
     Failed(Kind, String),
 }
@@ -58,9 +75,12 @@ impl Request {
     pub fn context(&self) -> &Arc<Context> {
         match self {
             Self::Write(mutation) => &mutation.context,
-            Self::Select(context, _) | Self::Labels(context, _) | Self::Metadata(context, _) => {
-                context
-            }
+            Self::Select(context, _)
+            | Self::Labels(context, _)
+            | Self::Metadata(context, _)
+            | Self::Delete(context, _)
+            | Self::Tombstones(context)
+            | Self::Purge(context) => context,
         }
     }
 
@@ -73,6 +93,9 @@ impl Request {
             Self::Select(..) => 1,
             Self::Labels(..) => 2,
             Self::Metadata(..) => 3,
+            Self::Delete(..) => 16,
+            Self::Tombstones(_) => 17,
+            Self::Purge(_) => 18,
         };
         out.u8(kind);
         write_context(&mut out, self.context());
@@ -84,6 +107,8 @@ impl Request {
                 out.u8(u8::from(query.metric.is_some()));
                 query.metric.iter().for_each(|metric| out.text(metric));
             }
+            Self::Delete(_, request) => write_delete(&mut out, request),
+            Self::Tombstones(_) | Self::Purge(_) => {}
         }
         out.out
     }
@@ -108,6 +133,9 @@ impl Request {
                 };
                 Self::Metadata(context, MetadataQuery { metric })
             }
+            16 => Self::Delete(context, read_delete(&mut from)?),
+            17 => Self::Tombstones(context),
+            18 => Self::Purge(context),
             _ => return bad("an unknown request"),
         };
         from.end()?;
@@ -125,6 +153,9 @@ impl Response {
             Self::Labels(LabelAnswer::Texts(texts)) => parts_of(2, texts, text_bytes, write_texts),
             Self::Labels(LabelAnswer::Series(sets)) => parts_of(3, sets, set_bytes, write_sets),
             Self::Metadata(list) => parts_of(4, list, metadata_bytes, write_metadata),
+            Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
+            Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
+            Self::Purge => vec![part(18, |_| {})],
             Self::Failed(kind, message) => vec![part(5, |out| {
                 out.u8(kind_to_byte(*kind));
                 out.text(message);
@@ -171,6 +202,9 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
         }
         4 => Response::Metadata(read_metadata(&mut from)?),
         5 => Response::Failed(kind_of_byte(from.u8()?)?, from.text()?.to_owned()),
+        16 => Response::Delete(read_delete_answer(&mut from)?),
+        17 => Response::Tombstones(read_tombstones(&mut from)?),
+        18 => Response::Purge,
         _ => return bad("an unknown answer"),
     };
     from.end()?;
@@ -201,6 +235,10 @@ fn join_parts(before: Response, part: Response) -> Result<Response, DecodeError>
             all.extend(more);
             Ok(Response::Metadata(all))
         }
+        (Response::Tombstones(mut all), Response::Tombstones(more)) => {
+            all.extend(more);
+            Ok(Response::Tombstones(all))
+        }
         // The replica broke off: what came before is void.
         (_, failed @ Response::Failed(..)) => Ok(failed),
         _ => bad("parts that do not belong together"),
@@ -212,11 +250,19 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
     for series in more {
         match all.last_mut() {
             Some(last) if last.labels == series.labels => {
-                if last.floats.timestamps_ms.last() >= series.floats.timestamps_ms.first() {
+                let ascends = |before: &[i64], more: &[i64]| match (before.last(), more.first()) {
+                    (Some(before), Some(more)) => before < more,
+                    _ => true,
+                };
+                let (floats, histograms) = (&series.floats, &series.histograms);
+                if !ascends(&last.floats.timestamps_ms, &floats.timestamps_ms)
+                    || !ascends(&last.histograms.timestamps_ms, &histograms.timestamps_ms)
+                    || series.is_empty()
+                {
                     return bad("a series goes on before its end");
                 }
-                last.floats.timestamps_ms.extend(series.floats.timestamps_ms);
-                last.floats.values.extend(series.floats.values);
+                last.floats.append(series.floats);
+                last.histograms.append(series.histograms);
             }
             Some(last) if last.labels > series.labels => return bad("labels do not ascend"),
             _ => all.push(series),
@@ -233,7 +279,7 @@ fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
 }
 
 /// Cuts a list where its parts reach [`PART_BYTES`].
-fn parts_of<T>(
+pub(crate) fn parts_of<T>(
     kind: u8,
     items: &[T],
     bytes: impl Fn(&T) -> usize,
@@ -253,58 +299,11 @@ fn parts_of<T>(
     parts
 }
 
-/// Series cut into runs of samples that fit a part, so that a part never exceeds it by much.
-fn select_parts(series: &[SeriesColumns]) -> Vec<Vec<u8>> {
-    const RUN: usize = PART_BYTES / 16;
-    let mut runs: Vec<Run<'_>> = Vec::with_capacity(series.len());
-    for one in series {
-        let (times, values) = (&one.floats.timestamps_ms, &one.floats.values);
-        if times.is_empty() {
-            runs.push(Run { labels: &one.labels, timestamps_ms: &[], values: &[] });
-        }
-        for (timestamps_ms, values) in times.chunks(RUN).zip(values.chunks(RUN)) {
-            runs.push(Run { labels: &one.labels, timestamps_ms, values });
-        }
-    }
-    parts_of(1, &runs, |run| set_bytes(run.labels) + run.values.len() * 10, write_runs)
-}
-
-struct Run<'a> {
-    labels: &'a LabelSet,
-    timestamps_ms: &'a [i64],
-    values: &'a [f64],
-}
-
-fn write_runs(out: &mut Writer, runs: &[Run<'_>]) {
-    let symbols = SymbolWriter::of(runs.iter().map(|run| run.labels));
-    symbols.write_table(out);
-    out.len(runs.len());
-    for run in runs {
-        symbols.write_set(out, run.labels);
-        out.len(run.timestamps_ms.len());
-        out.deltas(run.timestamps_ms);
-        out.floats(run.values);
-    }
-}
-
-fn read_series(from: &mut Reader<'_>) -> Result<Vec<SeriesColumns>, DecodeError> {
-    let symbols = SymbolTable::read(from)?;
-    from.list(2, |r| {
-        let labels = symbols.read_set(r)?;
-        let count = r.count(9)?;
-        let timestamps_ms = r.deltas(count)?;
-        if !timestamps_ms.is_sorted_by(|a, b| a < b) {
-            return bad("timestamps do not ascend");
-        }
-        Ok(SeriesColumns { labels, floats: Column { timestamps_ms, values: r.floats(count)? } })
-    })
-}
-
 fn text_bytes(text: &Text) -> usize {
     text.len() + 2
 }
 
-fn set_bytes(labels: &LabelSet) -> usize {
+pub(crate) fn set_bytes(labels: &LabelSet) -> usize {
     labels.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 2
 }
 

@@ -3,11 +3,13 @@
 use super::*;
 use crate::peer::mutation::METRIC_TYPES;
 use crate::peer::query::MATCH_OPS;
+use model::histogram::{Counts, Span};
 use model::mutation::{SeriesRefusal, Written};
 use model::read::{LabelWant, SelectBounds};
 use model::sample::SampleKind;
 use model::{
-    DayBucket, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange, TimestampMs,
+    Column, DayBucket, Exemplar, Histogram, HistogramColumn, HistogramSample, Matcher, Principal,
+    RequestId, Sample, SeriesRef, TenantId, TimeRange, TimestampMs,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -52,6 +54,13 @@ fn bits() -> impl Strategy<Value = f64> {
     any::<u64>().prop_map(f64::from_bits)
 }
 
+fn histogram(sum: f64) -> Arc<Histogram> {
+    let counts =
+        Counts::Float { count: sum, zero_count: 0.0, positive: vec![], negative: vec![1.0, sum] };
+    let negative_spans = vec![Span { offset: -9, length: 2 }];
+    Arc::new(Histogram { sum, counts, negative_spans, ..Histogram::stale() })
+}
+
 fn mutation() -> impl Strategy<Value = Mutation> {
     let rows = vec((series_ref(), vec((any::<i64>(), bits()), 0..5)), 0..5);
     (context(), any::<u64>(), any::<u32>(), any::<bool>(), rows, any::<bool>(), metadata())
@@ -60,6 +69,18 @@ fn mutation() -> impl Strategy<Value = Mutation> {
             (mutation.generation, mutation.revision) = (generation, revision);
             mutation.kind = if float { SampleKind::Float } else { SampleKind::Histogram };
             rows.into_iter().for_each(|(series, samples)| mutation.push(series, samples));
+            if !float {
+                let values = std::mem::take(&mut mutation.values);
+                mutation.histograms = values.into_iter().map(histogram).collect();
+            }
+            if let Some(rows) = mutation.series.first() {
+                let labels = match &rows.series {
+                    SeriesRef::Labels(labels) => labels.clone(),
+                    SeriesRef::Number(_) => LabelSet::default(),
+                };
+                let exemplar = Exemplar { timestamp_ms: -7, value: 0.5, labels };
+                mutation.exemplars.push((0, exemplar));
+            }
             if starts {
                 mutation.start_timestamps_ms = mutation.timestamps_ms.clone();
             }
@@ -98,7 +119,13 @@ fn request() -> impl Strategy<Value = Request> {
         |(want, matcher_sets, range, limit)| LabelQuery { want, matcher_sets, range, limit },
     );
     let about = proptest::option::of(text()).prop_map(|metric| MetadataQuery { metric });
+    let delete = (vec(matchers(), 0..3), range(), any::<u32>()).prop_map(
+        |(matcher_sets, range, revision_max)| DeleteRequest { matcher_sets, range, revision_max },
+    );
     prop_oneof![
+        (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
+        context().prop_map(Request::Tombstones),
+        context().prop_map(Request::Purge),
         mutation().prop_map(Request::Write),
         (context(), selection).prop_map(|(context, of)| Request::Select(context, of)),
         (context(), query).prop_map(|(context, of)| Request::Labels(context, of)),
@@ -107,14 +134,43 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn columns() -> impl Strategy<Value = Vec<SeriesColumns>> {
-    let samples = proptest::collection::btree_map(any::<i64>(), bits(), 0..6);
+    let value = (bits(), any::<bool>(), 0_i64..2, 0_u32..2);
+    let samples = proptest::collection::btree_map(any::<i64>(), value, 0..6);
+    type Samples = std::collections::BTreeMap<i64, (f64, bool, i64, u32)>;
     proptest::collection::btree_map(labels(), samples, 0..5).prop_map(|series| {
-        let of = |(labels, samples): (LabelSet, std::collections::BTreeMap<i64, f64>)| {
-            let (timestamps_ms, values) = samples.into_iter().unzip();
-            SeriesColumns { labels, floats: Column { timestamps_ms, values } }
+        let of = |(labels, samples): (LabelSet, Samples)| {
+            let mut one = SeriesColumns { labels, ..SeriesColumns::default() };
+            for (timestamp_ms, (value, is_float, start_timestamp_ms, revision)) in samples {
+                if is_float {
+                    let sample = Sample { timestamp_ms, value, start_timestamp_ms, revision };
+                    one.floats.push_sample(&sample);
+                } else {
+                    let histogram = histogram(value);
+                    one.histograms.push_sample(HistogramSample {
+                        timestamp_ms,
+                        histogram,
+                        start_timestamp_ms,
+                        revision,
+                    });
+                }
+            }
+            one
         };
         series.into_iter().map(of).collect()
     })
+}
+
+fn tombstones() -> impl Strategy<Value = Vec<Tombstone>> {
+    let one = ("[a-z]{1,9}", matchers(), range(), any::<u32>(), any::<i64>()).prop_map(
+        |(tenant, matchers, range, revision_max, created)| Tombstone {
+            tenant: TenantId::parse(&tenant).unwrap(),
+            matchers,
+            range,
+            revision_max,
+            created: TimestampMs(created),
+        },
+    );
+    vec(one, 0..4)
 }
 
 fn response() -> impl Strategy<Value = Response> {
@@ -128,6 +184,9 @@ fn response() -> impl Strategy<Value = Response> {
             Response::Write(WriteAnswer::Written(Written { generation, numbers, refused }))
         });
     prop_oneof![
+        any::<u32>().prop_map(|revision_max| Response::Delete(DeleteAnswer { revision_max })),
+        tombstones().prop_map(Response::Tombstones),
+        Just(Response::Purge),
         Just(Response::Write(WriteAnswer::NeedLabels)),
         written,
         columns().prop_map(Response::Select),
@@ -200,13 +259,16 @@ fn a_long_series_travels_in_many_parts_and_arrives_whole() {
     let floats = Column {
         timestamps_ms: (0..count).collect(),
         values: vec![1.5; usize::try_from(count).unwrap()],
+        ..Column::default()
     };
     let other = LabelSet::from_pairs([("__name__", "z")]).unwrap();
     let short = SeriesColumns {
         labels: other,
-        floats: Column { timestamps_ms: vec![1], values: vec![1.0] },
+        floats: Column { timestamps_ms: vec![1], values: vec![1.0], ..Column::default() },
+        ..SeriesColumns::default()
     };
-    let whole = Response::Select(vec![SeriesColumns { labels, floats }, short]);
+    let whole =
+        Response::Select(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }, short]);
     let parts = whole.encode();
     assert!(parts.len() >= 2, "{} parts", parts.len());
     assert!(parts.iter().all(|part| part.len() < 2 * PART_BYTES));
@@ -263,17 +325,47 @@ fn the_bytes_of_version_1_stay_as_they_are() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let bytes = hex(&Request::Write(mutation).encode());
     assert!(bytes.starts_with(&request.concat()), "{bytes}");
-    let floats = Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0] };
-    let parts = Response::Select(vec![SeriesColumns { labels, floats }]).encode();
+    let floats =
+        Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0], ..Column::default() };
+    let parts =
+        Response::Select(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }])
+            .encode();
     let answer = [
         "01",
         "03085f5f6e616d655f5f027570036a6f62",
         "01",
         "0200010201",
+        "00",
         "02",
         "d00f1e",
         "000000000000f03f",
         "0000000000000040",
+    ];
+    assert_eq!(hex(&parts[0]), answer.concat());
+    let mut histograms = HistogramColumn::default();
+    histograms.push_sample(HistogramSample {
+        timestamp_ms: 1_000,
+        histogram: histogram(1.0),
+        start_timestamp_ms: 500,
+        revision: 0,
+    });
+    let labels = LabelSet::default();
+    let floats = Column::default();
+    let parts = Response::Select(vec![SeriesColumns { labels, floats, histograms }]).encode();
+    let answer = [
+        "010001",
+        "00",
+        "0c",
+        "00",
+        "01d00f",
+        "0100",
+        "0000000000000000",
+        "000000000000f03f",
+        "00011102",
+        "00",
+        "000000000000f03f0000000000000000",
+        "000000000000f03f000000000000f03f",
+        "e807",
     ];
     assert_eq!(hex(&parts[0]), answer.concat());
 }

@@ -1,14 +1,15 @@
 //! How a context, a mutation, its answer and metadata look on the wire.
 //!
 //! # Invariants
-//! - A decoded mutation has as many values as timestamps, and its series' ends ascend to that count.
+//! - A decoded mutation has as many values, or histograms, as timestamps, and its series' ends ascend to that count.
 
 use crate::peer::codec::{DecodeError, Reader, SymbolTable, SymbolWriter, Writer, bad};
+use crate::peer::columns::{read_histograms, write_histograms};
 use model::mutation::{
     MetricMetadata, MetricType, Mutation, SeriesRefusal, SeriesRows, WriteAnswer, Written,
 };
 use model::sample::SampleKind;
-use model::{Context, Principal, RequestId, SeriesRef, TenantId, TimestampMs};
+use model::{Context, Exemplar, Principal, RequestId, SeriesRef, TenantId, TimestampMs};
 use std::sync::Arc;
 
 pub(crate) const METRIC_TYPES: [MetricType; 8] = [
@@ -91,7 +92,8 @@ pub(crate) fn write_mutation(out: &mut Writer, mutation: &Mutation) {
         SeriesRef::Labels(labels) => Some(labels),
         SeriesRef::Number(_) => None,
     });
-    let symbols = SymbolWriter::of(sets);
+    let exemplars = mutation.exemplars.iter().map(|(_, exemplar)| &exemplar.labels);
+    let symbols = SymbolWriter::of(sets.chain(exemplars));
     symbols.write_table(out);
     out.len(mutation.series.len());
     let mut start = 0;
@@ -111,9 +113,19 @@ pub(crate) fn write_mutation(out: &mut Writer, mutation: &Mutation) {
     }
     out.len(mutation.timestamps_ms.len());
     out.deltas(&mutation.timestamps_ms);
-    out.floats(&mutation.values);
+    match mutation.kind {
+        SampleKind::Float => out.floats(&mutation.values),
+        SampleKind::Histogram => write_histograms(out, &mutation.histograms),
+    }
     out.u8(u8::from(!mutation.start_timestamps_ms.is_empty()));
     out.deltas(&mutation.start_timestamps_ms);
+    out.len(mutation.exemplars.len());
+    for (series, exemplar) in &mutation.exemplars {
+        out.u64((*series).into());
+        out.i64(exemplar.timestamp_ms);
+        out.u64_fixed(exemplar.value.to_bits());
+        symbols.write_set(out, &exemplar.labels);
+    }
     write_metadata(out, &mutation.metadata);
 }
 
@@ -147,12 +159,24 @@ pub(crate) fn read_mutation(
         return bad("samples that belong to no series");
     }
     let timestamps_ms = from.deltas(count)?;
-    let values = from.floats(count)?;
+    let (values, histograms) = match kind {
+        SampleKind::Float => (from.floats(count)?, Vec::new()),
+        SampleKind::Histogram => (Vec::new(), read_histograms(from, count)?),
+    };
     let start_timestamps_ms = match from.u8()? {
         0 => Vec::new(),
         1 => from.deltas(count)?,
         _ => return bad("an unknown choice of start timestamps"),
     };
+    let exemplars = from.list(11, |r| {
+        let place = r.u32()?;
+        if place as usize >= series.len() {
+            return bad("an exemplar that belongs to no series");
+        }
+        let timestamp_ms = r.i64()?;
+        let value = f64::from_bits(r.u64_fixed()?);
+        Ok((place, Exemplar { timestamp_ms, value, labels: symbols.read_set(r)? }))
+    })?;
     let metadata = read_metadata(from)?;
     let (series, context) = (series, context);
     Ok(Mutation {
@@ -163,7 +187,9 @@ pub(crate) fn read_mutation(
         series,
         timestamps_ms,
         values,
+        histograms,
         start_timestamps_ms,
+        exemplars,
         metadata,
     })
 }

@@ -281,7 +281,7 @@ async fn answer(replica: &dyn Replica, payload: Vec<u8>, timeout_ms: u64) -> Vec
         Some(Err(error)) => Response::Failed(Kind::Invalid, error.to_string()),
         None => Response::Failed(Kind::Internal, "failed to decode the request".to_owned()),
     };
-    if !matches!(response, Response::Select(_) | Response::Labels(_)) {
+    if !matches!(response, Response::Select(_) | Response::Labels(_) | Response::Tombstones(_)) {
         return response.encode();
     }
     let encoded = tokio::task::spawn_blocking(move || response.encode()).await;
@@ -300,6 +300,11 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
         Request::Metadata(context, query) => {
             replica.metadata(context, query).await.map(Response::Metadata)
         }
+        Request::Delete(context, request) => {
+            replica.delete(context, request).await.map(Response::Delete)
+        }
+        Request::Tombstones(context) => replica.tombstones(context).await.map(Response::Tombstones),
+        Request::Purge(context) => replica.purge(context).await.map(|()| Response::Purge),
     };
     answer.unwrap_or_else(|error| Response::failed(&error))
 }

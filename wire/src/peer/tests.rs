@@ -10,8 +10,8 @@ use model::read::{
     LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
 };
 use model::{
-    Column, Context, Kind, LabelSet, Principal, RequestId, SeriesColumns, SeriesRef, TenantId,
-    TimeRange,
+    Column, Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, Principal, RequestId,
+    SeriesColumns, SeriesRef, TenantId, TimeRange, Tombstone,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,8 +50,8 @@ impl Replica for Echo {
         let (from, count) = (selection.range.start.0, self.samples);
         Box::pin(async move {
             let timestamps_ms = (from..).take(count).collect();
-            let floats = Column { timestamps_ms, values: vec![0.5; count] };
-            Ok(vec![SeriesColumns { labels, floats }])
+            let floats = Column { timestamps_ms, values: vec![0.5; count], ..Column::default() };
+            Ok(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }])
         })
     }
 
@@ -67,6 +67,25 @@ impl Replica for Echo {
             message: "block 7 does not match its checksum".into(),
         };
         Box::pin(async move { Err(error) })
+    }
+
+    fn delete(&self, _: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
+        Box::pin(async move { Ok(DeleteAnswer { revision_max: request.revision_max + 1 }) })
+    }
+
+    fn tombstones(&self, context: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        let stone = Tombstone {
+            tenant: context.tenant.clone(),
+            matchers: vec![],
+            range: TimeRange::ALL,
+            revision_max: 0,
+            created: model::TimestampMs(0),
+        };
+        Box::pin(async move { Ok(vec![stone]) })
+    }
+
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -175,6 +194,12 @@ async fn every_question_reaches_the_replica_with_its_context_and_its_answer_come
     };
     let answer = client.labels(context(0), query).await.unwrap();
     assert_eq!(answer, LabelAnswer::Texts(vec!["Named(\"ada\")".into()]));
+    let request = DeleteRequest { matcher_sets: vec![], range: TimeRange::ALL, revision_max: 4 };
+    let deleted = client.delete(context(0), request).await.unwrap();
+    assert_eq!(deleted, DeleteAnswer { revision_max: 5 });
+    let stones = client.tombstones(context(0)).await.unwrap();
+    assert_eq!(stones.iter().map(|stone| stone.tenant.as_str()).collect::<Vec<_>>(), ["t"]);
+    assert_eq!(client.purge(context(0)).await, Ok(()));
     let error = client.metadata(context(0), MetadataQuery::default()).await.unwrap_err();
     assert_eq!((error.replica.as_str(), error.kind), ("n0", Kind::Corrupt));
     assert!(error.message.contains("block 7"));

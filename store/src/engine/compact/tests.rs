@@ -1,7 +1,10 @@
 //! Compactions among everything else that goes on in a store.
 
 use super::*;
-use crate::engine::tests::{NOW, all, answer, mutation, open, up, write};
+use crate::compaction::scaling::{Scaling, Strategy};
+use crate::compaction::simulate;
+use crate::config::{CompactionConfig, Config};
+use crate::engine::tests::{NOW, all, answer, labels, mutation, open, open_with, up, write};
 use crate::manifest::Stage;
 use crate::sim::{Action, Outcome, SimDisk};
 use crate::sstable::writer::Encoding;
@@ -25,6 +28,33 @@ pub(in crate::engine) fn some(engine: &Engine, token: u64, pick: u8) {
     let plan = Plan { inputs, boundaries, encoding, stage, reason };
     let compaction = engine.claim(&mut engine.claims.lock(), &metas, plan).unwrap();
     run(engine, &compaction).unwrap();
+}
+
+/// One of the strategies, which merges two that overlap.
+pub(in crate::engine) fn eager(seed: u64) -> Config {
+    let all = Strategy::ALL;
+    let compaction = CompactionConfig {
+        strategy: all[usize::try_from(seed % all.len() as u64).unwrap()],
+        scaling_parameters: Scaling::tiered(2),
+        sstable_bytes_min: 0,
+        twcs_threshold_min: 2,
+        ..CompactionConfig::default()
+    };
+    Config { compaction, ..Config::default() }
+}
+
+/// Does what is due, until nothing is; returns the reports.
+pub(in crate::engine) fn due(
+    engine: &Engine,
+    now: TimestampMs,
+    chance: u64,
+) -> Vec<CompactionReport> {
+    let mut reports = Vec::new();
+    while let Some(due) = engine.next_compaction(now, chance) {
+        reports.push(engine.compact(&due, now, &mut |_| true).unwrap());
+        assert!(reports.len() < 50, "it comes to rest");
+    }
+    reports
 }
 
 /// Brings all windows into their dense form.
@@ -162,6 +192,22 @@ fn a_compaction_that_is_stopped_or_meets_a_full_disk_leaves_everything_as_it_was
 }
 
 #[test]
+fn without_room_for_inputs_and_outputs_nothing_is_begun() {
+    let disk = SimDisk::new(1);
+    let engine = three_flushes(&disk);
+    let before = files(&disk);
+    let [window] = engine.windows_to_seal()[..] else { panic!() };
+    let compaction = engine.seal(window).unwrap().unwrap();
+    let used = (1 << 40) - crate::disk::Disk::free_bytes(&disk).unwrap();
+    let reserve = engine.config.commit_log.free_bytes_min + compaction.input_bytes();
+    disk.set_capacity_bytes(Some(used + reserve - 1));
+    assert!(matches!(run(&engine, &compaction), Err(Error::DiskReserve { .. })));
+    assert_eq!(files(&disk), before);
+    disk.set_capacity_bytes(Some(used + reserve));
+    assert!(run(&engine, &compaction).is_ok());
+}
+
+#[test]
 fn files_of_an_edit_that_failed_stay_until_another_one_succeeds() {
     let disk = SimDisk::new(1);
     let engine = three_flushes(&disk);
@@ -256,4 +302,50 @@ fn what_is_cut_is_gone_with_its_texts_and_a_file_of_nothing_is_not_written() {
             crate::compaction::input::tenant(&inputs, &crate::cache::Cache::new(1), &id).unwrap();
         assert_eq!(texts.iter().any(|held| **held == *text), is_left, "{text}");
     }
+}
+
+#[test]
+fn the_bytes_written_are_those_that_the_simulator_says() {
+    let compaction = CompactionConfig {
+        scaling_parameters: Scaling::tiered(4),
+        flush_bytes: 1 << 20,
+        ..CompactionConfig::default()
+    };
+    let disk = SimDisk::new(1);
+    let (engine, _) =
+        open_with(&disk, Config { compaction: compaction.clone(), ..Config::default() });
+    let day = NOW.day().range();
+    let (mut at, mut noise) = (day.start.0, 1_u64);
+    let (mut flushed, mut written, mut count) = (0, 0, 0);
+    for _ in 0..17 {
+        for _ in 0..60 {
+            at += 1_000;
+            let mut m = mutation("t");
+            for metric in 0..120 {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let name = format!("metric_{metric}");
+                let value = f64::from_bits(noise >> 2);
+                m.push(SeriesRef::Labels(labels(&[("__name__", &name)])), [(at, value)]);
+            }
+            write(&engine, &m);
+        }
+        flushed += engine.flush(day.start).unwrap().sstable_bytes;
+        for report in due(&engine, day.start, 0) {
+            written += report.written_bytes;
+            count += 1;
+        }
+    }
+    let load = simulate::Load {
+        flushes: 17,
+        flush_bytes: flushed / 17,
+        is_closed: false,
+        late_flushes: 0,
+        late_bytes: 0,
+    };
+    let cost = simulate::run(&load, &compaction);
+    assert_eq!((count, count > 3), (cost.compactions, true));
+    let permille = (flushed + written) * 1000 / flushed;
+    let expected = cost.write_amplification_permille();
+    // A little less: labels that several flushes have are written once.
+    assert!(permille <= expected && expected - permille < expected / 10, "{permille}, {expected}");
 }

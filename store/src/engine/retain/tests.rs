@@ -226,6 +226,18 @@ fn a_clock_that_starts_far_ahead_throws_nothing_away() {
     assert_eq!(engine.next_job(TimestampMs(far.0 + 60 * 60_000)), Some(Job::Expire));
 }
 
+#[test]
+fn rules_that_end_while_their_first_samples_are_in_the_head_have_an_end() {
+    let disk = SimDisk::new(0);
+    let (engine, _) = open(&disk);
+    engine.set_retention(&keep_all(days(1)), NOW).unwrap();
+    push(&engine, "up", &[NOW.0]);
+    engine.set_retention(&RetentionConfig::default(), NOW).unwrap();
+    let old = NOW.0 - 2 * DAY_MS;
+    push(&engine, "up", &[old]);
+    assert_eq!(shown(&engine, NOW.0), [("up".to_owned(), vec![old, NOW.0])]);
+}
+
 /// What a life of an engine with retention is made of.
 #[derive(Clone, Debug)]
 enum Step {

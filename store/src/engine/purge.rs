@@ -1,0 +1,178 @@
+//! Purging: what is deleted leaves the disk.
+//!
+//! A file is a candidate while a tombstone that touches it is newer than those that were applied to
+//! it. It is looked at first, without a sample being read: often nothing of it is hidden, or all;
+//! then it stays, or goes, as it is. Else it is written anew without what is hidden.
+//!
+//! Asked for ([`Engine::ask_for_purge`]), the head goes first: one flush lets the log's segments
+//! and the idle series go, another writes the checkpoint without them. Tombstones themselves stay,
+//! and with them the texts of their matchers: what comes late has to stay hidden.
+//!
+//! # Invariants
+//! - It changes no answer.
+
+use super::compact::Compaction;
+use super::{Engine, Job};
+use crate::compaction::decision::{Plan, Reason};
+use crate::compaction::worker::{self, Look};
+use crate::engine::FlushReason;
+use crate::error::Result;
+use crate::manifest::{SstableMeta, Stage};
+use crate::sstable::writer::Encoding;
+use model::TimestampMs;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How far a purge that was asked for has come.
+#[derive(Debug, Default)]
+pub(super) struct Asked(AtomicU8);
+
+/// Nobody asked.
+const NO: u8 = 0;
+/// The head is to be flushed so many times minus one, and then files are looked at.
+const FILES: u8 = 1;
+const FLUSHES: u8 = 2;
+
+impl Asked {
+    /// Somebody asks.
+    pub(super) fn ask(&self) {
+        self.0.store(FILES + FLUSHES, Ordering::Release);
+    }
+
+    /// How far it is when a flush begins.
+    pub(super) fn begin_flush(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// A flush that began so has been done. Who has asked again meanwhile begins again.
+    pub(super) fn end_flush(&self, began: u8) {
+        if began > FILES {
+            let step = began - 1;
+            let _ = self.0.compare_exchange(began, step, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    fn is_at_files(&self) -> bool {
+        self.0.load(Ordering::Acquire) == FILES
+    }
+
+    fn end(&self) {
+        let _ = self.0.compare_exchange(FILES, NO, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// What was done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeReport {
+    /// The file's number.
+    pub sstable: u64,
+    /// Its bytes.
+    pub bytes_before: u64,
+    /// The bytes of what took its place.
+    pub bytes_after: u64,
+    /// Samples that are gone from the disk.
+    pub samples_purged: u64,
+}
+
+impl Engine {
+    /// Asks for the bytes of what is deleted to leave the disk now: there is work for
+    /// [`Engine::next_job`] and [`Engine::purge`].
+    pub fn ask_for_purge(&self) {
+        self.purge_asked.ask();
+    }
+
+    /// The flush that a purge needs first.
+    pub(super) fn purge_job(&self) -> Option<Job> {
+        (self.purge_asked.begin_flush() > FILES).then_some(Job::Flush(FlushReason::Asked))
+    }
+
+    /// Frees one file of what is deleted; `None` if there is none to be freed now. See
+    /// [`Engine::compact`] for `pace`.
+    ///
+    /// # Errors
+    /// As [`Engine::compact`].
+    pub fn purge(
+        &self,
+        now: TimestampMs,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<PurgeReport>> {
+        let asked = self.purge_asked.is_at_files();
+        while let Some((meta, compaction)) = self.purge_candidate(now, asked) {
+            let cut = self.cut(now);
+            let through = crate::compaction::cut::Cut::tombstones_through(&cut);
+            let report = |bytes_after, samples_purged| PurgeReport {
+                sstable: meta.id,
+                bytes_before: meta.file_bytes,
+                bytes_after,
+                samples_purged,
+            };
+            match worker::look(&*self.parts.disk, &meta, &cut)? {
+                Look::Nothing => {
+                    self.looked_at.lock().insert(meta.id, through);
+                    if !pace(0) {
+                        return Ok(None);
+                    }
+                }
+                Look::All => {
+                    self.publish(&[], &[meta.id], &[])?;
+                    let _ = self.remove_retired();
+                    return Ok(Some(report(0, meta.samples)));
+                }
+                Look::Part => {
+                    let done = self.compact(&compaction, now, pace)?;
+                    let gone = done.samples_in.saturating_sub(done.samples_out);
+                    return Ok(Some(report(done.written_bytes, gone)));
+                }
+            }
+        }
+        if asked {
+            self.purge_asked.end();
+        }
+        Ok(None)
+    }
+
+    /// The first free file that newer tombstones touch, claimed.
+    fn purge_candidate(&self, now: TimestampMs, asked: bool) -> Option<(SstableMeta, Compaction)> {
+        let before_ms = if asked { i64::MAX } else { now.minus_ms(self.config.purge_delay_ms).0 };
+        let tombstones = self.tombstones.read().clone();
+        let mut claims = self.claims.lock();
+        let tables = self.tables.read().clone();
+        let mut looked_at = self.looked_at.lock();
+        let metas = tables.metas();
+        let live: BTreeSet<u64> = metas.iter().map(|meta| meta.id).collect();
+        looked_at.retain(|id, _| live.contains(id));
+        for meta in &metas {
+            let seen = looked_at.get(&meta.id).copied().unwrap_or(0);
+            let through = meta.tombstones_through.max(seen);
+            if through >= tombstones.through() || claims.suspect(meta.id).is_some() {
+                continue;
+            }
+            let range = (meta.min_timestamp_ms, meta.max_timestamp_ms.saturating_add(1));
+            let is_touched = |before_ms| {
+                tombstones.tenants().any(|tenant| {
+                    let touching = tombstones.touching_above(tenant, through, range, before_ms);
+                    !touching.is_empty() && tables.may_hold_any(meta.id, tenant, touching.metrics())
+                })
+            };
+            if !is_touched(i64::MAX) {
+                // Not to be asked again before there is a newer one.
+                looked_at.insert(meta.id, tombstones.through());
+                continue;
+            }
+            if !is_touched(before_ms) {
+                continue;
+            }
+            // It comes back as dense as it was.
+            let encoding = match meta.stage {
+                Stage::Sealed => Encoding::Dense,
+                Stage::Flushed | Stage::Compacted => Encoding::Fast,
+            };
+            let (inputs, stage, reason) = (vec![meta.id], meta.stage, Reason::Purge);
+            let plan = Plan { inputs, boundaries: Vec::new(), encoding, stage, reason };
+            if let Some(compaction) = self.claim(&mut claims, &metas, plan) {
+                return Some((meta.clone(), compaction));
+            }
+        }
+        None
+    }
+}
