@@ -389,7 +389,7 @@ impl Tenant {
 
     /// Closes and copies every sample held.
     pub(crate) fn take(&self) -> Vec<Taken> {
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(usize::try_from(self.series().0).unwrap_or(0));
         for mut shard in self.shards() {
             shard.take(&mut taken);
         }

@@ -209,7 +209,10 @@ impl Series {
 
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
-            self.rest.get_or_insert_default().sealed.push(chunk);
+            let sealed = &mut self.rest.get_or_insert_default().sealed;
+            // A flush closes one chunk of every series: room for four would be most of its memory.
+            sealed.reserve_exact(1);
+            sealed.push(chunk);
         }
     }
 
