@@ -76,11 +76,14 @@ impl Resolver<'_> {
         batch.columns.values.clear();
         batch.refusals = Refusals::default();
         batch.evictions = cache.evictions();
-        let limits = Arc::clone(&batch.tenant.limits);
+        let tenant = Arc::clone(&batch.tenant);
+        let limits = Arc::clone(&tenant.limits);
+        let (shortest, _) = tenant.retention.bounds();
         let mut pass = Pass {
             resolver: self,
             cache,
-            times: TimeRules::new(&limits, self.now),
+            tenant: &tenant,
+            times: TimeRules::new(&limits, shortest, self.now),
             body_len,
             previous: UNCACHED,
             series: 0,
@@ -165,6 +168,8 @@ impl Resolver<'_> {
 struct Pass<'p> {
     resolver: &'p Resolver<'p>,
     cache: &'p SeriesCache,
+    tenant: &'p Tenant,
+    /// The times that samples of every series may have.
     times: TimeRules,
     body_len: usize,
     /// The entry of the series before.
@@ -239,8 +244,12 @@ impl Pass<'_> {
         self.out.refusals.samples += samples as u64;
         let times = self.times;
         if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
-            let leading = view.leading_labels()?;
-            self.refuse_times(first, leading);
+            let gathered = labels_start.checked_sub(self.body_len);
+            let labels = match gathered.and_then(|start| self.out.gathered.get(start..)) {
+                Some(gathered) => gathered.to_vec(),
+                None => view.leading_labels()?.to_vec(),
+            };
+            self.refuse_times(first, &labels);
         }
         self.previous = entry;
         if self.out.columns.timestamps_ms.len() == first {
@@ -261,22 +270,36 @@ impl Pass<'_> {
     /// Takes the samples at times that are not allowed out again.
     #[cold]
     fn refuse_times(&mut self, first: usize, labels: &[u8]) {
+        let times = self.times_of(labels);
         let SampleColumns { timestamps_ms, values } = &mut *self.out.columns;
         let mut kept = first;
         for at in first..timestamps_ms.len() {
             let timestamp_ms = timestamps_ms[at];
-            if self.times.allow(timestamp_ms) {
+            if times.allow(timestamp_ms) {
                 timestamps_ms[kept] = timestamp_ms;
                 values[kept] = values[at];
                 kept += 1;
             } else {
-                let fault = self.times.fault(timestamp_ms);
+                let fault = times.fault(timestamp_ms);
                 let tell = || format!("{}: {}", series_text(labels), fault.text);
                 self.out.refusals.refuse(1, fault.reason, tell);
             }
         }
         timestamps_ms.truncate(kept);
         values.truncate(kept);
+    }
+}
+
+impl Pass<'_> {
+    /// The times that samples of a series may have.
+    fn times_of(&self, labels: &[u8]) -> TimeRules {
+        let Tenant { limits, retention, .. } = self.tenant;
+        let retention = match label_set(labels, limits, None) {
+            Ok(Ok(labels)) => retention.of_labels(&labels),
+            // The series will be refused as a whole.
+            _ => retention.rules().default,
+        };
+        self.times.of(retention)
     }
 }
 

@@ -218,6 +218,7 @@ impl Distributor {
             principal,
             request_id,
             timeout_ms: u32::try_from(self.inner.config.write_timeout_ms).unwrap_or(u32::MAX),
+            now: self.inner.clock.now(),
             ring_version: 0,
         }
     }

@@ -3,7 +3,7 @@
 use crate::series_cache::SeriesCache;
 use crate::telemetry::{Telemetry, TenantCounters};
 use guard::{Error, LimitTable, Limits};
-use model::TenantId;
+use model::{CompiledRetention, TenantId};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) limits: Arc<Limits>,
+    /// How long which series are kept.
+    pub(crate) retention: CompiledRetention,
     // Guards the cache. Readers walk a request under it; writers enter new series and learn
     // numbers. No other lock is taken under it, and it lives across no await.
     pub(crate) cache: RwLock<SeriesCache>,
@@ -79,11 +81,14 @@ impl Tenants {
         }
         known.sweep(telemetry, epoch);
         let limits = Arc::clone(self.limits.of(id));
+        // Rules are checked before a process starts.
+        let retention = limits.retention().compile().unwrap_or_default();
         let room = limits.max_series.get().saturating_mul(5) / 4;
         let entries_max = usize::try_from(room.min(ENTRIES_MAX)).unwrap_or(usize::MAX);
         let tenant = Arc::new(Tenant {
             id: id.clone(),
             limits,
+            retention,
             cache: RwLock::new(SeriesCache::new(self.replicas, entries_max)),
             counters: telemetry.of_tenant(id),
             used_at: AtomicU32::new(epoch),

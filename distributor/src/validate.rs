@@ -8,7 +8,7 @@
 
 use crate::refusal::Reason;
 use guard::Limits;
-use model::{LabelSet, Text, TimestampMs};
+use model::{LabelSet, Retention, Text, TimestampMs};
 use std::fmt::Write as _;
 use wire::remote_write::{Error, LabelIter};
 
@@ -112,7 +112,7 @@ fn shown(name: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(cut))
 }
 
-/// The times a sample may have.
+/// The times a sample may have, whatever its series, or those of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeRules {
     min_ms: i64,
@@ -121,14 +121,15 @@ pub(crate) struct TimeRules {
 }
 
 impl TimeRules {
-    /// The rules at `now`.
-    pub(crate) fn new(limits: &Limits, now: TimestampMs) -> Self {
-        let ms = |limit: guard::Limit| i64::try_from(limit.get()).unwrap_or(i64::MAX);
-        let min_ms = match limits.retention_ms.0 {
-            0 => i64::MIN,
-            _ => now.minus_ms(ms(limits.retention_ms)).0,
-        };
-        Self { min_ms, max_ms: now.plus_ms(ms(limits.max_future_ms)).0, now }
+    /// The rules at `now` for series that are kept so long.
+    pub(crate) fn new(limits: &Limits, retention: Retention, now: TimestampMs) -> Self {
+        let future_ms = i64::try_from(limits.max_future_ms.get()).unwrap_or(i64::MAX);
+        Self { min_ms: retention.first_kept_ms(now), max_ms: now.plus_ms(future_ms).0, now }
+    }
+
+    /// The same for series that are kept so long.
+    pub(crate) fn of(self, retention: Retention) -> Self {
+        Self { min_ms: retention.first_kept_ms(self.now), ..self }
     }
 
     /// Whether a sample at this time is taken.

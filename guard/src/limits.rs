@@ -7,7 +7,7 @@
 //!
 //! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
 
-use model::TenantId;
+use model::{Retention, RetentionRule, RetentionRules, TenantId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -60,6 +60,9 @@ pub struct Limits {
     pub max_future_ms: Limit,
     /// How far a sample may lie behind the clock, in milliseconds; 0 keeps for ever.
     pub retention_ms: Limit,
+    /// How far behind the clock samples of certain series may lie: the first rule that matches
+    /// decides, and `retention_ms` if none does (`retention_rules`).
+    pub retention_rules: Vec<RetentionRule>,
     /// Metrics whose metadata is kept.
     pub max_metadata: Limit,
     /// What queries may do.
@@ -109,6 +112,7 @@ impl Default for Limits {
             max_labels_bytes: Limit(16_384),
             max_future_ms: Limit(600_000),
             retention_ms: Limit(0),
+            retention_rules: Vec::new(),
             max_metadata: Limit(100_000),
             query: QueryLimits::default(),
         }
@@ -155,6 +159,13 @@ impl Limits {
         }
     }
 
+    /// How long samples are kept.
+    #[must_use]
+    pub fn retention(&self) -> RetentionRules {
+        let default = Retention::from_ms(self.retention_ms.0);
+        RetentionRules { default, rules: self.retention_rules.clone() }
+    }
+
     /// Every setting that cannot be; empty when all is well.
     #[must_use]
     pub fn validate(&self) -> Vec<Fault> {
@@ -177,6 +188,17 @@ impl Limits {
         ] {
             if value.0 > DURATION_MS_MAX {
                 fault(key, "longer than 10,000 years".to_owned());
+            }
+        }
+        for (index, rule) in self.retention_rules.iter().enumerate() {
+            let mut faulty = |reason: String| fault(&format!("retention_rules[{index}]"), reason);
+            if rule.retention != Retention::FOR_EVER && rule.retention.as_ms() > DURATION_MS_MAX {
+                faulty("longer than 10,000 years".to_owned());
+            }
+            for matcher in &rule.matchers {
+                if let Err(error) = matcher.compile() {
+                    faulty(format!("{matcher}: {error}"));
+                }
             }
         }
         if self.ingestion_rate.0 == 0 && self.ingestion_burst != 0 {
@@ -214,6 +236,17 @@ impl LimitTable {
     #[must_use]
     pub fn of(&self, tenant: &TenantId) -> &Arc<Limits> {
         self.overrides.get(tenant).unwrap_or(&self.default)
+    }
+
+    /// The limits of tenants without limits of their own.
+    #[must_use]
+    pub fn default_limits(&self) -> &Limits {
+        &self.default
+    }
+
+    /// The tenants that have limits of their own.
+    pub fn overrides(&self) -> impl Iterator<Item = (&TenantId, &Limits)> {
+        self.overrides.iter().map(|(tenant, limits)| (tenant, &**limits))
     }
 
     /// Every setting that cannot be, those of a tenant under `overrides.<tenant>`.

@@ -171,6 +171,14 @@ impl Compactor {
         let unsealed = self.engine.windows_to_seal().len();
         self.telemetry.compaction.unsealed.set(i64::try_from(unsealed).unwrap_or(i64::MAX));
         let chance = self.clock.monotonic_ns();
+        match self.engine.next_pass(self.clock.now()) {
+            Ok(Some(due)) => return Some(self.compact(&due).map(drop).map_err(drop)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "files cannot be brought to the rules of retention yet");
+                return Some(Err(()));
+            }
+        }
         match self.engine.next_compaction(self.clock.now(), chance) {
             Some(due) => Some(self.compact(&due).map(drop).map_err(drop)),
             None => self.purge(),
@@ -231,6 +239,9 @@ impl Compactor {
 
     fn seal(&mut self) -> Result<Sealed, store::Error> {
         let mut sealed = Sealed::default();
+        while let Some(pass) = self.engine.next_pass(self.clock.now())? {
+            self.compact(&pass)?;
+        }
         for window in self.engine.windows_to_seal() {
             let Some(compaction) = self.engine.seal(window)? else { continue };
             sealed.written_bytes += self.compact(&compaction)?.written_bytes;

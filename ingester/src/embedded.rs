@@ -22,7 +22,8 @@ use guard::LimitTable;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
 use model::{
-    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, Tombstone,
+    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
+    Tombstone,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -30,9 +31,9 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::Engine;
 use store::engine::{AppendLimits, Appended, JobReport, OpenReport, Parts, Stats};
 use store::snapshot::{self, Snapshot};
+use store::{Engine, RetentionConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::{Answer, Replica, ReplicaError};
 
@@ -98,6 +99,7 @@ impl Embedded {
         let EmbeddedParts { name, store, clock, limits, topology, registry } = parts;
         let telemetry = Arc::new(Telemetry::new(&registry)?);
         let (engine, report) = Engine::open(store, config.store.clone(), clock.now())?;
+        engine.set_retention(&retention(&limits), clock.now())?;
         let engine = Arc::new(engine);
         registry.register(Box::new(StoreSizes::new(engine.clone())?))?;
         let (log, log_thread) = log_thread::start(
@@ -162,6 +164,14 @@ impl Embedded {
             Ok(report)
         };
         self.inner.clone().blocking(None, work).await
+    }
+
+    /// The moment by which a request is judged: that of its coordinator, so that replicas agree.
+    fn now(&self, context: &Context) -> TimestampMs {
+        match context.now {
+            TimestampMs(0) => self.inner.clock.now(),
+            now => now,
+        }
     }
 
     /// Keeps tombstones that a peer has, on disk; returns how many were news.
@@ -250,6 +260,13 @@ impl Embedded {
         let ended = tokio::task::spawn_blocking(end).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
     }
+}
+
+/// How long everybody's samples are kept.
+#[must_use]
+pub fn retention(limits: &LimitTable) -> RetentionConfig {
+    let tenants = limits.overrides().map(|(id, limits)| (id.clone(), limits.retention()));
+    RetentionConfig { default: limits.default_limits().retention(), tenants: tenants.collect() }
 }
 
 impl Inner {
@@ -355,12 +372,14 @@ impl Replica for Embedded {
     }
 
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
-        let work = move |engine: &Engine| engine.select(&context.tenant, &selection);
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.select_at(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
-        let work = move |engine: &Engine| engine.labels(&context.tenant, &query);
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.labels_at(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 
@@ -431,6 +450,7 @@ mod tests {
             principal: Principal::Anonymous,
             request_id: RequestId(1),
             timeout_ms: 0,
+            now: model::TimestampMs(0),
             ring_version: 0,
         })
     }

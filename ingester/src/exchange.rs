@@ -57,6 +57,7 @@ impl Exchange {
             principal: Principal::System,
             request_id: RequestId(0),
             timeout_ms: TIMEOUT_MS,
+            now: model::TimestampMs(0),
             ring_version: 0,
         });
         let mut everybody = true;

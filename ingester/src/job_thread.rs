@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
 use store::engine::{
-    DiskSpace, LargePartition, PARTITION_BYTES_ALARM, READ_SSTABLES_ALARM, WideRead,
+    DiskSpace, Job, JobReport, LargePartition, PARTITION_BYTES_ALARM, READ_SSTABLES_ALARM, WideRead,
 };
 
 /// After a failed job the store is left alone for this many polls.
@@ -123,6 +123,12 @@ fn run(
         match engine.run(job, clock.now()) {
             Ok(report) => {
                 let ns = clock.monotonic_ns().saturating_sub(begin);
+                // There may be more to do: ask again at once.
+                pause = Duration::ZERO;
+                if job == Job::Expire {
+                    tell_expired(&report, telemetry);
+                    continue;
+                }
                 telemetry.flushed(&report, ns);
                 tracing::info!(
                     ?job,
@@ -133,8 +139,6 @@ fn run(
                     milliseconds = ns / 1_000_000,
                     "flushed"
                 );
-                // There may be more to do: ask again at once.
-                pause = Duration::ZERO;
             }
             Err(error) => {
                 tracing::error!(?job, "job failed, samples stay in the commit log: {error}");
@@ -142,5 +146,21 @@ fn run(
                 pause = poll * POLLS_AFTER_FAILURE;
             }
         }
+    }
+}
+
+fn tell_expired(report: &JobReport, telemetry: &Telemetry) {
+    for window in &report.expired {
+        telemetry.expired(window);
+        let kept = Duration::from_millis(window.retention.as_ms());
+        tracing::info!(
+            window_first_day = window.window_first_day,
+            window_days = window.window_days,
+            retention_seconds = kept.as_secs(),
+            sstables = window.sstables,
+            samples = window.samples,
+            bytes = window.bytes,
+            "expired"
+        );
     }
 }

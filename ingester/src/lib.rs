@@ -14,6 +14,6 @@ mod telemetry;
 
 pub use compaction_thread::Sealed;
 pub use config::Config;
-pub use embedded::{Embedded, EmbeddedParts};
+pub use embedded::{Embedded, EmbeddedParts, retention};
 pub use error::Error;
 pub use exchange::Exchange;

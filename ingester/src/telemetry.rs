@@ -10,7 +10,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 use std::fmt;
 use std::sync::Arc;
 use store::Engine;
-use store::engine::{JobReport, Stats};
+use store::engine::{Expired, JobReport, Stats};
 
 /// Counters that the threads raise.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(crate) struct Telemetry {
     flushes: Histogram,
     flushed_samples: IntCounter,
     flushed_bytes: IntCounter,
+    expired_windows: IntCounter,
+    expired_samples: IntCounter,
+    expired_bytes: IntCounter,
     pub(crate) reads: IntCounter,
     pub(crate) deletes: IntCounter,
     pub(crate) purged_samples: IntCounter,
@@ -64,6 +67,18 @@ impl Telemetry {
                 "cumae_store_flushed_bytes_total",
                 "Bytes of sstables written.",
             )?,
+            expired_windows: counter(
+                "cumae_store_expired_windows_total",
+                "Windows of a retention class that are gone because they have expired.",
+            )?,
+            expired_samples: counter(
+                "cumae_store_expired_samples_total",
+                "Samples that are gone because they have expired.",
+            )?,
+            expired_bytes: counter(
+                "cumae_store_expired_bytes_total",
+                "Bytes of sstables that are gone because they have expired.",
+            )?,
             purged_samples: counter(
                 "cumae_store_purged_samples_total",
                 "Deleted samples that have left the disk by a purge.",
@@ -81,7 +96,14 @@ impl Telemetry {
         self.syncs.observe(seconds(ns));
     }
 
+    pub(crate) fn expired(&self, window: &Expired) {
+        self.expired_windows.inc();
+        self.expired_samples.inc_by(window.samples);
+        self.expired_bytes.inc_by(window.bytes);
+    }
+
     pub(crate) fn flushed(&self, report: &JobReport, ns: u64) {
+        self.expired_samples.inc_by(report.samples_expired);
         self.flushes.observe(seconds(ns));
         self.flushed_samples.inc_by(report.samples);
         self.flushed_bytes.inc_by(report.sstable_bytes);

@@ -2,6 +2,7 @@
 
 use crate::label::Text;
 use crate::tenant::TenantId;
+use crate::time::TimestampMs;
 use std::fmt;
 
 /// Who asks.
@@ -36,6 +37,9 @@ pub struct Context {
     pub request_id: RequestId,
     /// How long the caller still waits, in milliseconds; 0 is "no limit was given".
     pub timeout_ms: u32,
+    /// When the request began, by the clock of the process that took it: what has expired is judged
+    /// by it, so that replicas agree. 0 is "not told": each by its own clock.
+    pub now: TimestampMs,
     /// The version of the ring the sender decided by; 0 while the member list is static.
     pub ring_version: u64,
 }

@@ -59,20 +59,12 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
     };
     let settings = ingester::Config::default().store;
     let (engine, _) = Engine::open(parts, settings, clock.now())?;
-    let from = oldest(config, &tenant, clock.now());
-    let options = ImportOptions { tenant, revision: into.revision, from };
+    engine.set_retention(&ingester::retention(&config.limit_table()), clock.now())?;
+    let options = ImportOptions { tenant, revision: into.revision };
     let (read, done) = load(&engine, options, command, into, clock.now())?;
     engine.close(clock.now())?;
     summary(&read, &done);
     Ok(())
-}
-
-/// What is before has outlived its retention.
-fn oldest(config: &Config, tenant: &TenantId, now: TimestampMs) -> TimestampMs {
-    match config.limit_table().of(tenant).retention_ms.0 {
-        0 => TimestampMs(i64::MIN),
-        ms => now.minus_ms(i64::try_from(ms).unwrap_or(i64::MAX)),
-    }
 }
 
 fn load(

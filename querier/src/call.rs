@@ -60,6 +60,7 @@ impl Call {
             principal: Principal::Anonymous,
             request_id: querier.next_request_id(),
             timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+            now: querier.inner.clock.now(),
             ring_version: 0,
         };
         let form = read_form(&parts, body).await?;

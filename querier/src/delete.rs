@@ -199,6 +199,7 @@ mod tests {
             principal: Principal::Anonymous,
             request_id: RequestId(1),
             timeout_ms: 0,
+            now: model::TimestampMs(0),
             ring_version: 0,
         });
         let request =

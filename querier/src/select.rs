@@ -387,6 +387,7 @@ mod tests {
             principal: Principal::Anonymous,
             request_id: RequestId(1),
             timeout_ms,
+            now: model::TimestampMs(0),
             ring_version: 0,
         })
     }

@@ -202,6 +202,7 @@ fn main() {
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     });
     let series = targets * SERIES_PER_TARGET;

@@ -11,9 +11,6 @@ const TWO_HOURS_MS: i64 = 2 * 60 * 60 * 1000;
 pub struct Config {
     /// The commit log's settings.
     pub commit_log: commit_log::Config,
-    /// The width of an sstable's window in days. Default 1, which is right for retentions up to
-    /// 40 days and for ever; 7 up to 400 days; 30 above.
-    pub window_days: u16,
     /// The head is flushed when the clock passes a multiple of this. Default 2 h.
     pub block_ms: i64,
     /// How long after such a border it waits for what comes late. Default 5 min.
@@ -27,6 +24,9 @@ pub struct Config {
     pub tail_samples_per_series: u64,
     /// A series without a new sample for this long leaves the head once it is flushed. Default 1 h.
     pub series_idle_ms: i64,
+    /// When the clock steps ahead by more than this, nothing expires until it has gone on from
+    /// there for an hour. Default 1 d.
+    pub clock_step_max_ms: i64,
     /// The most metrics with metadata per tenant; later ones are not kept. Default 100,000.
     pub metadata_max: usize,
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
@@ -56,13 +56,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             commit_log: commit_log::Config::default(),
-            window_days: 1,
             block_ms: TWO_HOURS_MS,
             flush_slack_ms: 5 * 60 * 1000,
             head_bytes_max: 512 << 20,
             tail_samples_max: 4_000_000,
             tail_samples_per_series: 8,
             series_idle_ms: 60 * 60 * 1000,
+            clock_step_max_ms: 24 * 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
             read_tombstones_max: 100_000,
@@ -86,7 +86,7 @@ impl Config {
                 faults.push(fault.to_owned());
             }
         };
-        check((1..=366).contains(&self.window_days), "window_days must be between 1 and 366");
+        check(self.clock_step_max_ms >= 0, "clock_step_max_ms must not be negative");
         check(self.block_ms >= 60_000, "block_ms must be at least 60000");
         check(self.flush_slack_ms >= 0, "flush_slack_ms must not be negative");
         check(self.series_idle_ms >= 60_000, "series_idle_ms must be at least 60000");
@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn the_defaults_are_sound_and_every_fault_is_named() {
         assert_eq!(Config::default().validate(), Vec::<String>::new());
-        let bad = Config { window_days: 0, block_ms: 1, flush_slack_ms: -1, ..Config::default() };
+        let bad =
+            Config { clock_step_max_ms: -1, block_ms: 1, flush_slack_ms: -1, ..Config::default() };
         assert_eq!(bad.validate().len(), 3);
     }
 

@@ -21,9 +21,11 @@ mod faults;
 mod flush;
 mod import;
 mod large_partition;
+mod pass;
 mod purge;
 mod recover;
 mod reserve;
+mod retain;
 mod scrub;
 mod snapshot;
 mod wide_read;
@@ -35,6 +37,7 @@ pub(crate) use large_partition::PART_BYTES_MIN;
 pub use large_partition::{LargePartition, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 pub use purge::PurgeReport;
 pub use reserve::DiskSpace;
+pub use retain::Expired;
 pub use scrub::ScrubReport;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
@@ -49,6 +52,8 @@ use crate::format_marker;
 use crate::head::{Resolved, Tenant};
 use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
 use crate::record;
+use crate::retention::Retentions;
+use crate::retention::trust::Trust;
 use crate::select::{Gather, Query, Want};
 use crate::sstable::tables::{Retired, Tables};
 use crate::tombstone::Tombstones;
@@ -95,6 +100,11 @@ pub struct Engine {
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
+    /// What is kept how long. It changes with the manifest held; a reader takes it before the head
+    /// and the tables: older rules on newer files hide nothing that came back.
+    retention: RwLock<Arc<Retentions>>,
+    /// How far the clock is believed. A leaf.
+    trust: Mutex<Trust>,
     flushed_at_ms: AtomicI64,
     appended: AtomicU64,
     late: AtomicU64,
@@ -153,9 +163,13 @@ impl Engine {
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
             manifest.remove_orphans()?;
         }
+        let trust = retain::trust_at_start(manifest.state(), now, config.clock_step_max_ms);
+        let retention = Retentions::default().recorded(manifest.state())?;
         let tombstones = RwLock::new(Arc::new(delete::tombstones_of(manifest.state())?));
         let engine = Self {
             log,
+            retention: RwLock::new(Arc::new(retention)),
+            trust: Mutex::new(trust),
             gate: RwLock::new(()),
             tenants,
             tables: RwLock::new(Arc::new(tables)),
@@ -317,7 +331,7 @@ impl Engine {
         if block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed)) {
             return flush(FlushReason::BlockBorder);
         }
-        None
+        self.is_expiry_due(now).then_some(Job::Expire)
     }
 
     /// Does a job.
@@ -325,8 +339,10 @@ impl Engine {
     /// # Errors
     /// What the disk says. Nothing is lost by it, and the job may be tried again.
     pub fn run(&self, job: Job, now: TimestampMs) -> Result<JobReport> {
-        let Job::Flush(_) = job;
-        self.flush_head(now)
+        match job {
+            Job::Flush(_) => self.flush_head(now),
+            Job::Expire => self.expire(now),
+        }
     }
 
     /// Brings the whole head into sstables.
@@ -348,26 +364,54 @@ impl Engine {
         Ok(report)
     }
 
-    /// The series and samples of a selection, ascending by labels.
+    /// The series and samples of a selection, ascending by labels, whatever their age.
+    ///
+    /// # Errors
+    /// As [`Engine::select_at`].
+    pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
+        self.select_at(tenant, selection, BEFORE_ALL)
+    }
+
+    /// The series and samples of a selection, ascending by labels, that have not expired at `now`.
     ///
     /// # Errors
     /// [`Error::TooManySeries`], [`Error::TooManySamples`], [`Error::BadMatcher`],
     /// [`Error::Corrupt`], or what the disk says.
-    pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
+    pub fn select_at(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+    ) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
-        if let Some(query) = Query::of_selection(selection)? {
+        if let Some(mut query) = Query::of_selection(selection)? {
+            query.clip = self.retention.read().clip(tenant, now);
             self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
     }
 
-    /// Answers a question about labels. Names and values are of series with a sample in the days
+    /// Answers a question about labels, whatever the age of samples.
+    ///
+    /// # Errors
+    /// As [`Engine::select_at`].
+    pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
+        self.labels_at(tenant, query, BEFORE_ALL)
+    }
+
+    /// Answers a question about labels at `now`; a series of which all has expired is not one any
+    /// more. Names and values are of series with a sample in the days
     /// that the range touches, label sets of series with a sample in the range itself.
     ///
     /// # Errors
-    /// As [`Engine::select`].
-    pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
+    /// As [`Engine::select_at`].
+    pub fn labels_at(
+        &self,
+        tenant: &TenantId,
+        query: &LabelQuery,
+        now: TimestampMs,
+    ) -> Result<LabelAnswer> {
         let want = match query.want {
             LabelWant::Series => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
@@ -384,7 +428,8 @@ impl Engine {
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
-            if let Some(query) = Query::of_labels(query, matchers, want)? {
+            if let Some(mut query) = Query::of_labels(query, matchers, want)? {
+                query.clip = self.retention.read().clip(tenant, now);
                 self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
@@ -488,6 +533,9 @@ fn prepare(disk: &dyn Disk) -> Result<()> {
     }
     disk.sync_dir("")
 }
+
+/// Nothing has expired yet.
+const BEFORE_ALL: TimestampMs = TimestampMs(i64::MIN);
 
 /// The tenant of this name, which begins with its first write.
 fn tenant_in(

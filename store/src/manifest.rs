@@ -17,8 +17,10 @@
 //! Not here: the sstables themselves; what a checkpoint holds; the commit log's segments.
 
 mod edit;
+mod rule_set;
 
 pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta, Stage};
+pub use rule_set::RuleSet;
 
 use crate::disk::{self, Disk, DiskFile, join};
 use crate::error::{Error, Result};
@@ -51,6 +53,11 @@ pub struct State {
     pub checkpoint: Option<CheckpointRef>,
     /// The retention classes by id.
     pub retention_classes: BTreeMap<u32, RetentionClass>,
+    /// The rules of retention of tenants that have some: those in force last, and before them those
+    /// whose work is not undone yet.
+    pub retention_rules: BTreeMap<TenantId, Vec<RuleSet>>,
+    /// The last moment at which the clock was believed, in milliseconds since 1970.
+    pub trusted_ms: Option<i64>,
     /// The tombstones by id.
     pub tombstones: BTreeMap<u64, Arc<Tombstone>>,
     /// For each tenant the highest revision of its samples in sstables, if it is above 0.
@@ -74,6 +81,10 @@ impl State {
             Edit::SetRetentionClass(class) => {
                 self.retention_classes.insert(class.id, *class);
             }
+            Edit::SetRetentionRules(tenant, sets) => {
+                self.retention_rules.insert(tenant.clone(), sets.clone());
+            }
+            Edit::SetTrustedTime(at_ms) => self.trusted_ms = Some(*at_ms),
             Edit::AddTombstone(id, tombstone) => {
                 self.tombstones.insert(*id, Arc::clone(tombstone));
             }
@@ -100,11 +111,16 @@ impl State {
     pub(crate) fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
         let sstables = self.sstables.values().map(|meta| Edit::AddSstable(meta.clone()));
+        let rules = self.retention_rules.iter();
+        let rules = rules.map(|(id, sets)| Edit::SetRetentionRules(id.clone(), sets.clone()));
+        let trusted = self.trusted_ms.map(Edit::SetTrustedTime);
         let tombstones =
             self.tombstones.iter().map(|(id, stone)| Edit::AddTombstone(*id, Arc::clone(stone)));
         let revisions = self.revisions.iter();
         let revisions = revisions.map(|(tenant, max)| Edit::SetRevision(tenant.clone(), *max));
         classes
+            .chain(rules)
+            .chain(trusted)
             .chain(sstables)
             .chain(tombstones)
             .chain(revisions)

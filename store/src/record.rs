@@ -239,6 +239,7 @@ mod tests {
             principal: Principal::Named("someone".into()),
             request_id: RequestId(7),
             timeout_ms: 9,
+            now: model::TimestampMs(0),
             ring_version: 0,
         };
         let mut mutation = Mutation::empty(Arc::new(context));

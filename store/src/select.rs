@@ -15,6 +15,7 @@ use crate::chunk::{ChunkHead, HISTOGRAM};
 use crate::engine::READ_SSTABLES_WARN;
 use crate::error::{Error, Result};
 use crate::merge::{self, Run};
+use crate::retention::Clip;
 use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -50,6 +51,8 @@ pub(crate) struct Query {
     pub(crate) end_ms: i64,
     /// Only these moments, ascending and apart; empty is no such condition.
     spans: Vec<(i64, i64)>,
+    /// What the tenant's retention hides.
+    pub(crate) clip: Clip,
     /// How many sources may hold samples of one series.
     pub(crate) sources: Cell<usize>,
 }
@@ -90,8 +93,8 @@ impl Query {
         if spans.len() == 1 {
             spans.clear();
         }
-        let sources = Cell::new(1);
-        let query = Self { matchers, want: Want::Samples, start_ms, end_ms, spans, sources };
+        let (want, clip, sources) = (Want::Samples, Clip::default(), Cell::new(1));
+        let query = Self { matchers, want, start_ms, end_ms, spans, clip, sources };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -111,8 +114,41 @@ impl Query {
             end_ms = end_ms.saturating_add((DAY_MS - end_ms.rem_euclid(DAY_MS)) % DAY_MS);
         }
         let matchers = compile(matchers)?;
-        let (spans, sources) = (Vec::new(), Cell::new(1));
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, sources }))
+        let (spans, clip, sources) = (Vec::new(), Clip::default(), Cell::new(1));
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, clip, sources }))
+    }
+
+    /// The question to a series of which `hidden` spans are hidden, normalized: it has no matchers,
+    /// and no other moments than the shown ones of this. Names and values are as exact as samples.
+    pub(crate) fn without(&self, hidden: &[(i64, i64)]) -> Self {
+        let whole = [(self.start_ms, self.end_ms)];
+        let asked = if self.spans.is_empty() { &whole[..] } else { &self.spans };
+        let mut spans = Vec::new();
+        for (start, end) in asked {
+            let mut start = *start.max(&self.start_ms);
+            let end = *end.min(&self.end_ms);
+            let from = hidden.partition_point(|(_, hidden_end)| *hidden_end <= start);
+            for (hidden_start, hidden_end) in hidden.iter().skip(from) {
+                if start < end.min(*hidden_start) {
+                    spans.push((start, end.min(*hidden_start)));
+                }
+                start = start.max(*hidden_end);
+            }
+            if start < end {
+                spans.push((start, end));
+            }
+        }
+        let want = match self.want {
+            Want::Samples => Want::Samples,
+            Want::Presence | Want::Possibility => Want::Presence,
+        };
+        let start_ms = spans.first().map_or(self.end_ms, |span| span.0);
+        let end_ms = spans.last().map_or(self.end_ms, |span| span.1);
+        if spans.len() < 2 {
+            spans.clear();
+        }
+        let (matchers, clip, sources) = (Vec::new(), Clip::default(), self.sources.clone());
+        Self { matchers, want, start_ms, end_ms, spans, clip, sources }
     }
 
     /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
@@ -140,11 +176,18 @@ impl Query {
 
     /// Which of a column's times are asked for, if they lie in one day.
     pub(crate) fn places(&self, times: &Times) -> Range<usize> {
-        let first_ms = times.ends().map_or(0, |(first_ms, _)| first_ms);
-        if !self.spans.is_empty() && !self.in_spans(first_ms) {
-            return 0..0;
+        let Some((first_ms, last_ms)) = times.ends() else { return 0..0 };
+        if self.spans.is_empty() {
+            return times.places(self.start_ms, self.end_ms);
         }
-        times.places(self.start_ms, self.end_ms)
+        // Spans are whole days, or what is left of them behind some moment: a day has one at most.
+        let next = self.spans.partition_point(|(_, end)| *end <= first_ms);
+        match self.spans.get(next) {
+            Some((start, end)) if *start <= last_ms => {
+                times.places(self.start_ms.max(*start), self.end_ms.min(*end))
+            }
+            _ => 0..0,
+        }
     }
 
     /// Adds the wanted samples of a chunk to the last run, or to one of its own.

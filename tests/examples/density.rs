@@ -146,6 +146,7 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     });
     let targets = (0..targets).map(Target::new).collect();

@@ -47,6 +47,58 @@ fn what_is_pushed_is_answered_and_is_there_after_a_restart() {
 }
 
 #[test]
+fn what_has_expired_by_its_rule_is_neither_taken_nor_shown_and_the_rest_is() {
+    const DAY: i64 = 86_400_000;
+    let dir = dir();
+    let launch = |retention: &str| {
+        let config = format!("{QUIET}limits: {retention}\n");
+        Launch::new(&dir.path().join("data")).config(&config).start()
+    };
+    let cumae = launch("{retention: 30d, retention_rules: [{'{__name__=~\"debug_.*\"}': 3d}]}");
+    let (now, old) = (wall_ms(), wall_ms() - 5 * DAY);
+    let debug = |times: &[i64]| {
+        let samples: Vec<(i64, f64)> = times.iter().map(|time| (*time, 1.0)).collect();
+        Series::new("debug_x", &[("job", "a")], &samples)
+    };
+    let up = Series::new("up", &[("job", "b")], &[(old, 1.0), (now, 1.0)]);
+    let pushed = cumae.push(&[debug(&[old, now - 2 * DAY, now]), up.clone()]);
+    assert_eq!(pushed.status, 400);
+    assert!(pushed.text().starts_with("1 of 5 samples refused: "), "{}", pushed.text());
+    assert!(
+        pushed.text().contains("the retention is 259200000 ms (retention)"),
+        "{}",
+        pushed.text()
+    );
+
+    let counts = |cumae: &Cumae| {
+        ["a", "b"].map(|job| {
+            let query = format!("count_over_time({{job=\"{job}\"}}[20d])");
+            let counted = cumae.query(&query, seconds(now));
+            counted[0]["value"][1].as_str().unwrap_or_default().to_owned()
+        })
+    };
+    assert_eq!(counts(&cumae), ["2", "2"]);
+    assert_eq!(cumae.send("POST", "/ingester/flush", &[], b"").status, 204);
+    assert_eq!(counts(&cumae), ["2", "2"]);
+    assert!(cumae.terminate().status.is_some_and(|status| status.success()));
+
+    // Less is kept from now on.
+    let cumae = launch("{retention: 1d}");
+    assert_eq!(counts(&cumae), ["1", "1"]);
+    let files = || std::fs::read_dir(dir.path().join("data/store/sstables")).unwrap().count();
+    // Of each of the two series the day of now.
+    assert!(eventually(|| files() <= 2), "the space is back: {} files", files());
+    assert_eq!(counts(&cumae), ["1", "1"]);
+    assert!(cumae.terminate().status.is_some_and(|status| status.success()));
+
+    // More is kept again: what was hidden stays away, and may be sent again.
+    let cumae = launch("{retention: 30d}");
+    assert_eq!(counts(&cumae), ["1", "1"]);
+    assert_eq!(cumae.push(&[up]).status, 204);
+    assert_eq!(counts(&cumae), ["1", "2"]);
+}
+
+#[test]
 fn health_readiness_metrics_and_wrong_paths_answer_as_promised() {
     let dir = dir();
     let cumae = quiet(&dir);

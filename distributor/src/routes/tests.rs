@@ -3,7 +3,7 @@
 use crate::testing::*;
 use crate::{Config, router};
 use guard::{Limit, Limits, Tenancy};
-use model::Kind;
+use model::{Kind, Matcher, Retention, RetentionRule};
 use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -313,6 +313,25 @@ async fn samples_too_far_ahead_or_behind_are_refused_and_the_rest_of_the_series_
     let kept = server.rig.replicas[0].samples("default", &up());
     assert_eq!(kept, [(min, 1.0), (NOW_MS, 1.0), (max, 1.0)]);
     assert_eq!((refused(&server, "too_old"), refused(&server, "too_far_in_future")), (1.0, 1.0));
+}
+
+#[tokio::test]
+async fn a_series_with_a_rule_of_its_own_is_refused_by_that_rule() {
+    let rule = RetentionRule {
+        matchers: vec![Matcher::equal("job", "a")],
+        retention: Retention::from_ms(1000),
+    };
+    let limits =
+        Limits { retention_ms: Limit(5000), retention_rules: vec![rule], ..Limits::default() };
+    let server = limited(limits).await;
+    let other = labels(&[("__name__", "up"), ("job", "b")]);
+    let times = [NOW_MS - 5001, NOW_MS - 5000, NOW_MS - 1001, NOW_MS - 1000];
+    let samples = times.map(|time| (time, 1.0));
+    let response = server.push(&request(&[(&up(), &samples), (&other, &samples)])).await;
+    assert_eq!(response.status, 400);
+    assert!(response.body.starts_with("4 of 8 samples refused: "), "{}", response.body);
+    let kept = |labels| server.rig.replicas[0].samples("default", labels);
+    assert_eq!((kept(&up()).len(), kept(&other).len()), (1, 3));
 }
 
 #[tokio::test]

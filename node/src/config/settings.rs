@@ -178,6 +178,12 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
         &mut limits.max_future_ms,
     );
     span(v, "retention", "How far behind it; 0 keeps for ever.", &mut limits.retention_ms);
+    v.setting(
+        "retention_rules",
+        "The same for the series of a selector, such as - '{__name__=~\"debug_.*\"}': 3d. The first \
+         that matches decides.",
+        &mut limits.retention_rules,
+    );
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     let query = &mut limits.query;
     count(v, "max_query_series", "Series of one query.", &mut query.max_series);

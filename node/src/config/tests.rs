@@ -104,6 +104,27 @@ fn text_that_is_no_yaml_or_no_section_is_one_fault() {
 }
 
 #[test]
+fn rules_of_retention_come_back_as_they_were_printed_and_a_bad_one_is_told() {
+    let text = "limits:\n  retention_rules:\n    - '{__name__=~\"debug_.*\", env!=\"a\\\"b\"}': 3d\n    \
+                - up: 90m\noverrides: {a: {retention_rules: []}}\n";
+    let (config, faults) = Config::parse(text);
+    assert_eq!(faults, []);
+    let rules = &config.limits.retention_rules;
+    let spans: Vec<u64> = rules.iter().map(|rule| rule.retention.as_ms()).collect();
+    assert_eq!((spans, rules[0].matchers.len()), (vec![3 * 86_400_000, 90 * 60_000], 2));
+    let (again, faults) = Config::parse(&config.print());
+    assert_eq!(faults, []);
+    assert_eq!(again.limits.retention_rules, config.limits.retention_rules);
+    assert_eq!(again.overrides[0].1.retention_rules, []);
+
+    for bad in ["{up: 1d}", "['{a=}': 1d]", "[{up: 1d, down: 1d}]", "[{up: soon}]"] {
+        let (_, faults) = Config::parse(&format!("limits: {{retention_rules: {bad}}}"));
+        assert_eq!(faults.len(), 1, "{bad}: {faults:?}");
+        assert_eq!(faults[0].key, "limits.retention_rules", "{bad}");
+    }
+}
+
+#[test]
 fn the_compaction_is_chosen_by_name_and_its_faults_are_told() {
     let text =
         "store: {compaction: {strategy: twcs, scaling_parameters: 'T8,N', flush_size: 1GiB}}";

@@ -4,7 +4,7 @@ use super::{LogFormat, Role};
 use cluster::consistency::Consistency;
 use guard::Tenancy;
 use guard::identity::DEFAULT_TENANT;
-use model::TenantId;
+use model::{Matcher, Retention, RetentionRule, TenantId};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -229,6 +229,44 @@ impl Setting for Vec<Role> {
         let roles: Vec<&str> = self.iter().map(|role| role.as_str()).collect();
         format!("[{}]", roles.join(", "))
     }
+}
+
+/// A list of selectors, each with a duration.
+impl Setting for Vec<RetentionRule> {
+    fn read(value: &Value) -> Result<Self, String> {
+        let list = value.as_array().ok_or_else(|| wanted(RULES, value))?;
+        list.iter().map(rule).collect()
+    }
+    fn write(&self) -> String {
+        let rule = |rule: &RetentionRule| {
+            let matchers: Vec<String> = rule.matchers.iter().map(matcher_text).collect();
+            let selector = format!("{{{}}}", matchers.join(", ")).write();
+            let retention = Duration::from_millis(rule.retention.as_ms());
+            format!("{selector}: {}", retention.write())
+        };
+        let rules: Vec<String> = self.iter().map(|one| format!("{{{}}}", rule(one))).collect();
+        format!("[{}]", rules.join(", "))
+    }
+}
+
+const RULES: &str = "a list of selectors and durations, such as - '{job=\"a\"}': 3d";
+
+fn rule(value: &Value) -> Result<RetentionRule, String> {
+    let pair = value.as_object().filter(|pair| pair.len() == 1);
+    let (selector, span) =
+        pair.and_then(|pair| pair.iter().next()).ok_or_else(|| wanted(RULES, value))?;
+    let matchers =
+        promql::parse_selector(selector).map_err(|error| format!("`{selector}`: {error}"))?;
+    let span = Duration::read(span)?;
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Ok(RetentionRule { matchers, retention: Retention::from_ms(ms) })
+}
+
+/// A matcher as it is written in a selector.
+fn matcher_text(matcher: &Matcher) -> String {
+    // A JSON string is a PromQL string, also as a label's name.
+    let text = |text: &str| Value::from(text).to_string();
+    format!("{}{}{}", text(&matcher.name), matcher.op.as_str(), text(&matcher.value))
 }
 
 impl Setting for Consistency {

@@ -121,6 +121,41 @@ impl Cut for Cuts {
     }
 }
 
+/// Two cuts at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Both<'a>(pub(crate) &'a dyn Cut, pub(crate) &'a dyn Cut);
+
+impl Cut for Both<'_> {
+    fn touches(&self, tenant: &TenantId, metric: &str, day: DayBucket) -> bool {
+        self.0.touches(tenant, metric, day) || self.1.touches(tenant, metric, day)
+    }
+
+    fn spans(&self, tenant: &TenantId, labels: &Labels<'_>, spans: &mut Vec<(i64, i64)>) {
+        self.0.spans(tenant, labels, spans);
+        self.1.spans(tenant, labels, spans);
+    }
+
+    fn deleted(&self, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
+        let mut all = self.0.deleted(tenant, labels);
+        all.add(self.1.deleted(tenant, labels));
+        all
+    }
+
+    fn place(
+        &self,
+        tenant: &TenantId,
+        labels: &Labels<'_>,
+        day: DayBucket,
+        now_at: Place,
+    ) -> Place {
+        self.1.place(tenant, labels, day, self.0.place(tenant, labels, day, now_at))
+    }
+
+    fn tombstones_through(&self) -> u64 {
+        self.0.tombstones_through().max(self.1.tombstones_through())
+    }
+}
+
 /// Spans in order, none touching another.
 pub(crate) fn normalized(mut spans: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
     spans.retain(|(start, end)| start < end);

@@ -242,11 +242,12 @@ impl Decider {
 
     /// What of a window can be unlinked, if its retention is over.
     fn expired(&self, lot: Lot, all: &Members<'_>, moment: &Moment<'_>) -> Option<Vec<u64>> {
-        let days = moment.classes.get(&lot.class).map_or(0, |class| class.retention_days);
-        if days == 0 {
+        let kept = moment.classes.get(&lot.class).map_or(0, |class| class.retention.as_ms());
+        if kept == 0 {
             return None;
         }
-        let kept = i64::from(days).saturating_mul(DAY_MS).saturating_add(self.config.drop_delay_ms);
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        let kept = kept.saturating_add(self.config.drop_delay_ms);
         if end_ms(lot).saturating_add(kept) >= moment.now.0 {
             return None;
         }

@@ -254,8 +254,7 @@ impl<'a> Senders<'a> {
     /// New samples of one tenant, by an import.
     fn import(&mut self, random: &mut Random) -> bool {
         let tenant_index = usize::try_from(random.below(2)).unwrap();
-        let options =
-            ImportOptions { tenant: tenant(tenant_index), revision: 0, from: TimestampMs(0) };
+        let options = ImportOptions { tenant: tenant(tenant_index), revision: 0 };
         let mut import = self.engine.import(options, now());
         let mut samples = Vec::new();
         for _ in 0..1 + random.below(9) {
@@ -347,6 +346,7 @@ impl<'a> Senders<'a> {
             principal: Principal::Anonymous,
             request_id: RequestId(7),
             timeout_ms: 0,
+            now: model::TimestampMs(0),
             ring_version: 0,
         };
         let mut mutation = Mutation::empty(Arc::new(context));

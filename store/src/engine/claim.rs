@@ -34,6 +34,11 @@ impl Claims {
         Some(Claim { claims: Arc::clone(own), ids: ids.to_vec() })
     }
 
+    /// Whether a job works on it.
+    pub(crate) fn is_held(&self, id: u64) -> bool {
+        self.held.contains(&id)
+    }
+
     /// Whether a job may take it.
     pub(crate) fn is_free(&self, id: u64) -> bool {
         !self.held.contains(&id) && !self.suspects.contains_key(&id)

@@ -14,12 +14,13 @@
 
 use super::Engine;
 use super::claim::{Claim, Claims};
-use crate::compaction::cut::Cuts;
-use crate::compaction::decision::{Candidate, Decision, Lot, Plan, Reason};
+use super::pass::PassCut;
+use crate::compaction::cut::{Both, Cut, Cuts};
+use crate::compaction::decision::{Candidate, Decision, Encoding, Lot, Plan, Reason};
 use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
-use crate::manifest::SstableMeta;
+use crate::manifest::{SstableMeta, Stage};
 use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
@@ -31,6 +32,10 @@ pub struct Compaction {
     task: Task,
     reason: Reason,
     lot: Lot,
+    /// By which version of the rules of retention its outputs have their class.
+    retention_version: u64,
+    /// What a pass leaves out and moves.
+    pass: Option<PassCut>,
     /// Freed by its drop.
     _claim: Claim,
 }
@@ -46,6 +51,19 @@ impl Compaction {
     #[must_use]
     pub fn lot(&self) -> Lot {
         self.lot
+    }
+
+    /// The compaction of one file that brings it to other rules of retention.
+    pub(super) fn of_pass(meta: SstableMeta, cut: PassCut, version: u64, claim: Claim) -> Self {
+        let lot = Lot::of(&meta);
+        let stage = meta.stage;
+        let encoding = match stage {
+            Stage::Sealed => Encoding::Dense,
+            Stage::Flushed | Stage::Compacted => Encoding::Fast,
+        };
+        let task = Task { inputs: vec![meta], boundaries: Vec::new(), encoding, stage };
+        let (reason, pass) = (Reason::Retention, Some(cut));
+        Self { task, reason, lot, retention_version: version, pass, _claim: claim }
     }
 
     /// The numbers of the sstables that go in.
@@ -118,7 +136,10 @@ impl Engine {
     pub fn next_compaction(&self, now: TimestampMs, chance: u64) -> Option<Compaction> {
         let mut claims = self.claims.lock();
         let metas = self.tables.read().metas();
-        let candidate = |meta: &SstableMeta| Candidate::of(meta, !claims.is_free(meta.id));
+        // The pass comes first: by the rules in force a stale file is not of one class.
+        let stale = self.stale_ids();
+        let is_held = |id: u64| stale.contains(&id) || !claims.is_free(id);
+        let candidate = |meta: &SstableMeta| Candidate::of(meta, is_held(meta.id));
         let candidates: Vec<Candidate> = metas.iter().map(candidate).collect();
         // Without its class nothing is ever dropped: expiry is a job of its own.
         let classes = BTreeMap::new();
@@ -139,10 +160,16 @@ impl Engine {
         let of_id = |id: &u64| live.iter().find(|meta| meta.id == *id).cloned();
         let inputs = ids.iter().map(of_id).collect::<Option<Vec<_>>>()?;
         let lot = inputs.first().map(Lot::of)?;
+        // Rules before files: files that are not stale for these have their class by them.
+        let retention_version = self.retention.read().version;
+        let stale = self.stale_ids();
+        if ids.iter().any(|id| stale.contains(id)) {
+            return None;
+        }
         // The last step that can fail: a claim that is dropped takes the lock that is held here.
         let claim = claims.claim(&self.claims, &ids)?;
         let task = Task { inputs, boundaries, encoding, stage };
-        Some(Compaction { task, reason, lot, _claim: claim })
+        Some(Compaction { task, reason, lot, retention_version, pass: None, _claim: claim })
     }
 
     /// Carries a compaction out. `pace` is told again and again how many bytes were read and
@@ -158,17 +185,24 @@ impl Engine {
         now: TimestampMs,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
-        let Compaction { task, reason, lot, .. } = compaction;
+        let Compaction { task, reason, lot, pass, .. } = compaction;
         self.check_room(compaction.input_bytes())?;
-        let cut = self.cut(now);
+        let cuts = self.cut(now);
+        let both = pass.as_ref().map(|pass| Both(&cuts, pass));
+        let cut: &dyn Cut = match &both {
+            Some(both) => both,
+            None => &cuts,
+        };
         let allocate = || self.manifest.lock().allocate_file_id();
         let disk = &*self.parts.disk;
-        let mut means = Means { disk, cut: &cut, allocate: &allocate, now, pace };
+        let mut means = Means { disk, cut, allocate: &allocate, now, pace };
         let done = worker::run(task, &mut means);
         if let Err(error) = &done {
             self.quarantine(error, compaction.inputs());
         }
-        let Output { sstables, read_bytes } = done?;
+        let Output { mut sstables, read_bytes } = done?;
+        let version = compaction.retention_version;
+        sstables.iter_mut().for_each(|meta| meta.retention_version = version);
         let inputs = compaction.inputs();
         self.publish(&sstables, &inputs, &[])?;
         // What readers still hold goes later; what cannot be unlinked goes at the next start.

@@ -1,5 +1,6 @@
 //! What goes through the engine's door: its parts, and what it answers. Plain data.
 
+use super::retain::Expired;
 use crate::commit_log::ReplayReport;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -71,6 +72,8 @@ pub enum Appended {
 pub enum Job {
     /// Bring the head's samples into sstables, write a checkpoint, let go of log segments.
     Flush(FlushReason),
+    /// Unlink what has expired.
+    Expire,
 }
 
 /// Why the head is flushed.
@@ -99,6 +102,10 @@ pub struct JobReport {
     pub series_dropped: u64,
     /// Segments of the commit log that are gone.
     pub segments_removed: u64,
+    /// Samples that were not written because their window has expired.
+    pub samples_expired: u64,
+    /// The windows that are gone because they have expired.
+    pub expired: Vec<Expired>,
 }
 
 /// Sizes, for metrics.

@@ -7,11 +7,11 @@ use super::Engine;
 use crate::error::Result;
 use crate::select::compile;
 use model::exemplar::SeriesExemplars;
-use model::{Matcher, TenantId, TimeRange};
+use model::{Matcher, TenantId, TimeRange, TimestampMs};
 
 impl Engine {
     /// The exemplars in `range` of the series that match all matchers of one of the sets, ascending
-    /// by labels, each series' by time; without what is deleted.
+    /// by labels, each series' by time; without what is deleted, or older at `now` than the series is kept.
     ///
     /// # Errors
     /// [`Error::BadMatcher`](crate::Error::BadMatcher).
@@ -20,6 +20,7 @@ impl Engine {
         tenant: &TenantId,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        now: TimestampMs,
     ) -> Result<Vec<SeriesExemplars>> {
         let sets = matcher_sets.iter().map(compile).collect::<Result<Vec<_>>>()?;
         let Some(held) = self.tenants.read().get(tenant).cloned() else {
@@ -27,11 +28,15 @@ impl Engine {
         };
         let mut found = held.exemplars(&sets, range);
         let stones = self.tombstones.read().touching(tenant, range.start.0, range.end.0);
+        // As of the oldest rules that still have an effect: an exemplar does not say since when it is here.
+        let hides = self.retention.read().clip(tenant, now).of_file(0);
         for series in &mut found {
             let value = |name: &str| series.labels.get(name).map_or("", |value| value);
             let ranges = stones.hidden(value).ranges(0);
             let is_seen = |at: i64| !ranges.iter().any(|(start, end)| (*start..*end).contains(&at));
-            series.exemplars.retain(|exemplar| is_seen(exemplar.timestamp_ms));
+            let first_ms = hides.first_shown_ms(value);
+            let is_shown = |at: i64| first_ms <= at && is_seen(at);
+            series.exemplars.retain(|exemplar| is_shown(exemplar.timestamp_ms));
         }
         found.retain(|series| !series.exemplars.is_empty());
         Ok(found)

@@ -4,7 +4,8 @@
 //! # Order
 //! 1. The log is rolled while no append is between log and head: all records of the segments
 //!    before are in the head.
-//! 2. The head's samples are copied into sstables, one per window; they stay readable in the head.
+//! 2. The head's samples are copied into sstables, one per retention class and window; they stay
+//!    readable in the head.
 //! 3. The definitions of all series of the head are written as a checkpoint.
 //! 4. One edit of the manifest makes both live and moves the start of replay.
 //! 5. Readers are shown the new sstables; then the head lets go of what it gave.
@@ -14,27 +15,27 @@
 
 use super::delete;
 use super::recover;
+use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
 use crate::checkpoint;
+use crate::compaction::cut::Labels;
 use crate::error::Result;
 use crate::head::Tenant;
 use crate::head::shard::Taken;
 use crate::head::symbols::Symbols;
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
+use crate::retention::window_days;
 use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::tables::Retired;
 use crate::sstable::window::Window;
 use crate::sstable::writer::{Encoding, Writer};
 use crate::tombstone::{Tombstones, Touching};
-use model::{DayBucket, TenantId, TimestampMs};
+use model::{CompiledRetention, DayBucket, Retention, TenantId, TimestampMs};
 use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// The default retention class.
-const CLASS: u32 = 0;
 
 /// What a flush takes of the writes that come while it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(super) struct TenantTaken {
     symbols: Symbols,
     series: Vec<Taken>,
     days: Vec<Vec<(DayBucket, Range<usize>)>>,
+    /// For each series how long it is kept.
+    retentions: Vec<Retention>,
 }
 
 impl Engine {
@@ -74,23 +77,29 @@ impl Engine {
         let alone = (cut == Cut::OneMoment).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
+        let rules = Arc::clone(&self.retention.read());
         let tombstones = Arc::clone(&self.tombstones.read());
-        let taken: Vec<TenantTaken> =
-            tenants.iter().map(|tenant| take(tenant, &tombstones)).collect();
+        let taken: Vec<TenantTaken> = tenants
+            .iter()
+            .map(|tenant| take(tenant, &tombstones, rules.in_force(&tenant.id)))
+            .collect();
         drop(alone);
-        let mut written = self.write_sstables(&taken, now)?;
+        let (version, mut more) = self.first_rules(&taken_tenants(&taken), &rules);
+        let trusted = self.trusted(now);
+        let (mut written, samples_expired) = self.write_sstables(&taken, trusted, now)?;
         for meta in &mut written {
+            meta.retention_version = version;
             meta.tombstones_through = tombstones.through();
         }
-        let revisions = delete::revisions(&taken_revisions(&taken), self.manifest.lock().state());
+        more.push(Edit::SetTrustedTime(trusted.0));
+        more.extend(delete::revisions(&taken_revisions(&taken), self.manifest.lock().state()));
         drop(taken);
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
-        let mut more = revisions;
         more.push(Edit::SetCheckpoint(checkpoint));
         self.publish(&written, &[], &more)?;
-        let mut report =
-            JobReport { series, sstables: written.len() as u64, ..JobReport::default() };
+        let sstables = written.len() as u64;
+        let mut report = JobReport { series, sstables, samples_expired, ..JobReport::default() };
         for meta in &written {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
@@ -139,12 +148,17 @@ impl Engine {
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
+        let has_rules = |edit: &Edit| matches!(edit, Edit::SetRetentionRules(..));
+        let rules = more.iter().any(has_rules);
         if let Err(error) = manifest.apply(&edits) {
             self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
             return Err(error);
         }
         let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
+        if rules {
+            self.take_rules(&manifest)?;
+        }
         let mut retired = self.retired.lock();
         retired.extend(gone);
         // This edit succeeded, so those that failed before are not on disk.
@@ -152,31 +166,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes one sstable for each window.
-    pub(super) fn write_sstables(
-        &self,
-        taken: &[TenantTaken],
-        now: TimestampMs,
-    ) -> Result<Vec<SstableMeta>> {
-        let days = taken.iter().flat_map(|tenant| tenant.days.iter().flatten());
-        let mut windows: BTreeMap<Window, ()> = BTreeMap::new();
-        for (day, _) in days {
-            windows.insert(Window::of(*day, self.config.window_days), ());
-        }
-        let mut written = Vec::with_capacity(windows.len());
-        for window in windows.into_keys() {
-            let id = self.manifest.lock().allocate_file_id();
-            let mut writer = Writer::create(&*self.parts.disk, id, CLASS, window, now)?;
-            for tenant in taken {
-                let rows = tenant.rows(window, self.config.window_days);
-                if !rows.is_empty() {
-                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
-                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
-                }
-            }
-            written.push(writer.finish()?);
-        }
-        Ok(written)
+    /// Takes over what has changed about live files, which stay where they are.
+    pub(super) fn publish_moved(&self, metas: &[SstableMeta]) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let ids: Vec<u64> = metas.iter().map(|meta| meta.id).collect();
+        let tables = self.tables.read().replace(&ids, metas)?;
+        let edits: Vec<Edit> = metas.iter().cloned().map(Edit::AddSstable).collect();
+        manifest.apply(&edits)?;
+        *self.tables.write() = Arc::new(tables);
+        Ok(())
     }
 
     /// Writes the definitions of all series in the head.
@@ -198,7 +196,11 @@ impl Engine {
 }
 
 /// Takes what a tenant's head has, but for what is deleted.
-pub(super) fn take(tenant: &Arc<Tenant>, tombstones: &Tombstones) -> TenantTaken {
+pub(super) fn take(
+    tenant: &Arc<Tenant>,
+    tombstones: &Tombstones,
+    rules: &CompiledRetention,
+) -> TenantTaken {
     let mut series = tenant.take();
     // Taken after the series, so that each symbol they use is in it.
     let symbols = tenant.symbols.read().clone();
@@ -207,7 +209,8 @@ pub(super) fn take(tenant: &Arc<Tenant>, tombstones: &Tombstones) -> TenantTaken
         series.iter_mut().for_each(|taken| cut(taken, &symbols, &touching));
     }
     let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
-    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days }
+    let retentions = retentions(&series, &symbols, rules);
+    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days, retentions }
 }
 
 /// Takes out what is deleted.
@@ -232,22 +235,78 @@ fn taken_revisions(taken: &[TenantTaken]) -> Vec<(TenantId, u32)> {
     taken.iter().map(|taken| (taken.tenant.id.clone(), highest(taken))).collect()
 }
 
-impl TenantTaken {
-    /// The rows of a window.
-    fn rows(&self, window: Window, window_days: u16) -> Vec<HeadRow<'_>> {
-        let mut rows = Vec::new();
-        for (taken, days) in self.series.iter().zip(&self.days) {
-            for (day, range) in days {
-                if Window::of(*day, window_days) == window {
-                    rows.push(HeadRow {
-                        labels: &taken.labels,
-                        day: *day,
-                        target: taken.target,
-                        chunks: &taken.chunks[range.clone()],
-                    });
+/// How long each series is kept.
+fn retentions(series: &[Taken], symbols: &Symbols, rules: &CompiledRetention) -> Vec<Retention> {
+    let (shortest, longest) = rules.bounds();
+    if shortest == longest {
+        return vec![shortest; series.len()];
+    }
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let retention = |taken: &Taken| {
+        pairs.clear();
+        pairs.extend(symbols.pairs(&taken.labels));
+        let labels = Labels::new(symbols.texts(), &pairs);
+        rules.of(|name| labels.value(name))
+    };
+    series.iter().map(retention).collect()
+}
+
+/// The tenants that gave something.
+fn taken_tenants(taken: &[TenantTaken]) -> Vec<TenantId> {
+    let gave = taken.iter().filter(|taken| !taken.series.is_empty());
+    gave.map(|taken| taken.tenant.id.clone()).collect()
+}
+
+impl Engine {
+    /// Writes one sstable for each retention class and window. Also returns how many samples were
+    /// left out because their window has expired at the moment that is `trusted`.
+    pub(super) fn write_sstables(
+        &self,
+        taken: &[TenantTaken],
+        trusted: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<(Vec<SstableMeta>, u64)> {
+        let mut kept: BTreeMap<(Retention, Window), Vec<Vec<HeadRow<'_>>>> = BTreeMap::new();
+        let mut expired = 0;
+        for (index, tenant) in taken.iter().enumerate() {
+            for (retention, row) in tenant.rows() {
+                let window = Window::of(row.day, window_days(retention));
+                if is_expired(window, retention, trusted) {
+                    expired += row.chunks.iter().map(|c| u64::from(c.head.count)).sum::<u64>();
+                    continue;
                 }
+                let rows = kept.entry((retention, window)).or_default();
+                rows.resize_with(taken.len(), Vec::new);
+                rows[index].push(row);
             }
         }
-        rows
+        let mut written = Vec::with_capacity(kept.len());
+        for ((retention, window), rows) in kept {
+            let class = self.class_of(retention)?;
+            let id = self.manifest.lock().allocate_file_id();
+            let mut writer = Writer::create(&*self.parts.disk, id, class, window, now)?;
+            for (tenant, rows) in taken.iter().zip(rows) {
+                if !rows.is_empty() {
+                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
+                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
+                }
+            }
+            written.push(writer.finish()?);
+        }
+        Ok((written, expired))
+    }
+}
+
+impl TenantTaken {
+    /// What each series has of each day.
+    fn rows(&self) -> impl Iterator<Item = (Retention, HeadRow<'_>)> {
+        let series = self.series.iter().zip(&self.days).zip(&self.retentions);
+        series.flat_map(|((taken, days), retention)| {
+            days.iter().map(|(day, range)| {
+                let chunks = &taken.chunks[range.clone()];
+                let (labels, target) = (&taken.labels, taken.target);
+                (*retention, HeadRow { labels, day: *day, target, chunks })
+            })
+        })
     }
 }

@@ -18,6 +18,7 @@ use super::{AppendLimits, Engine, seconds};
 use crate::error::{Error, Result};
 use crate::head::Tenant;
 use crate::manifest::{self, SstableMeta};
+use crate::retention::Retentions;
 use model::mutation::{MetricMetadata, Mutation};
 use model::read::MetadataQuery;
 use model::{Context, LabelSet, Principal, RequestId, Sample, TenantId, TimestampMs};
@@ -38,8 +39,6 @@ pub struct ImportOptions {
     pub tenant: TenantId,
     /// Their revision: raised when they replace what was deleted.
     pub revision: u32,
-    /// Samples before this moment have outlived their retention.
-    pub from: TimestampMs,
 }
 
 /// What an import did.
@@ -70,6 +69,8 @@ pub struct Import<'a> {
     unseen: u64,
     metadata: BTreeMap<String, MetricMetadata>,
     written: Vec<SstableMeta>,
+    /// What is kept how long: when it changes meanwhile, files are as from before the change.
+    rules: Arc<Retentions>,
     report: ImportReport,
 }
 
@@ -85,6 +86,7 @@ impl Engine {
             unseen: 0,
             metadata: BTreeMap::new(),
             written: Vec::new(),
+            rules: Arc::clone(&self.retention.read()),
             report: ImportReport::default(),
         }
     }
@@ -100,7 +102,10 @@ impl Import<'_> {
     /// # Errors
     /// What the disk says: sometimes files are written.
     pub fn samples(&mut self, labels: &LabelSet, samples: &[Sample]) -> Result<()> {
-        let (from, revision) = (self.options.from.0, self.options.revision);
+        let revision = self.options.revision;
+        let rules = self.rules.in_force(&self.options.tenant);
+        let retention = rules.of(|name| labels.get(name).map_or("", |value| value));
+        let from = retention.first_kept_ms(self.now);
         let keeps = |sample: &&Sample| sample.timestamp_ms >= from;
         let kept = samples.iter().filter(keeps).count() as u64;
         self.report.samples_expired += samples.len() as u64 - kept;
@@ -147,9 +152,16 @@ impl Import<'_> {
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
         let tombstones = Arc::clone(&self.engine.tombstones.read());
-        let taken = [take(&full, &tombstones)];
-        let mut written = self.engine.write_sstables(&taken, self.now)?;
-        written.iter_mut().for_each(|meta| meta.tombstones_through = tombstones.through());
+        let taken = [take(&full, &tombstones, self.rules.in_force(&self.options.tenant))];
+        let trusted = self.engine.trusted(self.now);
+        let (mut written, samples_expired) =
+            self.engine.write_sstables(&taken, trusted, self.now)?;
+        self.report.samples -= samples_expired;
+        self.report.samples_expired += samples_expired;
+        for meta in &mut written {
+            meta.retention_version = self.rules.version;
+            meta.tombstones_through = tombstones.through();
+        }
         self.written.extend(written);
         Ok(())
     }
@@ -171,19 +183,30 @@ impl Import<'_> {
             (a.file_hash, a.file_bytes, a.window_first_day, a.window_days, a.retention_class)
                 == (b.file_hash, b.file_bytes, b.window_first_day, b.window_days, b.retention_class)
         };
-        let (known, new): (Vec<_>, Vec<_>) =
+        let (known, mut new): (Vec<_>, Vec<_>) =
             self.written.drain(..).partition(|meta| live.values().any(|one| is_same(one, meta)));
         for meta in &known {
             self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
         }
-        let revision = [(self.options.tenant.clone(), self.options.revision)];
-        let revision = delete::revisions(&revision, self.engine.manifest.lock().state());
-        self.engine.publish(&new, &[], &revision)?;
+        self.publish(&mut new)?;
         self.report.sstables = new.len() as u64;
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;
         self.report.metadata = self.write_metadata()?;
         Ok(self.report)
+    }
+
+    fn publish(&self, new: &mut [SstableMeta]) -> Result<()> {
+        let Self { engine, options: ImportOptions { tenant, revision }, .. } = self;
+        let _one = engine.flushing.lock();
+        let rules = Arc::clone(&engine.retention.read());
+        let (version, mut edits) = engine.first_rules(std::slice::from_ref(tenant), &rules);
+        if rules.in_force(tenant) == self.rules.in_force(tenant) {
+            new.iter_mut().for_each(|meta| meta.retention_version = version);
+        }
+        let revision = [(tenant.clone(), *revision)];
+        edits.extend(delete::revisions(&revision, engine.manifest.lock().state()));
+        engine.publish(new, &[], &edits)
     }
 
     /// Lets go of what was written.
@@ -213,6 +236,7 @@ impl Import<'_> {
             request_id: RequestId(0),
             timeout_ms: 0,
             ring_version: 0,
+            now: self.now,
         }));
         mutation.metadata = std::mem::take(&mut self.metadata).into_values().collect();
         let written = mutation.metadata.len() as u64;

@@ -57,7 +57,6 @@ impl Story {
         let mut config = eager(0);
         config.compaction.strategy = strategy;
         config.compaction.base_shards = if seed.is_multiple_of(3) { 4 } else { 1 };
-        config.window_days = if seed.is_multiple_of(5) { 7 } else { 1 };
         config.purge_delay_ms = 0;
         let mut story = Self {
             disk: SimDisk::new(seed),
@@ -167,6 +166,7 @@ impl Story {
             request_id: RequestId(1),
             timeout_ms: 0,
             ring_version: 0,
+            now: TimestampMs(0),
         }));
         (m.kind, m.revision) = (kind, revision);
         for row in rows {
@@ -191,8 +191,7 @@ impl Story {
 
     /// Floats, by an import.
     fn import(&mut self, rows: &[Row], revision: u32) -> Outcome {
-        let from = TimestampMs(i64::MIN);
-        let options = ImportOptions { tenant: tenant("t"), revision, from };
+        let options = ImportOptions { tenant: tenant("t"), revision };
         let mut import = self.engine.as_ref().unwrap().import(options, self.now);
         for row in rows {
             let Cell::Float(value) = row.cell else { continue };

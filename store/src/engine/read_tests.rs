@@ -1,10 +1,12 @@
 //! Reads against a brute-force evaluator, and what they may touch.
 
 use super::*;
+use crate::RetentionConfig;
 use crate::sim::{Action, Outcome, SimDisk};
 use model::read::SelectBounds;
 use model::time::DAY_MS;
 use model::{Context, LabelSet, MatchOp, Principal, RequestId, Text, TimeRange};
+use model::{Retention, RetentionRules};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -24,8 +26,13 @@ fn tenant() -> TenantId {
 fn open(disk: &SimDisk, window_days: u16, cache_bytes_max: usize) -> Engine {
     let parts =
         Parts { disk: Arc::new(disk.clone()), cluster_name: "test".to_owned(), generation_seed: 7 };
-    let config = Config { window_days, cache_bytes_max, ..Config::default() };
-    Engine::open(parts, config, NOW).unwrap().0
+    let config = Config { cache_bytes_max, ..Config::default() };
+    let engine = Engine::open(parts, config, NOW).unwrap().0;
+    // Windows of what is kept for 400 days have 7 days.
+    let days = if window_days == 7 { 400 } else { 0 };
+    let default = RetentionRules::all(Retention::from_ms(days * 86_400_000));
+    engine.set_retention(&RetentionConfig { default, ..RetentionConfig::default() }, NOW).unwrap();
+    engine
 }
 
 /// Samples are (who, when), each with the value 1.
@@ -37,6 +44,7 @@ fn write(engine: &Engine, samples: &Samples) {
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     };
     let mut mutation = Mutation::empty(Arc::new(context));

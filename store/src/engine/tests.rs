@@ -30,6 +30,7 @@ pub(super) fn mutation(name: &str) -> Mutation {
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     }))
 }

@@ -114,7 +114,7 @@ fn exemplars_survive_flush_and_restart_and_are_found_by_matchers_and_range() {
     write(&engine, &m);
     let job = |value: &str| vec![vec![Matcher::new("job", model::MatchOp::Equal, value)]];
     let ask = |engine: &Engine, value: &str, range: TimeRange| {
-        let found = engine.exemplars(&tenant("t"), &job(value), range).unwrap();
+        let found = engine.exemplars(&tenant("t"), &job(value), range, NOW).unwrap();
         found.into_iter().flat_map(|series| series.exemplars).collect::<Vec<_>>()
     };
     let both = vec![exemplar(0, "a"), exemplar(5, "b")];

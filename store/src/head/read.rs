@@ -8,6 +8,7 @@ use super::series::Series;
 use super::shard::Shard;
 use super::symbols::Symbols;
 use crate::chunk::ChunkHead;
+use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::postings::List;
 use crate::select::{Gather, Query, Want};
@@ -45,6 +46,8 @@ pub(crate) struct Hits {
 /// Where each part of a series ends in [`Hits`].
 #[derive(Debug)]
 struct Hit {
+    /// The question to it, if some of it is hidden.
+    narrowed: Option<Query>,
     /// Known to have a sample that is asked for.
     is_present: bool,
     keys_end: usize,
@@ -62,11 +65,19 @@ enum Coded {
 }
 
 impl Hits {
-    fn push(&mut self, series: &Series, query: &Query, want: Want, key: impl Iterator<Item = u32>) {
+    /// Copies what a series holds. The question is `narrowed` if some of it is hidden.
+    fn push(
+        &mut self,
+        series: &Series,
+        (query, narrowed): (&Query, Option<Query>),
+        want: Want,
+        key: impl Iterator<Item = u32>,
+    ) {
         self.keys.extend(key);
+        let query = narrowed.as_ref().unwrap_or(query);
         let (start_ms, end_ms) = (query.start_ms, query.end_ms);
         if want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
-            self.end(true);
+            self.end(narrowed, true);
             return;
         }
         let (sealed, late) = series.closed();
@@ -84,11 +95,12 @@ impl Hits {
         let inside = |at: i64| (start_ms..end_ms).contains(&at);
         let late = late_histograms.iter().filter(|sample| inside(sample.timestamp_ms));
         self.late_histograms.extend(late.cloned());
-        self.end(false);
+        self.end(narrowed, false);
     }
 
-    fn end(&mut self, is_present: bool) {
+    fn end(&mut self, narrowed: Option<Query>, is_present: bool) {
         self.series.push(Hit {
+            narrowed,
             is_present,
             keys_end: self.keys.len(),
             chunks_end: self.chunks.len(),
@@ -105,6 +117,7 @@ impl Hits {
         let want = gather.want_of_head(query);
         let (mut key, mut chunk, mut late, mut late_histogram) = (0, 0, 0, 0);
         for hit in &self.series {
+            let query = hit.narrowed.as_ref().unwrap_or(query);
             let labels = &self.keys[key..hit.keys_end];
             let chunks = &self.chunks[chunk..hit.chunks_end];
             let samples = &self.late[late..hit.late_end];
@@ -217,14 +230,16 @@ impl Tenant {
             return hits;
         }
         let want = gather.want_of_head(query);
+        let hides = query.clip.of_head();
         if want == Want::Possibility {
-            self.mark(query, &mut plans, &symbols, gather);
+            self.mark(query, &hides, &mut plans, &symbols, gather);
             return hits;
         }
         for shard in self.shards() {
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
-                hits.push(series, query, want, key);
+                let narrowed = self.narrowed(series, query, &hides, &symbols);
+                hits.push(series, (query, narrowed), want, key);
             });
         }
         let mut texts = vec![0_u32; symbols.len()];
@@ -240,19 +255,52 @@ impl Tenant {
 }
 
 impl Tenant {
+    /// The question to a series of which some is hidden.
+    fn narrowed(
+        &self,
+        series: &Series,
+        query: &Query,
+        cut: &dyn Cut,
+        symbols: &Symbols,
+    ) -> Option<Query> {
+        let metric = symbols.metric(&series.labels).map_or("", |metric| symbols.text(metric));
+        if !series.days().any(|day| cut.touches(&self.id, metric, day)) {
+            return None;
+        }
+        let pairs: Vec<(u32, u32)> = symbols.pairs(&series.labels).collect();
+        let mut hidden = Vec::new();
+        cut.spans(&self.id, &Labels::new(symbols.texts(), &pairs), &mut hidden);
+        let hidden = cut::normalized(hidden);
+        (!hidden.is_empty()).then(|| query.without(&hidden))
+    }
+
     /// Marks the label names of matching series, or their values of the wanted name.
-    fn mark(&self, query: &Query, plans: &mut [Plan<'_>], symbols: &Symbols, gather: &mut Gather) {
+    fn mark(
+        &self,
+        query: &Query,
+        cut: &dyn Cut,
+        plans: &mut [Plan<'_>],
+        symbols: &Symbols,
+        gather: &mut Gather,
+    ) {
         let name = gather.values_of().map(|name| symbols.get(name));
         let Some(wanted) = name.map_or(Some(None), |name| name.map(Some)) else { return };
         let mut marks = Marks { wanted, is_marked: vec![false; symbols.len()] };
+        let is_shown = |series: &Series| match self.narrowed(series, query, cut, symbols) {
+            None => series.may_overlap(query.start_ms, query.end_ms),
+            Some(query) => has_sample(series, &query),
+        };
         for shard in self.shards() {
             if shard.samples == 0 {
                 continue;
             }
             if plans.is_empty() {
-                marks.whole(&shard, query);
+                marks.whole(&shard, &is_shown);
             } else {
                 for_each_match(&shard, query, plans, symbols, |series| {
+                    if !is_shown(series) {
+                        return;
+                    }
                     symbols.pairs(&series.labels).for_each(|(name, value)| marks.pair(name, value));
                 });
             }
@@ -283,14 +331,11 @@ impl Marks {
     }
 
     /// Marks what a shard has, by its postings: mostly the first series of a list has a sample.
-    fn whole(&mut self, shard: &Shard, query: &Query) {
+    fn whole(&mut self, shard: &Shard, is_shown: &dyn Fn(&Series) -> bool) {
         let mut tried: Vec<Option<bool>> = vec![None; shard.locals_end()];
         let mut is_alive = |local: u32| {
             let Some(tried) = tried.get_mut(local as usize) else { return false };
-            let series = || shard.get(local);
-            *tried.get_or_insert_with(|| {
-                series().is_some_and(|s| s.may_overlap(query.start_ms, query.end_ms))
-            })
+            *tried.get_or_insert_with(|| shard.get(local).is_some_and(is_shown))
         };
         let mut has = |name: u32, value: u32| {
             let list = shard.postings(name, value);
@@ -315,6 +360,21 @@ impl Marks {
     }
 }
 
+/// Whether a series has a sample that is asked for.
+fn has_sample(series: &Series, query: &Query) -> bool {
+    if series.has_end_in(|at| query.keeps(at)) {
+        return true;
+    }
+    let (sealed, _) = series.closed();
+    let sealed = sealed.iter().map(|chunk| (chunk.head, &*chunk.bytes));
+    let open = series.open().into_iter().chain(series.histograms().0);
+    let near = sealed.chain(open).filter(|(head, _)| query.overlaps(head.first_ms, head.last_ms));
+    // Bytes in memory are what was coded.
+    near.into_iter().any(|(head, bytes)| query.is_present(&head, bytes).unwrap_or(true))
+}
+
+/// Visits the matching series of a shard: those that the most selective matcher leaves, each tried
+/// by its labels.
 fn for_each_match(
     shard: &Shard,
     query: &Query,

@@ -6,7 +6,7 @@ use crate::chunk::histogram;
 use crate::chunk::{Chunk, ChunkHead};
 use crate::merge;
 use model::exemplar::{self, Exemplar};
-use model::{HistogramSample, Sample, TimestampMs};
+use model::{DayBucket, HistogramSample, Sample, TimestampMs};
 
 /// A chunk is cut at so many samples: what a reader must decode for one of them.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 1024;
@@ -322,6 +322,20 @@ impl Series {
             || late.iter().any(|sample| keeps(sample.timestamp_ms))
             || self.histograms().0.is_some_and(|(head, _)| has(&head))
             || self.histograms().1.iter().any(|sample| keeps(sample.timestamp_ms))
+    }
+
+    /// The days that its samples may lie in; chunks lie in one each.
+    pub(crate) fn days(&self) -> impl Iterator<Item = DayBucket> + '_ {
+        let open = (self.open.count() > 0).then(|| self.open.last_ms());
+        let rest = self.rest.as_deref().into_iter().flat_map(|rest| {
+            let sealed = rest.sealed.iter().map(|chunk| chunk.head.first_ms);
+            let histograms = rest.histograms.as_deref().into_iter().flat_map(|own| {
+                let open = (own.open.count() > 0).then(|| own.open.last_ms());
+                open.into_iter().chain(own.late.iter().map(|sample| sample.timestamp_ms))
+            });
+            sealed.chain(rest.late.iter().map(|sample| sample.timestamp_ms)).chain(histograms)
+        });
+        open.into_iter().chain(rest).map(|at| TimestampMs(at).day())
     }
 
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.

@@ -54,6 +54,11 @@ impl Symbols {
         &self.texts[symbol as usize]
     }
 
+    /// All texts, by symbol.
+    pub(crate) fn texts(&self) -> &[Text] {
+        &self.texts
+    }
+
     /// All shapes, by number.
     pub(crate) fn shapes(&self) -> &[Box<[u32]>] {
         &self.shapes

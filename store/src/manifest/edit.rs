@@ -1,7 +1,8 @@
 //! The manifest's edits and their bytes. `FORMAT.md` draws them.
 
+use super::rule_set::{self, RuleSet};
 use model::matcher::MatchOp;
-use model::{Matcher, TenantId, TimeRange, TimestampMs, Tombstone};
+use model::{Matcher, Retention, TenantId, TimeRange, TimestampMs, Tombstone};
 use std::sync::Arc;
 
 /// The version that this release writes, and the last one it reads.
@@ -20,6 +21,8 @@ const TAG_ADD_SSTABLE: u8 = 1;
 const TAG_REMOVE_SSTABLE: u8 = 2;
 const TAG_SET_CHECKPOINT: u8 = 3;
 const TAG_SET_RETENTION_CLASS: u8 = 4;
+const TAG_SET_RETENTION_RULES: u8 = 5;
+const TAG_SET_TRUSTED_TIME: u8 = 6;
 const TAG_ADD_TOMBSTONE: u8 = 16;
 const TAG_REMOVE_TOMBSTONE: u8 = 17;
 const TAG_SET_REVISION: u8 = 18;
@@ -63,6 +66,9 @@ pub struct SstableMeta {
     /// Every tombstone up to this number has been applied to its samples: none that it hides is
     /// in the file.
     pub tombstones_through: u64,
+    /// Its series were put into their class, and freed of what is expired, by the rules of this
+    /// version, or by later ones that say the same.
+    pub retention_version: u64,
 }
 
 /// How an sstable came to be.
@@ -97,10 +103,10 @@ pub struct CheckpointRef {
 /// How long samples of a class are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionClass {
-    /// Its number; 0 is the default class.
+    /// Its number; 0 is the class of what is kept for ever, which no edit names.
     pub id: u32,
-    /// How many days; 0 is for ever.
-    pub retention_days: u32,
+    /// How long.
+    pub retention: Retention,
     /// How many days its windows have.
     pub window_days: u32,
 }
@@ -116,6 +122,10 @@ pub enum Edit {
     SetCheckpoint(CheckpointRef),
     /// A retention class is this from now on.
     SetRetentionClass(RetentionClass),
+    /// These are a tenant's rules from now on, the ones in force last.
+    SetRetentionRules(TenantId, Vec<RuleSet>),
+    /// The clock was believed to be here, in milliseconds since 1970.
+    SetTrustedTime(i64),
     /// A tombstone of this number hides samples from now on.
     AddTombstone(u64, Arc<Tombstone>),
     /// The tombstone of this number hides nothing any more that another does not hide.
@@ -235,6 +245,7 @@ impl Edit {
                 out.extend(meta.created_ms.to_le_bytes());
                 out.push(meta.stage as u8);
                 out.extend(meta.tombstones_through.to_le_bytes());
+                out.extend(meta.retention_version.to_le_bytes());
             }
             Self::RemoveSstable(id) => {
                 out.push(TAG_REMOVE_SSTABLE);
@@ -248,8 +259,19 @@ impl Edit {
             Self::SetRetentionClass(class) => {
                 out.push(TAG_SET_RETENTION_CLASS);
                 out.extend(class.id.to_le_bytes());
-                out.extend(class.retention_days.to_le_bytes());
+                out.extend(class.retention.as_ms().to_le_bytes());
                 out.extend(class.window_days.to_le_bytes());
+            }
+            Self::SetRetentionRules(tenant, sets) => {
+                out.push(TAG_SET_RETENTION_RULES);
+                let payload = rule_set::encode(tenant, sets);
+                // Rules come from a file that somebody wrote by hand.
+                out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+                out.extend(payload);
+            }
+            Self::SetTrustedTime(at_ms) => {
+                out.push(TAG_SET_TRUSTED_TIME);
+                out.extend(at_ms.to_le_bytes());
             }
             Self::AddTombstone(id, tombstone) => {
                 out.push(TAG_ADD_TOMBSTONE);
@@ -288,6 +310,7 @@ impl Edit {
                 created_ms: i64::from_le_bytes(fields.array()?),
                 stage: Stage::from_byte(fields.array::<1>()?[0])?,
                 tombstones_through: fields.u64()?,
+                retention_version: fields.u64()?,
             }),
             TAG_REMOVE_SSTABLE => Self::RemoveSstable(fields.u64()?),
             TAG_SET_CHECKPOINT => Self::SetCheckpoint(CheckpointRef {
@@ -296,9 +319,15 @@ impl Edit {
             }),
             TAG_SET_RETENTION_CLASS => Self::SetRetentionClass(RetentionClass {
                 id: fields.u32()?,
-                retention_days: fields.u32()?,
+                retention: Retention::from_ms(fields.u64()?),
                 window_days: fields.u32()?,
             }),
+            TAG_SET_RETENTION_RULES => {
+                let len = fields.u32()? as usize;
+                let (tenant, sets) = rule_set::decode(fields.take(len)?).ok()?;
+                Self::SetRetentionRules(tenant, sets)
+            }
+            TAG_SET_TRUSTED_TIME => Self::SetTrustedTime(i64::from_le_bytes(fields.array()?)),
             TAG_ADD_TOMBSTONE => Self::AddTombstone(fields.u64()?, Arc::new(tombstone(fields)?)),
             TAG_REMOVE_TOMBSTONE => Self::RemoveTombstone(fields.u64()?),
             TAG_SET_REVISION => {
@@ -354,6 +383,12 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        Some(field)
+    }
+
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.bytes.split_first_chunk()?;
         self.bytes = rest;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sim::{Action, Outcome, SimDisk};
-use model::{MatchOp, Matcher, TimeRange, TimestampMs};
+use model::{MatchOp, Matcher, Retention, RetentionRule, RetentionRules, TimeRange, TimestampMs};
 use std::io::ErrorKind;
 
 fn sstable(id: u64) -> SstableMeta {
@@ -23,6 +23,7 @@ fn sstable(id: u64) -> SstableMeta {
         created_ms: -1,
         stage: [Stage::Flushed, Stage::Compacted, Stage::Sealed][(id % 3) as usize],
         tombstones_through: id / 2,
+        retention_version: id / 3,
     }
 }
 
@@ -50,14 +51,36 @@ fn change(manifest: &mut Manifest, turn: u64) -> Vec<Edit> {
     if turn.is_multiple_of(3) {
         let old = manifest.state().sstables.keys().copied().filter(|old| *old != id);
         edits.extend(old.map(Edit::RemoveSstable));
-        let class = RetentionClass { id: 1, retention_days: 30, window_days: 1 };
-        edits.push(Edit::SetRetentionClass(class));
+        edits.extend(retention_edits(turn));
     } else {
         edits.extend(manifest.state().tombstones.keys().copied().map(Edit::RemoveTombstone));
         edits.push(Edit::AddTombstone(manifest.allocate_file_id(), Arc::new(tombstone(turn))));
         edits.push(Edit::SetRevision(tombstone(turn).tenant, 3));
     }
     edits
+}
+
+/// A class, and rules that took the place of others.
+fn retention_edits(turn: u64) -> [Edit; 3] {
+    let retention = Retention::from_ms(30 * 86_400_000 + turn);
+    let class = RetentionClass { id: 1, retention, window_days: 1 };
+    let matchers =
+        vec![Matcher::new("__name__", MatchOp::Regex, "debug_.*"), Matcher::equal("env", "")];
+    let rules = vec![RetentionRule { matchers, retention }];
+    let sets = vec![
+        RuleSet { version: turn, until_ms: Some(-5), rules: RetentionRules::all(retention) },
+        RuleSet {
+            version: turn + 1,
+            until_ms: None,
+            rules: RetentionRules { default: Retention::FOR_EVER, rules },
+        },
+    ];
+    let tenant = TenantId::parse("t").unwrap();
+    [
+        Edit::SetRetentionClass(class),
+        Edit::SetRetentionRules(tenant, sets),
+        Edit::SetTrustedTime(-1),
+    ]
 }
 
 /// The states after each change of a life of `turns` changes that may be cut short: those that
@@ -85,6 +108,8 @@ fn same(one: &State, other: &State) -> bool {
     one.sstables == other.sstables
         && one.checkpoint == other.checkpoint
         && one.retention_classes == other.retention_classes
+        && one.retention_rules == other.retention_rules
+        && one.trusted_ms == other.trusted_ms
 }
 
 #[test]

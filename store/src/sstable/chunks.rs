@@ -23,7 +23,6 @@ pub(crate) struct Chunks<'a> {
     tenant: usize,
     part: &'a TenantPart,
     partition: &'a Partition,
-    query: &'a Query,
     dense: &'a mut DenseReader,
     /// Whether what is read is to be kept: not by a scan that is longer than a dashboard's.
     keeps: bool,
@@ -36,34 +35,37 @@ impl<'a> Chunks<'a> {
     pub(crate) fn new(
         (source, tenant, part): (&'a Source<'a>, usize, &'a TenantPart),
         partition: &'a Partition,
-        query: &'a Query,
+        query: &Query,
         dense: &'a mut DenseReader,
     ) -> Self {
         let keeps = !query.is_long();
         let (held, decoded) = (None, None);
-        Self { source, tenant, part, partition, query, dense, keeps, held, decoded }
+        Self { source, tenant, part, partition, dense, keeps, held, decoded }
     }
 
-    /// Adds the wanted samples of a chunk.
-    pub(crate) fn decode(&mut self, index: usize, runs: &mut Vec<Run>) -> Result<()> {
-        let Some((chunk, head)) = self.wanted(index) else { return Ok(()) };
+    /// Adds the samples of a chunk that a question to its series wants.
+    pub(crate) fn decode(
+        &mut self,
+        query: &Query,
+        index: usize,
+        runs: &mut Vec<Run>,
+    ) -> Result<()> {
+        let Some((chunk, head)) = self.wanted(query, index) else { return Ok(()) };
         if head.is_dense() {
-            return self.decode_dense(index, head, runs);
+            return self.decode_dense(query, index, head, runs);
         }
-        let query = self.query;
         self.with_bytes(chunk, |_, bytes| {
             let (head, bytes) = packed::unpack(head, bytes)?;
             query.decode(&head, &bytes, runs)
         })
     }
 
-    /// Whether a chunk has a wanted sample.
-    pub(crate) fn is_present(&mut self, index: usize) -> Result<bool> {
-        let Some((chunk, head)) = self.wanted(index) else { return Ok(false) };
+    /// Whether a chunk has a sample that a question to its series wants.
+    pub(crate) fn is_present(&mut self, query: &Query, index: usize) -> Result<bool> {
+        let Some((chunk, head)) = self.wanted(query, index) else { return Ok(false) };
         if head.is_dense() {
-            return Ok(!self.places(chunk, head)?.1.is_empty());
+            return Ok(!self.places(query, chunk, head)?.1.is_empty());
         }
-        let query = self.query;
         self.with_bytes(chunk, |_, bytes| {
             let (head, bytes) = packed::unpack(head, bytes)?;
             query.is_present(&head, &bytes)
@@ -71,15 +73,16 @@ impl<'a> Chunks<'a> {
     }
 
     /// A chunk that may have a wanted sample.
-    fn wanted(&self, index: usize) -> Option<(&'a ChunkAt, &'a ChunkHead)> {
+    fn wanted(&self, query: &Query, index: usize) -> Option<(&'a ChunkAt, &'a ChunkHead)> {
         let chunk = self.partition.chunk(index)?;
         let head = self.partition.head(chunk);
-        self.query.overlaps(head.first_ms, head.last_ms).then_some((chunk, head))
+        query.overlaps(head.first_ms, head.last_ms).then_some((chunk, head))
     }
 
     /// The times of a dense chunk, and which of them are wanted.
     fn places(
         &mut self,
+        query: &Query,
         chunk: &ChunkAt,
         head: &ChunkHead,
     ) -> Result<(Arc<crate::chunk::times::Times>, Range<usize>)> {
@@ -87,13 +90,19 @@ impl<'a> Chunks<'a> {
         let load = |number| source.times(tenant, part, number, keeps);
         let times = self.dense.times(head, load)?;
         check(head, &times).map_err(|damaged| self.damaged(chunk, damaged))?;
-        let places = self.query.places(&times);
+        let places = query.places(&times);
         Ok((times, places))
     }
 
-    fn decode_dense(&mut self, index: usize, head: &ChunkHead, runs: &mut Vec<Run>) -> Result<()> {
+    fn decode_dense(
+        &mut self,
+        query: &Query,
+        index: usize,
+        head: &ChunkHead,
+        runs: &mut Vec<Run>,
+    ) -> Result<()> {
         let Some(chunk) = self.partition.chunk(index) else { return Ok(()) };
-        let (times, places) = self.places(chunk, head)?;
+        let (times, places) = self.places(query, chunk, head)?;
         if places.is_empty() {
             return Ok(());
         }

@@ -69,6 +69,14 @@ impl Sstable {
     }
 }
 
+impl Sstable {
+    /// Reads the label strings of a tenant, ascending.
+    pub(crate) fn symbols(&self, at: BlockRef) -> Result<Vec<Text>> {
+        let bytes = block::read(&*self.reader, &self.path, at, BlockKind::Symbols)?;
+        decode_symbols(&bytes[BLOCK_HEADER_BYTES..]).map_err(|d| d.at(&self.path, at.offset))
+    }
+}
+
 /// An sstable during one read.
 pub(crate) struct Source<'a> {
     pub(crate) sstable: &'a Sstable,
@@ -98,9 +106,7 @@ impl Source<'_> {
     /// The label strings of a tenant, ascending.
     pub(crate) fn symbols(&self, tenant: usize, part: &TenantPart) -> Result<Arc<Vec<Text>>> {
         self.cache.get_or_load((self.id, Part::Symbols(tenant)), true, || {
-            let bytes = self.block(part.symbols, BlockKind::Symbols)?;
-            let texts = decode_symbols(&bytes[BLOCK_HEADER_BYTES..]);
-            let texts = texts.map_err(|damaged| self.damaged(part.symbols.offset, damaged))?;
+            let texts = self.sstable.symbols(part.symbols)?;
             let bytes = texts.iter().map(|text| text.len() + 40).sum();
             Ok((texts, bytes))
         })

@@ -14,9 +14,10 @@ use super::directory::{PartitionEntry, TenantPart};
 use super::reader::Source;
 use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
+use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
-use model::{METRIC_NAME, Text};
+use model::{METRIC_NAME, TenantId, Text};
 use std::sync::Arc;
 
 /// With no more partitions to open than these, none is ruled out by the dictionary.
@@ -37,6 +38,8 @@ pub(crate) struct Scan<'a> {
     texts: Vec<u32>,
     /// For each symbol whether it is one of the wanted names or values.
     marked: Vec<bool>,
+    /// What is not shown.
+    cut: Option<&'a dyn Cut>,
 }
 
 impl<'a> Scan<'a> {
@@ -51,7 +54,13 @@ impl<'a> Scan<'a> {
         matchers.sort_by_key(Values::breadth);
         let (texts, marked) = (Vec::new(), Vec::new());
         let dense = DenseReader::default();
-        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked }
+        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut: None }
+    }
+
+    /// Shows nothing of what is cut.
+    pub(crate) fn hiding(mut self, cut: &'a dyn Cut) -> Self {
+        self.cut = Some(cut);
+        self
     }
 
     /// Adds what matches.
@@ -79,9 +88,9 @@ impl<'a> Scan<'a> {
         let places = self.places(&partition);
         match self.query.want {
             Want::Presence if gather.may_hide(&entry.metric, entry.min_ms, entry.max_ms) => {
-                self.samples(&partition, &places, gather)
+                self.samples(entry, &partition, &places, gather)
             }
-            Want::Samples => self.samples(&partition, &places, gather),
+            Want::Samples => self.samples(entry, &partition, &places, gather),
             _ => self.presence(entry, &partition, &places, gather),
         }
     }
@@ -162,7 +171,23 @@ impl<'a> Scan<'a> {
 
     /// Whether a series of the partition may have no sample that is asked for.
     fn is_cut(&self, entry: &PartitionEntry) -> bool {
-        entry.min_ms < self.query.start_ms || entry.max_ms >= self.query.end_ms
+        entry.min_ms < self.query.start_ms
+            || entry.max_ms >= self.query.end_ms
+            || self.touching(entry).is_some()
+    }
+
+    /// What may hide something of a partition.
+    fn touching(&self, entry: &PartitionEntry) -> Option<&'a dyn Cut> {
+        self.cut.filter(|cut| cut.touches(&self.part.tenant, &entry.metric, entry.day))
+    }
+
+    /// The questions to the series of a partition.
+    fn questions<'p>(&self, entry: &PartitionEntry, partition: &'p Partition) -> Questions<'p>
+    where
+        'a: 'p,
+    {
+        let cut = self.touching(entry).map(|cut| (&self.part.tenant, cut, Keys::new(partition)));
+        Questions { query: self.query, symbols: self.symbols, cut }
     }
 
     /// Marks names or values of partitions that a delete may have cut, by their samples, and takes
@@ -178,7 +203,7 @@ impl<'a> Scan<'a> {
                 whole.put(index, false);
                 let partition = self.partition(entry, gather)?;
                 let places = self.places(&partition);
-                self.samples(&partition, &places, gather)?;
+                self.samples(entry, &partition, &places, gather)?;
             }
         }
         *wanted = whole;
@@ -203,7 +228,7 @@ impl<'a> Scan<'a> {
             let partition = self.partition(entry, gather)?;
             let mut places = self.places(&partition);
             if self.is_cut(entry) {
-                places = self.not_cut(&partition, &places);
+                places = self.not_cut(entry, &partition, &places)?;
             }
             self.mark(&partition, &places, values_of);
         }
@@ -240,19 +265,32 @@ impl<'a> Scan<'a> {
         u32::try_from(place).ok()
     }
 
-    /// Of these places those with a chunk that may hold what is asked for.
-    fn not_cut(&self, partition: &Partition, places: &Places) -> Places {
+    /// Of these places those with a chunk that may hold what is asked for. Where something is hidden
+    /// chunks are looked into: what is shown is a shown sample's.
+    fn not_cut(
+        &mut self,
+        entry: &PartitionEntry,
+        partition: &Partition,
+        places: &Places,
+    ) -> Result<Places> {
         let mut kept = Vec::new();
+        let mut questions = self.questions(entry, partition);
+        let origin = (self.source, self.tenant, self.part);
+        let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             let overlaps = |chunk: &ChunkAt| {
                 let head = partition.head(chunk);
                 self.query.overlaps(head.first_ms, head.last_ms)
             };
-            if partition.chunks(place).iter().any(overlaps) {
+            let is_kept = match questions.narrowed(place) {
+                Some(query) => is_present(&query, partition, place, &mut chunks)?,
+                None => partition.chunks(place).iter().any(overlaps),
+            };
+            if is_kept {
                 super::columns::push_run(&mut kept, place, place + 1);
             }
         }
-        kept
+        Ok(kept)
     }
 
     fn mark(&mut self, partition: &Partition, places: &Places, values_of: Option<u32>) {
@@ -283,10 +321,13 @@ impl<'a> Scan<'a> {
     ) -> Result<()> {
         let is_cut = self.is_cut(entry);
         let mut keys = Keys::new(partition);
+        let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            if !is_cut || is_present(self.query, partition, place, &mut chunks)? {
+            let narrowed = questions.narrowed(place);
+            let query = narrowed.as_ref().unwrap_or(self.query);
+            if !is_cut || is_present(query, partition, place, &mut chunks)? {
                 let key =
                     keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
                 gather.add_present(key)?;
@@ -298,24 +339,28 @@ impl<'a> Scan<'a> {
     /// Adds series and their samples.
     fn samples(
         &mut self,
+        entry: &PartitionEntry,
         partition: &Partition,
         places: &Places,
         gather: &mut Gather,
     ) -> Result<()> {
         let mut keys = Keys::new(partition);
+        let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
+            let narrowed = questions.narrowed(place);
+            let query = narrowed.as_ref().unwrap_or(self.query);
             let overlaps = |chunk: &ChunkAt| {
                 let head = partition.head(chunk);
-                self.query.overlaps(head.first_ms, head.last_ms)
+                query.overlaps(head.first_ms, head.last_ms)
             };
             if !partition.chunks(place).iter().any(overlaps) {
                 continue;
             }
             let key = keys.at(place, |symbol| text(&mut self.texts, self.symbols, symbol, gather));
             gather.extend(key, |runs| {
-                partition.chunk_range(place).try_for_each(|index| chunks.decode(index, runs))
+                partition.chunk_range(place).try_for_each(|index| chunks.decode(query, index, runs))
             })?;
         }
         Ok(())
@@ -334,11 +379,32 @@ fn is_present(
         return Ok(true);
     }
     for index in partition.chunk_range(place) {
-        if chunks.is_present(index)? {
+        if chunks.is_present(query, index)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The questions to one series after the other: the query, or less where something is hidden.
+struct Questions<'a> {
+    query: &'a Query,
+    symbols: &'a [Text],
+    cut: Option<(&'a TenantId, &'a dyn Cut, Keys<'a>)>,
+}
+
+impl Questions<'_> {
+    /// The question to the series at a place, which is behind the one before, if some of it is
+    /// hidden.
+    fn narrowed(&mut self, place: u32) -> Option<Query> {
+        let (tenant, cut, keys) = self.cut.as_mut()?;
+        let key = keys.at(place, |symbol| symbol);
+        let pairs: Vec<(u32, u32)> = key.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        let mut hidden = Vec::new();
+        cut.spans(tenant, &Labels::new(self.symbols, &pairs), &mut hidden);
+        let hidden = cut::normalized(hidden);
+        (!hidden.is_empty()).then(|| self.query.without(&hidden))
+    }
 }
 
 /// The number of a symbol in the answer.

@@ -164,16 +164,20 @@ impl Tables {
     ) -> Result<()> {
         let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
         let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
-        let overlaps = |table: &&Arc<Table>| {
-            query.overlaps(table.meta.min_timestamp_ms, table.meta.max_timestamp_ms)
+        let is_asked = |table: &&Arc<Table>| {
+            let meta = &table.meta;
+            let hides = query.clip.of_file(meta.retention_version);
+            query.overlaps(meta.min_timestamp_ms, meta.max_timestamp_ms)
+                && meta.max_timestamp_ms >= hides.nothing_before_ms()
         };
-        let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(overlaps).collect();
+        let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(is_asked).collect();
         // So that most series grow at their end.
         tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
         query.sources.set(tables.len() + 1);
         gather.count_sstables(tables.len());
         for table in tables {
             let meta = &table.meta;
+            let hides = query.clip.of_file(meta.retention_version);
             let sstable = table.state.as_ref().map_err(Clone::clone)?;
             let may_hold = sstable.tenants.binary_search(tenant).is_ok()
                 && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));
@@ -184,9 +188,17 @@ impl Tables {
             let directory = source.directory()?;
             let Some((index, part)) = directory.tenant(tenant) else { continue };
             let symbols = source.symbols(index, part)?;
-            Scan::new(&source, query, (index, part), &symbols).run(gather)?;
+            Scan::new(&source, query, (index, part), &symbols).hiding(&hides).run(gather)?;
         }
         Ok(())
+    }
+
+    /// Each with the tenants in it; `None` if it cannot be read.
+    pub(crate) fn with_tenants(&self) -> impl Iterator<Item = (&SstableMeta, Option<&[TenantId]>)> {
+        self.list.iter().map(|table| {
+            let tenants = table.state.as_ref().ok().map(|table| &*table.tenants);
+            (&table.meta, tenants)
+        })
     }
 
     /// The tenants of all tables that can be read.

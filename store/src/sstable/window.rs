@@ -25,6 +25,15 @@ impl Window {
         let first_day = (day.0.div_euclid(width).saturating_mul(width)).max(YEAR_2000);
         Self { first_day, days: u32::from(days.max(1)) }
     }
+
+    /// The first moment behind it, in milliseconds since 1970.
+    pub(crate) fn end_ms(self) -> i64 {
+        let end_day = match self.days {
+            0 => YEAR_2000,
+            days => self.first_day.saturating_add_unsigned(days),
+        };
+        DayBucket(end_day).start().0
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +47,7 @@ mod tests {
         assert_eq!(Window::of(DayBucket(20_000), 1), Window { first_day: 20_000, days: 1 });
         assert_eq!(Window::of(DayBucket(20_006), 7), Window { first_day: 20_006, days: 7 });
         assert_eq!(Window::of(DayBucket(20_005), 7), Window { first_day: 19_999, days: 7 });
+        assert_eq!(Window::of(DayBucket(-5), 1).end_ms(), DayBucket(10_957).start().0);
+        assert_eq!(Window::of(DayBucket(20_005), 7).end_ms(), DayBucket(20_006).start().0);
     }
 }

@@ -90,6 +90,7 @@ impl<'a> Writer<'a> {
             created_ms: now.0,
             stage: Stage::Flushed,
             tombstones_through: 0,
+            retention_version: 0,
         };
         let mut writer = Self {
             disk,

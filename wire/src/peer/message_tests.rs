@@ -29,11 +29,12 @@ fn context() -> impl Strategy<Value = Arc<Context>> {
         Just(Principal::System),
         text().prop_map(Principal::Named)
     ];
-    (principal, "[a-z]{1,9}", any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
-        |(principal, tenant, id, timeout_ms, ring_version)| {
+    (principal, "[a-z]{1,9}", any::<u64>(), any::<u32>(), any::<i64>(), any::<u64>()).prop_map(
+        |(principal, tenant, id, timeout_ms, now, ring_version)| {
+            let now = model::TimestampMs(now);
             let tenant = TenantId::parse(&tenant).unwrap();
             let request_id = RequestId(id);
-            Arc::new(Context { tenant, principal, request_id, timeout_ms, ring_version })
+            Arc::new(Context { tenant, principal, request_id, timeout_ms, now, ring_version })
         },
     )
 }
@@ -296,6 +297,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
         principal: Principal::Named("ada".into()),
         request_id: RequestId(0x0102_0304),
         timeout_ms: 300,
+        now: model::TimestampMs(0),
         ring_version: 2,
     });
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();

@@ -9,7 +9,7 @@ use model::mutation::{
     MetricMetadata, MetricType, Mutation, SeriesRefusal, SeriesRows, WriteAnswer, Written,
 };
 use model::sample::SampleKind;
-use model::{Context, Exemplar, Principal, RequestId, SeriesRef, TenantId};
+use model::{Context, Exemplar, Principal, RequestId, SeriesRef, TenantId, TimestampMs};
 use std::sync::Arc;
 
 pub(crate) const METRIC_TYPES: [MetricType; 8] = [
@@ -64,6 +64,7 @@ pub(crate) fn write_context(out: &mut Writer, context: &Context) {
     out.text(context.tenant.as_str());
     out.u64_fixed(context.request_id.0);
     out.u64(context.timeout_ms.into());
+    out.i64(context.now.0);
     out.u64(context.ring_version);
 }
 
@@ -76,8 +77,8 @@ pub(crate) fn read_context(from: &mut Reader<'_>) -> Result<Context, DecodeError
     };
     let Ok(tenant) = TenantId::parse(from.text()?) else { return bad("not a tenant") };
     let request_id = RequestId(from.u64_fixed()?);
-    let (timeout_ms, ring_version) = (from.u32()?, from.u64()?);
-    Ok(Context { tenant, principal, request_id, timeout_ms, ring_version })
+    let (timeout_ms, now, ring_version) = (from.u32()?, TimestampMs(from.i64()?), from.u64()?);
+    Ok(Context { tenant, principal, request_id, timeout_ms, now, ring_version })
 }
 
 pub(crate) fn write_mutation(out: &mut Writer, mutation: &Mutation) {

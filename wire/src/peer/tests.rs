@@ -95,6 +95,7 @@ fn context(timeout_ms: u32) -> Arc<Context> {
         principal: Principal::Named("ada".into()),
         request_id: RequestId(0xfeed),
         timeout_ms,
+        now: model::TimestampMs(0),
         ring_version: 3,
     })
 }

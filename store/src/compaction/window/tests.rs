@@ -42,7 +42,10 @@ fn decider(strategy: Strategy) -> Decider {
 }
 
 fn classes() -> BTreeMap<u32, RetentionClass> {
-    let class = |id, retention_days| (id, RetentionClass { id, retention_days, window_days: 1 });
+    let class = |id, days: u64| {
+        let retention = model::Retention::from_ms(days * 86_400_000);
+        (id, RetentionClass { id, retention, window_days: 1 })
+    };
     BTreeMap::from([class(0, 0), class(1, 3), class(2, 30)])
 }
 

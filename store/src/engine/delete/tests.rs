@@ -55,6 +55,7 @@ fn context() -> Arc<Context> {
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     })
 }

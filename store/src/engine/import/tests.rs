@@ -4,11 +4,13 @@ use super::{ImportOptions, ImportReport};
 use crate::disk::Disk;
 use crate::engine::{Engine, Parts};
 use crate::sim::SimDisk;
-use crate::{Config, Error};
+use crate::{Config, Error, RetentionConfig};
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{MetadataQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{LabelSet, MatchOp, Matcher, Sample, TenantId, TimeRange, TimestampMs};
+use model::{
+    LabelSet, MatchOp, Matcher, Retention, RetentionRules, Sample, TenantId, TimeRange, TimestampMs,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +31,9 @@ fn tenant() -> TenantId {
 }
 
 fn load(engine: &Engine, revision: u32, value: f64) -> Result<ImportReport, Error> {
-    let from = NOW.minus_ms(10 * DAY_MS);
-    let mut import = engine.import(ImportOptions { tenant: tenant(), revision, from }, NOW);
+    let default = RetentionRules::all(Retention::from_ms(10 * 86_400_000));
+    engine.set_retention(&RetentionConfig { default, ..RetentionConfig::default() }, NOW)?;
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision }, NOW);
     for day in 0..12 {
         for series in 0..5_u8 {
             let name = format!("s{series}");
@@ -148,7 +151,7 @@ fn stopped_at_every_call_all_of_an_import_is_there_or_nothing_and_no_file_is_lef
 fn an_abandoned_import_leaves_nothing() {
     let disk = SimDisk::new(0);
     let engine = open(&disk);
-    let options = ImportOptions { tenant: tenant(), revision: 0, from: TimestampMs(0) };
+    let options = ImportOptions { tenant: tenant(), revision: 0 };
     let mut import = engine.import(options, NOW);
     let labels = LabelSet::from_pairs([("__name__", "m")]).unwrap();
     let sample = Sample { timestamp_ms: 5, value: 1.0, start_timestamp_ms: 0, revision: 0 };

@@ -41,6 +41,7 @@ fn wide_request(number: i64, series: u32) -> Mutation {
         principal: Principal::Anonymous,
         request_id: RequestId(1),
         timeout_ms: 0,
+        now: model::TimestampMs(0),
         ring_version: 0,
     }));
     for series in 0..series {
