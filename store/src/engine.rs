@@ -38,6 +38,7 @@ use crate::commit_log::{CommitLog, SyncFailed};
 use crate::compaction::space::Space;
 use crate::compaction::window::Decider;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format_marker;
 use crate::head::{Resolved, Tenant};
@@ -119,12 +120,7 @@ impl Engine {
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
-        format_marker::check(&*disk)?;
-        crate::snapshot::remove_leftovers(&*disk)?;
-        for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
-            disk.create_dir(directory)?;
-        }
-        disk.sync_dir("")?;
+        prepare(&*disk)?;
         let manifest = Manifest::open(Arc::clone(&disk))?;
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
@@ -489,6 +485,16 @@ impl Engine {
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         tenant_in(&self.tenants, id, &self.parts)
     }
+}
+
+/// Makes sure that the directory is one that this release knows, and has what it needs.
+fn prepare(disk: &dyn Disk) -> Result<()> {
+    format_marker::check(disk)?;
+    crate::snapshot::remove_leftovers(disk)?;
+    for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        disk.create_dir(directory)?;
+    }
+    disk.sync_dir("")
 }
 
 /// Nothing has expired yet.
