@@ -264,10 +264,7 @@ impl Edit {
             }
             Self::SetRetentionRules(tenant, sets) => {
                 out.push(TAG_SET_RETENTION_RULES);
-                let payload = rule_set::encode(tenant, sets);
-                // Rules come from a file that somebody wrote by hand.
-                out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-                out.extend(payload);
+                put_rules(out, &rule_set::encode(tenant, sets));
             }
             Self::SetTrustedTime(at_ms) => {
                 out.push(TAG_SET_TRUSTED_TIME);
@@ -342,6 +339,12 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     // Texts of a tombstone are bounded far below 4 GiB.
     out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(text.as_bytes());
+}
+
+fn put_rules(out: &mut Vec<u8>, payload: &[u8]) {
+    // Rules come from a file that somebody wrote by hand.
+    out.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(payload);
 }
 
 fn put_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
