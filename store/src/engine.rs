@@ -42,7 +42,7 @@ pub use scrub::ScrubReport;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
-use crate::commit_log::{CommitLog, SyncFailed};
+use crate::commit_log::{CommitLog, ReplayReport, SyncFailed};
 use crate::compaction::space::Space;
 use crate::compaction::window::Decider;
 use crate::config::Config;
@@ -50,7 +50,9 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format_marker;
 use crate::head::{Resolved, Tenant};
-use crate::manifest::{self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY};
+use crate::manifest::{
+    self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY, State,
+};
 use crate::record;
 use crate::retention::Retentions;
 use crate::retention::trust::Trust;
@@ -141,23 +143,7 @@ impl Engine {
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
         let mut recovery = Recovery::new(&make, seconds(now), config.metadata_max);
-        if let Some(checkpoint) = manifest.state().checkpoint {
-            let path = manifest::checkpoint_path(checkpoint.id);
-            checkpoint::read(&*disk, &path, &mut |frame| recovery.frame(&path, frame))?;
-        }
-        let (log, replay) = CommitLog::open(
-            Arc::clone(&disk),
-            LOG_DIRECTORY,
-            config.commit_log.clone(),
-            parts.generation_seed,
-            manifest.state().log_from_segment(),
-            &mut |record| {
-                if !record.payload.is_empty() {
-                    recovery.record(record.payload);
-                }
-                Ok(())
-            },
-        )?;
+        let (log, replay) = replay(&parts, &config, manifest.state(), &mut recovery)?;
         let mut report = OpenReport { replay, ..recovery.report };
         let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
@@ -532,6 +518,32 @@ fn prepare(disk: &dyn Disk) -> Result<()> {
         disk.create_dir(directory)?;
     }
     disk.sync_dir("")
+}
+
+/// Puts what the checkpoint and the log hold into the head.
+fn replay(
+    parts: &Parts,
+    config: &Config,
+    state: &State,
+    recovery: &mut Recovery<'_>,
+) -> Result<(CommitLog, ReplayReport)> {
+    if let Some(checkpoint) = state.checkpoint {
+        let path = manifest::checkpoint_path(checkpoint.id);
+        checkpoint::read(&*parts.disk, &path, &mut |frame| recovery.frame(&path, frame))?;
+    }
+    CommitLog::open(
+        Arc::clone(&parts.disk),
+        LOG_DIRECTORY,
+        config.commit_log.clone(),
+        parts.generation_seed,
+        state.log_from_segment(),
+        &mut |record| {
+            if !record.payload.is_empty() {
+                recovery.record(record.payload);
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Nothing has expired yet.

@@ -317,7 +317,7 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
     let deleted = Series::new("del", &[("job", "gone"), ("secret", NEEDLE)], &samples);
     assert_eq!(cumae.push(&[keep("a"), keep("gone")]).status, 204);
     let without = every_route(&cumae, end_s);
-    assert_eq!(cumae.push(&[deleted.clone()]).status, 204);
+    assert_eq!(cumae.push(std::slice::from_ref(&deleted)).status, 204);
     assert_ne!(every_route(&cumae, end_s), without);
     assert!(!files_with(cumae.data_dir(), NEEDLE).is_empty());
 
