@@ -288,9 +288,13 @@ fn a_count_that_the_frame_cannot_hold_reserves_nothing() {
     );
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// `PEER.md` and `handshake::VERSION` change together with these.
 #[test]
-fn the_bytes_of_version_1_stay_as_they_are() {
+fn the_bytes_of_a_write_of_version_1_stay_as_they_are() {
     let tenant = TenantId::parse("t").unwrap();
     let context = Arc::new(Context {
         tenant,
@@ -303,7 +307,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
     let mut mutation = Mutation::empty(context);
     mutation.generation = 9;
-    mutation.push(SeriesRef::Labels(labels.clone()), [(1_000, 1.0), (900, -0.0)]);
+    mutation.push(SeriesRef::Labels(labels), [(1_000, 1.0), (900, -0.0)]);
     mutation.push(SeriesRef::Number(300), [(2_000, f64::NAN)]);
     let request = [
         "00",
@@ -322,9 +326,13 @@ fn the_bytes_of_version_1_stay_as_they_are() {
         "03",
         "d00fc701981100",
     ];
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let bytes = hex(&Request::Write(mutation).encode());
     assert!(bytes.starts_with(&request.concat()), "{bytes}");
+}
+
+#[test]
+fn the_bytes_of_floats_of_version_1_stay_as_they_are() {
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
     let floats =
         Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0], ..Column::default() };
     let parts =
@@ -342,6 +350,10 @@ fn the_bytes_of_version_1_stay_as_they_are() {
         "0000000000000040",
     ];
     assert_eq!(hex(&parts[0]), answer.concat());
+}
+
+#[test]
+fn the_bytes_of_histograms_of_version_1_stay_as_they_are() {
     let mut histograms = HistogramColumn::default();
     histograms.push_sample(HistogramSample {
         timestamp_ms: 1_000,
