@@ -301,7 +301,7 @@ fn the_bytes_of_a_write_of_version_1_stay_as_they_are() {
         principal: Principal::Named("ada".into()),
         request_id: RequestId(0x0102_0304),
         timeout_ms: 300,
-        now: model::TimestampMs(0),
+        now: model::TimestampMs(1_000),
         ring_version: 2,
     });
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
@@ -315,6 +315,7 @@ fn the_bytes_of_a_write_of_version_1_stay_as_they_are() {
         "0174",
         "0403020100000000",
         "ac02",
+        "d00f",
         "02",
         "0900000000000000",
         "00",
