@@ -13,6 +13,7 @@
 //!
 //! Not here: the commit log (`engine.rs`), reading (`select.rs`).
 
+pub(crate) mod flush;
 pub(crate) mod metadata;
 mod read;
 pub(crate) mod series;
@@ -33,7 +34,7 @@ use model::{Exemplar, HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, Te
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
-use shard::{Shard, Taken};
+use shard::Shard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
@@ -390,15 +391,6 @@ impl Tenant {
         found.retain(|series| !series.exemplars.is_empty());
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
-    }
-
-    /// Closes and copies every sample held.
-    pub(crate) fn take(&self) -> Vec<Taken> {
-        let mut taken = Vec::with_capacity(usize::try_from(self.series().0).unwrap_or(0));
-        for mut shard in self.shards() {
-            shard.take(&mut taken);
-        }
-        taken
     }
 
     /// The definitions of all series: numbers and label ids.

@@ -6,7 +6,6 @@
 
 use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
 use super::symbols::{LabelIds, Symbols};
-use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -41,14 +40,6 @@ pub(crate) struct Shard {
     pub(crate) sample_bytes: u64,
 }
 
-/// What a flush takes from one series.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) labels: LabelIds,
-    pub(crate) target: u64,
-    pub(crate) chunks: Vec<Chunk>,
-}
-
 impl Shard {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
@@ -77,12 +68,22 @@ impl Shard {
         self.index.iter().filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
     }
 
+    /// The series, in order of arrival, each to be changed by `visit`.
+    pub(crate) fn for_each_mut(&mut self, mut visit: impl FnMut(&mut Series)) {
+        for slot in &self.index {
+            if let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) {
+                visit(series);
+            }
+        }
+    }
+
     /// The series of a local number.
     pub(crate) fn get(&self, local: u32) -> Option<&Series> {
         self.slots.get(*self.index.get(local as usize)? as usize)?.as_ref()
     }
 
-    fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
+    /// The series of a local number.
+    pub(crate) fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
         self.slots.get_mut(*self.index.get(local as usize)? as usize)?.as_mut()
     }
 
@@ -256,20 +257,6 @@ impl Shard {
         if self.exemplars >= EXEMPLARS_MAX {
             let all = self.slots.iter_mut().flatten();
             self.exemplars = all.map(Series::halve_exemplars).sum();
-        }
-    }
-
-    /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
-    pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
-        for slot in &self.index {
-            let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else {
-                continue;
-            };
-            let chunks = series.take();
-            if !chunks.is_empty() {
-                let (labels, target) = (series.labels.clone(), series.target);
-                out.push(Taken { labels, target, chunks });
-            }
         }
     }
 
