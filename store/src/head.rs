@@ -18,6 +18,7 @@ pub(crate) mod metadata;
 mod read;
 pub(crate) mod series;
 pub(crate) mod shard;
+mod slots;
 pub(crate) mod symbols;
 
 use crate::engine::AppendLimits;
@@ -393,13 +394,11 @@ impl Tenant {
         found
     }
 
-    /// The definitions of all series: numbers and label ids.
-    pub(crate) fn definitions(&self) -> Vec<(u32, LabelIds)> {
-        let mut all = Vec::new();
-        for (index, shard) in self.shards().enumerate() {
-            all.extend(shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())));
-        }
-        all
+    /// The definitions of all series, shard by shard: numbers and label ids.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = Vec<(u32, LabelIds)>> {
+        self.shards().enumerate().map(|(index, shard)| {
+            shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())).collect()
+        })
     }
 
     /// Lets go of what was taken and of idle series, and returns how many series left. `gate` is

@@ -103,8 +103,12 @@ impl Encoder {
     }
 
     fn push_slow(&mut self, step: i64, bits: u64, start_ms: i64) {
-        if self.bytes.capacity() - self.bytes.len() < 32 {
-            self.bytes.reserve_exact(32 + self.bytes.len() / 4);
+        if self.bytes.capacity() - self.bytes.len() < 12 {
+            // Most series are constant and need no more than the first of these. Allocators keep a
+            // word of each 16 bytes' multiple for themselves.
+            let wanted = self.bytes.len() + 12 + self.bytes.len() / 4;
+            let capacity = wanted.next_multiple_of(16) + 8;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         if step != self.step_ms {
             self.bytes.push(STEP);
