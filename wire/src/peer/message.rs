@@ -19,7 +19,7 @@ use crate::peer::exemplars::{
     self, exemplar_parts, read_exemplar_query, read_exemplars, write_exemplar_query,
 };
 use crate::peer::mutation::{
-    place_of, read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
+    read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
     write_metadata, write_mutation,
 };
 use crate::peer::query::{read_label_query, read_selection, write_label_query, write_selection};
@@ -358,6 +358,14 @@ const KINDS: [Kind; 13] = [
     Kind::Corrupt,
     Kind::Internal,
 ];
+
+/// The place of an item in a table that lists every member.
+fn place_of<T: PartialEq>(table: &[T], item: &T) -> u8 {
+    let place =
+        table.iter().position(|have| have == item).and_then(|place| u8::try_from(place).ok());
+    assert!(place.is_some(), "the table lists every member");
+    place.unwrap_or_default()
+}
 
 fn kind_to_byte(kind: Kind) -> u8 {
     place_of(&KINDS, &kind)

@@ -1,8 +1,6 @@
 //! Properties of the messages: decode of encode is identity, junk is refused.
 
 use super::*;
-use crate::peer::mutation::METRIC_TYPES;
-use crate::peer::query::MATCH_OPS;
 use model::histogram::{Counts, Span};
 use model::mutation::{SeriesRefusal, Written};
 use model::read::{LabelWant, SelectBounds};
@@ -45,7 +43,7 @@ fn series_ref() -> impl Strategy<Value = SeriesRef> {
 
 fn metadata() -> impl Strategy<Value = Vec<MetricMetadata>> {
     let one = (text(), 0..8_usize, text(), text()).prop_map(|(metric, at, help, unit)| {
-        MetricMetadata { metric, metric_type: METRIC_TYPES[at], help, unit }
+        MetricMetadata { metric, metric_type: model::mutation::MetricType::ALL[at], help, unit }
     });
     vec(one, 0..4)
 }
@@ -91,7 +89,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 
 fn matchers() -> impl Strategy<Value = Vec<Matcher>> {
     let one = (text(), 0..4_usize, text())
-        .prop_map(|(name, op, value)| Matcher::new(name, MATCH_OPS[op], value));
+        .prop_map(|(name, op, value)| Matcher::new(name, model::MatchOp::ALL[op], value));
     vec(one, 0..4)
 }
 

@@ -3,19 +3,15 @@
 //! Not here: which question it is (`message.rs`).
 
 use crate::peer::codec::{DecodeError, Reader, Writer, bad};
-use crate::peer::mutation::place_of;
 use model::matcher::MatchOp;
 use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
 use model::{DayBucket, Matcher, TimeRange, TimestampMs};
-
-pub(crate) const MATCH_OPS: [MatchOp; 4] =
-    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 
 pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
     out.len(matchers.len());
     for matcher in matchers {
         out.text(&matcher.name);
-        out.u8(place_of(&MATCH_OPS, &matcher.op));
+        out.u8(matcher.op.to_byte());
         out.text(&matcher.value);
     }
 }
@@ -23,7 +19,7 @@ pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
 pub(crate) fn read_matchers(from: &mut Reader<'_>) -> Result<Vec<Matcher>, DecodeError> {
     from.list(3, |r| {
         let name = r.text()?;
-        let Some(op) = MATCH_OPS.get(usize::from(r.u8()?)).copied() else {
+        let Some(op) = MatchOp::from_byte(r.u8()?) else {
             return bad("an unknown operator");
         };
         Ok(Matcher::new(name, op, r.text()?))
