@@ -3,6 +3,7 @@
 use crate::label::{LabelSet, Text};
 use crate::matcher::Matcher;
 use crate::mutation::MetricMetadata;
+use crate::query_shard::QueryShard;
 use crate::time::{DayBucket, TimeRange};
 
 /// Which samples are wanted.
@@ -15,6 +16,8 @@ pub struct Selection {
     /// Only samples of these days; `None` is every day. A coordinator asks a replica for the days
     /// whose partitions lie there.
     pub days: Option<Vec<DayBucket>>,
+    /// Only series of this part.
+    pub shard: QueryShard,
     /// What the reader can bear.
     pub bounds: SelectBounds,
 }

@@ -11,7 +11,7 @@ use crate::chunk::ChunkHead;
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::postings::List;
-use crate::select::{Gather, Query, Want};
+use crate::select::{Gather, Query, ShardFilter, Want};
 use model::matcher::CompiledMatcher;
 use model::{HistogramSample, Sample, Text};
 use std::ops::Range;
@@ -235,8 +235,13 @@ impl Tenant {
             self.mark(query, &hides, &mut plans, &symbols, gather);
             return hits;
         }
+        let mut filter = ShardFilter::new(query, symbols.len());
         for shard in self.shards() {
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                let pairs = symbols.pairs(&series.labels);
+                if filter.as_mut().is_some_and(|filter| !filter.holds(pairs, symbols.texts())) {
+                    return;
+                }
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
                 let narrowed = self.narrowed(series, query, &hides, &symbols);
                 hits.push(series, (query, narrowed), want, key);

@@ -16,7 +16,7 @@ use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::{Error, Result};
-use crate::select::{Gather, Query, Want};
+use crate::select::{Gather, Query, ShardFilter, Want};
 use model::{METRIC_NAME, TenantId, Text};
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub(crate) struct Scan<'a> {
     marked: Vec<bool>,
     /// What is not shown.
     cut: Option<&'a dyn Cut>,
+    /// Which series are asked for, if not all that match.
+    shard: Option<ShardFilter>,
 }
 
 impl<'a> Scan<'a> {
@@ -54,7 +56,8 @@ impl<'a> Scan<'a> {
         matchers.sort_by_key(Values::breadth);
         let (texts, marked) = (Vec::new(), Vec::new());
         let dense = DenseReader::default();
-        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut: None }
+        let (cut, shard) = (None, ShardFilter::new(query, symbols.len()));
+        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut, shard }
     }
 
     /// Shows nothing of what is cut.
@@ -344,11 +347,17 @@ impl<'a> Scan<'a> {
         places: &Places,
         gather: &mut Gather,
     ) -> Result<()> {
-        let mut keys = Keys::new(partition);
+        let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
+            if let Some(shard) = &mut self.shard {
+                let pairs = shard_keys.at(place, |symbol| symbol).chunks_exact(2);
+                if !shard.holds(pairs.map(|pair| (pair[0], pair[1])), self.symbols) {
+                    continue;
+                }
+            }
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
             let overlaps = |chunk: &ChunkAt| {
