@@ -22,6 +22,18 @@ pub struct Selection {
     pub bounds: SelectBounds,
 }
 
+/// What a selection is likely to return: worked out of indices, at the price of no sample. An upper
+/// bound in most cases, never a promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// How many partitions are looked at, those in memory as one.
+    pub partitions: u64,
+    /// How many series; one that several files hold may count several times.
+    pub series: u64,
+    /// How many samples.
+    pub samples: u64,
+}
+
 /// The most that one selection may return; beyond it the answer is an error, never a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectBounds {
