@@ -9,9 +9,10 @@
 
 use crate::batch::{Batch, Row};
 use crate::error::Error;
+use crate::extras::item_at;
 use crate::plan::{Cut, Cuts, Plan, Planner, ReplicaWrite};
-use crate::pool::Reservation;
 use crate::refusal::{Reason, Refusals};
+use crate::resolve::position;
 use crate::series_cache::UNCACHED;
 use crate::service::Distributor;
 use crate::tally::{Gather, RefusedCut};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wire::remote_write::LabelIter;
-use wire::replica::ReplicaError;
+use wire::replica::{Replica, ReplicaError};
 
 /// A request on its way, shared by the tasks that carry it.
 #[derive(Debug)]
@@ -32,8 +33,6 @@ pub(crate) struct Sending {
     pub(crate) batch: Batch,
     pub(crate) cuts: Cuts,
     pub(crate) now: TimestampMs,
-    /// Given back when the last task has ended.
-    pub(crate) _reservation: Option<Reservation>,
 }
 
 type Answer = (usize, Result<Vec<RefusedCut>, ReplicaError>);
@@ -115,7 +114,7 @@ async fn write_one(sending: Arc<Sending>, write: ReplicaWrite) -> Answer {
     let timeout_ms = sending.distributor.parts().config.write_timeout_ms;
     let answer = tokio::time::timeout(
         Duration::from_millis(timeout_ms),
-        write_or_resend(&sending, slot, write.mutation),
+        write_or_resend(&sending, slot, write.mutations),
     );
     let answer = answer.await.unwrap_or_else(|_| {
         let message = format!("no answer within {timeout_ms} ms");
@@ -127,26 +126,51 @@ async fn write_one(sending: Arc<Sending>, write: ReplicaWrite) -> Answer {
 async fn write_or_resend(
     sending: &Sending,
     slot: usize,
-    mutation: Mutation,
+    mutations: Vec<Mutation>,
 ) -> Result<Vec<RefusedCut>, ReplicaError> {
     let Some(replica) = sending.distributor.parts().replicas.get(slot) else {
         return Err(replica_error(sending, slot, Kind::Internal, "no such replica".to_owned()));
     };
-    if let WriteAnswer::Written(written) = replica.write(mutation).await? {
+    if let Some(written) = write_all(&**replica, mutations).await? {
         return Ok(learn(sending, slot, written));
     }
     // The numbers in its answer are of another generation and replace the ones it forgot.
     sending.distributor.parts().telemetry.resent();
     let again = planner(sending)
-        .mutation_by_labels(&sending.batch, &sending.cuts, slot)
+        .mutations_by_labels(&sending.batch, &sending.cuts, slot)
         .map_err(|error| replica_error(sending, slot, Kind::Internal, error.to_string()))?;
-    match replica.write(again).await? {
-        WriteAnswer::Written(written) => Ok(learn(sending, slot, written)),
-        WriteAnswer::NeedLabels => {
+    match write_all(&**replica, again).await? {
+        Some(written) => Ok(learn(sending, slot, written)),
+        None => {
             let message = "it asks for labels that it was just sent".to_owned();
             Err(replica_error(sending, slot, Kind::Unavailable, message))
         }
     }
+}
+
+/// Writes a replica's mutations. They are under way together and share a sync. The answer is as if
+/// they were one; `None` if any of them needs labels, and then all are to be sent again.
+async fn write_all(
+    replica: &dyn Replica,
+    mutations: Vec<Mutation>,
+) -> Result<Option<Written>, ReplicaError> {
+    let mut all: Option<Written> = None;
+    let mut first = 0;
+    let under_way: Vec<_> = mutations
+        .into_iter()
+        .map(|mutation| (mutation.series.len(), replica.write(mutation)))
+        .collect();
+    for (series, answer) in under_way {
+        let WriteAnswer::Written(written) = answer.await? else {
+            return Ok(None);
+        };
+        let all = all.get_or_insert_default();
+        all.generation = written.generation;
+        all.numbers.extend(written.numbers.into_iter().map(|(index, it)| (first + index, it)));
+        all.refused.extend(written.refused.into_iter().map(|(index, why)| (first + index, why)));
+        first += position(series);
+    }
+    Ok(Some(all.unwrap_or_default()))
 }
 
 fn planner(sending: &Sending) -> Planner<'_> {
@@ -206,7 +230,8 @@ fn refusals(sending: &Sending, gather: &Gather) -> Refusals {
             SeriesRefusal::MetricSeriesLimit { .. } => Reason::MetricSeriesLimit,
         };
         let tell = || format!("{}: {}", series_text(raw), limit_text(batch, raw, why));
-        refusals.refuse(u64::from(cut.end - cut.start), reason, tell);
+        let item = item_at(batch, cut.start as usize);
+        refusals.refuse(item, u64::from(cut.end - cut.start), reason, tell);
     }
     refusals
 }
