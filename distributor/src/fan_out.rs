@@ -148,29 +148,37 @@ async fn write_or_resend(
     }
 }
 
-/// Writes a replica's mutations. They are under way together and share a sync. The answer is as if
-/// they were one; `None` if any of them needs labels, and then all are to be sent again.
+/// Writes a replica's mutations, of which there are at most two: they wait together. The answer is as
+/// if they were one; `None` if either needs labels, and then both are to be sent again.
 async fn write_all(
     replica: &dyn Replica,
     mutations: Vec<Mutation>,
 ) -> Result<Option<Written>, ReplicaError> {
-    let mut all: Option<Written> = None;
-    let mut first = 0;
-    let under_way: Vec<_> = mutations
-        .into_iter()
-        .map(|mutation| (mutation.series.len(), replica.write(mutation)))
-        .collect();
-    for (series, answer) in under_way {
-        let WriteAnswer::Written(written) = answer.await? else {
-            return Ok(None);
-        };
-        let all = all.get_or_insert_default();
-        all.generation = written.generation;
-        all.numbers.extend(written.numbers.into_iter().map(|(index, it)| (first + index, it)));
-        all.refused.extend(written.refused.into_iter().map(|(index, why)| (first + index, why)));
-        first += position(series);
+    let write = async |mutation: Option<Mutation>| match mutation {
+        Some(mutation) => replica.write(mutation).await,
+        None => Ok(WriteAnswer::Written(Written::default())),
+    };
+    let mut mutations = mutations.into_iter();
+    let first = mutations.next();
+    let series = first.as_ref().map_or(0, |mutation| position(mutation.series.len()));
+    let (first, second) = match (first, mutations.next()) {
+        (first, None) => (write(first).await?, None),
+        (first, second) => {
+            let (first, second) = tokio::join!(write(first), write(second));
+            (first?, Some(second?))
+        }
+    };
+    let WriteAnswer::Written(mut all) = first else { return Ok(None) };
+    match second {
+        None => {}
+        Some(WriteAnswer::NeedLabels) => return Ok(None),
+        Some(WriteAnswer::Written(more)) => {
+            let behind = |index: u32| series + index;
+            all.numbers.extend(more.numbers.into_iter().map(|(at, number)| (behind(at), number)));
+            all.refused.extend(more.refused.into_iter().map(|(at, why)| (behind(at), why)));
+        }
     }
-    Ok(Some(all.unwrap_or_default()))
+    Ok(Some(all))
 }
 
 fn planner(sending: &Sending) -> Planner<'_> {

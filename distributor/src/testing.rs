@@ -250,6 +250,14 @@ impl Replica for FakeReplica {
         unreachable!("nobody reads here")
     }
 
+    fn exemplars(
+        &self,
+        _: Arc<Context>,
+        _: model::read::ExemplarQuery,
+    ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+        unreachable!("nobody reads exemplars here")
+    }
+
     fn delete(&self, _: Arc<Context>, _: model::DeleteRequest) -> Answer<model::DeleteAnswer> {
         unreachable!("nobody deletes here")
     }

@@ -81,6 +81,17 @@ pub enum LabelAnswer {
     Series(Vec<LabelSet>),
 }
 
+/// A question about exemplars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExemplarQuery {
+    /// Exemplars of series that match all matchers of one of the sets; no set at all is no series.
+    pub matcher_sets: Vec<Vec<Matcher>>,
+    /// Exemplars outside of it are not returned, nor series without one in it.
+    pub range: TimeRange,
+    /// The most exemplars; beyond it the answer is an error, never a cut.
+    pub exemplars_max: u64,
+}
+
 /// A question about metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataQuery {

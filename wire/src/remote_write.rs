@@ -149,6 +149,9 @@ pub fn decoded_len(body: &[u8], limit: Limit) -> Result<usize, Error> {
 pub fn decompress(body: &[u8], limit: Limit, buffer: &mut Vec<u8>) -> Result<usize, Error> {
     let len = decoded_len(body, limit)?;
     if buffer.len() < len {
+        // What it holds is of no use, and bodies of one sender are of about one size.
+        buffer.clear();
+        buffer.reserve_exact(len + len / 8);
         buffer.resize(len, 0);
     }
     snap::raw::Decoder::new().decompress(body, &mut buffer[..len]).map_err(|error| snappy(&error))

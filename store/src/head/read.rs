@@ -82,7 +82,7 @@ impl Hits {
             return;
         }
         let (sealed, late) = series.closed();
-        let sealed = sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
+        let sealed = sealed.filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
         self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
         let (histograms, late_histograms) = series.histograms();
         let open = series.open().into_iter().chain(histograms);
@@ -389,7 +389,7 @@ fn has_sample(series: &Series, query: &Query) -> bool {
         return true;
     }
     let (sealed, _) = series.closed();
-    let sealed = sealed.iter().map(|chunk| (chunk.head, &*chunk.bytes));
+    let sealed = sealed.map(|chunk| (chunk.head, &*chunk.bytes));
     let open = series.open().into_iter().chain(series.histograms().0);
     let near = sealed.chain(open).filter(|(head, _)| query.overlaps(head.first_ms, head.last_ms));
     // Bytes in memory are what was coded.
