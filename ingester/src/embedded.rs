@@ -483,6 +483,7 @@ mod tests {
             matchers: vec![Matcher::equal("job", "a")],
             range: TimeRange::ALL,
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         };
         let series = replica.select(context(tenant), selection).await.unwrap();

@@ -430,6 +430,7 @@ mod tests {
             matchers: vec![Matcher::equal(METRIC_NAME, "up")],
             range: TimeRange { start: TimestampMs(0), end: TimestampMs(10) },
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         }
     }

@@ -100,11 +100,12 @@ fn range() -> impl Strategy<Value = TimeRange> {
 
 fn request() -> impl Strategy<Value = Request> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<u64>(), any::<u64>()).prop_map(
-        |(matchers, range, days, series_max, samples_max)| Selection {
+    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 2]>()).prop_map(
+        |(matchers, range, days, [index, count], [series_max, samples_max])| Selection {
             matchers,
             range,
             days,
+            shard: model::QueryShard { index, count },
             bounds: SelectBounds { series_max, samples_max },
         },
     );

@@ -125,6 +125,7 @@ fn selection() -> Selection {
         matchers: Vec::new(),
         range: TimeRange { start: model::TimestampMs(5), end: model::TimestampMs(9) },
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     }
 }
