@@ -204,8 +204,14 @@ impl SeriesSource for BlockingQuery {
             }
         });
         let series = series.map_err(|error| self.name_limits(error))?;
-        let samples = series.iter().map(|one| one.floats.len()).sum::<usize>();
-        let (count, samples) = (to_u64(series.len()), to_u64(samples));
+        // A histogram counts as the samples that take as much memory.
+        let each = |one: &SeriesColumns| {
+            let values = one.histograms.values.iter();
+            let histograms = values.map(|h| to_u64(h.bytes()).div_ceil(SAMPLE_BYTES)).sum::<u64>();
+            to_u64(one.floats.len()) + histograms
+        };
+        let samples = series.iter().map(each).sum::<u64>();
+        let count = to_u64(series.len());
         self.series_read.fetch_add(count, Ordering::Relaxed);
         self.samples_read.fetch_add(samples, Ordering::Relaxed);
         if count > bounds.series_max || samples > bounds.samples_max {
