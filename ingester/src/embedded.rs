@@ -367,6 +367,7 @@ impl Inner {
         AppendLimits {
             series_max: share(limits.max_series),
             series_per_metric_max: share(limits.max_series_per_metric),
+            exemplars_max: limits.max_exemplars.get(),
         }
     }
 }
