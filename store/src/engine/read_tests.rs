@@ -264,6 +264,31 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
 }
 
 #[test]
+fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
+    let disk = SimDisk::new(1);
+    flushed(&disk);
+    let engine = open(&disk, 1, 1 << 20);
+    let of = |matchers: &[(&str, &str)], range| {
+        let matchers = matchers.iter().map(|(name, value)| Matcher::equal(*name, *value)).collect();
+        let (shard, bounds) = (model::QueryShard::ALL, SelectBounds::NONE);
+        let selection = Selection { matchers, range, days: None, shard, bounds };
+        let found = engine.select(&tenant(), &selection).unwrap();
+        let samples: usize = found.iter().map(|series| series.floats.len()).sum();
+        let reads = count_reads(&disk);
+        let estimate = engine.estimate(&tenant(), &selection, TimestampMs(0)).unwrap();
+        assert_eq!(reads.load(Ordering::Relaxed), 0);
+        assert_eq!(estimate.series, found.len() as u64);
+        (estimate, samples as u64)
+    };
+    let (all, samples) = of(&[], TimeRange::ALL);
+    assert_eq!((all.partitions, all.samples), (20, samples));
+    let (one, samples) = of(&[("__name__", "metric_1"), ("instance", "i3")], TimeRange::ALL);
+    assert_eq!((one.partitions, one.series, one.samples), (1, 1, samples));
+    let (none, _) = of(&[("instance", "nowhere")], TimeRange::ALL);
+    assert_eq!(none.samples, 0);
+}
+
+#[test]
 fn what_was_asked_before_is_not_read_again() {
     let disk = SimDisk::new(1);
     flushed(&disk);
