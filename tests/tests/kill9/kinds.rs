@@ -212,6 +212,7 @@ fn check_files(data_dir: &Path, sent: &Sent) {
         matchers: matchers.clone(),
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
     let found = engine.select(&tenant, &selection).unwrap();
