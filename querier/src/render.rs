@@ -156,7 +156,7 @@ struct Chunks {
 enum Rows {
     None,
     Vector(IntoIter<InstantSample>),
-    Matrix { series: IntoIter<SeriesColumns>, open: Option<OpenSeries> },
+    Matrix { series: IntoIter<SeriesColumns>, open: Option<Box<OpenSeries>> },
     Texts(IntoIter<Text>),
     LabelSets(IntoIter<LabelSet>),
 }
@@ -234,7 +234,8 @@ impl Rows {
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &series.labels);
                 let (floats, histograms) = (series.floats, series.histograms);
-                *open = Some(OpenSeries { floats, histograms, next: 0, next_histogram: 0 });
+                let series = OpenSeries { floats, histograms, next: 0, next_histogram: 0 };
+                *open = Some(Box::new(series));
             }
             Self::Texts(texts) => {
                 let Some(text) = texts.next() else { return false };
