@@ -42,11 +42,19 @@ pub struct Settings {
     pub evaluation_interval_ms: i64,
     /// How many queries of all tenants are evaluated at once. Each holds a thread.
     pub evaluations_max: usize,
+    /// On how many threads one query that reads much is evaluated; best the number of processors.
+    pub workers: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lookback_delta_ms: 300_000, evaluation_interval_ms: 60_000, evaluations_max: 64 }
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            lookback_delta_ms: 300_000,
+            evaluation_interval_ms: 60_000,
+            evaluations_max: 64,
+            workers,
+        }
     }
 }
 

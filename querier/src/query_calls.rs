@@ -91,6 +91,7 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
     let params = EvalParams {
         lookback_ms: if lookback_ms > 0 { lookback_ms } else { settings.lookback_delta_ms },
         subquery_step_ms: settings.evaluation_interval_ms,
+        workers: settings.workers,
         limits: engine_limits(limits),
         ..params
     };

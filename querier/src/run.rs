@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::querier::Querier;
 use crate::source::{Source, SourceAnswer};
 use guard::QueryLimits;
-use model::read::Selection;
+use model::read::{Estimate, Selection};
 use model::{Context, Kind, SeriesColumns};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
 use std::sync::Arc;
@@ -195,27 +195,40 @@ impl SeriesSource for BlockingQuery {
         );
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
+        let series = self.wait(answer).map_err(|error| self.name_limits(error))?;
+        let samples = series.iter().map(|one| one.floats.len()).sum::<usize>();
+        let (count, samples) = (to_u64(series.len()), to_u64(samples));
+        let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
+        let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
+        // Shards ask at the same time: each is within the bounds, all together may not be.
+        if count > bounds.series_max
+            || samples > bounds.samples_max
+            || series_read > self.limits.max_series.get()
+            || samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES
+        {
+            return Err(self.name_limits(too_much()));
+        }
+        Ok(series)
+    }
+
+    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
+        self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))
+    }
+}
+
+impl BlockingQuery {
+    /// Waits for an answer, or until nobody wants it any more.
+    fn wait<T>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
         let mut stopped = self.stopped.clone();
-        let series = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 answer = answer => answer,
                 _ = stopped.wait_for(|stopped| *stopped) => Err(canceled()),
             }
-        });
-        let series = series.map_err(|error| self.name_limits(error))?;
-        let samples = series.iter().map(|one| one.floats.len()).sum::<usize>();
-        let (count, samples) = (to_u64(series.len()), to_u64(samples));
-        self.series_read.fetch_add(count, Ordering::Relaxed);
-        self.samples_read.fetch_add(samples, Ordering::Relaxed);
-        if count > bounds.series_max || samples > bounds.samples_max {
-            return Err(self.name_limits(too_much()));
-        }
-        Ok(series)
+        })
     }
-}
 
-impl BlockingQuery {
     /// The message of an error that comes from one of the tenant's limits.
     pub(crate) fn name_limit(&self, error: &EvalError, key: &str) -> String {
         let limit = match key {
