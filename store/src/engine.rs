@@ -212,7 +212,8 @@ impl Engine {
             return Ok(Appended::NeedLabels);
         };
         let ticket = self.log_mutation(&tenant, mutation, &resolved)?;
-        let (samples, late) = tenant.apply(mutation, &resolved, ticket, seconds(now));
+        let (samples, late) =
+            tenant.apply(mutation, &resolved, ticket, seconds(now), limits.exemplars_max);
         self.appended.fetch_add(samples, Ordering::Relaxed);
         self.late.fetch_add(late, Ordering::Relaxed);
         let written = Written {
@@ -510,6 +511,9 @@ impl Engine {
             for shard in tenant.shards() {
                 stats.head_samples += shard.samples;
                 stats.head_sample_bytes += shard.sample_bytes;
+                stats.exemplars += shard.exemplars;
+                stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
+                stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
             }
         }
         let tables = Arc::clone(&self.tables.read());

@@ -187,6 +187,12 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     count(
         v,
+        "max_exemplars",
+        "Exemplars kept by each replica; the oldest go.",
+        &mut limits.max_exemplars,
+    );
+    count(
+        v,
         "max_native_histogram_buckets",
         "Buckets of one native histogram; its resolution is lowered as far as needed.",
         &mut limits.max_native_histogram_buckets,
