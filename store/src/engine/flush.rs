@@ -21,6 +21,7 @@ use crate::checkpoint;
 use crate::error::Result;
 use crate::head::flush::{Listed, Place, RowRef};
 use crate::head::series::Takes;
+use crate::head::shard::IdleBefore;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::tables::Retired;
@@ -70,6 +71,10 @@ impl Engine {
         }
         more.push(Edit::SetTrustedTime(trusted.0));
         more.extend(delete::revisions(&revisions, self.manifest.lock().state()));
+        // Before the checkpoint: it shall not carry on what is deleted.
+        for tenant in &tenants {
+            self.let_go_of_exemplars(tenant, &tombstones, trusted);
+        }
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
         more.push(Edit::SetCheckpoint(checkpoint));
@@ -80,13 +85,12 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        // A purge lets go of the texts of every series that has no sample left.
-        let idle_before = match purge {
-            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
-            _ => u32::MAX,
-        };
+        // A purge lets go of the texts of every series that has nothing left.
+        let with_exemplars_s = seconds(now.minus_ms(self.config.series_idle_ms));
+        let bare_s = if purge == 0 { with_exemplars_s } else { u32::MAX };
         for tenant in &tenants {
-            report.series_dropped += tenant.release(idle_before, &self.gate);
+            let idle = IdleBefore { bare_s, with_exemplars_s };
+            report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         if purge > 0 {

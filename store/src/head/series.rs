@@ -200,29 +200,33 @@ impl Series {
         Pushed::InOrder
     }
 
-    /// Adds an exemplar.
-    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
+    /// Adds an exemplar, if it is not there yet. Returns by how many there are more, and how many of
+    /// the oldest went for it.
+    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) -> (u64, u64) {
         let held = &mut self.rest.get_or_insert_default().exemplars;
-        if held.last() == Some(exemplar) {
-            return;
+        if held.iter().rev().any(|have| have == exemplar) {
+            return (0, 0);
         }
         held.push(exemplar.clone());
-        if held.len() >= EXEMPLARS_MAX {
-            self.halve_exemplars();
+        if held.len() < EXEMPLARS_MAX {
+            return (1, 0);
         }
-    }
-
-    /// Thins the exemplars, lets go of the older half, and returns how many are left.
-    pub(crate) fn halve_exemplars(&mut self) -> u64 {
-        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
-        let held = &mut rest.exemplars;
+        let before = held.len();
         exemplar::thin(held);
         held.drain(..held.len() / 2);
-        let left = held.len() as u64;
+        (1, (before - held.len()) as u64)
+    }
+
+    /// Keeps the exemplars that `keeps` says yes to; returns how many went.
+    pub(crate) fn retain_exemplars(&mut self, mut keeps: impl FnMut(&Exemplar) -> bool) -> u64 {
+        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
+        let before = rest.exemplars.len();
+        rest.exemplars.retain(&mut keeps);
+        let gone = (before - rest.exemplars.len()) as u64;
         if rest.is_empty() {
             self.rest = None;
         }
-        left
+        gone
     }
 
     /// The exemplars, in order of arrival.
