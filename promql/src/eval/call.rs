@@ -11,6 +11,7 @@ use super::window::rate::{self, Slope};
 use super::window::{Samples, Windows, edges, regression};
 use crate::ast::{Call, Edges, Expr};
 use crate::functions;
+use crate::span::Span;
 
 /// Evaluates a call.
 pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, EvalError> {
@@ -44,9 +45,10 @@ fn over_windows(
         Edges::Plain => kernel(node.function.name, &scalars)?,
         _ => edge_kernel(node.function.name)?,
     };
-    let vector = run(ctx, node, arg, &range, &kernel)?;
+    let blamed = blamed(node, index);
+    let vector = run(ctx, node, blamed, &range, &kernel)?;
     if !range.series.is_empty() {
-        check_params(ctx, node.function.name, &scalars, arg, &range)?;
+        check_params(ctx, node.function.name, &scalars, blamed, &range)?;
     }
     if node.function.name == "absent_over_time" {
         return Ok(Val::Vector(functions::absent::over_windows(ctx, arg, &vector, grid)));
@@ -58,10 +60,20 @@ fn over_windows(
     Ok(Val::Vector(vector))
 }
 
+/// What is named as the place of a fault: the first argument. Upstream has replaced subqueries by
+/// their results when it comes to that, and those are nowhere.
+fn blamed(node: &Call, range_index: usize) -> Span {
+    match node.args.first().map(bare) {
+        Some(Expr::Subquery(_)) if range_index == 0 => Span::new(0, 0),
+        Some(first) => first.span(),
+        None => node.span,
+    }
+}
+
 fn run(
     ctx: &Evaluator<'_>,
     node: &Call,
-    arg: &Expr,
+    blamed: Span,
     range: &RangeVector<'_>,
     kernel: &Kernel<'_>,
 ) -> Result<Vec<Series>, EvalError> {
@@ -83,7 +95,7 @@ fn run(
         }
         ctx.budget.take_column(len)?;
         if is_counter_function {
-            check_name(ctx, &result, arg);
+            check_name(ctx, &result, blamed);
         }
         if drops_name || series.drop_name {
             ctx.drop_name(&mut result);
@@ -109,11 +121,11 @@ fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
     )))
 }
 
-fn check_name(ctx: &Evaluator<'_>, series: &Series, arg: &Expr) {
+fn check_name(ctx: &Evaluator<'_>, series: &Series, blamed: Span) {
     let name = series.labels.metric_name();
     let is_named_so = ["_total", "_sum", "_count", "_bucket"];
     if !name.is_empty() && !is_named_so.iter().any(|suffix| name.ends_with(suffix)) {
-        ctx.note(|notes| notes.possible_non_counter(name, arg.span()));
+        ctx.note(|notes| notes.possible_non_counter(name, blamed));
     }
 }
 
@@ -121,7 +133,7 @@ fn check_params(
     ctx: &Evaluator<'_>,
     name: &str,
     scalars: &[Scalar],
-    arg: &Expr,
+    blamed: Span,
     range: &RangeVector<'_>,
 ) -> Result<(), EvalError> {
     let len = range.windows.grid.len;
@@ -130,7 +142,7 @@ fn check_params(
             for step in steps_with_samples(range, q, len) {
                 let q = q.at(step);
                 if !(0.0..=1.0).contains(&q) {
-                    ctx.note(|notes| notes.invalid_quantile(q, arg.span()));
+                    ctx.note(|notes| notes.invalid_quantile(q, blamed));
                 }
             }
         }
