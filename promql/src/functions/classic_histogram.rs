@@ -38,7 +38,8 @@ pub(super) fn quantile(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     let histograms = histograms(args, &vector, span);
     let mut result = Vec::with_capacity(histograms.len());
     for histogram in histograms {
-        result.push(quantile_of(args, &histogram, &vector, &q, span)?);
+        let mut told = vec![false; args.grid.len];
+        result.push(quantile_of(args, &histogram, &vector, &q, (span, &mut told))?);
     }
     finish(args, result)
 }
@@ -56,9 +57,10 @@ pub(super) fn quantiles(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     }
     let histograms = histograms(args, &vector, span);
     let mut result = Vec::new();
+    let mut told = vec![vec![false; args.grid.len]; histograms.len()];
     for q in &qs {
-        for histogram in &histograms {
-            let series = quantile_of(args, histogram, &vector, q, span)?;
+        for (histogram, told) in histograms.iter().zip(&mut told) {
+            let series = quantile_of(args, histogram, &vector, q, (span, told))?;
             // The quantile may vary from step to step, and with it the label.
             let mut distinct: Vec<(u64, Series)> = Vec::new();
             for (step, value) in series.values.iter().enumerate() {
@@ -168,12 +170,14 @@ fn gather(histogram: &Histogram, vector: &[Series], step: usize, buckets: &mut V
     }
 }
 
+/// The quantile at each step. That buckets had to be lifted is told once a step, whichever quantile
+/// it came up with first.
 fn quantile_of(
     args: &Args<'_>,
     histogram: &Histogram,
     vector: &[Series],
     q: &Scalar,
-    span: Span,
+    (span, told): (Span, &mut [bool]),
 ) -> Result<Series, EvalError> {
     let mut values = vec![ABSENT; args.grid.len];
     args.ctx.budget.take_column(args.grid.len)?;
@@ -186,7 +190,9 @@ fn quantile_of(
         }
         let (quantile, lifted) = bucket_quantile(q.at(step), &mut buckets);
         *value = quantile;
-        if let Some((bounds, diff_max)) = lifted {
+        if let Some((bounds, diff_max)) = lifted
+            && !std::mem::replace(&mut told[step], true)
+        {
             let late = args.ctx.params.delayed_name_removal;
             let name = if late { histogram.labels.metric_name() } else { "" };
             let ms = args.grid.at(step);
