@@ -65,6 +65,8 @@ pub struct Limits {
     pub retention_rules: Vec<RetentionRule>,
     /// Metrics whose metadata is kept.
     pub max_metadata: Limit,
+    /// Buckets of one native histogram; its resolution is lowered as far as needed.
+    pub max_native_histogram_buckets: Limit,
     /// What queries may do.
     pub query: QueryLimits,
 }
@@ -114,6 +116,7 @@ impl Default for Limits {
             retention_ms: Limit(0),
             retention_rules: Vec::new(),
             max_metadata: Limit(100_000),
+            max_native_histogram_buckets: Limit(160),
             query: QueryLimits::default(),
         }
     }

@@ -19,8 +19,11 @@ use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
 use guard::LimitTable;
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{
     Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
     Tombstone,
@@ -304,7 +307,9 @@ impl Inner {
     async fn write(self: Arc<Self>, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
         let permit = self.enter(&self.writes).await?;
         let inner = self.clone();
-        let heavy = mutation.values.len() > HEAVY_SAMPLES;
+        // A histogram is worth some floats, by its buckets.
+        let weight = mutation.values.len() + 16 * mutation.histograms.len();
+        let heavy = weight + mutation.exemplars.len() > HEAVY_SAMPLES;
         let append = move || {
             let limits = inner.append_limits(&mutation.context.tenant);
             inner.engine.append(&mutation, limits, inner.clock.now())
@@ -388,6 +393,16 @@ impl Replica for Embedded {
         Box::pin(self.inner.clone().read(work))
     }
 
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>> {
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.exemplars_at(&context.tenant, &query, now);
+        Box::pin(self.inner.clone().read(work))
+    }
+
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
         Box::pin(self.inner.clone().delete(context, request))
     }
@@ -467,6 +482,7 @@ mod tests {
             matchers: vec![Matcher::equal("job", "a")],
             range: TimeRange::ALL,
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         };
         let series = replica.select(context(tenant), selection).await.unwrap();

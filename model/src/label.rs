@@ -15,7 +15,8 @@ pub type Text = Arc<str>;
 /// The label that holds the metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
-/// The labels of one series: sorted by name, names unique, no value empty.
+/// The labels of one series: sorted by name, names unique, no value empty. Cloning a set counts a
+/// reference: series keep their labels through many steps of a query.
 ///
 /// Two sets are equal exactly when they name the same series, so a set can be a map key. Sets are
 /// ordered as Prometheus orders them: pair by pair, name before value, the shorter first.
@@ -23,7 +24,7 @@ pub const METRIC_NAME: &str = "__name__";
 pub struct LabelSet {
     // Invariant: names strictly ascending, no value empty. `from_pairs` sees to it, `from_ordered`
     // relies on its caller.
-    pairs: Vec<(Text, Text)>,
+    pairs: Arc<[(Text, Text)]>,
 }
 
 /// A label name that occurs twice in one series.
@@ -52,7 +53,7 @@ impl LabelSet {
             }
         }
         pairs.retain(|(_, value)| !value.is_empty());
-        Ok(Self { pairs })
+        Ok(Self { pairs: pairs.into() })
     }
 
     /// The set of pairs of which the caller knows that names ascend strictly and no value is
@@ -61,7 +62,7 @@ impl LabelSet {
     pub fn from_ordered(pairs: Vec<(Text, Text)>) -> Self {
         debug_assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "names ascend strictly");
         debug_assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "no value is empty");
-        Self { pairs }
+        Self { pairs: pairs.into() }
     }
 
     /// How many labels there are, the metric name included.
@@ -79,7 +80,7 @@ impl LabelSet {
     /// The value of the label `name`, if the set has it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Text> {
-        let index = self.pairs.binary_search_by(|(have, _)| (**have).cmp(name)).ok()?;
+        let index = self.place(name).ok()?;
         self.pairs.get(index).map(|(_, value)| value)
     }
 
@@ -103,24 +104,36 @@ impl LabelSet {
     /// Sets `name` to `value`; an empty value takes the label away.
     pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         let (name, value) = (name.into(), value.into());
-        match self.pairs.binary_search_by(|(have, _)| (**have).cmp(&name)) {
-            Ok(index) if value.is_empty() => drop(self.pairs.remove(index)),
-            Ok(index) => self.pairs[index].1 = value,
-            Err(_) if value.is_empty() => {}
-            Err(index) => self.pairs.insert(index, (name, value)),
+        if value.is_empty() {
+            return self.remove(&name);
         }
+        let mut pairs = self.pairs.to_vec();
+        match self.place(&name) {
+            Ok(index) => pairs[index].1 = value,
+            Err(index) => pairs.insert(index, (name, value)),
+        }
+        self.pairs = pairs.into();
     }
 
     /// Takes the label `name` away, if it is there.
     pub fn remove(&mut self, name: &str) {
-        if let Ok(index) = self.pairs.binary_search_by(|(have, _)| (**have).cmp(name)) {
-            self.pairs.remove(index);
+        if let Ok(index) = self.place(name) {
+            let (before, after) = (&self.pairs[..index], &self.pairs[index + 1..]);
+            self.pairs = before.iter().chain(after).cloned().collect();
         }
     }
 
     /// Keeps only the labels whose name passes `keep`.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.pairs.retain(|(name, _)| keep(name));
+        let kept: Vec<_> = self.pairs.iter().filter(|(name, _)| keep(name)).collect();
+        if kept.len() < self.pairs.len() {
+            self.pairs = kept.into_iter().cloned().collect();
+        }
+    }
+
+    /// Where the label `name` is, or would be.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.pairs.binary_search_by(|(have, _)| (**have).cmp(name))
     }
 }
 

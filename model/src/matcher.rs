@@ -18,6 +18,21 @@ pub enum MatchOp {
 }
 
 impl MatchOp {
+    /// Every operator; its place is its byte on disk and on the wire.
+    pub const ALL: [Self; 4] = [Self::Equal, Self::NotEqual, Self::Regex, Self::NotRegex];
+
+    /// The operator's byte on disk and on the wire.
+    #[must_use]
+    pub fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The operator of this byte, if there is one.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
     /// The operator as written in PromQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {

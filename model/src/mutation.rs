@@ -118,6 +118,30 @@ pub enum MetricType {
 }
 
 impl MetricType {
+    /// Every type; its place is its byte on disk and on the wire.
+    pub const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Counter,
+        Self::Gauge,
+        Self::Histogram,
+        Self::GaugeHistogram,
+        Self::Summary,
+        Self::Info,
+        Self::StateSet,
+    ];
+
+    /// The type's byte on disk and on the wire.
+    #[must_use]
+    pub fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The type of this byte, if there is one.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
     /// The type as the query API writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

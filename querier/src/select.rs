@@ -9,13 +9,15 @@
 //! (`wire::peer`).
 
 use crate::coverage::{Ask, Coverage, partitions_of};
-use crate::reconcile::{join_labels, join_metadata, join_series};
+use crate::reconcile::{join_exemplars, join_labels, join_metadata, join_series};
 use crate::suspects::Suspects;
 use cluster::{NodeIndex, Topology, Unavailable};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use model::exemplar::SeriesExemplars;
 use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
+    Selection,
 };
 use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
@@ -130,6 +132,29 @@ impl ReplicatedSource {
             LabelWant::Series => LabelAnswer::Series(Vec::new()),
             LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(Vec::new()),
         }))
+    }
+
+    /// The exemplars of series, ascending by labels, each series' by time.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn exemplars(
+        &self,
+        context: &Arc<Context>,
+        query: &ExemplarQuery,
+    ) -> Result<Vec<SeriesExemplars>, SourceError> {
+        let sets = query.matcher_sets.iter().map(Vec::as_slice);
+        let coverage = self.cover(context, sets, query.range);
+        let ask =
+            |replica: &Arc<dyn Replica>, _: &Ask| replica.exemplars(context.clone(), query.clone());
+        let answers = self.gather(context, coverage, ask).await?;
+        let joined = off_the_async_threads(move || join_exemplars(answers)).await?;
+        let count: u64 = joined.iter().map(|series| series.exemplars.len() as u64).sum();
+        if count > query.exemplars_max {
+            let message = format!("there are more than {} exemplars", query.exemplars_max);
+            return Err(SourceError { kind: Kind::Unexecutable, message });
+        }
+        Ok(joined)
     }
 
     /// What metrics mean, ascending by metric.
@@ -350,6 +375,14 @@ mod tests {
         fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
             self.answer(|_| Vec::new())
         }
+        fn exemplars(
+            &self,
+            _: Arc<Context>,
+            _: model::read::ExemplarQuery,
+        ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+            unreachable!("nobody reads exemplars here")
+        }
+
         fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
             unreachable!("nobody deletes here")
         }
@@ -397,6 +430,7 @@ mod tests {
             matchers: vec![Matcher::equal(METRIC_NAME, "up")],
             range: TimeRange { start: TimestampMs(0), end: TimestampMs(10) },
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         }
     }

@@ -1,7 +1,10 @@
 //! Where a querier gets series from: many replicas, or one.
 
 use crate::select::ReplicatedSource;
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::exemplar::SeriesExemplars;
+use model::read::{
+    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteRequest, SeriesColumns};
 use promql::SourceError;
 use std::fmt;
@@ -26,6 +29,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// What metrics mean, ascending by metric.
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery)
     -> SourceAnswer<MetadataAnswer>;
+    /// Exemplars of the series that match, ascending by labels, each series' by time.
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>>;
     /// Deletes samples: no answer shows them when it is done, now and later. The end of the range
     /// is not later than now.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()>;
@@ -56,6 +65,14 @@ impl Source for SingleReplica {
         query: MetadataQuery,
     ) -> SourceAnswer<MetadataAnswer> {
         answer(self.0.metadata(context, query))
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>> {
+        answer(self.0.exemplars(context, query))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
@@ -100,6 +117,15 @@ impl Source for AllReplicas {
     ) -> SourceAnswer<MetadataAnswer> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.metadata(&context, &query).await })
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.exemplars(&context, &query).await })
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {

@@ -202,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn the_format_document_shows_one() {
+        let disk = SimDisk::new(0);
+        disk.create_dir("checkpoints").unwrap();
+        let mut writer = Writer::create(&disk, PATH).unwrap();
+        writer.frame(b"first").unwrap();
+        writer.frame(b"").unwrap();
+        writer.finish().unwrap();
+        let bytes = disk.bytes_of(PATH).unwrap();
+        assert_eq!(crate::bytes::dump(&bytes), crate::bytes::documented("a checkpoint"));
+    }
+
+    #[test]
     fn it_is_there_whole_or_not_at_all_wherever_the_power_goes() {
         let disk = SimDisk::new(0);
         write(&disk).unwrap();

@@ -64,7 +64,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
 use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
+    Selection,
 };
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
@@ -376,6 +377,27 @@ impl Engine {
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
+    }
+
+    /// What a selection is likely to return, without a look at any sample.
+    ///
+    /// # Errors
+    /// As [`Engine::select_at`].
+    pub fn estimate(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+    ) -> Result<Estimate> {
+        let mut estimate = Estimate::default();
+        let Some(mut query) = Query::of_selection(selection)? else { return Ok(estimate) };
+        query.clip = self.retention.read().clip(tenant, now);
+        if let Some(tenant) = self.tenants.read().get(tenant).cloned() {
+            tenant.estimate(&query, &mut estimate);
+        }
+        let tables = Arc::clone(&self.tables.read());
+        tables.estimate(tenant, &query, &mut estimate)?;
+        Ok(estimate)
     }
 
     /// Answers a question about labels, whatever the age of samples.

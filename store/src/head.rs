@@ -13,10 +13,12 @@
 //!
 //! Not here: the commit log (`engine.rs`), reading (`select.rs`).
 
+pub(crate) mod flush;
 pub(crate) mod metadata;
 mod read;
 pub(crate) mod series;
 pub(crate) mod shard;
+mod slots;
 pub(crate) mod symbols;
 
 use crate::engine::AppendLimits;
@@ -33,7 +35,7 @@ use model::{Exemplar, HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, Te
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
-use shard::{Shard, Taken};
+use shard::Shard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
@@ -392,22 +394,11 @@ impl Tenant {
         found
     }
 
-    /// Closes and copies every sample held.
-    pub(crate) fn take(&self) -> Vec<Taken> {
-        let mut taken = Vec::with_capacity(usize::try_from(self.series().0).unwrap_or(0));
-        for mut shard in self.shards() {
-            shard.take(&mut taken);
-        }
-        taken
-    }
-
-    /// The definitions of all series: numbers and label ids.
-    pub(crate) fn definitions(&self) -> Vec<(u32, LabelIds)> {
-        let mut all = Vec::new();
-        for (index, shard) in self.shards().enumerate() {
-            all.extend(shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())));
-        }
-        all
+    /// The definitions of all series, shard by shard: numbers and label ids.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = Vec<(u32, LabelIds)>> {
+        self.shards().enumerate().map(|(index, shard)| {
+            shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())).collect()
+        })
     }
 
     /// Lets go of what was taken and of idle series, and returns how many series left. `gate` is

@@ -87,40 +87,6 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// Several cuts at once; none hides nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Cuts(pub(crate) Vec<Box<dyn Cut>>);
-
-impl Cut for Cuts {
-    fn touches(&self, tenant: &TenantId, metric: &str, day: DayBucket) -> bool {
-        self.0.iter().any(|cut| cut.touches(tenant, metric, day))
-    }
-
-    fn spans(&self, tenant: &TenantId, labels: &Labels<'_>, spans: &mut Vec<(i64, i64)>) {
-        self.0.iter().for_each(|cut| cut.spans(tenant, labels, spans));
-    }
-
-    fn deleted(&self, tenant: &TenantId, labels: &Labels<'_>) -> tombstone::Hidden {
-        let mut all = tombstone::Hidden::default();
-        self.0.iter().for_each(|cut| all.add(cut.deleted(tenant, labels)));
-        all
-    }
-
-    fn place(
-        &self,
-        tenant: &TenantId,
-        labels: &Labels<'_>,
-        day: DayBucket,
-        now_at: Place,
-    ) -> Place {
-        self.0.iter().fold(now_at, |at, cut| cut.place(tenant, labels, day, at))
-    }
-
-    fn tombstones_through(&self) -> u64 {
-        self.0.iter().map(|cut| cut.tombstones_through()).max().unwrap_or(0)
-    }
-}
-
 /// Two cuts at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Both<'a>(pub(crate) &'a dyn Cut, pub(crate) &'a dyn Cut);

@@ -15,7 +15,7 @@
 use super::Engine;
 use super::claim::{Claim, Claims};
 use super::pass::PassCut;
-use crate::compaction::cut::{Both, Cut, Cuts};
+use crate::compaction::cut::{Both, Cut};
 use crate::compaction::decision::{Candidate, Decision, Encoding, Lot, Plan, Reason};
 use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
@@ -187,11 +187,11 @@ impl Engine {
     ) -> Result<CompactionReport> {
         let Compaction { task, reason, lot, pass, .. } = compaction;
         self.check_room(compaction.input_bytes())?;
-        let cuts = self.cut(now);
-        let both = pass.as_ref().map(|pass| Both(&cuts, pass));
+        let deleted = self.deleted_cut();
+        let both = pass.as_ref().map(|pass| Both(&deleted, pass));
         let cut: &dyn Cut = match &both {
             Some(both) => both,
-            None => &cuts,
+            None => &deleted,
         };
         let allocate = || self.manifest.lock().allocate_file_id();
         let disk = &*self.parts.disk;
@@ -242,9 +242,9 @@ impl Engine {
         outcome.map(|()| retired.len())
     }
 
-    /// What no read shows at `now`, for a compaction to leave out.
-    pub(super) fn cut(&self, _now: TimestampMs) -> Cuts {
-        Cuts(vec![Box::new(DeletedCut::new(Arc::clone(&self.tombstones.read())))])
+    /// What tombstones hide, for a compaction to leave out.
+    pub(super) fn deleted_cut(&self) -> DeletedCut {
+        DeletedCut::new(Arc::clone(&self.tombstones.read()))
     }
 }
 

@@ -4,12 +4,31 @@
 //! Not here: how many are kept (`head/series.rs`, `head/shard.rs`).
 
 use super::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::select::compile;
 use model::exemplar::SeriesExemplars;
+use model::read::ExemplarQuery;
 use model::{Matcher, TenantId, TimeRange, TimestampMs};
 
 impl Engine {
+    /// The exemplars that a query asks for: as [`Engine::exemplars`], within its bound.
+    ///
+    /// # Errors
+    /// As [`Engine::exemplars`], and [`Error::TooManySamples`].
+    pub fn exemplars_at(
+        &self,
+        tenant: &TenantId,
+        query: &ExemplarQuery,
+        now: TimestampMs,
+    ) -> Result<Vec<SeriesExemplars>> {
+        let found = self.exemplars(tenant, &query.matcher_sets, query.range, now)?;
+        let count: u64 = found.iter().map(|series| series.exemplars.len() as u64).sum();
+        match count > query.exemplars_max {
+            true => Err(Error::TooManySamples { samples_max: query.exemplars_max }),
+            false => Ok(found),
+        }
+    }
+
     /// The exemplars in `range` of the series that match all matchers of one of the sets, ascending
     /// by labels, each series' by time; without what is deleted, or older at `now` than the series is kept.
     ///

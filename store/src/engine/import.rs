@@ -13,10 +13,11 @@
 //! Not here: where the samples come from (the crate `import`).
 
 use super::delete;
-use super::flush::take;
+use super::flush::Written;
 use super::{AppendLimits, Engine, seconds};
 use crate::error::{Error, Result};
-use crate::head::Tenant;
+use crate::head::series::Takes;
+use crate::head::{self, Tenant};
 use crate::manifest::{self, SstableMeta};
 use crate::retention::Retentions;
 use model::mutation::{MetricMetadata, Mutation};
@@ -152,10 +153,12 @@ impl Import<'_> {
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
         let tombstones = Arc::clone(&self.engine.tombstones.read());
-        let taken = [take(&full, &tombstones, self.rules.in_force(&self.options.tenant))];
+        let tenant = &self.options.tenant;
+        let deleted = tombstones.touching(tenant, i64::MIN, i64::MAX);
+        let listed = head::flush::list(&full, Takes::Newest, deleted, self.rules.in_force(tenant));
         let trusted = self.engine.trusted(self.now);
-        let (mut written, samples_expired) =
-            self.engine.write_sstables(&taken, trusted, self.now)?;
+        let Written { sstables: mut written, samples_expired, .. } =
+            self.engine.write_sstables(vec![listed], trusted, self.now)?;
         self.report.samples -= samples_expired;
         self.report.samples_expired += samples_expired;
         for meta in &mut written {

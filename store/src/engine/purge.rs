@@ -98,7 +98,7 @@ impl Engine {
     ) -> Result<Option<PurgeReport>> {
         let asked = self.purge_asked.is_at_files();
         while let Some((meta, compaction)) = self.purge_candidate(now, asked) {
-            let cut = self.cut(now);
+            let cut = self.deleted_cut();
             let through = crate::compaction::cut::Cut::tombstones_through(&cut);
             let report = |bytes_after, samples_purged| PurgeReport {
                 sstable: meta.id,

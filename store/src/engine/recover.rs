@@ -12,6 +12,7 @@ use crate::bytes::{Damaged, Input, put_text, put_uvarint};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
+use crate::head::symbols::LabelIds;
 use crate::record::Samples;
 use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
@@ -28,11 +29,21 @@ pub(super) fn checkpoint(
     tenant: &Tenant,
     mut frame: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
-    let series = tenant.definitions();
     let metadata: Vec<_> = tenant.metadata.lock().iter().cloned().collect();
     let mut metadata = &metadata[..];
     let mut written = 0;
-    for part in series.chunks(FRAME_SERIES_MAX).chain(series.is_empty().then_some(&[][..])) {
+    let mut held: Vec<(u32, LabelIds)> = Vec::new();
+    let mut shards = tenant.definitions();
+    loop {
+        let mut is_last = false;
+        // Small shards share a frame, so that their strings stand there once.
+        while held.len() < FRAME_SERIES_MAX && !is_last {
+            match shards.next() {
+                Some(series) => held.extend(series),
+                None => is_last = true,
+            }
+        }
+        let part = held.split_off(held.len().saturating_sub(FRAME_SERIES_MAX));
         let mut out = vec![VERSION];
         put_text(&mut out, tenant.id.as_str());
         out.extend_from_slice(&tenant.generation.to_le_bytes());
@@ -48,8 +59,10 @@ pub(super) fn checkpoint(
         metadata = &[];
         frame(&out)?;
         written += part.len() as u64;
+        if is_last && held.is_empty() {
+            return Ok(written);
+        }
     }
-    Ok(written)
 }
 
 /// The numbers of one earlier generation -> those of this one.

@@ -64,6 +64,7 @@ pub(super) fn all(matchers: &[Matcher]) -> Selection {
         matchers: matchers.to_vec(),
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     }
 }

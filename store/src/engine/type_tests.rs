@@ -53,7 +53,8 @@ fn append_float(engine: &Engine, at: i64, revision: u32) {
 fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let matchers = vec![];
     let bounds = SelectBounds::NONE;
-    let selection = Selection { matchers, range: all(), days: None, bounds };
+    let selection =
+        Selection { matchers, range: all(), days: None, shard: model::QueryShard::ALL, bounds };
     engine.select(&tenant("t"), &selection).unwrap()
 }
 

@@ -5,8 +5,8 @@
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
 use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
+use super::slots::Slots;
 use super::symbols::{LabelIds, Symbols};
-use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -23,8 +23,7 @@ const EXEMPLARS_MAX: u64 = 6250;
 pub(crate) struct Shard {
     /// Local number -> slot.
     index: Vec<u32>,
-    slots: Vec<Option<Series>>,
-    free: Vec<u32>,
+    slots: Slots,
     by_fingerprint: HashTable<u32>,
     /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
     postings: HashMap<(u32, u32), List, FixedState>,
@@ -41,21 +40,12 @@ pub(crate) struct Shard {
     pub(crate) sample_bytes: u64,
 }
 
-/// What a flush takes from one series.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) labels: LabelIds,
-    pub(crate) target: u64,
-    pub(crate) chunks: Vec<Chunk>,
-}
-
 impl Shard {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
             index: Vec::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::default(),
             by_fingerprint: HashTable::new(),
             postings: HashMap::with_hasher(hasher.clone()),
             values: HashMap::with_hasher(hasher.clone()),
@@ -74,16 +64,26 @@ impl Shard {
 
     /// The series, in order of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Series> {
-        self.index.iter().filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
+        self.index.iter().filter_map(|slot| self.slots.get(*slot))
+    }
+
+    /// The series, in order of arrival, each to be changed by `visit`.
+    pub(crate) fn for_each_mut(&mut self, mut visit: impl FnMut(&mut Series)) {
+        for slot in &self.index {
+            if let Some(series) = self.slots.get_mut(*slot) {
+                visit(series);
+            }
+        }
     }
 
     /// The series of a local number.
     pub(crate) fn get(&self, local: u32) -> Option<&Series> {
-        self.slots.get(*self.index.get(local as usize)? as usize)?.as_ref()
+        self.slots.get(*self.index.get(local as usize)?)
     }
 
-    fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
-        self.slots.get_mut(*self.index.get(local as usize)? as usize)?.as_mut()
+    /// The series of a local number.
+    pub(crate) fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
+        self.slots.get_mut(*self.index.get(local as usize)?)
     }
 
     /// The postings of a label pair.
@@ -131,10 +131,10 @@ impl Shard {
 
     fn find_by(&self, fingerprint: u64, is: impl Fn(&Series) -> bool) -> Option<u32> {
         let slot = self.by_fingerprint.find(fingerprint, |slot| {
-            let series = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            let series = self.slots.get(*slot);
             series.is_some_and(|series| series.fingerprint == fingerprint && is(series))
         })?;
-        self.slots.get(*slot as usize)?.as_ref().map(|series| series.local)
+        self.slots.get(*slot).map(|series| series.local)
     }
 
     /// Adds a series that is not there, and returns its local number; `None` when there is none left.
@@ -151,20 +151,11 @@ impl Shard {
             self.post(pair, local);
         }
         let series = Series::new(who, local, received_s);
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(series);
-                slot
-            }
-            None => {
-                self.slots.push(Some(series));
-                u32::try_from(self.slots.len() - 1).ok()?
-            }
-        };
+        let slot = self.slots.insert(series)?;
         self.index.push(slot);
         let slots = &self.slots;
         self.by_fingerprint.insert_unique(fingerprint, slot, |slot| {
-            slots.get(*slot as usize).and_then(Option::as_ref).map_or(0, |s| s.fingerprint)
+            slots.get(*slot).map_or(0, |series| series.fingerprint)
         });
         Some(local)
     }
@@ -187,6 +178,10 @@ impl Shard {
             return;
         }
         self.pending.remove(&local);
+        if self.pending.is_empty() {
+            // A first scrape had all series in it.
+            self.pending.shrink_to_fit();
+        }
         if let Some(series) = self.get_mut(local) {
             series.definition = Definition::Written;
         }
@@ -202,7 +197,7 @@ impl Shard {
     ) -> u64 {
         let (mut kept, mut late) = (0, 0);
         let slot = self.index.get(local as usize).copied().unwrap_or(NONE);
-        let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.slots.get_mut(slot) else {
             return 0;
         };
         let bytes_before = series.open_bytes();
@@ -254,22 +249,8 @@ impl Shard {
             self.exemplars += 1;
         }
         if self.exemplars >= EXEMPLARS_MAX {
-            let all = self.slots.iter_mut().flatten();
+            let all = self.slots.iter_mut();
             self.exemplars = all.map(Series::halve_exemplars).sum();
-        }
-    }
-
-    /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
-    pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
-        for slot in &self.index {
-            let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else {
-                continue;
-            };
-            let chunks = series.take();
-            if !chunks.is_empty() {
-                let (labels, target) = (series.labels.clone(), series.target);
-                out.push(Taken { labels, target, chunks });
-            }
         }
     }
 
@@ -278,8 +259,8 @@ impl Shard {
     pub(crate) fn release(&mut self, idle_before_s: u32, symbols: &Symbols) -> Vec<LabelIds> {
         let mut dropped = Vec::new();
         let (mut samples, mut bytes) = (0, 0);
-        for slot in 0..self.slots.len() {
-            let Some(series) = self.slots[slot].as_mut() else { continue };
+        for slot in (0..).take(self.slots.end()) {
+            let Some(series) = self.slots.get_mut(slot) else { continue };
             samples += series.release();
             bytes += series.sample_bytes() as u64;
             if series.is_empty() && series.received_s < idle_before_s {
@@ -294,9 +275,8 @@ impl Shard {
         dropped
     }
 
-    fn remove(&mut self, slot: usize) -> Option<LabelIds> {
-        let series = self.slots[slot].take()?;
-        let slot = u32::try_from(slot).ok()?;
+    fn remove(&mut self, slot: u32) -> Option<LabelIds> {
+        let series = self.slots.remove(slot)?;
         if let Ok(entry) = self.by_fingerprint.find_entry(series.fingerprint, |have| *have == slot)
         {
             entry.remove();
@@ -305,7 +285,6 @@ impl Shard {
             *index = NONE;
         }
         self.pending.remove(&series.local);
-        self.free.push(slot);
         self.dead += 1;
         Some(series.labels)
     }

@@ -27,9 +27,6 @@ const TAG_ADD_TOMBSTONE: u8 = 16;
 const TAG_REMOVE_TOMBSTONE: u8 = 17;
 const TAG_SET_REVISION: u8 = 18;
 
-const MATCH_OPS: [MatchOp; 4] =
-    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
-
 /// A live sstable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SstableMeta {
@@ -356,12 +353,7 @@ fn put_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
     out.extend(u32::try_from(tombstone.matchers.len()).unwrap_or(u32::MAX).to_le_bytes());
     for matcher in &tombstone.matchers {
         put_text(out, &matcher.name);
-        out.push(match matcher.op {
-            MatchOp::Equal => 0,
-            MatchOp::NotEqual => 1,
-            MatchOp::Regex => 2,
-            MatchOp::NotRegex => 3,
-        });
+        out.push(matcher.op.to_byte());
         put_text(out, &matcher.value);
     }
 }
@@ -374,7 +366,7 @@ fn tombstone(fields: &mut Fields<'_>) -> Option<Tombstone> {
     let mut matchers = Vec::new();
     for _ in 0..fields.u32()? {
         let name = fields.text()?;
-        let op = *MATCH_OPS.get(usize::from(fields.array::<1>()?[0]))?;
+        let op = MatchOp::from_byte(fields.array::<1>()?[0])?;
         matchers.push(Matcher::new(name, op, fields.text()?));
     }
     Some(Tombstone { tenant, matchers, range: TimeRange { start, end }, revision_max, created })

@@ -3,9 +3,6 @@
 use crate::bytes::{Damaged, Input, put_ivarint, put_text, put_uvarint};
 use model::{MatchOp, Matcher, Retention, RetentionRule, RetentionRules, TenantId};
 
-const MATCH_OPS: [MatchOp; 4] =
-    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
-
 /// Rules that are in force, or whose work is not undone yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSet {
@@ -33,8 +30,7 @@ pub(super) fn encode(tenant: &TenantId, sets: &[RuleSet]) -> Vec<u8> {
             put_uvarint(&mut out, rule.matchers.len() as u64);
             for matcher in &rule.matchers {
                 put_text(&mut out, &matcher.name);
-                let op = MATCH_OPS.iter().position(|op| *op == matcher.op).unwrap_or(0);
-                put_uvarint(&mut out, op as u64);
+                out.push(matcher.op.to_byte());
                 put_text(&mut out, &matcher.value);
             }
         }
@@ -69,7 +65,6 @@ fn set(input: &mut Input<'_>) -> Result<RuleSet, Damaged> {
 
 fn matcher(input: &mut Input<'_>) -> Result<Matcher, Damaged> {
     let name = input.text()?;
-    let op = usize::from(input.u8()?);
-    let op = MATCH_OPS.get(op).copied().ok_or(Damaged("an unknown operator"))?;
+    let op = MatchOp::from_byte(input.u8()?).ok_or(Damaged("an unknown operator"))?;
     Ok(Matcher::new(name, op, input.text()?))
 }

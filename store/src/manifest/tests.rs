@@ -282,3 +282,47 @@ fn a_changed_byte_anywhere_in_an_edit_is_refused_by_name() {
         }
     }
 }
+
+/// Each kind of edit once, in the order of their tags.
+fn each_edit() -> Vec<Edit> {
+    let [class, rules, trusted] = retention_edits(0);
+    let mut tombstone = tombstone(0);
+    tombstone.range.start = TimestampMs(-2);
+    let mut sstable = sstable(2);
+    sstable.max_timestamp_ms = 5;
+    vec![
+        Edit::AddSstable(sstable),
+        Edit::RemoveSstable(1),
+        Edit::SetCheckpoint(CheckpointRef { id: 3, log_from_segment: 4 }),
+        class,
+        rules,
+        trusted,
+        Edit::AddTombstone(5, Arc::new(tombstone.clone())),
+        Edit::RemoveTombstone(4),
+        Edit::SetRevision(tombstone.tenant, 9),
+    ]
+}
+
+#[test]
+fn the_format_document_shows_each_edit() {
+    let mut bytes = edit::Header::encode().to_vec();
+    bytes.extend(edit::encode_record(7, 6, &each_edit()));
+    assert_eq!(crate::bytes::dump(&bytes), crate::bytes::documented("a manifest"));
+    let decoded = edit::Decoded::at(&bytes, HEADER_BYTES, 6).unwrap();
+    assert_eq!((decoded.number, decoded.next_file_id, decoded.end), (7, 6, bytes.len()));
+    assert_eq!(decoded.edits, each_edit());
+    for edit in &decoded.edits {
+        // A new kind of edit does not compile until it stands above and in the document.
+        match edit {
+            Edit::AddSstable(_)
+            | Edit::RemoveSstable(_)
+            | Edit::SetCheckpoint(_)
+            | Edit::SetRetentionClass(_)
+            | Edit::SetRetentionRules(..)
+            | Edit::SetTrustedTime(_)
+            | Edit::AddTombstone(..)
+            | Edit::RemoveTombstone(_)
+            | Edit::SetRevision(..) => {}
+        }
+    }
+}

@@ -11,30 +11,17 @@ pub(crate) fn put_metadata<'a>(
     put_uvarint(out, entries.len() as u64);
     for entry in entries {
         put_text(out, &entry.metric);
-        out.push(
-            METRIC_TYPES.iter().position(|t| *t == entry.metric_type).map_or(0, super::low_byte),
-        );
+        out.push(entry.metric_type.to_byte());
         put_text(out, &entry.help);
         put_text(out, &entry.unit);
     }
 }
 
-const METRIC_TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
 /// Reads metadata.
 pub(crate) fn read_metadata(input: &mut Input<'_>) -> Result<Vec<MetricMetadata>, Damaged> {
     let read = |input: &mut Input<'_>| {
         let metric = input.text()?.into();
-        let metric_type = METRIC_TYPES.get(usize::from(input.u8()?)).copied();
+        let metric_type = MetricType::from_byte(input.u8()?);
         let metric_type = metric_type.ok_or(Damaged("a metric has an unknown type"))?;
         Ok(MetricMetadata {
             metric,

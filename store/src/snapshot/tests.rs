@@ -45,6 +45,20 @@ fn names_are_made_of_the_time() {
 }
 
 #[test]
+fn the_format_document_shows_a_list() {
+    let path = "sstables/0000000000000008.sst".to_owned();
+    let files = vec![
+        File { path, bytes: 12_345, hash: 0xFEDC_BA98_7654_3210 },
+        File { path: MANIFEST_FILE.to_owned(), bytes: 178, hash: 7 },
+    ];
+    let snapshot =
+        Snapshot { name: "s".to_owned(), created: TimestampMs(1_700_000_000_123), files };
+    let text = snapshot.encode();
+    assert_eq!(text.trim_end(), crate::bytes::documented("a snapshot's list"));
+    assert_eq!(Snapshot::decode("s", "SNAPSHOT", text.as_bytes()).unwrap(), snapshot);
+}
+
+#[test]
 fn a_list_reads_back_and_a_changed_one_is_refused() {
     let (disk, snapshot) = with_snapshot();
     assert_eq!(load(&disk, "s").unwrap(), snapshot);

@@ -15,8 +15,11 @@ use crate::peer::lane::{Call, Lane, Shared};
 use crate::peer::message::{Request, Response};
 use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Topology};
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -163,6 +166,17 @@ impl Replica for PeerClient {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         self.call(Request::Metadata(context, query), |response| match response {
             Response::Metadata(answer) => Ok(answer),
+            other => Err(other),
+        })
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>> {
+        self.call(Request::Exemplars(context, query), |response| match response {
+            Response::Exemplars(series) => Ok(series),
             other => Err(other),
         })
     }

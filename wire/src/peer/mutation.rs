@@ -12,30 +12,11 @@ use model::sample::SampleKind;
 use model::{Context, Exemplar, Principal, RequestId, SeriesRef, TenantId, TimestampMs};
 use std::sync::Arc;
 
-pub(crate) const METRIC_TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
-/// The place of an item in a table that lists every member.
-pub(crate) fn place_of<T: PartialEq>(table: &[T], item: &T) -> u8 {
-    let place =
-        table.iter().position(|have| have == item).and_then(|place| u8::try_from(place).ok());
-    assert!(place.is_some(), "the table lists every member");
-    place.unwrap_or_default()
-}
-
 pub(crate) fn write_metadata(out: &mut Writer, list: &[MetricMetadata]) {
     out.len(list.len());
     for metadata in list {
         out.text(&metadata.metric);
-        out.u8(place_of(&METRIC_TYPES, &metadata.metric_type));
+        out.u8(metadata.metric_type.to_byte());
         out.text(&metadata.help);
         out.text(&metadata.unit);
     }
@@ -44,8 +25,7 @@ pub(crate) fn write_metadata(out: &mut Writer, list: &[MetricMetadata]) {
 pub(crate) fn read_metadata(from: &mut Reader<'_>) -> Result<Vec<MetricMetadata>, DecodeError> {
     from.list(4, |r| {
         let metric = r.text()?.into();
-        let byte = usize::from(r.u8()?);
-        let Some(metric_type) = METRIC_TYPES.get(byte).copied() else {
+        let Some(metric_type) = MetricType::from_byte(r.u8()?) else {
             return bad("an unknown metric type");
         };
         Ok(MetricMetadata { metric, metric_type, help: r.text()?.into(), unit: r.text()?.into() })

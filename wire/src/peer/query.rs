@@ -3,19 +3,15 @@
 //! Not here: which question it is (`message.rs`).
 
 use crate::peer::codec::{DecodeError, Reader, Writer, bad};
-use crate::peer::mutation::place_of;
 use model::matcher::MatchOp;
 use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
-use model::{DayBucket, Matcher, TimeRange, TimestampMs};
-
-pub(crate) const MATCH_OPS: [MatchOp; 4] =
-    [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+use model::{DayBucket, Matcher, QueryShard, TimeRange, TimestampMs};
 
 pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
     out.len(matchers.len());
     for matcher in matchers {
         out.text(&matcher.name);
-        out.u8(place_of(&MATCH_OPS, &matcher.op));
+        out.u8(matcher.op.to_byte());
         out.text(&matcher.value);
     }
 }
@@ -23,7 +19,7 @@ pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
 pub(crate) fn read_matchers(from: &mut Reader<'_>) -> Result<Vec<Matcher>, DecodeError> {
     from.list(3, |r| {
         let name = r.text()?;
-        let Some(op) = MATCH_OPS.get(usize::from(r.u8()?)).copied() else {
+        let Some(op) = MatchOp::from_byte(r.u8()?) else {
             return bad("an unknown operator");
         };
         Ok(Matcher::new(name, op, r.text()?))
@@ -47,6 +43,8 @@ pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
         out.len(days.len());
         days.iter().for_each(|day| out.i64(day.0.into()));
     }
+    out.u64(selection.shard.index.into());
+    out.u64(selection.shard.count.into());
     out.u64(selection.bounds.series_max);
     out.u64(selection.bounds.samples_max);
 }
@@ -59,8 +57,9 @@ pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeE
         1 => Some(from.list(1, |r| Ok(DayBucket(r.i32()?)))?),
         _ => return bad("an unknown choice of days"),
     };
+    let shard = QueryShard { index: from.u32()?, count: from.u32()? };
     let bounds = SelectBounds { series_max: from.u64()?, samples_max: from.u64()? };
-    Ok(Selection { matchers, range, days, bounds })
+    Ok(Selection { matchers, range, days, shard, bounds })
 }
 
 pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {

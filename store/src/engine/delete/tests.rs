@@ -80,7 +80,13 @@ fn request(matchers: &[Matcher], start: i64, end: i64) -> DeleteRequest {
 }
 
 fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
-    Selection { matchers: matchers.to_vec(), range, days: None, bounds: SelectBounds::NONE }
+    Selection {
+        matchers: matchers.to_vec(),
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds: SelectBounds::NONE,
+    }
 }
 
 type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
