@@ -128,7 +128,7 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
     }
     series.retain(|series| !series.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    merge::same_columns(series)
 }
 
 fn answer(ctx: &Evaluator<'_>, val: Val, grid: Grid) -> Result<Value, EvalError> {
