@@ -9,7 +9,6 @@ use guard::{LimitTable, QueryLimits, Tenancy};
 use model::{Clock, RequestId, TenantId, TimestampMs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Semaphore;
 
 /// What a querier is made of.
 #[derive(Debug)]
@@ -40,7 +39,8 @@ pub struct Settings {
     pub lookback_delta_ms: i64,
     /// The step of a subquery that names none, in milliseconds.
     pub evaluation_interval_ms: i64,
-    /// How many queries of all tenants are evaluated at once. Each holds a thread.
+    /// How many queries of all tenants run at once; an evaluation holds a thread. Slots that become
+    /// free go to the tenant that has the fewest.
     pub evaluations_max: usize,
 }
 
@@ -67,7 +67,6 @@ pub(crate) struct Inner {
     pub(crate) config_yaml: String,
     pub(crate) metrics: Metrics,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) evaluations: Arc<Semaphore>,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -86,8 +85,7 @@ impl Querier {
             version: parts.version,
             config_yaml: parts.config_yaml,
             metrics: Metrics::new(&parts.registry)?,
-            admission: Arc::default(),
-            evaluations: Arc::new(Semaphore::new(parts.settings.evaluations_max.max(1))),
+            admission: Admission::new(parts.settings.evaluations_max),
             settings: parts.settings,
             started,
             request_ids: AtomicU64::new(started.0.unsigned_abs() << 20),
