@@ -1,6 +1,8 @@
 //! The querier: its parts, and what it keeps between two requests.
 
+use crate::active::Active;
 use crate::admission::Admission;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::source::Source;
@@ -42,11 +44,18 @@ pub struct Settings {
     /// How many queries of all tenants run at once; an evaluation holds a thread. Slots that become
     /// free go to the tenant that has the fewest.
     pub evaluations_max: usize,
+    /// A query that takes so many milliseconds or longer gets a line in the log; 0 is never.
+    pub slow_query_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lookback_delta_ms: 300_000, evaluation_interval_ms: 60_000, evaluations_max: 64 }
+        Self {
+            lookback_delta_ms: 300_000,
+            evaluation_interval_ms: 60_000,
+            evaluations_max: 64,
+            slow_query_ms: 10_000,
+        }
     }
 }
 
@@ -67,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) config_yaml: String,
     pub(crate) metrics: Metrics,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) active: Arc<Active>,
+    pub(crate) history: History,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -86,6 +97,8 @@ impl Querier {
             config_yaml: parts.config_yaml,
             metrics: Metrics::new(&parts.registry)?,
             admission: Admission::new(parts.settings.evaluations_max),
+            active: Arc::default(),
+            history: History::default(),
             settings: parts.settings,
             started,
             request_ids: AtomicU64::new(started.0.unsigned_abs() << 20),

@@ -173,7 +173,8 @@ pub(crate) struct BlockingQuery {
     runtime: Handle,
     stopped: watch::Receiver<bool>,
     series_read: AtomicU64,
-    samples_read: Arc<AtomicU64>,
+    /// How many samples were read so far.
+    pub(crate) samples_read: Arc<AtomicU64>,
 }
 
 impl SeriesSource for BlockingQuery {
@@ -236,7 +237,7 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn canceled() -> SourceError {
+pub(crate) fn canceled() -> SourceError {
     let message = "query was canceled in query execution".to_owned();
     SourceError { kind: Kind::Canceled, message }
 }
