@@ -1,7 +1,7 @@
 //! Runs queries: waits for a turn, works off the async threads, stops when nobody waits.
 //!
 //! # Invariants
-//! - A tenant's ticket and the process' evaluation slot are held until the work has really ended, also when its caller has left.
+//! - A query's ticket is held until the work has really ended, also when its caller has left.
 //! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
 //!   source is dropped.
 
@@ -104,12 +104,6 @@ pub(crate) async fn run<T: Send + 'static>(
     let deadline = Instant::now() + timeout;
     let asked_ns = clock.monotonic_ns();
     let ticket = enter(querier, context, deadline).await?;
-    let slots = Arc::clone(&querier.inner.evaluations);
-    let slot = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
-        Ok(Ok(slot)) => slot,
-        Ok(Err(_)) => return Err(Error::new(Kind::Unavailable, "queries are no longer taken")),
-        Err(_) => return Err(queue_timeout()),
-    };
     let started_ns = clock.monotonic_ns();
     let stop = Stop::default();
     let source = BlockingQuery {
@@ -125,7 +119,7 @@ pub(crate) async fn run<T: Send + 'static>(
     let desk = Desk { source, cancel: Cancel::new(Arc::clone(&stop.flag)) };
     let work = tokio::task::spawn_blocking(move || {
         // The right to run goes back when the work has ended, not when its caller leaves.
-        let _right = (ticket, slot);
+        let _right = ticket;
         work(&desk)
     });
     let outcome = tokio::time::timeout_at(deadline, work).await;
@@ -179,7 +173,8 @@ pub(crate) struct BlockingQuery {
     runtime: Handle,
     stopped: watch::Receiver<bool>,
     series_read: AtomicU64,
-    samples_read: Arc<AtomicU64>,
+    /// How many samples were read so far.
+    pub(crate) samples_read: Arc<AtomicU64>,
 }
 
 impl SeriesSource for BlockingQuery {
@@ -261,7 +256,7 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn canceled() -> SourceError {
+pub(crate) fn canceled() -> SourceError {
     let message = "query was canceled in query execution".to_owned();
     SourceError { kind: Kind::Canceled, message }
 }
