@@ -127,6 +127,7 @@ fn summary(read: &Report, done: &ImportReport) {
         read.without_series,
         "samples, exemplars or chunks have no series that is named and were left out",
     );
+    note(done.samples_hidden, "of the samples are hidden by deletes; --revision auto shows them");
     note(done.exemplars, "exemplars are new");
     note(done.exemplars_expired, "exemplars are older than the retention and were left out");
     note(read.damaged, "places are damaged and were left out:");

@@ -24,8 +24,8 @@ use model::query_shard::{pairs_hash, text_hash};
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{
-    Column, DayBucket, HistogramSample, LabelSet, Matcher, QueryShard, Sample, SeriesColumns, Text,
-    TimeRange,
+    Column, DayBucket, HistogramSample, LabelSet, LabelTable, Matcher, QueryShard, Sample,
+    SeriesColumns, Text, TimeRange,
 };
 use std::cell::Cell;
 use std::hash::BuildHasher;
@@ -610,8 +610,9 @@ impl Gather {
     pub(crate) fn finish(mut self) -> Result<Vec<SeriesColumns>> {
         self.rank_texts();
         let mut series = std::mem::take(&mut self.series);
-        let keys = &self.keys;
+        let (texts, keys) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.keys));
         series.sort_by(|a, b| keys[a.key_start..a.key_end].cmp(&keys[b.key_start..b.key_end]));
+        let table = LabelTable::new(texts, keys);
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
@@ -626,7 +627,7 @@ impl Gather {
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
-            let labels = self.labels(&keys[key_start..key_end]);
+            let labels = labels_of(&table, key_start..key_end);
             answer.push(SeriesColumns { labels, ..columns });
         }
         Ok(answer)
@@ -635,10 +636,12 @@ impl Gather {
     /// The label sets found, ascending.
     pub(crate) fn finish_labels(mut self) -> Vec<LabelSet> {
         self.rank_texts();
-        let keys = |held: &Gathered| &self.keys[held.key_start..held.key_end];
-        let mut series: Vec<&[u32]> = self.series.iter().map(keys).collect();
-        series.sort_unstable();
-        series.into_iter().map(|key| self.labels(key)).collect()
+        let (texts, keys) = (self.texts, self.keys);
+        let mut series: Vec<Range<usize>> =
+            self.series.iter().map(|held| held.key_start..held.key_end).collect();
+        series.sort_unstable_by(|a, b| keys[a.clone()].cmp(&keys[b.clone()]));
+        let table = LabelTable::new(texts, keys);
+        series.into_iter().map(|key| labels_of(&table, key)).collect()
     }
 
     /// The wanted names or values, ascending.
@@ -650,19 +653,6 @@ impl Gather {
         texts.dedup();
         texts.truncate(self.texts_max);
         texts
-    }
-
-    fn labels(&self, key: &[u32]) -> LabelSet {
-        let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
-        let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-        let is_empty = |id: u32| self.texts.get(id as usize).is_none_or(|text| text.is_empty());
-        // Texts are ranked, so numbers that ascend are names that do.
-        let ascends = key.chunks_exact(2).is_sorted_by(|a, b| a[0] < b[0]);
-        if ascends && !key.chunks_exact(2).any(|pair| is_empty(pair[1])) {
-            return LabelSet::from_ordered(pairs.collect());
-        }
-        // Only a file that others made has such a key.
-        LabelSet::from_pairs(pairs).unwrap_or_default()
     }
 
     /// Numbers the texts by their order, so that keys compare as label sets do.
@@ -678,4 +668,10 @@ impl Gather {
         }
         self.texts = order.iter().map(|id| self.texts[*id as usize].clone()).collect();
     }
+}
+
+/// The labels of a key.
+fn labels_of(table: &Arc<LabelTable>, key: Range<usize>) -> LabelSet {
+    // Only a file that others made has a key that is no label set.
+    table.row(key.clone()).unwrap_or_else(|| table.any_row(key).unwrap_or_default())
 }

@@ -9,7 +9,8 @@
 //! reset, or no counter, is.
 //!
 //! # Invariants
-//! - What is returned is valid (`Histogram::validate`).
+//! - What is returned is valid; of a resolution that we do not know the next lower one is taken
+//!   (`Histogram::admit`).
 //! - A chunk unpacks to [`UNPACKED_BYTES_MAX`] at most.
 
 use crate::bits::{Bits, XorFloat};
@@ -359,7 +360,6 @@ fn absolute(changes: impl IntoIterator<Item = i64>) -> Result<Vec<u64>, Bad> {
 }
 
 fn sample(timestamp_ms: i64, histogram: Histogram) -> Result<HistogramSample, Bad> {
-    histogram.validate().map_err(|bad| Bad(bad.0))?;
-    let histogram = Arc::new(histogram);
+    let histogram = Arc::new(histogram.admit(BUCKETS_MAX as u64).map_err(|bad| Bad(bad.0))?);
     Ok(HistogramSample { timestamp_ms, histogram, start_timestamp_ms: 0, revision: 0 })
 }

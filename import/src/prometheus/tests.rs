@@ -10,6 +10,8 @@ use model::mutation::MetricMetadata;
 use model::{Exemplar, HistogramSample, LabelSet, Sample};
 use proptest::prelude::*;
 
+mod histograms;
+
 #[derive(Debug, Default)]
 struct Seen {
     samples: Vec<(LabelSet, Vec<(i64, u64)>)>,

@@ -59,6 +59,8 @@ pub struct ImportReport {
     pub samples: u64,
     /// Samples that were older than the retention, and left out.
     pub samples_expired: u64,
+    /// Samples of those that were taken that a delete hides.
+    pub samples_hidden: u64,
     /// Metrics whose metadata was not known.
     pub metadata: u64,
     /// Exemplars that were not known.
@@ -136,6 +138,7 @@ impl Import<'_> {
         let (revision, from) = (self.options.revision, self.first_kept_ms(labels));
         let kept = samples.iter().filter(|sample| sample.timestamp_ms >= from);
         let kept: Vec<Sample> = kept.map(|sample| Sample { revision, ..*sample }).collect();
+        self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
             head.push(number, now_s, kept.into_iter());
         })
@@ -150,6 +153,7 @@ impl Import<'_> {
         let kept = samples.iter().filter(|sample| sample.timestamp_ms >= from);
         let revised = |sample: &HistogramSample| HistogramSample { revision, ..sample.clone() };
         let kept: Vec<HistogramSample> = kept.map(revised).collect();
+        self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.unseen += kept.len() as u64 * HISTOGRAM_LOOK;
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
             head.push_histograms(number, now_s, kept.into_iter());
@@ -161,6 +165,19 @@ impl Import<'_> {
         let rules = self.rules.in_force(&self.options.tenant);
         let retention = rules.of(|name| labels.get(name).map_or("", |value| value));
         retention.first_kept_ms(self.now)
+    }
+
+    /// Counts the samples that a delete hides; whether they are written does not matter to readers.
+    fn count_hidden(&mut self, labels: &LabelSet, times: impl Iterator<Item = i64>) {
+        let tombstones = Arc::clone(&self.engine.tombstones.read());
+        let touching = tombstones.touching(&self.options.tenant, i64::MIN, i64::MAX);
+        if touching.is_empty() {
+            return;
+        }
+        let hidden = touching.hidden(|name| labels.get(name).map_or("", |value| value));
+        let ranges = hidden.ranges(self.options.revision);
+        let is_hidden = |at: &i64| ranges.iter().any(|(start, end)| (*start..*end).contains(at));
+        self.report.samples_hidden += times.filter(is_hidden).count() as u64;
     }
 
     /// Pushes what was kept of the `given` samples into the series.
