@@ -373,13 +373,13 @@ impl Replica for Embedded {
 
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.select_at(&context.tenant, &selection, now);
+        let work = move |engine: &Engine| engine.select(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.labels_at(&context.tenant, &query, now);
+        let work = move |engine: &Engine| engine.labels(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 

@@ -45,6 +45,8 @@ pub(super) enum Cut {
     /// None: appends wait while the head's chunks are counted out, and the files hold the state
     /// of one moment.
     OneMoment,
+    /// As `OneMoment`, and what waits for the log is not replayed behind the flush.
+    Border,
 }
 
 /// What a tenant's head gave, and which days each series has.
@@ -73,8 +75,11 @@ impl Engine {
     ) -> Result<JobReport> {
         let purge = self.purge_asked.begin_flush();
         let alone = self.gate.write();
+        if cut == Cut::Border {
+            self.log.sync().map_err(|failed| failed.error)?;
+        }
         let from_segment = self.log.roll();
-        let alone = (cut == Cut::OneMoment).then_some(alone);
+        let alone = (cut != Cut::Loose).then_some(alone);
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let rules = Arc::clone(&self.retention.read());

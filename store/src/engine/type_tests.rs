@@ -54,7 +54,7 @@ fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let matchers = vec![];
     let bounds = SelectBounds::NONE;
     let selection = Selection { matchers, range: all(), days: None, bounds };
-    engine.select(&tenant("t"), &selection).unwrap()
+    engine.select(&tenant("t"), &selection, NOW).unwrap()
 }
 
 fn expected() -> Vec<SeriesColumns> {
