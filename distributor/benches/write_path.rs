@@ -202,6 +202,14 @@ impl Replica for NullReplica {
         no()
     }
 
+    fn exemplars(
+        &self,
+        _: Arc<Context>,
+        _: model::read::ExemplarQuery,
+    ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+        no()
+    }
+
     fn delete(&self, _: Arc<Context>, _: model::DeleteRequest) -> Answer<model::DeleteAnswer> {
         unreachable!("nobody deletes here")
     }

@@ -1,10 +1,13 @@
 //! One request between its body and its mutations: rows over the decoded bytes.
+//!
+//! A row is a series and items of one kind. Rows of floats come first, then those of exemplars, then
+//! those of native histograms; so do their times, and a place among the times tells the kind.
 
-use crate::pool::Buffer;
+use crate::pool::{Buffer, Reservation};
 use crate::refusal::Refusals;
 use crate::tenant::Tenant;
 use model::mutation::MetricMetadata;
-use model::{Context, LabelSet};
+use model::{Context, Exemplar, HistogramSample, LabelSet};
 use std::sync::Arc;
 use wire::remote_write::SampleColumns;
 
@@ -30,13 +33,21 @@ pub(crate) struct Batch {
     /// Raw labels that did not stand in one piece.
     pub(crate) gathered: Vec<u8>,
     pub(crate) rows: Vec<Row>,
+    /// The times of all items; the values of floats.
     pub(crate) columns: SampleColumns,
+    /// Behind the floats.
+    pub(crate) exemplars: Vec<Exemplar>,
+    /// Behind the exemplars.
+    pub(crate) histograms: Vec<HistogramSample>,
     /// Labels of series that were not known, ascending by row.
     pub(crate) parsed: Vec<(u32, LabelSet)>,
     pub(crate) metadata: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
+    /// The request's share of the memory, and how much of it the body takes; none if it is our own.
+    pub(crate) reservation: Option<Reservation>,
+    pub(crate) body_reserved_bytes: u64,
 }
 
 impl Batch {
@@ -46,7 +57,9 @@ impl Batch {
         context: Arc<Context>,
         body: Buffer,
         body_len: usize,
+        reservation: Option<Reservation>,
     ) -> Self {
+        let body_reserved_bytes = reservation.as_ref().map_or(0, Reservation::bytes);
         Self {
             tenant,
             context,
@@ -55,11 +68,33 @@ impl Batch {
             gathered: Vec::new(),
             rows: Vec::new(),
             columns: SampleColumns::default(),
+            exemplars: Vec::new(),
+            histograms: Vec::new(),
             parsed: Vec::new(),
             metadata: Vec::new(),
             refusals: Refusals::default(),
             evictions: 0,
+            reservation,
+            body_reserved_bytes,
         }
+    }
+
+    /// Forgets what a walk found.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.gathered.clear();
+        self.metadata.clear();
+        self.columns.timestamps_ms.clear();
+        self.columns.values.clear();
+        self.exemplars.clear();
+        self.histograms.clear();
+        self.refusals = Refusals::default();
+    }
+
+    /// How many rows are of floats: the first ones.
+    pub(crate) fn float_rows(&self) -> usize {
+        let floats = self.columns.values.len();
+        self.rows.partition_point(|row| row.sample_end as usize <= floats)
     }
 
     /// The raw labels of a row.

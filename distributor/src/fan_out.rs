@@ -9,9 +9,10 @@
 
 use crate::batch::{Batch, Row};
 use crate::error::Error;
+use crate::extras::item_at;
 use crate::plan::{Cut, Cuts, Plan, Planner, ReplicaWrite};
-use crate::pool::Reservation;
 use crate::refusal::{Reason, Refusals};
+use crate::resolve::position;
 use crate::series_cache::UNCACHED;
 use crate::service::Distributor;
 use crate::tally::{Gather, RefusedCut};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use wire::remote_write::LabelIter;
-use wire::replica::ReplicaError;
+use wire::replica::{Replica, ReplicaError};
 
 /// A request on its way, shared by the tasks that carry it.
 #[derive(Debug)]
@@ -32,8 +33,6 @@ pub(crate) struct Sending {
     pub(crate) batch: Batch,
     pub(crate) cuts: Cuts,
     pub(crate) now: TimestampMs,
-    /// Given back when the last task has ended.
-    pub(crate) _reservation: Option<Reservation>,
 }
 
 type Answer = (usize, Result<Vec<RefusedCut>, ReplicaError>);
@@ -115,7 +114,7 @@ async fn write_one(sending: Arc<Sending>, write: ReplicaWrite) -> Answer {
     let timeout_ms = sending.distributor.parts().config.write_timeout_ms;
     let answer = tokio::time::timeout(
         Duration::from_millis(timeout_ms),
-        write_or_resend(&sending, slot, write.mutation),
+        write_or_resend(&sending, slot, write.mutations),
     );
     let answer = answer.await.unwrap_or_else(|_| {
         let message = format!("no answer within {timeout_ms} ms");
@@ -127,26 +126,59 @@ async fn write_one(sending: Arc<Sending>, write: ReplicaWrite) -> Answer {
 async fn write_or_resend(
     sending: &Sending,
     slot: usize,
-    mutation: Mutation,
+    mutations: Vec<Mutation>,
 ) -> Result<Vec<RefusedCut>, ReplicaError> {
     let Some(replica) = sending.distributor.parts().replicas.get(slot) else {
         return Err(replica_error(sending, slot, Kind::Internal, "no such replica".to_owned()));
     };
-    if let WriteAnswer::Written(written) = replica.write(mutation).await? {
+    if let Some(written) = write_all(&**replica, mutations).await? {
         return Ok(learn(sending, slot, written));
     }
     // The numbers in its answer are of another generation and replace the ones it forgot.
     sending.distributor.parts().telemetry.resent();
     let again = planner(sending)
-        .mutation_by_labels(&sending.batch, &sending.cuts, slot)
+        .mutations_by_labels(&sending.batch, &sending.cuts, slot)
         .map_err(|error| replica_error(sending, slot, Kind::Internal, error.to_string()))?;
-    match replica.write(again).await? {
-        WriteAnswer::Written(written) => Ok(learn(sending, slot, written)),
-        WriteAnswer::NeedLabels => {
+    match write_all(&**replica, again).await? {
+        Some(written) => Ok(learn(sending, slot, written)),
+        None => {
             let message = "it asks for labels that it was just sent".to_owned();
             Err(replica_error(sending, slot, Kind::Unavailable, message))
         }
     }
+}
+
+/// Writes a replica's mutations, of which there are at most two: they wait together. The answer is as
+/// if they were one; `None` if either needs labels, and then both are to be sent again.
+async fn write_all(
+    replica: &dyn Replica,
+    mutations: Vec<Mutation>,
+) -> Result<Option<Written>, ReplicaError> {
+    let write = async |mutation: Option<Mutation>| match mutation {
+        Some(mutation) => replica.write(mutation).await,
+        None => Ok(WriteAnswer::Written(Written::default())),
+    };
+    let mut mutations = mutations.into_iter();
+    let first = mutations.next();
+    let series = first.as_ref().map_or(0, |mutation| position(mutation.series.len()));
+    let (first, second) = match (first, mutations.next()) {
+        (first, None) => (write(first).await?, None),
+        (first, second) => {
+            let (first, second) = tokio::join!(write(first), write(second));
+            (first?, Some(second?))
+        }
+    };
+    let WriteAnswer::Written(mut all) = first else { return Ok(None) };
+    match second {
+        None => {}
+        Some(WriteAnswer::NeedLabels) => return Ok(None),
+        Some(WriteAnswer::Written(more)) => {
+            let behind = |index: u32| series + index;
+            all.numbers.extend(more.numbers.into_iter().map(|(at, number)| (behind(at), number)));
+            all.refused.extend(more.refused.into_iter().map(|(at, why)| (behind(at), why)));
+        }
+    }
+    Ok(Some(all))
 }
 
 fn planner(sending: &Sending) -> Planner<'_> {
@@ -206,7 +238,8 @@ fn refusals(sending: &Sending, gather: &Gather) -> Refusals {
             SeriesRefusal::MetricSeriesLimit { .. } => Reason::MetricSeriesLimit,
         };
         let tell = || format!("{}: {}", series_text(raw), limit_text(batch, raw, why));
-        refusals.refuse(u64::from(cut.end - cut.start), reason, tell);
+        let item = item_at(batch, cut.start as usize);
+        refusals.refuse(item, u64::from(cut.end - cut.start), reason, tell);
     }
     refusals
 }

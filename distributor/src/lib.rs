@@ -8,6 +8,7 @@
 mod batch;
 mod config;
 mod error;
+mod extras;
 mod fan_out;
 mod label_hash;
 mod plan;
@@ -27,6 +28,6 @@ mod validate;
 
 pub use config::{Config, Fault};
 pub use error::Error;
-pub use refusal::{Reason, Refusals};
+pub use refusal::{Item, Reason, Refusals};
 pub use routes::router;
 pub use service::{Distributor, Parts, PushSeries};

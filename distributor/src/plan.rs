@@ -6,16 +6,22 @@
 //! # Invariants
 //! - Each cut goes to every replica of its set, in the order of the rows.
 //! - A mutation's numbers are all of the generation it names.
+//! - Floats and exemplars go in one mutation, native histograms in another behind it: a mutation's
+//!   samples are of one kind.
 
 use crate::batch::{Batch, Row};
 use crate::error::Error;
+use crate::extras::item_at;
+use crate::refusal::Item;
+use crate::resolve::position;
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
 use crate::validate::label_set;
 use cluster::Topology;
 use model::mutation::{Mutation, SeriesRows};
 use model::partition::token_of;
-use model::{DayBucket, LabelSet, SeriesRef, TimestampMs};
+use model::sample::SampleKind;
+use model::{DayBucket, HistogramSample, LabelSet, SeriesRef, TimestampMs};
 use std::sync::Arc;
 
 /// Samples of one row that go to the same replicas.
@@ -49,7 +55,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct ReplicaWrite {
     pub(crate) slot: usize,
-    pub(crate) mutation: Mutation,
+    /// One per kind of sample; their series are the slot's cuts, in order.
+    pub(crate) mutations: Vec<Mutation>,
 }
 
 /// What planning needs to know beside the batch.
@@ -106,9 +113,9 @@ impl Planner<'_> {
         for slot in 0..slots {
             // The last mutation gets the labels themselves; who needs them again parses again.
             let mut labels = Parsed { sets: &mut parsed, at: 0, may_take: slot + 1 == slots };
-            let mutation = self.mutation(batch, &cuts, slot, Some(cache), &mut labels)?;
-            if !mutation.series.is_empty() || !mutation.metadata.is_empty() {
-                writes.push(ReplicaWrite { slot, mutation });
+            let mutations = self.mutations(batch, &cuts, slot, Some(cache), &mut labels)?;
+            if !mutations.is_empty() {
+                writes.push(ReplicaWrite { slot, mutations });
             }
         }
         Ok(Plan { cuts, sets, writes })
@@ -118,25 +125,27 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    pub(crate) fn mutation_by_labels(
+    pub(crate) fn mutations_by_labels(
         &self,
         batch: &Batch,
         cuts: &Cuts,
         slot: usize,
-    ) -> Result<Mutation, Error> {
+    ) -> Result<Vec<Mutation>, Error> {
         let mut labels = Parsed { sets: &mut [], at: 0, may_take: false };
-        self.mutation(batch, cuts, slot, None, &mut labels)
+        self.mutations(batch, cuts, slot, None, &mut labels)
     }
 
-    fn mutation(
+    fn mutations(
         &self,
         batch: &Batch,
         cuts: &Cuts,
         slot: usize,
         cache: Option<&SeriesCache>,
         labels: &mut Parsed<'_>,
-    ) -> Result<Mutation, Error> {
+    ) -> Result<Vec<Mutation>, Error> {
         let mut mutation = Mutation::empty(Arc::clone(&batch.context));
+        let mut histograms = Mutation::empty(Arc::clone(&batch.context));
+        histograms.kind = SampleKind::Histogram;
         let (generation, numbers) = cache.map_or((0, &[][..]), |cache| cache.numbers(slot));
         let mut any_number = false;
         let mut series_of = |row: &Row, place: u32| {
@@ -150,28 +159,48 @@ impl Planner<'_> {
             }
             labels.of(place).map_or_else(|| labels_of(batch, place), Ok).map(SeriesRef::Labels)
         };
-        match cuts {
-            Cuts::Whole => {
-                mutation.series.reserve(batch.rows.len());
-                for (row, place) in batch.rows.iter().zip(0..) {
-                    let series = series_of(row, place)?;
-                    mutation.series.push(SeriesRows { series, sample_end: row.sample_end });
-                }
-                mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms);
-                mutation.values.extend_from_slice(&batch.columns.values);
+        let floats = batch.columns.values.len();
+        let mut copied = 0;
+        if matches!(cuts, Cuts::Whole) {
+            mutation.series.reserve(batch.rows.len());
+            mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms[..floats]);
+            mutation.values.extend_from_slice(&batch.columns.values);
+            copied = batch.float_rows();
+            for (row, place) in batch.rows[..copied].iter().zip(0..) {
+                let series = series_of(row, place)?;
+                mutation.series.push(SeriesRows { series, sample_end: row.sample_end });
             }
-            Cuts::Split(_) => {
-                for (_, cut) in cuts.of_slot(batch, self.routing, slot) {
-                    let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
-                    let samples = cut.start as usize..cut.end as usize;
-                    let times = batch.columns.timestamps_ms[samples.clone()].iter().copied();
-                    mutation.push(series, times.zip(batch.columns.values[samples].iter().copied()));
+        }
+        for (_, cut) in cuts.of_slot(batch, self.routing, slot).skip(copied) {
+            let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
+            let items = cut.start as usize..cut.end as usize;
+            match item_at(batch, items.start) {
+                Item::Float => {
+                    let times = batch.columns.timestamps_ms[items.clone()].iter().copied();
+                    mutation.push(series, times.zip(batch.columns.values[items].iter().copied()));
+                }
+                Item::Exemplar => {
+                    let items = &batch.exemplars[items.start - floats..items.end - floats];
+                    let index = position(mutation.series.len());
+                    mutation.exemplars.extend(items.iter().map(|one| (index, one.clone())));
+                    mutation.end_series(series);
+                }
+                Item::Histogram => {
+                    let before = floats + batch.exemplars.len();
+                    let items = &batch.histograms[items.start - before..items.end - before];
+                    push_histograms(&mut histograms, series, items);
                 }
             }
         }
+        if histograms.start_timestamps_ms.iter().all(|start| *start == 0) {
+            histograms.start_timestamps_ms = Vec::new();
+        }
         mutation.generation = if any_number { generation } else { 0 };
+        histograms.generation = mutation.generation;
         mutation.metadata = self.metadata(batch, slot);
-        Ok(mutation)
+        let mut mutations = vec![mutation, histograms];
+        mutations.retain(|one| !one.series.is_empty() || !one.metadata.is_empty());
+        Ok(mutations)
     }
 
     /// Metadata lies where the metric's samples of today lie.
@@ -216,6 +245,15 @@ impl Planner<'_> {
     fn set_of(&self, batch: &Batch, metric: &str, day: DayBucket) -> u32 {
         self.routing.set_of(self.topology, token_of(&batch.tenant.id, metric, day, 0, 0))
     }
+}
+
+fn push_histograms(into: &mut Mutation, series: SeriesRef, samples: &[HistogramSample]) {
+    for sample in samples {
+        into.timestamps_ms.push(sample.timestamp_ms);
+        into.start_timestamps_ms.push(sample.start_timestamp_ms);
+        into.histograms.push(Arc::clone(&sample.histogram));
+    }
+    into.end_series(series);
 }
 
 /// Labels that were parsed, asked for in row order.

@@ -90,6 +90,11 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
+    /// How large the share is.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.held_kib) * 1024
+    }
+
     /// Raises the share to `bytes`.
     ///
     /// # Errors

@@ -18,11 +18,40 @@ pub enum Reason {
     TooFarInFuture,
     SeriesLimit,
     MetricSeriesLimit,
+    InvalidHistogram,
+    HistogramBuckets,
+    ExemplarLabels,
+}
+
+/// What is taken or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Item {
+    /// A float sample.
+    Float,
+    /// A native histogram, which is a sample too.
+    Histogram,
+    /// An exemplar.
+    Exemplar,
+}
+
+impl Item {
+    /// Every kind, in order.
+    pub const ALL: [Self; 3] = [Self::Float, Self::Histogram, Self::Exemplar];
+
+    /// The kind's name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Histogram => "histogram",
+            Self::Exemplar => "exemplar",
+        }
+    }
 }
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -35,6 +64,9 @@ impl Reason {
         Self::TooFarInFuture,
         Self::SeriesLimit,
         Self::MetricSeriesLimit,
+        Self::InvalidHistogram,
+        Self::HistogramBuckets,
+        Self::ExemplarLabels,
     ];
 
     /// The reason's name in metrics.
@@ -53,6 +85,9 @@ impl Reason {
             Self::TooFarInFuture => "too_far_in_future",
             Self::SeriesLimit => "series_limit",
             Self::MetricSeriesLimit => "metric_series_limit",
+            Self::InvalidHistogram => "invalid_histogram",
+            Self::HistogramBuckets => "histogram_buckets",
+            Self::ExemplarLabels => "exemplar_labels",
         }
     }
 
@@ -68,65 +103,107 @@ impl Reason {
             Self::TooFarInFuture => "max_future",
             Self::SeriesLimit => "max_series",
             Self::MetricSeriesLimit => "max_series_per_metric",
-            Self::NoMetricName | Self::NoLabelName | Self::DuplicateLabel | Self::NotUtf8 => "",
+            Self::HistogramBuckets => "max_native_histogram_buckets",
+            Self::NoMetricName
+            | Self::NoLabelName
+            | Self::DuplicateLabel
+            | Self::NotUtf8
+            | Self::InvalidHistogram
+            | Self::ExemplarLabels => "",
         }
     }
 }
 
-/// What was refused of one request.
+/// What came with one request, and what was refused of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// Samples that came, refused ones included.
-    pub samples: u64,
-    /// Samples refused, by the place of their reason in [`Reason::ALL`].
-    pub by_reason: [u64; Reason::ALL.len()],
-    /// The first refused series and why.
-    pub first: Option<String>,
-    /// Native histograms: not stored yet, refused by name.
-    pub histograms: u64,
-    /// Exemplars: not stored yet, refused by name.
-    pub exemplars: u64,
+    /// What came, refused ones included, by the place of its kind in [`Item::ALL`].
+    received: [u64; Item::ALL.len()],
+    /// What was refused, by the places of its kind and of the reason in [`Reason::ALL`].
+    refused: [[u64; Reason::ALL.len()]; Item::ALL.len()],
+    /// The first series with a refused sample, and why.
+    first_sample: Option<String>,
+    /// The first series with a refused exemplar, and why.
+    first_exemplar: Option<String>,
 }
 
 impl Refusals {
-    /// Counts `samples` samples of one series as refused.
-    pub(crate) fn refuse(&mut self, samples: u64, reason: Reason, tell: impl FnOnce() -> String) {
-        let place = Reason::ALL.iter().position(|known| *known == reason);
-        if let Some(count) = place.and_then(|place| self.by_reason.get_mut(place)) {
-            *count += samples;
-        }
-        if self.first.is_none() {
-            self.first = Some(tell());
+    /// Counts `count` items as received.
+    pub(crate) fn receive(&mut self, item: Item, count: u64) {
+        self.received[item as usize] += count;
+    }
+
+    /// Counts `count` items of one series as refused.
+    pub(crate) fn refuse(
+        &mut self,
+        item: Item,
+        count: u64,
+        reason: Reason,
+        tell: impl FnOnce() -> String,
+    ) {
+        self.refused[item as usize][reason as usize] += count;
+        let first = match item {
+            Item::Float | Item::Histogram => &mut self.first_sample,
+            Item::Exemplar => &mut self.first_exemplar,
+        };
+        if first.is_none() {
+            *first = Some(tell());
         }
     }
 
-    /// How many samples were refused.
+    /// How many items of a kind came, refused ones included.
     #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.by_reason.iter().sum()
+    pub fn received(&self, item: Item) -> u64 {
+        self.received[item as usize]
+    }
+
+    /// How many items came, whatever their kind.
+    #[must_use]
+    pub fn received_in_all(&self) -> u64 {
+        self.received.iter().sum()
+    }
+
+    /// How many items of a kind were refused.
+    #[must_use]
+    pub fn refused(&self, item: Item) -> u64 {
+        self.refused[item as usize].iter().sum()
+    }
+
+    /// What was refused of a kind, by reason.
+    pub(crate) fn by_reason(&self, item: Item) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.refused[item as usize]).filter(|(_, count)| *count > 0)
     }
 
     /// What to tell the sender: `None` if everything was taken.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let mut parts = Vec::new();
-        let refused = self.refused();
-        if refused > 0 {
-            let mut text = format!("{refused} of {} samples refused", self.samples);
-            if let Some(first) = &self.first {
-                // Writing to a string cannot fail.
-                let _ = write!(text, ": {first}");
+        for (items, called, first) in [
+            (&[Item::Float, Item::Histogram][..], "samples", &self.first_sample),
+            (&[Item::Exemplar], "exemplars", &self.first_exemplar),
+        ] {
+            let refused: u64 = items.iter().map(|item| self.refused(*item)).sum();
+            let received: u64 = items.iter().map(|item| self.received(*item)).sum();
+            if refused > 0 {
+                let mut text = format!("{refused} of {received} {called} refused");
+                if let Some(first) = first {
+                    // Writing to a string cannot fail.
+                    let _ = write!(text, ": {first}");
+                }
+                parts.push(text);
             }
-            parts.push(text);
-        }
-        if self.histograms > 0 {
-            let count = self.histograms;
-            parts.push(format!("{count} native histograms refused: they cannot be stored yet"));
-        }
-        if self.exemplars > 0 {
-            let count = self.exemplars;
-            parts.push(format!("{count} exemplars refused: they cannot be stored yet"));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_and_kinds_are_listed_in_the_order_of_their_numbers() {
+        assert!(Reason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
+        assert!(Item::ALL.iter().enumerate().all(|(place, item)| *item as usize == place));
     }
 }

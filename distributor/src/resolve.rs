@@ -10,16 +10,19 @@
 
 use crate::batch::{Batch, Row, raw_labels};
 use crate::error::Error;
+use crate::extras::{self, Extras};
 use crate::label_hash::{LabelHash, LabelHasher};
-use crate::refusal::Refusals;
+use crate::pool::Reservation;
+use crate::refusal::{Item, Refusals};
 use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
 use model::mutation::MetricMetadata;
 use model::{METRIC_NAME, TimestampMs};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use std::ops::Range;
 use std::sync::Arc;
-use wire::remote_write::{Field, MetadataView, SampleColumns, SeriesView, Walk};
+use wire::remote_write::{Extra, Field, MetadataView, SampleColumns, SeriesView, Walk};
 
 /// What resolving needs beside the batch.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +72,7 @@ impl Resolver<'_> {
     /// Walks the body and resolves what the cache knows.
     fn walk(&self, batch: &mut Batch, cache: &SeriesCache) -> Result<Vec<Miss>, Error> {
         let body_len = batch.body_len;
-        batch.rows.clear();
-        batch.gathered.clear();
-        batch.metadata.clear();
-        batch.columns.timestamps_ms.clear();
-        batch.columns.values.clear();
-        batch.refusals = Refusals::default();
+        batch.clear();
         batch.evictions = cache.evictions();
         let tenant = Arc::clone(&batch.tenant);
         let limits = Arc::clone(&tenant.limits);
@@ -88,6 +86,9 @@ impl Resolver<'_> {
             previous: UNCACHED,
             series: 0,
             misses: Vec::new(),
+            extras: Extras::default(),
+            body_reserved_bytes: batch.body_reserved_bytes,
+            reservation: batch.reservation.as_mut(),
             out: Out {
                 rows: &mut batch.rows,
                 gathered: &mut batch.gathered,
@@ -104,8 +105,8 @@ impl Resolver<'_> {
                         return Err(batch.tenant.too_many_series().into());
                     }
                     pass.series(&view)?;
-                    let samples = pass.out.refusals.samples;
-                    if limits.max_request_samples.is_exceeded_by(samples) {
+                    let items = pass.out.refusals.received_in_all();
+                    if limits.max_request_samples.is_exceeded_by(items) {
                         return Err(batch.tenant.too_many_samples().into());
                     }
                 }
@@ -118,7 +119,13 @@ impl Resolver<'_> {
                 }
             }
         }
-        Ok(pass.misses)
+        let (mut misses, extras) = (pass.misses, pass.extras);
+        extras.finish(batch, |row, Row { entry, .. }, hash| {
+            if entry == UNCACHED {
+                misses.push(Miss { row: position(row), hash });
+            }
+        });
+        Ok(misses)
     }
 
     /// Parses the series that were not known and enters them. `None` if entries were evicted in
@@ -155,7 +162,8 @@ impl Resolver<'_> {
         }
         // What this request evicted itself was idle for long, and none of its own.
         batch.evictions = cache.evictions();
-        for two in batch.rows.windows(2) {
+        // The next request has its floats in this order; what stands behind them stood between them.
+        for two in batch.rows[..batch.float_rows()].windows(2) {
             cache.follow(two[0].entry, two[1].entry);
         }
         let cache = RwLockWriteGuard::downgrade(cache);
@@ -176,6 +184,9 @@ struct Pass<'p> {
     previous: u32,
     series: u64,
     misses: Vec<Miss>,
+    extras: Extras,
+    body_reserved_bytes: u64,
+    reservation: Option<&'p mut Reservation>,
     out: Out<'p>,
 }
 
@@ -216,9 +227,57 @@ impl Pass<'_> {
             (entry, hash) = self.look_up(&labels);
             self.out.gathered.extend_from_slice(&labels);
         }
-        self.out.refusals.exemplars += tail.exemplars;
-        self.out.refusals.histograms += tail.histograms;
-        self.row(first, entry, hash, labels_start, labels_len, view)
+        let row = Row {
+            entry,
+            labels_start: position(labels_start),
+            labels_len: position(labels_len),
+            sample_end: 0,
+        };
+        if tail.has_extras {
+            self.extras(row, hash, view)?;
+        }
+        self.row(first, row, hash, view)
+    }
+
+    /// Takes the native histograms and exemplars of a series.
+    #[cold]
+    fn extras(&mut self, row: Row, hash: LabelHash, view: &SeriesView<'_>) -> Result<(), Error> {
+        let labels = self.labels_of(&row, view)?;
+        let times = self.times_of(&labels);
+        for extra in view.extras() {
+            let (item, bytes, fault) = match extra? {
+                Extra::Histogram(view) => {
+                    let at = view.timestamp_ms;
+                    let sample = match times.allow(at) {
+                        true => extras::histogram(*view, &self.tenant.limits),
+                        false => Err(times.fault(at)),
+                    };
+                    let bytes = sample.as_ref().map_or(0, extras::histogram_bytes);
+                    let kept = sample.map(|sample| self.extras.histograms.push(at, sample));
+                    (Item::Histogram, bytes, kept.err())
+                }
+                Extra::Exemplar(view) => {
+                    let at = view.timestamp_ms;
+                    let exemplar = match times.allow(at) {
+                        true => extras::exemplar(&view)?,
+                        false => Err(times.fault(at)),
+                    };
+                    let bytes = exemplar.as_ref().map_or(0, extras::exemplar_bytes);
+                    let kept = exemplar.map(|one| self.extras.exemplars.push(at, one));
+                    (Item::Exemplar, bytes, kept.err())
+                }
+            };
+            self.out.refusals.receive(item, 1);
+            let reservation = self.reservation.as_deref_mut();
+            self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
+            if let Some(fault) = fault {
+                let tell = || format!("{}: {}", series_text(&labels), fault.text);
+                self.out.refusals.refuse(item, 1, fault.reason, tell);
+            }
+        }
+        self.extras.histograms.end_row(row, hash);
+        self.extras.exemplars.end_row(row, hash);
+        Ok(())
     }
 
     fn look_up(&self, raw: &[u8]) -> (u32, LabelHash) {
@@ -234,37 +293,36 @@ impl Pass<'_> {
     fn row(
         &mut self,
         first: usize,
-        entry: u32,
+        row: Row,
         hash: LabelHash,
-        labels_start: usize,
-        labels_len: usize,
         view: &SeriesView<'_>,
     ) -> Result<(), Error> {
         let samples = self.out.columns.timestamps_ms.len() - first;
-        self.out.refusals.samples += samples as u64;
+        self.out.refusals.receive(Item::Float, samples as u64);
         let times = self.times;
         if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
-            let gathered = labels_start.checked_sub(self.body_len);
-            let labels = match gathered.and_then(|start| self.out.gathered.get(start..)) {
-                Some(gathered) => gathered.to_vec(),
-                None => view.leading_labels()?.to_vec(),
-            };
+            let labels = self.labels_of(&row, view)?;
             self.refuse_times(first, &labels);
         }
-        self.previous = entry;
+        self.previous = row.entry;
         if self.out.columns.timestamps_ms.len() == first {
             return Ok(());
         }
-        if entry == UNCACHED {
+        if row.entry == UNCACHED {
             self.misses.push(Miss { row: position(self.out.rows.len()), hash });
         }
-        self.out.rows.push(Row {
-            entry,
-            labels_start: position(labels_start),
-            labels_len: position(labels_len),
-            sample_end: position(self.out.columns.timestamps_ms.len()),
-        });
+        let sample_end = position(self.out.columns.timestamps_ms.len());
+        self.out.rows.push(Row { sample_end, ..row });
         Ok(())
+    }
+
+    /// The raw labels of the series that was just read.
+    fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
+        let gathered = (row.labels_start as usize).checked_sub(self.body_len);
+        match gathered.and_then(|start| self.out.gathered.get(start..)) {
+            Some(gathered) => Ok(gathered.to_vec()),
+            None => Ok(view.leading_labels()?.to_vec()),
+        }
     }
 
     /// Takes the samples at times that are not allowed out again.
@@ -282,7 +340,7 @@ impl Pass<'_> {
             } else {
                 let fault = times.fault(timestamp_ms);
                 let tell = || format!("{}: {}", series_text(labels), fault.text);
-                self.out.refusals.refuse(1, fault.reason, tell);
+                self.out.refusals.refuse(Item::Float, 1, fault.reason, tell);
             }
         }
         timestamps_ms.truncate(kept);
@@ -304,41 +362,44 @@ impl Pass<'_> {
 }
 
 /// Positions fit in 32 bits: no body has more bytes.
-fn position(number: usize) -> u32 {
+pub(crate) fn position(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Takes the rows of refused series out, and their samples. `faults` ascends by row.
+/// Takes the rows of refused series out, and their items. `faults` ascends by row.
 fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
     if faults.is_empty() {
         return;
     }
     let mut faults = faults.iter().peekable();
     let mut parsed = std::mem::take(&mut batch.parsed).into_iter().peekable();
-    let (mut kept_rows, mut kept_samples, mut start) = (0, 0, 0);
+    let mut kept: Vec<Range<usize>> = Vec::with_capacity(batch.rows.len());
+    let (mut kept_items, mut start) = (0, 0);
     for at in 0..batch.rows.len() {
         let mut row = batch.rows[at];
-        let samples = start..row.sample_end as usize;
-        start = samples.end;
+        let items = start..row.sample_end as usize;
+        start = items.end;
         let labels = parsed.next_if(|(row, _)| *row as usize == at);
         if let Some((_, fault)) = faults.next_if(|(row, _)| *row as usize == at) {
+            let item = extras::item_at(batch, items.start);
             let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
             let tell = || format!("{}: {}", series_text(raw), fault.text);
-            batch.refusals.refuse(samples.len() as u64, fault.reason, tell);
+            batch.refusals.refuse(item, items.len() as u64, fault.reason, tell);
             continue;
         }
-        batch.parsed.extend(labels.map(|(_, labels)| (position(kept_rows), labels)));
-        let len = samples.len();
-        batch.columns.timestamps_ms.copy_within(samples.clone(), kept_samples);
-        batch.columns.values.copy_within(samples, kept_samples);
-        kept_samples += len;
-        row.sample_end = position(kept_samples);
-        batch.rows[kept_rows] = row;
-        kept_rows += 1;
+        batch.parsed.extend(labels.map(|(_, labels)| (position(kept.len()), labels)));
+        kept_items += items.len();
+        row.sample_end = position(kept_items);
+        batch.rows[kept.len()] = row;
+        kept.push(items);
     }
-    batch.rows.truncate(kept_rows);
-    batch.columns.timestamps_ms.truncate(kept_samples);
-    batch.columns.values.truncate(kept_samples);
+    batch.rows.truncate(kept.len());
+    let floats = batch.columns.values.len();
+    let samples = floats + batch.exemplars.len();
+    extras::keep(&mut batch.columns.timestamps_ms, 0, &kept);
+    extras::keep(&mut batch.columns.values, 0, &kept);
+    extras::keep(&mut batch.exemplars, floats, &kept);
+    extras::keep(&mut batch.histograms, samples, &kept);
 }
 
 /// Metadata as text; what is no text or too long is left out, it never fails a request.

@@ -182,6 +182,12 @@ impl SeriesCache {
             return place;
         }
         let place = u32::try_from(self.entries.len()).unwrap_or(UNCACHED);
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling would leave a third of the room unused.
+            let more = (self.entries.len() / 8).max(1024);
+            self.entries.reserve_exact(more);
+            self.numbers.iter_mut().for_each(|numbers| numbers.by_entry.reserve_exact(more));
+        }
         self.entries.push(entry);
         for numbers in &mut self.numbers {
             numbers.by_entry.push(UNKNOWN);

@@ -152,8 +152,8 @@ impl Distributor {
         let request_id = RequestId(self.inner.random());
         let context = Arc::new(self.context(tenant.clone(), principal, request_id));
         let body_len = body.len();
-        let (batch, plan, now) = self.resolve(context, body, body_len)?;
-        self.send(batch, plan, now, None).await
+        let (batch, plan, now) = self.resolve(context, body, body_len, None)?;
+        self.send(batch, plan, now).await
     }
 
     /// Takes a remote-write 1.0 body as it was sent, in snappy.
@@ -187,19 +187,19 @@ impl Distributor {
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
         let context = Arc::new(context);
-        let decode = Decode { distributor: self.clone(), context, raw, limits };
+        let decode = Decode { distributor: self.clone(), context, raw, limits, reservation };
         let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
             let task = tokio::task::spawn_blocking(|| decode.run());
             task.await.map_err(|error| Error::Internal(error.to_string()))??
         } else {
             decode.run()?
         };
-        let (tenant, samples) = (&batch.tenant, batch.refusals.samples);
-        if samples > 0 {
+        let (tenant, items) = (&batch.tenant, batch.refusals.received_in_all());
+        if items > 0 {
             let now_ns = self.inner.clock.monotonic_ns();
-            self.inner.rates.charge(&tenant.id, &tenant.limits, samples, now_ns)?;
+            self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
         }
-        self.send(batch, plan, now, Some(reservation)).await
+        self.send(batch, plan, now).await
     }
 
     pub(crate) fn parts(&self) -> &Inner {
@@ -232,12 +232,13 @@ impl Distributor {
         context: Arc<Context>,
         body: Buffer,
         body_len: usize,
+        reservation: Option<Reservation>,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
         let epoch = epoch_at(inner.clock.monotonic_ns());
         let tenant: Arc<Tenant> = inner.tenants.get(&context.tenant, &inner.telemetry, epoch);
-        let mut batch = Batch::new(tenant, context, body, body_len);
+        let mut batch = Batch::new(tenant, context, body, body_len, reservation);
         let resolver = Resolver { hasher: &inner.hasher, now, epoch };
         let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
         let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;
@@ -253,17 +254,10 @@ impl Distributor {
         batch: Batch,
         plan: Plan,
         now: TimestampMs,
-        reservation: Option<Reservation>,
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
-        tenant.counters.received.inc_by(batch.refusals.samples);
-        let sending = Sending {
-            distributor: self.clone(),
-            batch,
-            cuts: Cuts::Whole,
-            now,
-            _reservation: reservation,
-        };
+        tenant.counters.receive(&batch.refusals);
+        let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
         self.inner.telemetry.refused(&tenant.id, &refusals);
         Ok(refusals)
@@ -276,6 +270,7 @@ struct Decode {
     context: Arc<Context>,
     raw: Buffer,
     limits: Arc<Limits>,
+    reservation: Reservation,
 }
 
 impl Decode {
@@ -284,7 +279,7 @@ impl Decode {
         let limit = self.limits.max_decoded_bytes;
         let len = remote_write::decompress(&self.raw, limit, &mut message)?;
         drop(self.raw);
-        self.distributor.resolve(self.context, message, len)
+        self.distributor.resolve(self.context, message, len, Some(self.reservation))
     }
 }
 

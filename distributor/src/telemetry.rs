@@ -1,7 +1,7 @@
 //! What the distributor counts about itself.
 
 use crate::error::Error;
-use crate::refusal::{Reason, Refusals};
+use crate::refusal::{Item, Reason, Refusals};
 use model::TenantId;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
@@ -21,7 +21,17 @@ pub(crate) struct Telemetry {
 /// The counters of one tenant, found once.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantCounters {
-    pub(crate) received: IntCounter,
+    /// By the place of the kind in [`Item::ALL`].
+    received: [IntCounter; Item::ALL.len()],
+}
+
+impl TenantCounters {
+    /// Counts what came with a request.
+    pub(crate) fn receive(&self, refusals: &Refusals) {
+        for (item, counter) in Item::ALL.into_iter().zip(&self.received) {
+            counter.inc_by(refusals.received(item));
+        }
+    }
 }
 
 impl Telemetry {
@@ -36,13 +46,13 @@ impl Telemetry {
         let telemetry = Self {
             received: vec(
                 "cumae_distributor_samples_received_total",
-                "Samples that came in, refused ones included.",
-                &["tenant"],
+                "Samples and exemplars that came in, refused ones included, by kind: float, histogram, exemplar.",
+                &["tenant", "kind"],
             )?,
             refused: vec(
                 "cumae_distributor_samples_refused_total",
-                "Samples, native histograms and exemplars that were refused one by one.",
-                &["tenant", "reason"],
+                "Samples and exemplars that were refused one by one, by kind: float, histogram, exemplar.",
+                &["tenant", "kind", "reason"],
             )?,
             requests: vec(
                 "cumae_distributor_write_requests_total",
@@ -87,25 +97,27 @@ impl Telemetry {
     }
 
     pub(crate) fn of_tenant(&self, tenant: &TenantId) -> TenantCounters {
-        TenantCounters { received: self.received.with_label_values(&[tenant.as_str()]) }
+        let of = |item: Item| self.received.with_label_values(&[tenant.as_str(), item.name()]);
+        TenantCounters { received: Item::ALL.map(of) }
     }
 
     /// Drops the counters of a tenant that went away, so that names do not pile up.
     pub(crate) fn forget_tenant(&self, tenant: &TenantId) {
         // What is not there need not be dropped.
-        let _ = self.received.remove_label_values(&[tenant.as_str()]);
-        for reason in Reason::ALL.map(Reason::name).into_iter().chain(["histogram", "exemplar"]) {
-            let _ = self.refused.remove_label_values(&[tenant.as_str(), reason]);
+        for kind in Item::ALL.map(Item::name) {
+            let _ = self.received.remove_label_values(&[tenant.as_str(), kind]);
+            for reason in Reason::ALL.map(Reason::name) {
+                let _ = self.refused.remove_label_values(&[tenant.as_str(), kind, reason]);
+            }
         }
     }
 
     pub(crate) fn refused(&self, tenant: &TenantId, refusals: &Refusals) {
-        let named = Reason::ALL.iter().zip(refusals.by_reason);
-        let counts = named
-            .map(|(reason, count)| (reason.name(), count))
-            .chain([("histogram", refusals.histograms), ("exemplar", refusals.exemplars)]);
-        for (reason, count) in counts.filter(|(_, count)| *count > 0) {
-            self.refused.with_label_values(&[tenant.as_str(), reason]).inc_by(count);
+        for item in Item::ALL {
+            for (reason, count) in refusals.by_reason(item) {
+                let labels = [tenant.as_str(), item.name(), reason.name()];
+                self.refused.with_label_values(&labels).inc_by(count);
+            }
         }
     }
 

@@ -5,8 +5,10 @@ use cluster::{Member, NodeIndex, Roles, Topology, TopologyConfig};
 use guard::{LimitTable, Limits, Tenancy};
 use model::mutation::{Mutation, SeriesRefusal, WriteAnswer, Written};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::sample::SampleKind;
 use model::{
-    Clock, Context, Kind, LabelSet, SeriesColumns, SeriesRef, TenantId, Text, TimestampMs,
+    Clock, Context, Exemplar, HistogramSample, Kind, LabelSet, SeriesColumns, SeriesRef, TenantId,
+    Text, TimestampMs,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -78,6 +80,8 @@ struct State {
     generation: u64,
     numbers: Vec<(TenantId, LabelSet)>,
     samples: BTreeMap<(TenantId, LabelSet), BTreeMap<i64, f64>>,
+    histograms: BTreeMap<(TenantId, LabelSet), Vec<HistogramSample>>,
+    exemplars: BTreeMap<(TenantId, LabelSet), Vec<Exemplar>>,
     metadata: Vec<Text>,
     by_number: u64,
     by_labels: u64,
@@ -98,6 +102,8 @@ impl FakeReplica {
             generation: 100,
             numbers: Vec::new(),
             samples: BTreeMap::new(),
+            histograms: BTreeMap::new(),
+            exemplars: BTreeMap::new(),
             metadata: Vec::new(),
             by_number: 0,
             by_labels: 0,
@@ -123,6 +129,17 @@ impl FakeReplica {
         let kept = state.samples.get(&(id(tenant), labels.clone()));
         kept.map(|kept| kept.iter().map(|(time, value)| (*time, *value)).collect())
             .unwrap_or_default()
+    }
+
+    /// What it keeps of a series' histograms and exemplars, in order of arrival.
+    pub(crate) fn extras(
+        &self,
+        tenant: &str,
+        labels: &LabelSet,
+    ) -> (Vec<HistogramSample>, Vec<Exemplar>) {
+        let (state, key) = (self.state.lock(), (id(tenant), labels.clone()));
+        let histograms = state.histograms.get(&key).cloned().unwrap_or_default();
+        (histograms, state.exemplars.get(&key).cloned().unwrap_or_default())
     }
 
     pub(crate) fn series(&self) -> usize {
@@ -182,7 +199,22 @@ impl State {
                 });
                 written.numbers.push((index, u32::try_from(number).unwrap()));
             }
+            let own = mutation.exemplars.iter().filter(|(of, _)| *of == index);
+            for (_, exemplar) in own {
+                self.exemplars.entry(key.clone()).or_default().push(exemplar.clone());
+            }
             let times = mutation.timestamps_ms[samples.clone()].iter().copied();
+            if mutation.kind == SampleKind::Histogram {
+                let start = |at: usize| mutation.start_timestamps_ms.get(at).copied().unwrap_or(0);
+                let kept = self.histograms.entry(key).or_default();
+                kept.extend(times.zip(samples).map(|(timestamp_ms, at)| HistogramSample {
+                    timestamp_ms,
+                    histogram: Arc::clone(&mutation.histograms[at]),
+                    start_timestamp_ms: start(at),
+                    revision: mutation.revision,
+                }));
+                continue;
+            }
             let kept = self.samples.entry(key).or_default();
             kept.extend(times.zip(mutation.values[samples].iter().copied()));
         }
@@ -216,6 +248,14 @@ impl Replica for FakeReplica {
 
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
         unreachable!("nobody reads here")
+    }
+
+    fn exemplars(
+        &self,
+        _: Arc<Context>,
+        _: model::read::ExemplarQuery,
+    ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+        unreachable!("nobody reads exemplars here")
     }
 
     fn delete(&self, _: Arc<Context>, _: model::DeleteRequest) -> Answer<model::DeleteAnswer> {

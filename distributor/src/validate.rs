@@ -80,9 +80,7 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
     let mut texts = Vec::with_capacity(pairs.len());
     let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
     for (name, value) in pairs {
-        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
-            return fault(Reason::NotUtf8, format!("invalid UTF-8 in label {}", shown(name)));
-        };
+        let (name, value) = (text_of(name, name)?, text_of(value, name)?);
         if name.is_empty() && !value.is_empty() {
             return fault(Reason::NoLabelName, "label without a name");
         }
@@ -105,6 +103,12 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
         }
         Ok(labels) => Ok(labels),
     }
+}
+
+/// A text of the label `name`.
+pub(crate) fn text_of<'a>(bytes: &'a [u8], name: &[u8]) -> Result<&'a str, SeriesFault> {
+    std::str::from_utf8(bytes)
+        .or_else(|_| fault(Reason::NotUtf8, format!("invalid UTF-8 in label {}", shown(name))))
 }
 
 fn shown(name: &[u8]) -> String {

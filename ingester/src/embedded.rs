@@ -19,8 +19,11 @@ use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
 use guard::LimitTable;
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{
     Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
     Tombstone,
@@ -304,7 +307,9 @@ impl Inner {
     async fn write(self: Arc<Self>, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
         let permit = self.enter(&self.writes).await?;
         let inner = self.clone();
-        let heavy = mutation.values.len() > HEAVY_SAMPLES;
+        // A histogram is worth some floats, by its buckets.
+        let weight = mutation.values.len() + 16 * mutation.histograms.len();
+        let heavy = weight + mutation.exemplars.len() > HEAVY_SAMPLES;
         let append = move || {
             let limits = inner.append_limits(&mutation.context.tenant);
             inner.engine.append(&mutation, limits, inner.clock.now())
@@ -362,6 +367,7 @@ impl Inner {
         AppendLimits {
             series_max: share(limits.max_series),
             series_per_metric_max: share(limits.max_series_per_metric),
+            exemplars_max: limits.max_exemplars.get(),
         }
     }
 }
@@ -377,6 +383,12 @@ impl Replica for Embedded {
         Box::pin(self.inner.clone().read(work))
     }
 
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.estimate(&context.tenant, &selection, now);
+        Box::pin(self.inner.clone().read(work))
+    }
+
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
         let now = self.now(&context);
         let work = move |engine: &Engine| engine.labels(&context.tenant, &query, now);
@@ -385,6 +397,16 @@ impl Replica for Embedded {
 
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let work = move |engine: &Engine| Ok(engine.metadata(&context.tenant, &query));
+        Box::pin(self.inner.clone().read(work))
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>> {
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.exemplars_at(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 
@@ -467,6 +489,7 @@ mod tests {
             matchers: vec![Matcher::equal("job", "a")],
             range: TimeRange::ALL,
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         };
         let series = replica.select(context(tenant), selection).await.unwrap();

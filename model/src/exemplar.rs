@@ -65,6 +65,12 @@ pub struct SeriesExemplars {
     pub exemplars: Vec<Exemplar>,
 }
 
+/// Joins what two replicas have of one series: each exemplar once, thinned.
+pub fn join(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
+    into.extend(more);
+    thin(into);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,10 @@
 //!
 //! Not here: evaluating one (`promql`), deltas as they travel in remote write (`wire`).
 
+mod resolution;
+
+pub use resolution::{OVER_LIMIT, SCHEMA_MAX, SCHEMA_MIN};
+
 use crate::sample::STALE_NAN_BITS;
 
 /// So many buckets and custom values a histogram has at most, positive and negative together.

@@ -3,6 +3,7 @@
 use crate::label::{LabelSet, Text};
 use crate::matcher::Matcher;
 use crate::mutation::MetricMetadata;
+use crate::query_shard::QueryShard;
 use crate::time::{DayBucket, TimeRange};
 
 /// Which samples are wanted.
@@ -15,8 +16,34 @@ pub struct Selection {
     /// Only samples of these days; `None` is every day. A coordinator asks a replica for the days
     /// whose partitions lie there.
     pub days: Option<Vec<DayBucket>>,
+    /// Only series of this part.
+    pub shard: QueryShard,
     /// What the reader can bear.
     pub bounds: SelectBounds,
+}
+
+/// What a selection is likely to return: worked out of indices, at the price of no sample. An upper
+/// bound in most cases, never a promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// How many partitions are looked at, those in memory as one.
+    pub partitions: u64,
+    /// How many series; one that several files hold may count several times.
+    pub series: u64,
+    /// How many samples.
+    pub samples: u64,
+}
+
+impl Estimate {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            partitions: self.partitions.saturating_add(other.partitions),
+            series: self.series.saturating_add(other.series),
+            samples: self.samples.saturating_add(other.samples),
+        }
+    }
 }
 
 /// The most that one selection may return; beyond it the answer is an error, never a cut.
@@ -64,6 +91,17 @@ pub enum LabelAnswer {
     Texts(Vec<Text>),
     /// Label sets.
     Series(Vec<LabelSet>),
+}
+
+/// A question about exemplars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExemplarQuery {
+    /// Exemplars of series that match all matchers of one of the sets; no set at all is no series.
+    pub matcher_sets: Vec<Vec<Matcher>>,
+    /// Exemplars outside of it are not returned, nor series without one in it.
+    pub range: TimeRange,
+    /// The most exemplars; beyond it the answer is an error, never a cut.
+    pub exemplars_max: u64,
 }
 
 /// A question about metadata.

@@ -26,6 +26,54 @@ struct Entry {
     text: String,
     span: Span,
     forced: Option<Forced>,
+    /// How often it was said, if the text tells.
+    told: Option<u64>,
+}
+
+/// What is worth saying about a series' histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AboutHistograms {
+    /// Both floats and histograms are in a window.
+    MixedWithFloats,
+    /// Histograms are left out of a window that has floats too.
+    IgnoredInWindow,
+    /// Exponential and custom ones meet.
+    MixedBuckets,
+    /// Classic buckets of the same labels are there too.
+    MixedWithClassic,
+    /// A function of counters was given gauges.
+    NotCounter,
+    /// A function of gauges was given counters.
+    NotGauge,
+    /// A start lies before the sample before it.
+    StartOverlap,
+    /// A quantile lies among observations of NaN.
+    QuantileIsNan,
+    /// Observations of NaN make a quantile higher.
+    QuantileIsSkewed,
+    /// Observations of NaN are in no fraction.
+    FractionExcludesNan,
+}
+
+/// What histograms come together in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// `+`
+    Addition,
+    /// `-`
+    Subtraction,
+    /// An aggregation, over series or over time.
+    Aggregation,
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Subtraction => "subtraction",
+            Self::Aggregation => "aggregation",
+        }
+    }
 }
 
 /// How far the buckets of classic histograms had to be lifted.
@@ -56,13 +104,16 @@ impl Annotations {
     fn add(&mut self, severity: Severity, text: String, span: Span, forced: Option<Forced>) {
         if let Some(entry) = self.by_text.get(&text).and_then(|at| self.entries.get_mut(*at)) {
             entry.span = span;
+            if let Some(told) = &mut entry.told {
+                *told += 1;
+            }
             if let (Some(have), Some(new)) = (&mut entry.forced, forced) {
                 have.merge(new);
             }
             return;
         }
         self.by_text.insert(text.clone(), self.entries.len());
-        self.entries.push(Entry { severity, text, span, forced });
+        self.entries.push(Entry { severity, text, span, forced, told: None });
     }
 
     fn warn(&mut self, text: impl Into<String>, span: Span) {
@@ -120,6 +171,95 @@ impl Annotations {
         self.inform(text, span);
     }
 
+    /// Something about a series' histograms.
+    pub(crate) fn about(&mut self, what: AboutHistograms, metric: &str, span: Span) {
+        use AboutHistograms as About;
+        let name = quoted(metric);
+        match what {
+            About::MixedWithFloats => self.warn(
+                format!("encountered a mix of histograms and floats for metric name {name}"),
+                span,
+            ),
+            About::IgnoredInWindow => self.inform(
+                format!(
+                    "ignored histograms in a range containing both floats and histograms for \
+                     metric name {name}"
+                ),
+                span,
+            ),
+            About::MixedBuckets => self.warn(
+                format!(
+                    "vector contains a mix of histograms with exponential and custom buckets \
+                     schemas for metric name {name}"
+                ),
+                span,
+            ),
+            About::NotCounter => {
+                self.warn(format!("this native histogram metric is not a counter: {name}"), span);
+            }
+            About::NotGauge => {
+                self.warn(format!("this native histogram metric is not a gauge: {name}"), span);
+            }
+            About::StartOverlap => self.start_overlap(&name, span),
+            About::MixedWithClassic => {
+                let text = "vector contains a mix of classic and native histograms";
+                self.warn(with_metric(text.into(), metric), span);
+            }
+            About::QuantileIsNan | About::QuantileIsSkewed | About::FractionExcludesNan => {
+                self.inform(with_metric(nan_text(what).into(), metric), span);
+            }
+        }
+    }
+
+    fn start_overlap(&mut self, name: &str, span: Span) {
+        let text = format!(
+            "sample has start time that overlaps with previous sample timestamp for metric {name}"
+        );
+        self.warn(text.clone(), span);
+        if let Some(entry) = self.by_text.get(&text).and_then(|at| self.entries.get_mut(*at)) {
+            entry.told.get_or_insert(1);
+        }
+    }
+
+    /// Floats and histograms in one group.
+    pub(crate) fn mixed_in_aggregation(&mut self, span: Span) {
+        self.warn("encountered a mix of histograms and floats for aggregation", span);
+    }
+
+    /// A histogram that an aggregation leaves out.
+    pub(crate) fn ignored_in_aggregation(&mut self, aggregation: &str, span: Span) {
+        self.inform(format!("ignored histogram in {aggregation} aggregation"), span);
+    }
+
+    /// Exponential and custom histograms as operands.
+    pub(crate) fn incompatible_buckets(&mut self, op: &str, span: Span) {
+        let text = format!("incompatible bucket layout encountered for binary operator {op}");
+        self.warn(text, span);
+    }
+
+    /// One histogram says that it was reset, the other that it was not.
+    pub(crate) fn hints_conflict(&mut self, operation: Operation, span: Span) {
+        let operation = operation.as_str();
+        self.warn(format!("conflicting counter resets during histogram {operation}"), span);
+    }
+
+    /// Custom values differed.
+    pub(crate) fn bounds_differed(&mut self, operation: Operation, span: Span) {
+        let operation = operation.as_str();
+        self.inform(format!("mismatched custom buckets were reconciled during {operation}"), span);
+    }
+
+    /// `rate` of something whose type is not that of a counter.
+    pub(crate) fn type_not_counter(&mut self, metric: &str, kind: &str, span: Span) {
+        let text = format!(
+            "metric might not be a counter, __type__ label is not set to \"counter\" or \
+             \"histogram\", got {}: {}",
+            quoted(kind),
+            quoted(metric)
+        );
+        self.inform(text, span);
+    }
+
     /// Buckets that decrease.
     pub(crate) fn forced_monotonicity(&mut self, metric: &str, span: Span, forced: Forced) {
         let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
@@ -134,7 +274,10 @@ impl Annotations {
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
         for entry in self.entries {
             let place = line_column(query, entry.span.start);
-            let forced = entry.forced.map(forced_text).unwrap_or_default();
+            let mut forced = entry.forced.map(forced_text).unwrap_or_default();
+            if let Some(told) = entry.told.filter(|told| *told > 1) {
+                forced = format!(" ({told} occurrences)");
+            }
             match entry.severity {
                 Severity::Warning => {
                     warnings.push(format!("PromQL warning: {}{forced} ({place})", entry.text));
@@ -145,6 +288,21 @@ impl Annotations {
             }
         }
         (warnings, infos)
+    }
+}
+
+fn nan_text(what: AboutHistograms) -> &'static str {
+    match what {
+        AboutHistograms::QuantileIsNan => {
+            "input to histogram_quantile has NaN observations, result is NaN"
+        }
+        AboutHistograms::QuantileIsSkewed => {
+            "input to histogram_quantile has NaN observations, result is skewed higher"
+        }
+        _ => {
+            "input to histogram_fraction has NaN observations, which are excluded from all \
+             fractions"
+        }
     }
 }
 

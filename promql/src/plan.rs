@@ -218,7 +218,13 @@ impl Need {
     pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
         let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
         let range = TimeRange::inclusive(first, last);
-        Selection { matchers: self.matchers.clone(), range, days: None, bounds }
+        Selection {
+            matchers: self.matchers.clone(),
+            range,
+            days: None,
+            shard: model::QueryShard::ALL,
+            bounds,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a query evaluates to.
 
+use model::histogram::Histogram;
 use model::{LabelSet, SeriesColumns};
+use std::sync::Arc;
 
 /// A finished evaluation.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +45,8 @@ pub struct InstantSample {
     pub labels: LabelSet,
     /// The time it is answered for.
     pub timestamp_ms: i64,
-    /// The value.
+    /// The value; NaN if it is a histogram.
     pub value: f64,
+    /// The native histogram, if it is one.
+    pub histogram: Option<Arc<Histogram>>,
 }

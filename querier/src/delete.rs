@@ -151,6 +151,13 @@ mod tests {
         fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
             never()
         }
+        fn exemplars(
+            &self,
+            _: Arc<Context>,
+            _: model::read::ExemplarQuery,
+        ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+            never()
+        }
         fn delete(&self, _: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let held = self.revision.fetch_max(request.revision_max, Ordering::Relaxed);

@@ -91,22 +91,30 @@ fn selector(text: &str) -> Result<Vec<Matcher>, String> {
     Err(EMPTY_MATCHERS.to_owned())
 }
 
-/// Whether the query selects any series.
-pub(crate) fn has_selector(expr: &Expr) -> bool {
-    match expr {
-        Expr::Vector(_) | Expr::Matrix(_) => true,
-        Expr::Number(_) | Expr::String(_) => false,
-        Expr::Subquery(node) => has_selector(&node.expr),
-        Expr::Call(node) => node.args.iter().any(has_selector),
-        Expr::Aggregation(node) => {
-            has_selector(&node.expr) || node.param.as_deref().is_some_and(has_selector)
+/// The matchers of every selector in a query.
+pub(crate) fn selectors(expr: &Expr) -> Vec<Vec<Matcher>> {
+    let mut found = Vec::new();
+    let mut left = vec![expr];
+    while let Some(expr) = left.pop() {
+        match expr {
+            Expr::Vector(node) => found.push(node.matchers.clone()),
+            Expr::Matrix(node) => found.push(node.vector.matchers.clone()),
+            Expr::Number(_) | Expr::String(_) => {}
+            Expr::Subquery(node) => left.push(&node.expr),
+            Expr::Call(node) => left.extend(&node.args),
+            Expr::Aggregation(node) => {
+                left.push(&node.expr);
+                left.extend(node.param.as_deref());
+            }
+            Expr::Binary(node) => {
+                left.push(&node.first);
+                left.extend(node.links.iter().map(|link| &link.rhs));
+            }
+            Expr::Unary(node) => left.push(&node.expr),
+            Expr::Paren(node) => left.push(&node.expr),
         }
-        Expr::Binary(node) => {
-            has_selector(&node.first) || node.links.iter().any(|link| has_selector(&link.rhs))
-        }
-        Expr::Unary(node) => has_selector(&node.expr),
-        Expr::Paren(node) => has_selector(&node.expr),
     }
+    found
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cardinality;
 pub mod coverage;
 mod delete;
 mod error;
+mod exemplar_calls;
 mod http;
 mod json;
 mod label_calls;

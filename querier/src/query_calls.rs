@@ -7,10 +7,9 @@ use crate::params::Params;
 use crate::querier::Querier;
 use crate::render::{Annotations, Data, TRUNCATED, success};
 use crate::run::{self, Desk};
-use crate::time_param::{TIME_MAX, TIME_MIN, parse_duration};
+use crate::time_param::parse_duration;
 use crate::{json, language, stats, syntax};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use guard::QueryLimits;
 use model::Kind;
 use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
@@ -158,23 +157,6 @@ fn truncate(value: &mut Value, limit: u64) -> bool {
     true
 }
 
-/// Nothing stores exemplars yet, so a query that selects something finds none.
-pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Response, Error> {
-    let start = call.params.time_or("start", TIME_MIN)?;
-    let end = call.params.time_or("end", TIME_MAX)?;
-    if end < start {
-        return Err(Error::invalid("end timestamp must not be before start timestamp"));
-    }
-    let selects = |text: &QueryText| {
-        let expr = language::parse(text).map_err(Error::invalid)?;
-        Ok(language::has_selector(&expr))
-    };
-    if !about_text(&querier, &call, selects).await? {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    Ok(success(Data::Json(b"[]".to_vec()), &Annotations::default()))
-}
-
 pub(crate) async fn format_query(querier: Querier, call: Call) -> Result<Response, Error> {
     let format = |text: &QueryText| {
         let expr = language::parse(text).map_err(|reason| Error::param("query", reason))?;
@@ -200,7 +182,7 @@ pub(crate) async fn parse_query(querier: Querier, call: Call) -> Result<Response
 }
 
 /// Works on a query's text under the rules of a query: in turn, off the async threads.
-async fn about_text<T: Send + 'static>(
+pub(crate) async fn about_text<T: Send + 'static>(
     querier: &Querier,
     call: &Call,
     work: impl FnOnce(&QueryText) -> Result<T, Error> + Send + 'static,

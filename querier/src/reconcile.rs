@@ -6,6 +6,7 @@
 //!
 //! Not here: whether enough replicas answered (`coverage.rs`); repairing those that lack something.
 
+use model::exemplar::{self, SeriesExemplars};
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{LabelAnswer, MetadataAnswer};
 use model::sample::{join_histograms, join_order};
@@ -43,6 +44,17 @@ pub fn join_labels(answers: Vec<LabelAnswer>, limit: u64) -> Option<LabelAnswer>
             LabelAnswer::Series(series)
         }
     })
+}
+
+/// Joins answers about exemplars, each ascending by labels: the union, thinned as on replicas.
+#[must_use]
+pub fn join_exemplars(answers: Vec<Vec<SeriesExemplars>>) -> Vec<SeriesExemplars> {
+    let order = |a: &SeriesExemplars, b: &SeriesExemplars| a.labels.cmp(&b.labels);
+    let join = |mut a: SeriesExemplars, b: SeriesExemplars| {
+        exemplar::join(&mut a.exemplars, b.exemplars);
+        a
+    };
+    tournament(answers, |a, b| merge_by(a, b, order, join))
 }
 
 /// Joins answers about metadata. Where replicas differ a known type goes before an unknown one, then
@@ -214,6 +226,31 @@ mod tests {
         for [x, y, z] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             let answers = vec![all[x].clone(), all[y].clone(), all[z].clone(), all[x].clone()];
             assert_eq!(text(&join_series(answers)), text(&want));
+        }
+    }
+
+    #[test]
+    fn exemplars_of_all_replicas_are_joined_each_once_in_any_order_of_answers() {
+        let of = |name: &str, times: &[i64]| SeriesExemplars {
+            labels: LabelSet::from_pairs([("__name__", name)]).unwrap(),
+            exemplars: times
+                .iter()
+                .map(|timestamp_ms| model::Exemplar {
+                    timestamp_ms: *timestamp_ms,
+                    value: 0.5,
+                    labels: LabelSet::default(),
+                })
+                .collect(),
+        };
+        let all = [
+            vec![of("a", &[1, 3]), of("b", &[1])],
+            vec![of("a", &[2, 3]), of("c", &[7])],
+            vec![of("b", &[1])],
+        ];
+        let want = vec![of("a", &[1, 2, 3]), of("b", &[1]), of("c", &[7])];
+        for [x, y, z] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let answers = [x, y, z, x].map(|at| all[at].clone());
+            assert_eq!(join_exemplars(answers.to_vec()), want);
         }
     }
 

@@ -294,7 +294,8 @@ mod tests {
     fn values_are_written_as_the_contract_shows_them() {
         let at = 1_700_000_000_000;
         let up = labels(&[("__name__", "up"), ("job", "a")]);
-        let vector = vec![InstantSample { labels: up, timestamp_ms: at, value: 1.0 }];
+        let vector =
+            vec![InstantSample { labels: up, timestamp_ms: at, value: 1.0, histogram: None }];
         assert_eq!(
             query(Value::Vector(vector)),
             r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1700000000,"1"]}]}}"#

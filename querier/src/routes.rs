@@ -5,7 +5,7 @@
 use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::{admin, cardinality, label_calls, page, query_calls, rules, status};
+use crate::{admin, cardinality, exemplar_calls, label_calls, page, query_calls, rules, status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -57,7 +57,7 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
     vec![
         both!("query", query_calls::query),
         both!("query_range", query_calls::query_range),
-        both!("query_exemplars", query_calls::query_exemplars),
+        both!("query_exemplars", exemplar_calls::query_exemplars),
         both!("format_query", query_calls::format_query),
         both!("parse_query", query_calls::parse_query),
         both!("labels", label_calls::names),

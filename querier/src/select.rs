@@ -9,13 +9,15 @@
 //! (`wire::peer`).
 
 use crate::coverage::{Ask, Coverage, partitions_of};
-use crate::reconcile::{join_labels, join_metadata, join_series};
+use crate::reconcile::{join_exemplars, join_labels, join_metadata, join_series};
 use crate::suspects::Suspects;
 use cluster::{NodeIndex, Topology, Unavailable};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use model::exemplar::SeriesExemplars;
 use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
+    SelectBounds, Selection,
 };
 use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
@@ -92,10 +94,7 @@ impl ReplicatedSource {
         let coverage = self.cover(context, [&*selection.matchers], selection.range);
         let bounds = selection.bounds;
         let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
-            let days = match (&selection.days, &ask.days) {
-                (Some(_), _) => selection.days.clone(),
-                (None, days) => days.clone(),
-            };
+            let days = selection.days.clone().or_else(|| ask.days.clone());
             replica.select(context.clone(), Selection { days, ..selection.clone() })
         };
         let mut answers = self.gather(context, coverage, ask).await?;
@@ -104,6 +103,24 @@ impl ReplicatedSource {
             _ => off_the_async_threads(move || join_series(answers)).await?,
         };
         within(bounds, series)
+    }
+
+    /// What a selection is likely to return, of all replicas that are asked for it together.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn estimate(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Result<Estimate, SourceError> {
+        let coverage = self.cover(context, [&*selection.matchers], selection.range);
+        let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
+            let days = selection.days.clone().or_else(|| ask.days.clone());
+            replica.estimate(context.clone(), Selection { days, ..selection.clone() })
+        };
+        let answers = self.gather(context, coverage, ask).await?;
+        Ok(answers.into_iter().fold(Estimate::default(), Estimate::and))
     }
 
     /// What the cluster knows about labels, ascending and unique, cut to the query's limit.
@@ -130,6 +147,29 @@ impl ReplicatedSource {
             LabelWant::Series => LabelAnswer::Series(Vec::new()),
             LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(Vec::new()),
         }))
+    }
+
+    /// The exemplars of series, ascending by labels, each series' by time.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn exemplars(
+        &self,
+        context: &Arc<Context>,
+        query: &ExemplarQuery,
+    ) -> Result<Vec<SeriesExemplars>, SourceError> {
+        let sets = query.matcher_sets.iter().map(Vec::as_slice);
+        let coverage = self.cover(context, sets, query.range);
+        let ask =
+            |replica: &Arc<dyn Replica>, _: &Ask| replica.exemplars(context.clone(), query.clone());
+        let answers = self.gather(context, coverage, ask).await?;
+        let joined = off_the_async_threads(move || join_exemplars(answers)).await?;
+        let count: u64 = joined.iter().map(|series| series.exemplars.len() as u64).sum();
+        if count > query.exemplars_max {
+            let message = format!("there are more than {} exemplars", query.exemplars_max);
+            return Err(SourceError { kind: Kind::Unexecutable, message });
+        }
+        Ok(joined)
     }
 
     /// What metrics mean, ascending by metric.
@@ -350,6 +390,14 @@ mod tests {
         fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
             self.answer(|_| Vec::new())
         }
+        fn exemplars(
+            &self,
+            _: Arc<Context>,
+            _: model::read::ExemplarQuery,
+        ) -> Answer<Vec<model::exemplar::SeriesExemplars>> {
+            unreachable!("nobody reads exemplars here")
+        }
+
         fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
             unreachable!("nobody deletes here")
         }
@@ -397,6 +445,7 @@ mod tests {
             matchers: vec![Matcher::equal(METRIC_NAME, "up")],
             range: TimeRange { start: TimestampMs(0), end: TimestampMs(10) },
             days: None,
+            shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
         }
     }

@@ -1,7 +1,10 @@
 //! Where a querier gets series from: many replicas, or one.
 
 use crate::select::ReplicatedSource;
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::exemplar::SeriesExemplars;
+use model::read::{
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteRequest, SeriesColumns};
 use promql::SourceError;
 use std::fmt;
@@ -21,11 +24,22 @@ pub trait Source: Send + Sync + fmt::Debug {
         context: Arc<Context>,
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>>;
+    /// What a selection is likely to return: of all replicas that are asked, together.
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        let _ = (context, selection);
+        Box::pin(async { Ok(Estimate::default()) })
+    }
     /// Names, values or label sets, ascending and unique.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer>;
     /// What metrics mean, ascending by metric.
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery)
     -> SourceAnswer<MetadataAnswer>;
+    /// Exemplars of the series that match, ascending by labels, each series' by time.
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>>;
     /// Deletes samples: no answer shows them when it is done, now and later. The end of the range
     /// is not later than now.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()>;
@@ -46,6 +60,10 @@ impl Source for SingleReplica {
         answer(self.0.select(context, selection))
     }
 
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        answer(self.0.estimate(context, selection))
+    }
+
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
         answer(self.0.labels(context, query))
     }
@@ -56,6 +74,14 @@ impl Source for SingleReplica {
         query: MetadataQuery,
     ) -> SourceAnswer<MetadataAnswer> {
         answer(self.0.metadata(context, query))
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>> {
+        answer(self.0.exemplars(context, query))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
@@ -88,6 +114,11 @@ impl Source for AllReplicas {
         Box::pin(async move { source.select(&context, &selection).await })
     }
 
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.estimate(&context, &selection).await })
+    }
+
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.labels(&context, &query).await })
@@ -100,6 +131,15 @@ impl Source for AllReplicas {
     ) -> SourceAnswer<MetadataAnswer> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.metadata(&context, &query).await })
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.exemplars(&context, &query).await })
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {

@@ -145,7 +145,13 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
     let recent = TimeRange { start: TimestampMs(last - 300_000), end: TimestampMs(last) };
     let select = |name: &str, range: TimeRange, matchers: &[Matcher]| {
         let matchers = matchers.to_vec();
-        let selection = Selection { matchers, range, days: None, bounds: SelectBounds::NONE };
+        let selection = Selection {
+            matchers,
+            range,
+            days: None,
+            shard: model::QueryShard::ALL,
+            bounds: SelectBounds::NONE,
+        };
         timed(&format!("select {name}"), || {
             let answer = engine.select(tenant, &selection, TimestampMs(last)).unwrap();
             (answer.len(), answer.iter().map(|s| s.floats.len()).sum())

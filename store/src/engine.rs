@@ -65,7 +65,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use model::mutation::{MetricMetadata, Mutation, Written};
 use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
+    Selection,
 };
 use model::{Matcher, SeriesColumns, SeriesRef, TenantId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
@@ -212,7 +213,8 @@ impl Engine {
             return Ok(Appended::NeedLabels);
         };
         let ticket = self.log_mutation(&tenant, mutation, &resolved)?;
-        let (samples, late) = tenant.apply(mutation, &resolved, ticket, seconds(now));
+        let (samples, late) =
+            tenant.apply(mutation, &resolved, ticket, seconds(now), limits.exemplars_max);
         self.appended.fetch_add(samples, Ordering::Relaxed);
         self.late.fetch_add(late, Ordering::Relaxed);
         let written = Written {
@@ -373,6 +375,27 @@ impl Engine {
         gather.finish()
     }
 
+    /// What a selection is likely to return, without a look at any sample.
+    ///
+    /// # Errors
+    /// As [`Engine::select`].
+    pub fn estimate(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+    ) -> Result<Estimate> {
+        let mut estimate = Estimate::default();
+        let Some(mut query) = Query::of_selection(selection)? else { return Ok(estimate) };
+        query.clip = self.retention.read().clip(tenant, now);
+        if let Some(tenant) = self.tenants.read().get(tenant).cloned() {
+            tenant.estimate(&query, &mut estimate);
+        }
+        let tables = Arc::clone(&self.tables.read());
+        tables.estimate(tenant, &query, &mut estimate)?;
+        Ok(estimate)
+    }
+
     /// Answers a question about labels at `now`; a series of which all has expired is not one any
     /// more. Names and values are of series with a sample in the days
     /// that the range touches, label sets of series with a sample in the range itself.
@@ -475,6 +498,9 @@ impl Engine {
             for shard in tenant.shards() {
                 stats.head_samples += shard.samples;
                 stats.head_sample_bytes += shard.sample_bytes;
+                stats.exemplars += shard.exemplars;
+                stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
+                stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
             }
         }
         let tables = Arc::clone(&self.tables.read());

@@ -20,10 +20,12 @@ use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use model::matcher::CompiledMatcher;
+use model::query_shard::{pairs_hash, text_hash};
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{
-    Column, DayBucket, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, Text, TimeRange,
+    Column, DayBucket, HistogramSample, LabelSet, Matcher, QueryShard, Sample, SeriesColumns, Text,
+    TimeRange,
 };
 use std::cell::Cell;
 use std::hash::BuildHasher;
@@ -51,6 +53,8 @@ pub(crate) struct Query {
     pub(crate) end_ms: i64,
     /// Only these moments, ascending and apart; empty is no such condition.
     spans: Vec<(i64, i64)>,
+    /// Only series of this part; for samples only.
+    pub(crate) shard: QueryShard,
     /// What the tenant's retention hides.
     pub(crate) clip: Clip,
     /// How many sources may hold samples of one series.
@@ -94,7 +98,8 @@ impl Query {
             spans.clear();
         }
         let (want, clip, sources) = (Want::Samples, Clip::default(), Cell::new(1));
-        let query = Self { matchers, want, start_ms, end_ms, spans, clip, sources };
+        let shard = selection.shard;
+        let query = Self { matchers, want, start_ms, end_ms, spans, shard, clip, sources };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -115,7 +120,8 @@ impl Query {
         }
         let matchers = compile(matchers)?;
         let (spans, clip, sources) = (Vec::new(), Clip::default(), Cell::new(1));
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, clip, sources }))
+        let shard = QueryShard::ALL;
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, shard, clip, sources }))
     }
 
     /// The question to a series of which `hidden` spans are hidden, normalized: it has no matchers,
@@ -148,7 +154,7 @@ impl Query {
             spans.clear();
         }
         let (matchers, clip, sources) = (Vec::new(), Clip::default(), self.sources.clone());
-        Self { matchers, want, start_ms, end_ms, spans, clip, sources }
+        Self { matchers, want, start_ms, end_ms, spans, shard: self.shard, clip, sources }
     }
 
     /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
@@ -302,6 +308,40 @@ impl Query {
             // What was coded a moment ago is decoded without fail.
             let _ = self.decode(&chunk.head, &chunk.bytes, runs);
         }
+    }
+}
+
+/// Tells the series of a query's shard, by symbols of one source.
+#[derive(Debug)]
+pub(crate) struct ShardFilter {
+    shard: QueryShard,
+    /// By symbol; 0 is not known yet.
+    hashes: Vec<u64>,
+}
+
+impl ShardFilter {
+    /// The filter for `len` symbols; `None` if every series is in.
+    pub(crate) fn new(query: &Query, len: usize) -> Option<Self> {
+        let shard = query.shard;
+        (!shard.is_all()).then(|| Self { shard, hashes: vec![0; len] })
+    }
+
+    /// Whether the series of these name and value symbols is in the shard.
+    pub(crate) fn holds(
+        &mut self,
+        pairs: impl Iterator<Item = (u32, u32)>,
+        texts: &[Text],
+    ) -> bool {
+        let mut hash = |symbol: u32| match self.hashes.get_mut(symbol as usize) {
+            Some(0) => {
+                let hash = texts.get(symbol as usize).map_or(0, |text| text_hash(text));
+                self.hashes[symbol as usize] = hash;
+                hash
+            }
+            Some(hash) => *hash,
+            None => 0,
+        };
+        self.shard.holds_hash(pairs_hash(pairs.map(|(name, value)| (hash(name), hash(value)))))
     }
 }
 
@@ -650,7 +690,8 @@ mod tests {
         let range = TimeRange { start: TimestampMs(start_ms), end: TimestampMs(end_ms) };
         let days = days.map(|days| days.iter().copied().map(DayBucket).collect());
         let bounds = SelectBounds::NONE;
-        let selection = Selection { matchers: Vec::new(), range, days, bounds };
+        let selection =
+            Selection { matchers: Vec::new(), range, days, shard: model::QueryShard::ALL, bounds };
         Query::of_selection(&selection).unwrap().unwrap()
     }
 

@@ -23,7 +23,6 @@ pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod partition;
 pub(crate) mod reader;
-pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod tables;
 pub(crate) mod times;

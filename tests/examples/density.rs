@@ -217,7 +217,13 @@ fn read(
     range: TimeRange,
 ) -> Outcome<()> {
     let bounds = SelectBounds::NONE;
-    let selection = Selection { matchers: matchers.to_vec(), range, days: None, bounds };
+    let selection = Selection {
+        matchers: matchers.to_vec(),
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+    };
     let mut seconds = Vec::new();
     let mut samples = 0;
     for _ in 0..3 {

@@ -1,23 +1,39 @@
 //! A source of series that is a table in memory.
 
+use model::histogram::{Histogram, ResetHint};
 use model::matcher::CompiledMatcher;
 use model::read::Selection;
-use model::{Column, Kind, LabelSet, SeriesColumns, TimestampMs};
+use model::sample::{HistogramSample, Sample};
+use model::{Kind, LabelSet, SeriesColumns, TimestampMs};
+use promql::histogram::stored_hint;
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+enum Stored {
+    Float(Sample),
+    Histogram(HistogramSample),
+}
 
 /// Series by their labels, samples by their time.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySource {
-    series: BTreeMap<LabelSet, BTreeMap<i64, f64>>,
+    series: BTreeMap<LabelSet, BTreeMap<i64, Stored>>,
 }
 
 impl MemorySource {
     /// Adds samples; the newest write of a time wins.
     pub fn add(&mut self, series: &SeriesColumns) {
         let have = self.series.entry(series.labels.clone()).or_default();
-        let samples = series.floats.timestamps_ms.iter().zip(&series.floats.values);
-        have.extend(samples.map(|(time, value)| (*time, *value)));
+        for index in 0..series.floats.len() {
+            let sample = series.floats.sample(index);
+            have.insert(sample.timestamp_ms, Stored::Float(sample));
+        }
+        for index in 0..series.histograms.len() {
+            let sample = series.histograms.sample(index);
+            have.insert(sample.timestamp_ms, Stored::Histogram(sample));
+        }
     }
 
     /// Forgets everything.
@@ -37,20 +53,36 @@ impl SeriesSource for MemorySource {
             if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
                 continue;
             }
-            let mut floats = Column::default();
-            for (time, value) in samples {
-                if selection.range.contains(TimestampMs(*time)) {
-                    floats.push(*time, *value);
+            let mut series = SeriesColumns { labels: labels.clone(), ..SeriesColumns::default() };
+            let mut before: Option<&Histogram> = None;
+            for (time, stored) in samples {
+                let is_wanted = selection.range.contains(TimestampMs(*time));
+                match stored {
+                    Stored::Float(sample) if is_wanted => series.floats.push_sample(sample),
+                    Stored::Histogram(sample) if is_wanted => {
+                        series.histograms.push_sample(hinted(sample, before));
+                    }
+                    _ => {}
                 }
+                before = match stored {
+                    Stored::Float(_) => None,
+                    Stored::Histogram(sample) => Some(&sample.histogram),
+                };
             }
-            if !floats.is_empty() {
-                found.push(SeriesColumns {
-                    labels: labels.clone(),
-                    floats,
-                    ..SeriesColumns::default()
-                });
+            if !series.is_empty() {
+                found.push(series);
             }
         }
         Ok(found)
     }
+}
+
+/// The sample with what the table knows of the one before it.
+fn hinted(sample: &HistogramSample, before: Option<&Histogram>) -> HistogramSample {
+    let mut sample = sample.clone();
+    let hint = stored_hint(before, &sample.histogram);
+    if hint == ResetHint::No || sample.histogram.reset_hint == ResetHint::No {
+        Arc::make_mut(&mut sample.histogram).reset_hint = hint;
+    }
+    sample
 }

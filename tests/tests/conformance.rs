@@ -1,8 +1,6 @@
 //! The engine against upstream's scripts and answers, and against scripts of our own.
 //!
-//! What does not pass yet is listed by name in `not_yet_passing.txt` beside this file. The list has
-//! to be exact: a case that begins to fail and one that begins to pass both fail the test. With
-//! `UPDATE_EXPECTED=1` in the environment the list is written anew instead.
+//! Every case has to pass, in every variant.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,14 +13,12 @@ use model::LabelSet;
 use promql::{EvalParams, ParseOptions, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tests::promqltest::{
     Ask, EngineSubject, Outcome, Report, Subject, evaluate, parse_script, run,
 };
 use tests::random_series::Numbers;
 use tests::{compliance, random_query, random_series, shared};
-
-const LIST: &str = "tests/not_yet_passing.txt";
 
 /// The reports of a folder's scripts, with names dropped late or not; scripts whose name ends in the
 /// other way are left out.
@@ -54,7 +50,6 @@ fn not_passing(reports: &BTreeMap<String, Report>) -> Vec<String> {
         for (line, outcome) in &report.cases {
             match outcome {
                 Outcome::Passed => {}
-                Outcome::Histograms => lines.push(format!("{name}:{line} native histograms")),
                 Outcome::Failed(_) => lines.push(format!("{name}:{line} fails")),
             }
         }
@@ -64,16 +59,14 @@ fn not_passing(reports: &BTreeMap<String, Report>) -> Vec<String> {
 
 fn print_table(reports: &BTreeMap<String, Report>) {
     let (mut passed, mut total) = (0, 0);
-    println!("{:<28}{:>8}{:>8}{:>12}{:>8}", "script", "passed", "failed", "histograms", "total");
+    println!("{:<28}{:>8}{:>8}{:>8}", "script", "passed", "failed", "total");
     for (name, report) in reports {
-        let histograms = report.cases.iter().filter(|(_, of)| matches!(of, Outcome::Histograms));
-        let histograms = histograms.count();
-        let failed = report.cases.len() - report.passed() - histograms;
         let len = report.cases.len();
-        println!("{name:<28}{:>8}{failed:>8}{histograms:>12}{len:>8}", report.passed());
+        let failed = len - report.passed();
+        println!("{name:<28}{:>8}{failed:>8}{len:>8}", report.passed());
         (passed, total) = (passed + report.passed(), total + len);
     }
-    println!("{:<28}{passed:>8}{:>28}", "all", total);
+    println!("{:<28}{passed:>8}{:>8}{total:>8}", "all", total - passed);
     for (name, report) in reports {
         for (line, outcome) in &report.cases {
             if let Outcome::Failed(reason) = outcome {
@@ -85,26 +78,16 @@ fn print_table(reports: &BTreeMap<String, Report>) {
 }
 
 #[test]
-fn upstream_scripts_pass_but_for_the_listed_cases() {
+fn upstream_scripts_pass() {
     let Some(folder) = shared::folder("promqltest") else {
         println!("../shared/promqltest IS MISSING: only our own scripts are run");
         return;
     };
     let reports = reports(&folder, true);
     print_table(&reports);
-    let have = not_passing(&reports);
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(LIST);
-    if std::env::var("UPDATE_EXPECTED").is_ok() {
-        fs::write(&path, have.join("\n") + "\n").unwrap();
-        return;
-    }
-    let listed = fs::read_to_string(&path).unwrap();
-    let listed: Vec<&str> = listed.lines().collect();
-    let worse: Vec<&String> = have.iter().filter(|line| !listed.contains(&line.as_str())).collect();
-    assert!(worse.is_empty(), "these cases passed before: {worse:#?}");
-    let better: Vec<&&str> =
-        listed.iter().filter(|line| !have.iter().any(|have| have == *line)).collect();
-    assert!(better.is_empty(), "these cases pass now, take them off the list: {better:#?}");
+    assert_eq!(not_passing(&reports), Vec::<String>::new());
+    let cases: usize = reports.values().map(|report| report.cases.len()).sum();
+    assert_eq!(cases, 1_439);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod codec;
 mod columns;
 pub mod config;
 mod delete;
+mod exemplars;
 pub mod frame;
 pub mod handshake;
 mod lane;

@@ -1,7 +1,7 @@
 //! Remote write 1.0 as bytes: which form it came in, its snappy block, and the way through it.
 //!
-//! Nothing is copied and nothing is allocated per series, label or sample: [`Walk`] goes through
-//! the decoded bytes and hands out slices of them. What the messages are: CONTRACTS.md 5.4.
+//! Nothing is copied and nothing is allocated per series, label or float sample: [`Walk`] goes
+//! through the decoded bytes and hands out slices of them. Native histograms are decoded one by one. What the messages are: CONTRACTS.md 5.4.
 //!
 //! # Invariants
 //! - The length a snappy block declares is checked against the limit, and against what its bytes
@@ -11,12 +11,18 @@
 //! Not here: what labels may look like (`distributor::validate`).
 
 mod encode;
+mod exemplar;
+mod histogram;
 mod protobuf;
 mod walk;
 
-pub use encode::{encode_metadata, encode_series};
+pub use encode::{encode_extras, encode_metadata, encode_series};
+pub use exemplar::ExemplarView;
+pub use histogram::HistogramView;
 pub use protobuf::ProtobufError;
-pub use walk::{Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk};
+pub use walk::{
+    Extra, ExtraIter, Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk,
+};
 
 use guard::Limit;
 use model::Kind;
@@ -143,6 +149,9 @@ pub fn decoded_len(body: &[u8], limit: Limit) -> Result<usize, Error> {
 pub fn decompress(body: &[u8], limit: Limit, buffer: &mut Vec<u8>) -> Result<usize, Error> {
     let len = decoded_len(body, limit)?;
     if buffer.len() < len {
+        // What it holds is of no use, and bodies of one sender are of about one size.
+        buffer.clear();
+        buffer.reserve_exact(len + len / 8);
         buffer.resize(len, 0);
     }
     snap::raw::Decoder::new().decompress(body, &mut buffer[..len]).map_err(|error| snappy(&error))

@@ -4,8 +4,11 @@
 //! memory, `peer` carries it over a socket; `node` decides who gets which. Nothing is serialised
 //! when both sides live in one process.
 
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use std::fmt;
 use std::future::Future;
@@ -21,10 +24,22 @@ pub trait Replica: Send + Sync + fmt::Debug {
     fn write(&self, mutation: Mutation) -> Answer<WriteAnswer>;
     /// The series and samples of a selection that this replica holds, ascending by labels.
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>>;
+    /// What this replica is likely to return for a selection. One that cannot tell says nothing is
+    /// likely: then nobody prepares for much.
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let _ = (context, selection);
+        Box::pin(async { Ok(Estimate::default()) })
+    }
     /// Answers a question about labels from what this replica holds.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer>;
     /// The metadata that this replica holds.
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer>;
+    /// The exemplars that this replica holds, ascending by labels, each series' by time.
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>>;
     /// Deletes samples of the context's tenant. The answer comes when the tombstones are on this
     /// replica's disk, and its reads leave out what they hide.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer>;

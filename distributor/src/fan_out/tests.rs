@@ -1,5 +1,6 @@
 //! Writes to several replicas: who has to have what before the sender is told.
 
+use crate::refusal::Item;
 use crate::testing::*;
 use crate::{Error, PushSeries};
 use guard::Limits;
@@ -160,7 +161,7 @@ async fn a_series_that_two_of_three_refuse_is_refused() {
     rig.replicas[2].set_mood(Mood::RefusesNewSeries);
     let refusals =
         rig.write(&[("new", &[(NOW_MS, 1.0)]), ("known", &[(NOW_MS + 1, 1.0)])]).await.unwrap();
-    assert_eq!((refusals.samples, refusals.refused()), (2, 1));
+    assert_eq!((refusals.received(Item::Float), refusals.refused(Item::Float)), (2, 1));
     let message = refusals.message().unwrap();
     assert!(message.contains("{__name__=\"new\", job=\"a\"}"), "{message}");
 }
@@ -202,7 +203,7 @@ async fn a_refused_series_of_two_days_counts_each_sample_once() {
     }
     let days: Vec<_> = (0..20).map(|day| (NOW_MS - day * DAY_MS, 1.0)).collect();
     let refusals = rig.write(&[("a", &days)]).await.unwrap();
-    assert_eq!((refusals.samples, refusals.refused()), (20, 20));
+    assert_eq!((refusals.received(Item::Float), refusals.refused(Item::Float)), (20, 20));
 }
 
 #[tokio::test]

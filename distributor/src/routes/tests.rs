@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+mod extras;
+
 const PUSH: &str = "/api/v1/push";
 const RW1: &str = "2eb40a2c0a0e0a085f5f6e616d655f5f120275700a080a036a6f62120161121009000000000000f03f1080d095ffbc31";
 
@@ -344,28 +346,6 @@ async fn samples_in_any_order_and_of_any_age_are_kept_when_nothing_limits_them()
 }
 
 #[tokio::test]
-async fn histograms_and_exemplars_are_refused_by_name_and_the_samples_kept() {
-    let server = server().await;
-    let sample = &request(&[(&model::LabelSet::default(), &[(NOW_MS, 1.0)])])[2..];
-    let series = [
-        raw_label(b"__name__", b"up"),
-        raw_label(b"job", b"a"),
-        sample.to_vec(),
-        field(3, b""),
-        field(4, b""),
-        field(4, b""),
-    ];
-    let response = server.push(&field(1, &series.concat())).await;
-    assert_eq!(response.status, 400);
-    assert_eq!(
-        response.body,
-        "2 native histograms refused: they cannot be stored yet; 1 exemplars refused: they cannot be stored yet\n"
-    );
-    assert_eq!(server.rig.replicas[0].samples("default", &up()), [(NOW_MS, 1.0)]);
-    assert_eq!((refused(&server, "histogram"), refused(&server, "exemplar")), (2.0, 1.0));
-}
-
-#[tokio::test]
 async fn labels_behind_the_samples_belong_to_the_series_all_the_same() {
     let server = server().await;
     let sample = &request(&[(&model::LabelSet::default(), &[(NOW_MS, 1.0)])])[2..];
@@ -627,5 +607,5 @@ async fn requests_are_counted_by_their_status_and_samples_by_their_tenant() {
     let requests = counter(&server.rig.registry, "cumae_distributor_write_requests_total");
     assert_eq!((requests["204"], requests["400"]), (1.0, 1.0));
     let received = counter(&server.rig.registry, "cumae_distributor_samples_received_total");
-    assert_eq!(received["default"], 1.0);
+    assert_eq!(received["float,default"], 1.0);
 }

@@ -185,6 +185,18 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
         &mut limits.retention_rules,
     );
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
+    count(
+        v,
+        "max_exemplars",
+        "Exemplars kept by each replica; the oldest go.",
+        &mut limits.max_exemplars,
+    );
+    count(
+        v,
+        "max_native_histogram_buckets",
+        "Buckets of one native histogram; its resolution is lowered as far as needed.",
+        &mut limits.max_native_histogram_buckets,
+    );
     let query = &mut limits.query;
     count(v, "max_query_series", "Series of one query.", &mut query.max_series);
     count(v, "max_query_samples", "Samples one query holds at once.", &mut query.max_samples);

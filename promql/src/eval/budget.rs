@@ -117,5 +117,5 @@ impl<'a> Budget<'a> {
 }
 
 fn bytes_of(vector: &[Series]) -> u64 {
-    vector.iter().map(|series| 8 * series.values.len() as u64).sum()
+    vector.iter().map(Series::bytes).sum()
 }

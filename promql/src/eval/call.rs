@@ -4,13 +4,14 @@ use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
 use super::selector::{self, RangeVector};
-use super::value::{ABSENT, Scalar, Series, Val};
+use super::value::{ABSENT, Scalar, Series, Val, is_absent};
 use super::window::count::{self, Pick};
 use super::window::over_time::{self, Extreme};
 use super::window::rate::{self, Slope};
-use super::window::{Samples, Windows, edges, regression};
+use super::window::{Samples, Starts, Windows, edges, mixed, regression};
 use crate::ast::{Call, Edges, Expr};
 use crate::functions;
+use crate::span::Span;
 
 /// Evaluates a call.
 pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, EvalError> {
@@ -44,9 +45,14 @@ fn over_windows(
         Edges::Plain => kernel(node.function.name, &scalars)?,
         _ => edge_kernel(node.function.name)?,
     };
-    let vector = run(ctx, node, arg, &range, &kernel)?;
+    let mut range = range;
+    if !mixed::knows_starts(node.function.name) {
+        range.series.iter_mut().for_each(|series| series.starts = Starts::default());
+    }
+    let blamed = blamed(node, index);
+    let vector = run(ctx, node, blamed, &range, &kernel)?;
     if !range.series.is_empty() {
-        check_params(ctx, node.function.name, &scalars, arg, &range)?;
+        check_params(ctx, node.function.name, &scalars, blamed, &range)?;
     }
     if node.function.name == "absent_over_time" {
         return Ok(Val::Vector(functions::absent::over_windows(ctx, arg, &vector, grid)));
@@ -58,10 +64,20 @@ fn over_windows(
     Ok(Val::Vector(vector))
 }
 
+/// What is named as the place of a fault: the first argument. Upstream has replaced subqueries by
+/// their results when it comes to that, and those are nowhere.
+fn blamed(node: &Call, range_index: usize) -> Span {
+    match node.args.first().map(bare) {
+        Some(Expr::Subquery(_)) if range_index == 0 => Span::new(0, 0),
+        Some(first) => first.span(),
+        None => node.span,
+    }
+}
+
 fn run(
     ctx: &Evaluator<'_>,
     node: &Call,
-    arg: &Expr,
+    blamed: Span,
     range: &RangeVector<'_>,
     kernel: &Kernel<'_>,
 ) -> Result<Vec<Series>, EvalError> {
@@ -72,18 +88,23 @@ fn run(
     let mut vector = Vec::with_capacity(range.series.len());
     for series in &range.series {
         ctx.budget.tick(series.samples.values.len())?;
-        let mut values = vec![ABSENT; len];
-        let most = kernel(&series.samples, &range.windows, &mut values);
-        ctx.budget.check()?;
-        ctx.budget.fits(most as u64)?;
-        let drop_name = series.drop_name;
-        let mut result = Series { labels: series.labels.as_ref().clone(), drop_name, values };
+        let labels = series.labels.as_ref().clone();
+        let mut result = Series::floats(labels, series.drop_name, vec![ABSENT; len]);
+        let floats_only = |out: &mut [f64]| kernel(&series.samples, &range.windows, out);
+        if series.is_plain() {
+            let most = floats_only(&mut result.values);
+            ctx.budget.check()?;
+            ctx.budget.fits(most as u64)?;
+        } else {
+            let about = mixed::About { ctx, metric: series.labels.metric_name(), span: blamed };
+            mixed::run(&about, name, series, &range.windows, &mut result, floats_only)?;
+        }
         if !result.is_present() {
             continue;
         }
         ctx.budget.take_column(len)?;
         if is_counter_function {
-            check_name(ctx, &result, arg);
+            check_name(ctx, &result, blamed);
         }
         if drops_name || series.drop_name {
             ctx.drop_name(&mut result);
@@ -95,12 +116,8 @@ fn run(
 
 fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
     let allowed = edges::allowed(edges);
-    let modifier = match edges {
-        Edges::Plain => return Ok(()),
-        Edges::Anchored => "anchored",
-        Edges::Smoothed => "smoothed",
-    };
-    if allowed.contains(&name) {
+    let modifier = edges::modifier(edges);
+    if edges == Edges::Plain || allowed.contains(&name) {
         return Ok(());
     }
     let allowed = allowed.join(", ");
@@ -109,11 +126,22 @@ fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
     )))
 }
 
-fn check_name(ctx: &Evaluator<'_>, series: &Series, arg: &Expr) {
+/// Says so if floats do not look like a counter's.
+fn check_name(ctx: &Evaluator<'_>, series: &Series, blamed: Span) {
     let name = series.labels.metric_name();
+    if name.is_empty() || series.values.iter().all(|value| is_absent(*value)) {
+        return;
+    }
+    if ctx.params.type_and_unit_labels {
+        let kind = series.labels.value("__type__");
+        if kind != "counter" && kind != "histogram" {
+            ctx.note(|notes| notes.type_not_counter(name, kind, blamed));
+        }
+        return;
+    }
     let is_named_so = ["_total", "_sum", "_count", "_bucket"];
-    if !name.is_empty() && !is_named_so.iter().any(|suffix| name.ends_with(suffix)) {
-        ctx.note(|notes| notes.possible_non_counter(name, arg.span()));
+    if !is_named_so.iter().any(|suffix| name.ends_with(suffix)) {
+        ctx.note(|notes| notes.possible_non_counter(name, blamed));
     }
 }
 
@@ -121,7 +149,7 @@ fn check_params(
     ctx: &Evaluator<'_>,
     name: &str,
     scalars: &[Scalar],
-    arg: &Expr,
+    blamed: Span,
     range: &RangeVector<'_>,
 ) -> Result<(), EvalError> {
     let len = range.windows.grid.len;
@@ -130,7 +158,7 @@ fn check_params(
             for step in steps_with_samples(range, q, len) {
                 let q = q.at(step);
                 if !(0.0..=1.0).contains(&q) {
-                    ctx.note(|notes| notes.invalid_quantile(q, arg.span()));
+                    ctx.note(|notes| notes.invalid_quantile(q, blamed));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Loops over columns.
 
-use super::value::is_absent;
+use super::value::{Series, is_absent};
 
 /// Replaces each value that is there.
 pub(crate) fn map(values: &mut [f64], f: impl Fn(f64) -> f64) {
@@ -32,12 +32,20 @@ impl Steps {
         Self { words: vec![0; len.div_ceil(64)] }
     }
 
-    /// Adds the steps at which the column has a value.
-    pub(crate) fn add_present(&mut self, values: &[f64]) {
-        for (word, chunk) in self.words.iter_mut().zip(values.chunks(64)) {
+    /// Adds a step.
+    pub(crate) fn put(&mut self, step: usize) {
+        self.words[step / 64] |= 1 << (step % 64);
+    }
+
+    /// Adds the steps at which the series has a sample.
+    pub(crate) fn add(&mut self, series: &Series) {
+        for (word, chunk) in self.words.iter_mut().zip(series.values.chunks(64)) {
             for (bit, value) in chunk.iter().enumerate() {
                 *word |= u64::from(!is_absent(*value)) << bit;
             }
+        }
+        for (step, _) in series.histogram_steps() {
+            self.put(step);
         }
     }
 

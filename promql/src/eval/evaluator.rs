@@ -11,8 +11,20 @@ use crate::ast::{BinaryChain, Expr, Sign, Unary};
 use crate::plan::{Need, Times, needs};
 use crate::source::SeriesSource;
 use model::{Matcher, SeriesColumns};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+
+/// What selectors are to fetch of histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BucketsWanted {
+    /// All of them.
+    #[default]
+    Some,
+    /// Count and sum: nothing around looks at a bucket.
+    None,
+    /// All of them, whatever is inside of this.
+    All,
+}
 
 /// One evaluation: what it was asked, what it fetched, what it has noticed.
 pub(crate) struct Evaluator<'a> {
@@ -23,6 +35,7 @@ pub(crate) struct Evaluator<'a> {
     /// Memory and the stop signal.
     pub(crate) budget: Budget<'a>,
     notes: RefCell<Annotations>,
+    buckets: Cell<BucketsWanted>,
     fetched: Fetched,
 }
 
@@ -47,12 +60,29 @@ impl<'a> Evaluator<'a> {
             fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
         let budget = Budget::new(params.limits, cancel);
-        Ok(Self { params, times, budget, notes: RefCell::default(), fetched })
+        let (notes, buckets) = (RefCell::default(), Cell::default());
+        Ok(Self { params, times, budget, notes, buckets, fetched })
     }
 
     /// Notes something down for the asker.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Annotations)) {
         note(&mut self.notes.borrow_mut());
+    }
+
+    /// What selectors are to fetch of histograms here.
+    pub(crate) fn buckets_wanted(&self) -> BucketsWanted {
+        self.buckets.get()
+    }
+
+    /// Works something out whose selectors are to fetch this of histograms. Who wants all buckets
+    /// wants them of everything inside.
+    pub(crate) fn wanting<T>(&self, wanted: BucketsWanted, f: impl FnOnce() -> T) -> T {
+        let before = self.buckets.get();
+        let now = if before == BucketsWanted::All { before } else { wanted };
+        self.buckets.set(now);
+        let result = f();
+        self.buckets.set(before);
+        result
     }
 
     /// What was noted down.
@@ -129,9 +159,15 @@ impl<'a> Evaluator<'a> {
 
     fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {
         let before = self.budget.mark();
-        let mut left = self.eval(&node.first, grid)?;
-        for link in &node.links {
-            let right = self.eval(&link.rhs, grid)?;
+        // Who trims histograms wants their buckets, of everything on its left.
+        let last_trim = node.links.iter().rposition(|link| binary::trims(link.op));
+        let wanted = |index: usize| match last_trim {
+            Some(last) if index <= last => BucketsWanted::All,
+            _ => self.buckets_wanted(),
+        };
+        let mut left = self.wanting(wanted(0), || self.eval(&node.first, grid))?;
+        for (index, link) in node.links.iter().enumerate() {
+            let right = self.wanting(wanted(index), || self.eval(&link.rhs, grid))?;
             left = binary::apply(self, link, left, right, grid)?;
             self.budget.settle(before, &left)?;
         }
@@ -153,6 +189,7 @@ impl<'a> Evaluator<'a> {
                 for series in &mut vector {
                     self.drop_name(series);
                     super::column::map(&mut series.values, |value| -value);
+                    series.map_histograms(|histogram| histogram.scale(-1.0));
                 }
                 Ok(Val::Vector(self.merge_dropped(vector)?))
             }
@@ -185,6 +222,9 @@ impl<'a> Evaluator<'a> {
                     self.budget.take_column(len)?;
                     let value = series.values[0];
                     series.values = vec![value; len];
+                    if let Some(points) = &mut series.histograms {
+                        *points = vec![points[0].clone(); len];
+                    }
                 }
             }
             Val::Scalar(Scalar::Steps(values)) => {

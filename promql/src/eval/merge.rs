@@ -2,7 +2,7 @@
 //! same time.
 
 use super::error::EvalError;
-use super::value::{Series, is_absent};
+use super::value::Series;
 use model::LabelSet;
 use std::collections::HashMap;
 
@@ -29,14 +29,14 @@ pub(crate) fn same_labels(vector: Vec<Series>) -> Result<Vec<Series>, EvalError>
 }
 
 fn join(into: &mut Series, from: &Series) -> Result<(), EvalError> {
-    for (have, new) in into.values.iter_mut().zip(&from.values) {
-        if is_absent(*new) {
+    for step in 0..from.values.len() {
+        if !from.has(step) {
             continue;
         }
-        if !is_absent(*have) {
+        if into.has(step) {
             return Err(EvalError::same_labels());
         }
-        *have = *new;
+        into.copy_step(step, from);
     }
     Ok(())
 }

@@ -23,21 +23,26 @@ pub(crate) mod merge;
 mod names;
 mod params;
 mod selector;
+mod smooth;
+mod stored;
 mod value;
 mod window;
 
 pub use error::EvalError;
 pub use params::{Cancel, EvalParams, Limits, Query};
 
-pub(crate) use evaluator::{Evaluator, bare};
+pub(crate) use evaluator::{BucketsWanted, Evaluator, bare};
 pub(crate) use grid::Grid;
-pub(crate) use selector::{info_times, sample_times};
+pub(crate) use selector::{info_times, sample_times, start_times};
 pub(crate) use value::{ABSENT, Scalar, Series, Val, is_absent};
 
 use crate::ast::{Edges, Expr, ValueType};
+use crate::histogram::FloatHistogram;
 use crate::source::SeriesSource;
 use crate::value::{Evaluation, InstantSample, Value};
-use model::{Column, LabelSet, SeriesColumns};
+use model::histogram::Histogram;
+use model::{Column, HistogramColumn, LabelSet, SeriesColumns};
+use std::sync::Arc;
 
 /// Evaluates a query over the series of a source.
 ///
@@ -94,6 +99,11 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
     let mut series = Vec::with_capacity(range.series.len());
     for mut of in range.series {
         if range.windows.edges != Edges::Plain {
+            if !of.histograms.values.is_empty() {
+                let modifier = window::edges::modifier(range.windows.edges);
+                let text = format!("{modifier} modifier is not supported with histograms");
+                return Err(EvalError::Unexecutable(text));
+            }
             let (times, values) = window::edges::extended(&of.samples, &range.windows);
             of.samples = window::Samples { times_ms: times.into(), values: values.into() };
         }
@@ -101,15 +111,21 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
         if of.drop_name {
             value::drop_reserved(&mut labels);
         }
-        ctx.budget.take_samples(of.samples.values.len() as u64)?;
+        let weight: u64 = of.histograms.values.iter().map(|histogram| histogram.samples()).sum();
+        ctx.budget.take_samples(of.samples.values.len() as u64 + weight)?;
+        let histograms = HistogramColumn {
+            values: of.histograms.values.iter().map(|of| Arc::new(of.to_stored())).collect(),
+            timestamps_ms: of.histograms.times_ms,
+            ..HistogramColumn::default()
+        };
         let floats = Column {
             timestamps_ms: of.samples.times_ms.into_owned(),
             values: of.samples.values.into_owned(),
             ..Column::default()
         };
-        series.push(SeriesColumns { labels, floats, ..SeriesColumns::default() });
+        series.push(SeriesColumns { labels, floats, histograms });
     }
-    series.retain(|series| !series.floats.is_empty());
+    series.retain(|series| !series.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(series)
 }
@@ -123,7 +139,7 @@ fn answer(ctx: &Evaluator<'_>, val: Val, grid: Grid) -> Result<Value, EvalError>
         }
         Val::Scalar(scalar) => {
             let values = (0..grid.len).map(|step| scalar.at(step)).collect();
-            let series = Series { labels: LabelSet::default(), drop_name: false, values };
+            let series = Series::floats(LabelSet::default(), false, values);
             Ok(Value::Matrix(vec![columns(series, grid)]))
         }
         Val::Vector(vector) => {
@@ -152,10 +168,13 @@ fn cleaned(ctx: &Evaluator<'_>, mut vector: Vec<Series>) -> Result<Vec<Series>, 
 }
 
 fn at_instant(series: Series, grid: Grid) -> InstantSample {
+    let histogram = series.histogram_steps().next();
+    let histogram = histogram.map(|(_, histogram)| Arc::new(histogram.to_stored()));
     InstantSample {
         labels: series.labels,
         timestamp_ms: grid.start_ms,
-        value: series.values.first().copied().unwrap_or(f64::NAN),
+        value: series.values.first().copied().filter(|v| !is_absent(*v)).unwrap_or(f64::NAN),
+        histogram,
     }
 }
 
@@ -163,7 +182,19 @@ fn columns(series: Series, grid: Grid) -> SeriesColumns {
     let present = series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
     let mut floats = Column::default();
     present.for_each(|(step, value)| floats.push(grid.at(step), *value));
-    SeriesColumns { labels: series.labels, floats, ..SeriesColumns::default() }
+    let mut histograms = HistogramColumn::default();
+    // Steps that share a histogram go on sharing it.
+    let mut last: Option<(&Arc<FloatHistogram>, Arc<Histogram>)> = None;
+    for (step, histogram) in series.histogram_steps() {
+        let stored = match &last {
+            Some((have, stored)) if Arc::ptr_eq(have, histogram) => Arc::clone(stored),
+            _ => Arc::new(histogram.to_stored()),
+        };
+        last = Some((histogram, Arc::clone(&stored)));
+        histograms.timestamps_ms.push(grid.at(step));
+        histograms.values.push(stored);
+    }
+    SeriesColumns { labels: series.labels.clone(), floats, histograms }
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ pub struct EvalParams {
     pub subquery_step_ms: i64,
     /// Whether metric names are dropped at the end of the evaluation instead of in each operation.
     pub delayed_name_removal: bool,
+    /// Whether the start timestamps of samples tell resets.
+    pub use_start_timestamps: bool,
+    /// Whether the label `__type__` tells what is a counter, instead of the metric's name.
+    pub type_and_unit_labels: bool,
     /// The most that the evaluation may use.
     pub limits: Limits,
 }
@@ -82,6 +86,8 @@ impl EvalParams {
             lookback_ms: 300_000,
             subquery_step_ms: 60_000,
             delayed_name_removal: false,
+            use_start_timestamps: false,
+            type_and_unit_labels: false,
             limits: Limits::default(),
         }
     }

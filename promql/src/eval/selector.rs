@@ -1,16 +1,21 @@
 //! Selectors: the newest sample of each step, and the samples of windows.
 
 use super::error::EvalError;
-use super::evaluator::Evaluator;
+use super::evaluator::{BucketsWanted, Evaluator};
 use super::grid::Grid;
+use super::smooth;
+use super::stored::Stored;
 use super::value::{ABSENT, Series, Val, is_absent};
-use super::window::{RangeSeries, Samples, Windows, edges};
+use super::window::{Histograms, RangeSeries, Samples, Starts, Windows};
 use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
+use crate::histogram::FloatHistogram;
 use crate::math::convert::seconds;
 use crate::plan::Ends;
+use model::histogram::ResetHint;
 use model::sample::is_stale;
 use model::{Column, Matcher, SeriesColumns};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// An instant selector: at each step the newest sample of the lookback, unless it is stale.
 pub(crate) fn instant(
@@ -19,9 +24,16 @@ pub(crate) fn instant(
     grid: Grid,
 ) -> Result<Val, EvalError> {
     if node.edges == Edges::Smoothed {
-        return smoothed(ctx, node, grid).map(Val::Vector);
+        return smooth::smoothed(ctx, node, grid).map(Val::Vector);
     }
-    newest(ctx, node, grid, |column, index| column.values[index]).map(Val::Vector)
+    let float = |column: &Column, index: usize| column.values[index];
+    let histogram = |series: &mut Series, step, of: &mut Stored<'_>, index| {
+        let histogram = of.get(index);
+        ctx.budget.take_bytes(histogram.bytes())?;
+        series.put(step, histogram);
+        Ok(())
+    };
+    newest(ctx, node, grid, float, histogram).map(Val::Vector)
 }
 
 /// `timestamp` of an instant selector: the samples' own times.
@@ -30,7 +42,26 @@ pub(crate) fn sample_times(
     node: &VectorSelector,
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
-    newest(ctx, node, grid, |column, index| seconds(column.timestamps_ms[index]))
+    let float = |column: &Column, index: usize| seconds(column.timestamps_ms[index]);
+    newest(ctx, node, grid, float, |series, step, of, index| {
+        series.values[step] = seconds(of.times_ms()[index]);
+        Ok(())
+    })
+}
+
+/// `start_timestamp` of an instant selector: since when the samples count up, 0 if that is not
+/// known.
+pub(crate) fn start_times(
+    ctx: &Evaluator<'_>,
+    node: &VectorSelector,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let start = |starts: &[i64], index: usize| seconds(starts.get(index).copied().unwrap_or(0));
+    let float = |column: &Column, index: usize| start(&column.start_timestamps_ms, index);
+    newest(ctx, node, grid, float, |series, step, of, index| {
+        series.values[step] = start(of.starts_ms(), index);
+        Ok(())
+    })
 }
 
 /// The times in milliseconds of the newest samples of the info series that a call wants.
@@ -41,49 +72,111 @@ pub(crate) fn info_times(
 ) -> Result<Vec<Series>, EvalError> {
     let (ends, need) = ctx.times.info_need(node, grid)?;
     let wanted = (&need.matchers[..], ends, need.first_ms, need.last_ms);
-    newest_of(ctx, wanted, grid, |column, index| column.timestamps_ms[index] as f64)
+    let float = |column: &Column, index: usize| column.timestamps_ms[index] as f64;
+    newest_of(ctx, wanted, grid, float, |series, _, _, _| {
+        let labels = &series.labels;
+        let text = format!("this should be an info metric, with float samples: {labels}");
+        Err(EvalError::Unexecutable(text))
+    })
 }
 
 fn newest(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
     grid: Grid,
-    pick: impl Fn(&Column, usize) -> f64,
+    float: impl Fn(&Column, usize) -> f64,
+    histogram: impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
 ) -> Result<Vec<Series>, EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
-    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, pick)
+    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, float, histogram)
 }
 
 fn newest_of(
     ctx: &Evaluator<'_>,
     (matchers, ends, first_ms, last_ms): (&[Matcher], Ends, i64, i64),
     grid: Grid,
-    pick: impl Fn(&Column, usize) -> f64,
+    float: impl Fn(&Column, usize) -> f64,
+    mut histogram: impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
 ) -> Result<Vec<Series>, EvalError> {
     let mut vector = Vec::new();
-    for series in ctx.series(matchers, first_ms, last_ms)? {
-        let column = &series.floats;
-        let mut values: Option<Vec<f64>> = None;
-        let mut next = column.timestamps_ms.partition_point(|time| *time < first_ms);
+    for fetched in ctx.series(matchers, first_ms, last_ms)? {
         ctx.budget.tick(grid.len)?;
-        for step in 0..grid.len {
-            let moment = ends.at(step);
-            while next < column.len() && column.timestamps_ms[next] <= moment {
-                next += 1;
+        let mut found: Option<Series> = None;
+        let start = || Series::floats(fetched.labels.clone(), false, vec![ABSENT; grid.len]);
+        let mut stored = Stored::new(fetched, first_ms, ctx.buckets_wanted());
+        for_each_newest(ctx, fetched, ends, first_ms, grid, |step, newest| match newest {
+            Newest::Float(index) => {
+                let series = found.get_or_insert_with(start);
+                series.values[step] = float(&fetched.floats, index);
+                Ok(())
             }
-            let Some(index) = next.checked_sub(1) else { continue };
-            let is_old =
-                column.timestamps_ms[index] <= moment.saturating_sub(ctx.params.lookback_ms);
-            if is_old || is_stale(column.values[index]) {
-                continue;
+            Newest::Histogram(index) => {
+                histogram(found.get_or_insert_with(start), step, &mut stored, index)
             }
-            values.get_or_insert_with(|| vec![ABSENT; grid.len])[step] = pick(column, index);
-        }
-        let Some(values) = values else { continue };
-        ctx.budget.take_column(values.len())?;
-        vector.push(Series { labels: series.labels.clone(), drop_name: false, values });
+        })?;
+        let Some(series) = found else { continue };
+        ctx.budget.take_column(grid.len)?;
+        vector.push(series);
     }
     Ok(vector)
+}
+
+/// The place of a sample in its column.
+#[derive(Clone, Copy, Debug)]
+enum Newest {
+    Float(usize),
+    Histogram(usize),
+}
+
+/// Calls `each` for every step that has a sample: the newest within the lookback, if it is no
+/// stale marker.
+fn for_each_newest(
+    ctx: &Evaluator<'_>,
+    fetched: &SeriesColumns,
+    ends: Ends,
+    first_ms: i64,
+    grid: Grid,
+    mut each: impl FnMut(usize, Newest) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let (floats, histograms) = (&fetched.floats, &fetched.histograms);
+    let from = |times: &[i64]| times.partition_point(|time| *time < first_ms);
+    let mut next = from(&floats.timestamps_ms);
+    let mut next_histogram = from(&histograms.timestamps_ms);
+    for step in 0..grid.len {
+        let moment = ends.at(step);
+        let open_ms = moment.saturating_sub(ctx.params.lookback_ms);
+        let newest = last_until(&floats.timestamps_ms, &mut next, moment);
+        let newest = newest.filter(|(_, time)| *time > open_ms);
+        if !histograms.is_empty() {
+            let other = last_until(&histograms.timestamps_ms, &mut next_histogram, moment);
+            let other = other.filter(|(_, time)| *time > open_ms);
+            if let Some((index, time)) = other
+                && newest.is_none_or(|(_, float_time)| float_time < time)
+            {
+                if !histograms.values[index].is_stale() {
+                    each(step, Newest::Histogram(index))?;
+                }
+                continue;
+            }
+        }
+        if let Some((index, _)) = newest
+            && !is_stale(floats.values[index])
+        {
+            each(step, Newest::Float(index))?;
+        }
+    }
+    Ok(())
+}
+
+/// The last place whose time is not after `moment`, and its time. `next` is where the last look
+/// ended.
+#[inline]
+fn last_until(times_ms: &[i64], next: &mut usize, moment: i64) -> Option<(usize, i64)> {
+    while times_ms.get(*next).is_some_and(|time| *time <= moment) {
+        *next += 1;
+    }
+    let index = next.checked_sub(1)?;
+    Some((index, times_ms[index]))
 }
 
 /// A range vector: every series' samples, and the windows over them.
@@ -116,10 +209,13 @@ fn samples<'a>(
     let mut series = Vec::new();
     for fetched in ctx.series(&node.vector.matchers, first_ms, last_ms)? {
         let samples = alive_between(fetched, first_ms, last_ms);
-        ctx.budget.tick(samples.values.len())?;
-        if !samples.values.is_empty() {
-            let labels = Cow::Borrowed(&fetched.labels);
-            series.push(RangeSeries { labels, drop_name: false, samples });
+        let histograms = histograms_between(ctx, fetched, first_ms, last_ms)?;
+        let starts = starts_between(ctx, fetched, first_ms, last_ms);
+        ctx.budget.tick(samples.values.len() + histograms.values.len())?;
+        let labels = Cow::Borrowed(&fetched.labels);
+        let of = RangeSeries { labels, drop_name: false, samples, histograms, starts };
+        if !of.is_empty() {
+            series.push(of);
         }
     }
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
@@ -129,7 +225,7 @@ fn samples<'a>(
 }
 
 /// The samples from `first_ms` to `last_ms`, stale markers left out.
-fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples<'_> {
+pub(super) fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples<'_> {
     let times = &series.floats.timestamps_ms;
     let first = times.partition_point(|time| *time < first_ms);
     let end = times.partition_point(|time| *time <= last_ms).max(first);
@@ -142,6 +238,61 @@ fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples
     Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values) }
 }
 
+/// The histograms from `first_ms` to `last_ms`, stale markers left out.
+pub(super) fn histograms_between(
+    ctx: &Evaluator<'_>,
+    series: &SeriesColumns,
+    first_ms: i64,
+    last_ms: i64,
+) -> Result<Histograms, EvalError> {
+    let column = &series.histograms;
+    let mut histograms = Histograms::default();
+    let mut stored = Stored::new(series, first_ms, ctx.buckets_wanted());
+    let first = column.timestamps_ms.partition_point(|time| *time < first_ms);
+    for (index, time) in column.timestamps_ms.iter().enumerate().skip(first) {
+        if *time > last_ms {
+            break;
+        }
+        if !column.values[index].is_stale() {
+            let histogram = stored.get(index);
+            ctx.budget.take_bytes(histogram.bytes())?;
+            histograms.times_ms.push(*time);
+            histograms.values.push(histogram);
+        }
+    }
+    Ok(histograms)
+}
+
+/// Since when the samples from `first_ms` to `last_ms` count up, if that matters.
+fn starts_between(
+    ctx: &Evaluator<'_>,
+    series: &SeriesColumns,
+    first_ms: i64,
+    last_ms: i64,
+) -> Starts {
+    let (floats, histograms) = (&series.floats, &series.histograms);
+    if !ctx.params.use_start_timestamps {
+        return Starts::default();
+    }
+    let alive = |times: &[i64], starts: &[i64], is_stale: &dyn Fn(usize) -> bool| {
+        let within = |(index, _): &(usize, i64)| {
+            (first_ms..=last_ms).contains(&times[*index]) && !is_stale(*index)
+        };
+        let starts = starts.iter().copied().enumerate().filter(within);
+        starts.map(|(_, start)| start).collect::<Vec<i64>>()
+    };
+    let is_stale_float = |index: usize| is_stale(floats.values[index]);
+    let is_stale_histogram = |index: usize| histograms.values[index].is_stale();
+    Starts {
+        floats: alive(&floats.timestamps_ms, &floats.start_timestamps_ms, &is_stale_float),
+        histograms: alive(
+            &histograms.timestamps_ms,
+            &histograms.start_timestamps_ms,
+            &is_stale_histogram,
+        ),
+    }
+}
+
 fn subquery<'a>(
     ctx: &'a Evaluator<'_>,
     node: &Subquery,
@@ -152,7 +303,7 @@ fn subquery<'a>(
     let windows = Windows { grid, ends, range_ms, edges, outside_ms: 0, budget };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
-    let vector = ctx.eval_vector(&node.expr, inner)?;
+    let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
     let mut series = Vec::with_capacity(vector.len());
     for of in vector {
         ctx.budget.tick(of.values.len())?;
@@ -160,48 +311,30 @@ fn subquery<'a>(
         let (times, values): (Vec<i64>, Vec<f64>) =
             present.map(|(step, value)| (inner.at(step), *value)).unzip();
         let samples = Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values) };
+        let histograms = unhinted(&of, inner);
+        let (drop_name, starts) = (of.drop_name, Starts::default());
         let labels = Cow::Owned(of.labels);
-        series.push(RangeSeries { labels, drop_name: of.drop_name, samples });
+        series.push(RangeSeries { labels, drop_name, samples, histograms, starts });
     }
     Ok(RangeVector { series, windows })
 }
 
-/// A smoothed instant selector: at each step the value of the line through the samples around it,
-/// or the last one before if none follows.
-fn smoothed(
-    ctx: &Evaluator<'_>,
-    node: &VectorSelector,
-    grid: Grid,
-) -> Result<Vec<Series>, EvalError> {
-    let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
-    let range_ms = ctx.params.lookback_ms;
-    let mut vector = Vec::new();
-    for fetched in ctx.series(&node.matchers, first_ms, last_ms)? {
-        let Samples { times_ms, values } = alive_between(fetched, first_ms, last_ms);
-        ctx.budget.take_column(grid.len)?;
-        let mut column = vec![ABSENT; grid.len];
-        for (step, value) in column.iter_mut().enumerate() {
-            let moment = ends.at(step);
-            let open_ms = moment.saturating_sub(range_ms);
-            let next = times_ms.partition_point(|time| *time < moment);
-            let before = next.checked_sub(1).filter(|at| times_ms[*at] > open_ms);
-            let after = Some(next).filter(|at| {
-                times_ms.get(*at).is_some_and(|time| *time <= moment.saturating_add(range_ms))
-            });
-            *value = match (before, after) {
-                (_, Some(at)) if times_ms[at] == moment => values[at],
-                (Some(from), Some(to)) => {
-                    let (times, ends) =
-                        ((times_ms[from], times_ms[to]), (values[from], values[to]));
-                    edges::line(times, ends, moment, false)
-                }
-                (Some(at), None) => values[at],
-                (None, _) => continue,
-            };
-        }
-        let labels = fetched.labels.clone();
-        vector.push(Series { labels, drop_name: false, values: column });
+/// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has
+/// taken twice: they are forgotten, but for gauges.
+fn unhinted(series: &Series, grid: Grid) -> Histograms {
+    let mut histograms = Histograms::default();
+    let mut last: Option<(&Arc<FloatHistogram>, Arc<FloatHistogram>)> = None;
+    for (step, histogram) in series.histogram_steps() {
+        let unhinted = match &last {
+            Some((have, unhinted)) if Arc::ptr_eq(have, histogram) => Arc::clone(unhinted),
+            _ if matches!(histogram.hint, ResetHint::Unknown | ResetHint::Gauge) => {
+                Arc::clone(histogram)
+            }
+            _ => Arc::new(FloatHistogram::clone(histogram).with_hint(ResetHint::Unknown)),
+        };
+        last = Some((histogram, Arc::clone(&unhinted)));
+        histograms.times_ms.push(grid.at(step));
+        histograms.values.push(unhinted);
     }
-    vector.retain(Series::is_present);
-    Ok(vector)
+    histograms
 }

@@ -24,10 +24,10 @@ pub(crate) fn over_windows(
 
 fn where_nothing_is(arg: &Expr, vector: &[Series], grid: Grid, drop_name: bool) -> Vec<Series> {
     let mut there = Steps::none(grid.len);
-    vector.iter().for_each(|series| there.add_present(&series.values));
+    vector.iter().for_each(|series| there.add(series));
     let value = |step| if there.has(step) { ABSENT } else { 1.0 };
     let values: Vec<f64> = (0..grid.len).map(value).collect();
-    let series = Series { labels: labels_of(arg), drop_name, values };
+    let series = Series::floats(labels_of(arg), drop_name, values);
     if series.is_present() { vec![series] } else { Vec::new() }
 }
 

@@ -1,12 +1,11 @@
-//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over classic buckets: series
-//! whose `le` label is the upper bound of what they count.
+//! Quantiles and fractions of classic histograms: series whose `le` label is the upper bound of what
+//! they count.
 
 use super::Args;
 use crate::annotations::Forced;
-use crate::eval::{ABSENT, EvalError, Scalar, Series, is_absent, merge};
-use crate::math::format::open_metrics;
+use crate::eval::{ABSENT, EvalError, Scalar, Series, is_absent};
 use crate::span::Span;
-use model::{LabelSet, Text};
+use model::LabelSet;
 use std::collections::HashMap;
 
 const BUCKET_LABEL: &str = "le";
@@ -24,107 +23,27 @@ struct Bucket {
 }
 
 /// The buckets of one histogram: bounds ascending, and the series that hold the counts.
-struct Histogram {
-    labels: LabelSet,
+pub(super) struct Histogram {
+    /// The labels without `le`.
+    pub(super) labels: LabelSet,
     buckets: Vec<(f64, usize)>,
 }
 
-/// `histogram_quantile`
-pub(super) fn quantile(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
-    let q = args.scalar(0)?;
-    warn_of_quantiles(args, &q, 0)?;
-    let vector = args.vector(1)?;
-    let span = args.expr(1)?.span();
-    let histograms = histograms(args, &vector, span);
-    let mut result = Vec::with_capacity(histograms.len());
-    for histogram in histograms {
-        result.push(quantile_of(args, &histogram, &vector, &q, span)?);
+impl Histogram {
+    /// The series that hold its buckets.
+    pub(super) fn series(&self) -> impl Iterator<Item = usize> + '_ {
+        self.buckets.iter().map(|(_, index)| *index)
     }
-    finish(args, result)
-}
-
-/// `histogram_quantiles`: several at once, told apart by a label.
-pub(super) fn quantiles(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
-    let vector = args.vector(0)?;
-    let span = args.expr(0)?.span();
-    let label: Text = args.text(1)?.into();
-    let mut qs = Vec::new();
-    for index in 2..args.len() {
-        let q = args.scalar(index)?;
-        warn_of_quantiles(args, &q, index)?;
-        qs.push(q);
-    }
-    let histograms = histograms(args, &vector, span);
-    let mut result = Vec::new();
-    for q in &qs {
-        for histogram in &histograms {
-            let series = quantile_of(args, histogram, &vector, q, span)?;
-            // The quantile may vary from step to step, and with it the label.
-            let mut distinct: Vec<(u64, Series)> = Vec::new();
-            for (step, value) in series.values.iter().enumerate() {
-                if is_absent(*value) {
-                    continue;
-                }
-                let bits = q.at(step).to_bits();
-                let at = distinct.iter().position(|(have, _)| *have == bits);
-                let at = at.unwrap_or_else(|| {
-                    let mut labels = series.labels.clone();
-                    labels.set(label.clone(), open_metrics(q.at(step)));
-                    let values = vec![ABSENT; args.grid.len];
-                    distinct.push((bits, Series { labels, values, drop_name: true }));
-                    distinct.len() - 1
-                });
-                distinct[at].1.values[step] = *value;
-            }
-            result.extend(distinct.into_iter().map(|(_, series)| series));
-        }
-    }
-    finish(args, result)
-}
-
-/// `histogram_fraction`: the share of observations between two bounds.
-pub(super) fn fraction(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
-    let (lower, upper) = (args.scalar(0)?, args.scalar(1)?);
-    let vector = args.vector(2)?;
-    let histograms = histograms(args, &vector, args.expr(2)?.span());
-    let mut result = Vec::with_capacity(histograms.len());
-    let mut buckets = Vec::new();
-    for histogram in histograms {
-        let mut values = vec![ABSENT; args.grid.len];
-        for (step, value) in values.iter_mut().enumerate() {
-            args.ctx.budget.tick(histogram.buckets.len())?;
-            gather(&histogram, &vector, step, &mut buckets);
-            if !buckets.is_empty() {
-                *value = bucket_fraction(lower.at(step), upper.at(step), &mut buckets);
-            }
-        }
-        result.push(Series { labels: histogram.labels, drop_name: false, values });
-    }
-    finish(args, result)
-}
-
-fn finish(args: &Args<'_>, mut result: Vec<Series>) -> Result<Vec<Series>, EvalError> {
-    result.retain(Series::is_present);
-    result.iter_mut().for_each(|series| args.ctx.drop_name(series));
-    if args.grid.len == 1 && args.ctx.params.delayed_name_removal {
-        return Ok(result);
-    }
-    merge::same_labels(result)
-}
-
-fn warn_of_quantiles(args: &Args<'_>, q: &Scalar, index: usize) -> Result<(), EvalError> {
-    let span = args.expr(index)?.span();
-    for q in q.distinct().iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-        args.ctx.note(|notes| notes.invalid_quantile(*q, span));
-    }
-    Ok(())
 }
 
 /// Puts buckets together that differ in `le` only. Series without a usable `le` are left out.
-fn histograms(args: &Args<'_>, vector: &[Series], span: Span) -> Vec<Histogram> {
+pub(super) fn histograms(args: &Args<'_>, vector: &[Series], span: Span) -> Vec<Histogram> {
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut places: HashMap<LabelSet, usize> = HashMap::new();
     for (index, series) in vector.iter().enumerate() {
+        if series.values.iter().all(|value| is_absent(*value)) {
+            continue;
+        }
         let le = series.labels.value(BUCKET_LABEL);
         let Some(bound) = parse_bound(le) else {
             let late = args.ctx.params.delayed_name_removal;
@@ -168,7 +87,8 @@ fn gather(histogram: &Histogram, vector: &[Series], step: usize, buckets: &mut V
     }
 }
 
-fn quantile_of(
+/// The quantile at each step.
+pub(super) fn quantile_of(
     args: &Args<'_>,
     histogram: &Histogram,
     vector: &[Series],
@@ -194,7 +114,27 @@ fn quantile_of(
             args.ctx.note(|notes| notes.forced_monotonicity(name, span, forced));
         }
     }
-    Ok(Series { labels: histogram.labels.clone(), drop_name: false, values })
+    Ok(Series::floats(histogram.labels.clone(), false, values))
+}
+
+/// The share of observations between two bounds at each step.
+pub(super) fn fraction_of(
+    args: &Args<'_>,
+    histogram: Histogram,
+    vector: &[Series],
+    (lower, upper): (&Scalar, &Scalar),
+) -> Result<Series, EvalError> {
+    let mut values = vec![ABSENT; args.grid.len];
+    args.ctx.budget.take_column(args.grid.len)?;
+    let mut buckets = Vec::with_capacity(histogram.buckets.len());
+    for (step, value) in values.iter_mut().enumerate() {
+        args.ctx.budget.tick(histogram.buckets.len())?;
+        gather(&histogram, vector, step, &mut buckets);
+        if !buckets.is_empty() {
+            *value = bucket_fraction(lower.at(step), upper.at(step), &mut buckets);
+        }
+    }
+    Ok(Series::floats(histogram.labels, false, values))
 }
 
 /// The lowest and highest bound of buckets that had to be lifted, and the greatest lift.

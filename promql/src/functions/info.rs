@@ -5,7 +5,7 @@
 
 use super::Args;
 use crate::ast::{Call, Expr};
-use crate::eval::{ABSENT, EvalError, Series, info_times, is_absent, merge};
+use crate::eval::{EvalError, Series, info_times, merge};
 use crate::math::convert::to_i64;
 use model::matcher::CompiledMatcher;
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
@@ -117,8 +117,8 @@ impl Join<'_> {
         let empty = BTreeMap::new();
         let names = self.by_identity.get(&identity(&series.labels)).unwrap_or(&empty);
         let mut places: HashMap<Vec<usize>, usize> = HashMap::new();
-        for (step, value) in series.values.iter().enumerate() {
-            if is_absent(*value) {
+        for step in 0..series.values.len() {
+            if !series.has(step) {
                 continue;
             }
             let partners: Vec<usize> =
@@ -130,14 +130,13 @@ impl Join<'_> {
                 Some(place) => *place,
                 None => {
                     let labels = self.labels(&series.labels, &partners)?;
-                    let values = vec![ABSENT; args.grid.len];
                     args.ctx.budget.take_column(args.grid.len)?;
-                    result.push(Series { labels, drop_name: series.drop_name, values });
+                    result.push(Series { labels, ..series.emptied() });
                     places.insert(partners, result.len() - 1);
                     result.len() - 1
                 }
             };
-            result[place].values[step] = *value;
+            result[place].copy_step(step, series);
         }
         Ok(())
     }

@@ -9,12 +9,17 @@ pub(crate) mod info;
 pub(crate) mod labels;
 mod math;
 mod natural;
+mod rank;
 mod sort;
 
 use crate::ast::{Call, Expr};
 use crate::eval::bare;
 use crate::eval::column;
-use crate::eval::{EvalError, Evaluator, Grid, Scalar, Series, Val, is_absent, sample_times};
+use crate::eval::{
+    BucketsWanted, EvalError, Evaluator, Grid, Scalar, Series, Val, is_absent, sample_times,
+    start_times,
+};
+use crate::histogram::FloatHistogram;
 use crate::math::convert::seconds;
 use crate::math::minmax;
 
@@ -71,6 +76,7 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
     if let Some(part) = date::part(name) {
         return date(&args, part);
     }
+    let wanted = ctx.buckets_wanted();
     match name {
         "time" => times(&args),
         "pi" => Ok(Val::Scalar(Scalar::Same(std::f64::consts::PI))),
@@ -90,27 +96,73 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
             sort::sort(&args).map(Val::Vector)
         }
         "info" => info::info(&args).map(Val::Vector),
-        "histogram_quantile" => classic_histogram::quantile(&args).map(Val::Vector),
-        "histogram_quantiles" => classic_histogram::quantiles(&args).map(Val::Vector),
-        "histogram_fraction" => classic_histogram::fraction(&args).map(Val::Vector),
-        "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev"
-        | "histogram_stdvar" => {
-            // They answer for native histograms only, and none is stored yet.
-            args.vector(0)?;
-            Ok(Val::Vector(Vec::new()))
-        }
+        "histogram_quantile" => ctx.wanting(BucketsWanted::All, || rank::quantile(&args)),
+        "histogram_quantiles" => ctx.wanting(BucketsWanted::All, || rank::quantiles(&args)),
+        "histogram_fraction" => ctx.wanting(BucketsWanted::All, || rank::fraction(&args)),
+        "start_timestamp" => start_timestamp(&args),
+        "histogram_avg" => of_histograms(&args, BucketsWanted::None, FloatHistogram::mean),
+        "histogram_count" => of_histograms(&args, BucketsWanted::None, FloatHistogram::count),
+        "histogram_sum" => of_histograms(&args, BucketsWanted::None, FloatHistogram::sum),
+        "histogram_stdvar" => of_histograms(&args, wanted, FloatHistogram::variance),
+        "histogram_stddev" => of_histograms(&args, wanted, |of| of.variance().sqrt()),
         _ => Err(EvalError::unexecutable(format!("function {name} is not supported yet"))),
     }
 }
 
-/// Maps each value of the first argument; the name goes.
+/// Maps each float of the first argument; the name goes, and so do histograms.
 fn map(args: &Args<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Val, EvalError> {
-    let mut vector = args.vector(0)?;
+    let mut vector = floats_of(args.vector(0)?);
     for series in &mut vector {
         args.ctx.budget.tick(series.values.len())?;
         column::map_steps(&mut series.values, &f);
         args.ctx.drop_name(series);
     }
+    args.ctx.merge_dropped(vector).map(Val::Vector)
+}
+
+/// The vector without its histograms.
+fn floats_of(mut vector: Vec<Series>) -> Vec<Series> {
+    vector.retain_mut(|series| series.histograms.take().is_none() || series.is_present());
+    vector
+}
+
+/// A number of each histogram; floats go.
+fn of_histograms(
+    args: &Args<'_>,
+    wanted: BucketsWanted,
+    f: impl Fn(&FloatHistogram) -> f64,
+) -> Result<Val, EvalError> {
+    let vector = args.ctx.wanting(wanted, || args.vector(0))?;
+    let mut result = Vec::new();
+    for series in vector.iter().filter(|series| series.has_histogram()) {
+        args.ctx.budget.take_column(args.grid.len)?;
+        let mut numbers = series.emptied();
+        for (step, histogram) in series.histogram_steps() {
+            numbers.values[step] = f(histogram);
+        }
+        // Unlike elsewhere, type and unit stay if names drop at once.
+        numbers.drop_name = true;
+        if !args.ctx.params.delayed_name_removal {
+            numbers.labels.remove(model::METRIC_NAME);
+        }
+        result.push(numbers);
+    }
+    args.ctx.merge_dropped(result).map(Val::Vector)
+}
+
+/// Since when a selector's samples count up. Of anything else, or if starts are not looked at, that
+/// is not known.
+fn start_timestamp(args: &Args<'_>) -> Result<Val, EvalError> {
+    let mut vector = match args.expr(0)? {
+        Expr::Vector(node) if args.ctx.params.use_start_timestamps => {
+            start_times(args.ctx, node, args.grid)?
+        }
+        _ => {
+            args.vector(0)?;
+            Vec::new()
+        }
+    };
+    vector.iter_mut().for_each(|series| args.ctx.drop_name(series));
     args.ctx.merge_dropped(vector).map(Val::Vector)
 }
 
@@ -157,7 +209,7 @@ fn to_vector(args: &Args<'_>) -> Result<Val, EvalError> {
     let scalar = args.scalar(0)?;
     let values = args.column(|step| scalar.at(step))?;
     let labels = model::LabelSet::default();
-    Ok(Val::Vector(vec![Series { labels, drop_name: false, values }]))
+    Ok(Val::Vector(vec![Series::floats(labels, false, values)]))
 }
 
 fn date(args: &Args<'_>, part: fn(i64) -> f64) -> Result<Val, EvalError> {
@@ -168,7 +220,7 @@ fn date(args: &Args<'_>, part: fn(i64) -> f64) -> Result<Val, EvalError> {
     // Toward zero, as upstream's integer division.
     let values = args.column(|step| part(grid.at(step) / 1000))?;
     let labels = model::LabelSet::default();
-    Ok(Val::Vector(vec![Series { labels, drop_name: false, values }]))
+    Ok(Val::Vector(vec![Series::floats(labels, false, values)]))
 }
 
 fn clamp(args: &Args<'_>) -> Result<Val, EvalError> {
@@ -211,6 +263,9 @@ fn timestamp(args: &Args<'_>) -> Result<Val, EvalError> {
             let mut vector = args.vector(0)?;
             for series in &mut vector {
                 column::map_steps(&mut series.values, |step, _| seconds(grid.at(step)));
+                let steps: Vec<usize> = series.histogram_steps().map(|(step, _)| step).collect();
+                steps.into_iter().for_each(|step| series.values[step] = seconds(grid.at(step)));
+                series.histograms = None;
             }
             vector
         }

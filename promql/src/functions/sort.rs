@@ -15,6 +15,9 @@ pub(super) fn sort(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
         labels.push(args.text(index)?);
     }
     let mut vector = args.vector(0)?;
+    if matches!(args.node.function.name, "sort" | "sort_desc") {
+        vector = super::floats_of(vector);
+    }
     if args.grid.len > 1 {
         return Ok(vector);
     }

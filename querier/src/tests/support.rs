@@ -6,12 +6,15 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use guard::{LimitTable, Limits, Tenancy};
 use http_body_util::BodyExt as _;
+use model::exemplar::SeriesExemplars;
 use model::matcher::CompiledMatcher;
 use model::mutation::{MetricMetadata, MetricType};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{
-    Clock, Column, Context, DeleteRequest, LabelSet, Matcher, SeriesColumns, TenantId, TimeRange,
-    TimestampMs,
+    Clock, Column, Context, DeleteRequest, Exemplar, LabelSet, Matcher, SeriesColumns, TenantId,
+    TimeRange, TimestampMs,
 };
 use promql::SourceError;
 use serde_json::Value as Json;
@@ -43,6 +46,7 @@ impl Clock for StandingClock {
 pub(crate) struct Data {
     series: Vec<SeriesColumns>,
     metadata: Vec<MetricMetadata>,
+    exemplars: Vec<SeriesExemplars>,
 }
 
 impl Data {
@@ -54,6 +58,23 @@ impl Data {
         }
         let labels = LabelSet::from_pairs(labels.iter().copied()).unwrap();
         self.series.push(SeriesColumns { labels, floats, ..SeriesColumns::default() });
+        self
+    }
+
+    /// Adds a series' exemplars: seconds before now, value, id of a trace.
+    pub(crate) fn exemplars(
+        mut self,
+        labels: &[(&str, &str)],
+        exemplars: &[(i64, f64, &str)],
+    ) -> Self {
+        let set = |pairs: &[(&str, &str)]| LabelSet::from_pairs(pairs.iter().copied()).unwrap();
+        let one = |(seconds_ago, value, trace): &(i64, f64, &str)| Exemplar {
+            timestamp_ms: NOW_MS - seconds_ago * 1_000,
+            value: *value,
+            labels: set(&[("trace_id", trace)]),
+        };
+        let exemplars = exemplars.iter().map(one).collect();
+        self.exemplars.push(SeriesExemplars { labels: set(labels), exemplars });
         self
     }
 
@@ -170,6 +191,26 @@ impl Source for Memory {
     ) -> SourceAnswer<MetadataAnswer> {
         let mut found = self.of(&context).metadata;
         found.retain(|one| query.metric.as_ref().is_none_or(|metric| *metric == one.metric));
+        self.answer(found)
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> SourceAnswer<Vec<SeriesExemplars>> {
+        let sets: Vec<Vec<CompiledMatcher>> = query
+            .matcher_sets
+            .iter()
+            .map(|set| set.iter().map(|matcher| matcher.compile().unwrap()).collect())
+            .collect();
+        let mut found = self.of(&context).exemplars;
+        found.retain_mut(|one| {
+            one.exemplars.retain(|e| query.range.contains(TimestampMs(e.timestamp_ms)));
+            let is_asked = sets.iter().any(|set| set.iter().all(|m| m.matches_labels(&one.labels)));
+            is_asked && !one.exemplars.is_empty()
+        });
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.answer(found)
     }
 

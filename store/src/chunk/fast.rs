@@ -103,8 +103,12 @@ impl Encoder {
     }
 
     fn push_slow(&mut self, step: i64, bits: u64, start_ms: i64) {
-        if self.bytes.capacity() - self.bytes.len() < 32 {
-            self.bytes.reserve_exact(32 + self.bytes.len() / 4);
+        if self.bytes.capacity() - self.bytes.len() < 12 {
+            // Most series are constant and need no more than the first of these. Allocators keep a
+            // word of each 16 bytes' multiple for themselves.
+            let wanted = self.bytes.len() + 12 + self.bytes.len() / 4;
+            let capacity = wanted.next_multiple_of(16) + 8;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         if step != self.step_ms {
             self.bytes.push(STEP);
@@ -170,6 +174,11 @@ impl Encoder {
         (done.count > 0).then(|| Chunk { head: done.head(revision), bytes: done.bytes.into() })
     }
 
+    /// Its samples but the first so many.
+    pub(crate) fn without_first(&self, skipped: u32) -> Self {
+        without_first(&self.bytes, self.first_ms, self.count, skipped)
+    }
+
     /// Its samples so far, coded.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -180,6 +189,23 @@ impl Encoder {
         let Self { first_ms, last_ms, count, .. } = *self;
         ChunkHead { encoding: FAST, revision, count, first_ms, last_ms, column: 0 }
     }
+}
+
+/// A chunk that grows, out of the samples of another but the first so many.
+pub(crate) fn without_first(bytes: &[u8], first_ms: i64, count: u32, skipped: u32) -> Encoder {
+    let mut rest = Encoder::default();
+    if skipped < count {
+        let mut index = 0;
+        // What was coded here is read without fail.
+        let _ = decode(bytes, first_ms, count, |timestamp_ms, value, start_ms| {
+            index += 1;
+            if index > skipped {
+                rest.push(timestamp_ms, value, start_ms);
+            }
+            true
+        });
+    }
+    rest
 }
 
 /// The mantissa that a new exponent begins with.

@@ -149,6 +149,7 @@ pub(super) fn everything(engine: &Engine, now: TimestampMs) -> Result<Vec<Vec<Se
         matchers: vec![Matcher::new("job", MatchOp::Equal, "rig")],
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
     (0..TENANTS.len()).map(|index| engine.select(&tenant(index), &selection, now)).collect()

@@ -4,8 +4,8 @@
 //! # Order
 //! 1. The log is rolled while no append is between log and head: all records of the segments
 //!    before are in the head.
-//! 2. The head's samples are copied into sstables, one per retention class and window; they stay
-//!    readable in the head.
+//! 2. The head's samples are written to sstables, one per retention class and window, a partition
+//!    at a time (`head/flush.rs`); they stay readable in the head.
 //! 3. The definitions of all series of the head are written as a checkpoint.
 //! 4. One edit of the manifest makes both live and moves the start of replay.
 //! 5. Readers are shown the new sstables; then the head lets go of what it gave.
@@ -18,87 +18,73 @@ use super::recover;
 use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
 use crate::checkpoint;
-use crate::compaction::cut::Labels;
 use crate::error::Result;
-use crate::head::Tenant;
-use crate::head::shard::Taken;
-use crate::head::symbols::Symbols;
+use crate::head::flush::{Listed, Place, RowRef};
+use crate::head::series::Takes;
+use crate::head::shard::IdleBefore;
+use crate::head::{self, Tenant};
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
-use crate::retention::window_days;
-use crate::sstable::rows::{HeadRow, by_day, write_tenant};
 use crate::sstable::tables::Retired;
-use crate::sstable::window::Window;
-use crate::sstable::writer::{Encoding, Writer};
-use crate::tombstone::{Tombstones, Touching};
-use model::{CompiledRetention, DayBucket, Retention, TenantId, TimestampMs};
-use parking_lot::MutexGuard;
+use crate::sstable::writer::Writer;
+use model::{TenantId, TimestampMs};
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// What a flush takes of the writes that come while it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// Any of them: the log has them too.
-    Loose,
-    /// None: appends wait while the head's chunks are counted out, and the files hold the state
-    /// of one moment.
-    OneMoment,
-    /// As `OneMoment`, and what waits for the log is not replayed behind the flush.
-    Border,
-}
-
-/// What a tenant's head gave, and which days each series has.
-pub(super) struct TenantTaken {
-    tenant: Arc<Tenant>,
-    /// A copy, so that new series need not wait for the file.
-    symbols: Symbols,
-    series: Vec<Taken>,
-    days: Vec<Vec<(DayBucket, Range<usize>)>>,
-    /// For each series how long it is kept.
-    retentions: Vec<Retention>,
-}
 
 impl Engine {
     pub(super) fn flush_head(&self, now: TimestampMs) -> Result<JobReport> {
         let one = self.flushing.lock();
-        self.flush_as(&one, Cut::Loose, now)
+        self.flush_as(&one, Takes::Newest, now)
+    }
+
+    /// Closes the log's segment; returns the next one's number and, if it is to be of one moment,
+    /// what appends wait for.
+    fn roll(&self, takes: Takes) -> Result<(u64, Option<RwLockWriteGuard<'_, ()>>)> {
+        let alone = self.gate.write();
+        if takes == Takes::Newest {
+            return Ok((self.log.roll(), None));
+        }
+        // What waits for the log would be replayed as of behind that moment.
+        self.log.sync().map_err(|failed| failed.error)?;
+        Ok((self.log.roll(), Some(alone)))
     }
 
     /// Flushes while the caller holds `flushing`.
     pub(super) fn flush_as(
         &self,
         _one: &MutexGuard<'_, ()>,
-        cut: Cut,
+        takes: Takes,
         now: TimestampMs,
     ) -> Result<JobReport> {
         let purge = self.purge_asked.begin_flush();
-        let alone = self.gate.write();
-        if cut == Cut::Border {
-            self.log.sync().map_err(|failed| failed.error)?;
-        }
-        let from_segment = self.log.roll();
-        let alone = (cut != Cut::Loose).then_some(alone);
+        let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let rules = Arc::clone(&self.retention.read());
         let tombstones = Arc::clone(&self.tombstones.read());
-        let taken: Vec<TenantTaken> = tenants
-            .iter()
-            .map(|tenant| take(tenant, &tombstones, rules.in_force(&tenant.id)))
-            .collect();
+        let list_one = |tenant: &Arc<Tenant>| {
+            let deleted = tombstones.touching(&tenant.id, i64::MIN, i64::MAX);
+            head::flush::list(tenant, takes, deleted, rules.in_force(&tenant.id))
+        };
+        let mut listed: Vec<Listed> = tenants.iter().map(list_one).collect();
         drop(alone);
-        let (version, mut more) = self.first_rules(&taken_tenants(&taken), &rules);
+        listed.retain(|listed| !listed.is_empty());
+        let giving: Vec<TenantId> = listed.iter().map(|l| l.tenant.id.clone()).collect();
+        let (version, mut more) = self.first_rules(&giving, &rules);
         let trusted = self.trusted(now);
-        let (mut written, samples_expired) = self.write_sstables(&taken, trusted, now)?;
+        let Written { sstables: mut written, samples_expired, revisions } =
+            self.write_sstables(listed, trusted, now)?;
         for meta in &mut written {
             meta.retention_version = version;
             meta.tombstones_through = tombstones.through();
         }
         more.push(Edit::SetTrustedTime(trusted.0));
-        more.extend(delete::revisions(&taken_revisions(&taken), self.manifest.lock().state()));
-        drop(taken);
+        more.extend(delete::revisions(&revisions, self.manifest.lock().state()));
+        // Before the checkpoint: it shall not carry on what is deleted.
+        for tenant in &tenants {
+            self.let_go_of_exemplars(tenant, &tombstones, trusted);
+        }
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
         more.push(Edit::SetCheckpoint(checkpoint));
@@ -109,13 +95,12 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        // A purge lets go of the texts of every series that has no sample left.
-        let idle_before = match purge {
-            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
-            _ => u32::MAX,
-        };
+        // A purge lets go of the texts of every series that has nothing left.
+        let with_exemplars_s = seconds(now.minus_ms(self.config.series_idle_ms));
+        let bare_s = if purge == 0 { with_exemplars_s } else { u32::MAX };
         for tenant in &tenants {
-            report.series_dropped += tenant.release(idle_before, &self.gate);
+            let idle = IdleBefore { bare_s, with_exemplars_s };
+            report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         if purge > 0 {
@@ -200,118 +185,51 @@ impl Engine {
     }
 }
 
-/// Takes what a tenant's head has, but for what is deleted.
-pub(super) fn take(
-    tenant: &Arc<Tenant>,
-    tombstones: &Tombstones,
-    rules: &CompiledRetention,
-) -> TenantTaken {
-    let mut series = tenant.take();
-    // Taken after the series, so that each symbol they use is in it.
-    let symbols = tenant.symbols.read().clone();
-    let touching = tombstones.touching(&tenant.id, i64::MIN, i64::MAX);
-    if !touching.is_empty() {
-        series.iter_mut().for_each(|taken| cut(taken, &symbols, &touching));
-    }
-    let days = series.iter_mut().map(|taken| by_day(&mut taken.chunks)).collect();
-    let retentions = retentions(&series, &symbols, rules);
-    TenantTaken { tenant: Arc::clone(tenant), symbols, series, days, retentions }
-}
-
-/// Takes out what is deleted.
-fn cut(taken: &mut Taken, symbols: &Symbols, touching: &Touching) {
-    let hidden = touching.hidden(|wanted| {
-        let mut pairs = symbols.pairs(&taken.labels);
-        let value = pairs.find(|(name, _)| **symbols.text(*name) == *wanted);
-        value.map_or("", |(_, value)| symbols.text(value))
-    });
-    if !hidden.is_empty() {
-        let chunks = std::mem::take(&mut taken.chunks).into_iter();
-        taken.chunks = chunks.filter_map(|chunk| hidden.cut_chunk(chunk)).collect();
-    }
-}
-
-/// The highest revision of each tenant's samples.
-fn taken_revisions(taken: &[TenantTaken]) -> Vec<(TenantId, u32)> {
-    let highest = |taken: &TenantTaken| {
-        let chunks = taken.series.iter().flat_map(|series| &series.chunks);
-        chunks.map(|chunk| chunk.head.revision).max().unwrap_or(0)
-    };
-    taken.iter().map(|taken| (taken.tenant.id.clone(), highest(taken))).collect()
-}
-
-/// How long each series is kept.
-fn retentions(series: &[Taken], symbols: &Symbols, rules: &CompiledRetention) -> Vec<Retention> {
-    let (shortest, longest) = rules.bounds();
-    if shortest == longest {
-        return vec![shortest; series.len()];
-    }
-    let mut pairs: Vec<(u32, u32)> = Vec::new();
-    let retention = |taken: &Taken| {
-        pairs.clear();
-        pairs.extend(symbols.pairs(&taken.labels));
-        let labels = Labels::new(symbols.texts(), &pairs);
-        rules.of(|name| labels.value(name))
-    };
-    series.iter().map(retention).collect()
-}
-
-/// The tenants that gave something.
-fn taken_tenants(taken: &[TenantTaken]) -> Vec<TenantId> {
-    let gave = taken.iter().filter(|taken| !taken.series.is_empty());
-    gave.map(|taken| taken.tenant.id.clone()).collect()
+/// The files of a flush, not live yet.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) sstables: Vec<SstableMeta>,
+    /// How many samples were left out because their window has expired.
+    pub(super) samples_expired: u64,
+    /// The highest revision of each tenant's samples.
+    pub(super) revisions: Vec<(TenantId, u32)>,
 }
 
 impl Engine {
-    /// Writes one sstable for each retention class and window. Also returns how many samples were
-    /// left out because their window has expired at the moment that is `trusted`.
+    /// Writes one sstable for each retention class and window, but for windows that have expired
+    /// at the moment that is `trusted`. Tenants come ascending.
     pub(super) fn write_sstables(
         &self,
-        taken: &[TenantTaken],
+        mut listed: Vec<Listed>,
         trusted: TimestampMs,
         now: TimestampMs,
-    ) -> Result<(Vec<SstableMeta>, u64)> {
-        let mut kept: BTreeMap<(Retention, Window), Vec<Vec<HeadRow<'_>>>> = BTreeMap::new();
-        let mut expired = 0;
-        for (index, tenant) in taken.iter().enumerate() {
-            for (retention, row) in tenant.rows() {
-                let window = Window::of(row.day, window_days(retention));
-                if is_expired(window, retention, trusted) {
-                    expired += row.chunks.iter().map(|c| u64::from(c.head.count)).sum::<u64>();
-                    continue;
-                }
-                let rows = kept.entry((retention, window)).or_default();
-                rows.resize_with(taken.len(), Vec::new);
-                rows[index].push(row);
+    ) -> Result<Written> {
+        let mut by_place: BTreeMap<Place, Vec<(usize, Vec<RowRef>)>> = BTreeMap::new();
+        for (index, tenant) in listed.iter_mut().enumerate() {
+            for (place, rows) in std::mem::take(&mut tenant.rows) {
+                by_place.entry(place).or_default().push((index, rows));
             }
         }
-        let mut written = Vec::with_capacity(kept.len());
-        for ((retention, window), rows) in kept {
+        let mut written = Written::default();
+        let mut revisions: BTreeMap<usize, u32> = BTreeMap::new();
+        for ((retention, window), tenants) in by_place {
+            if is_expired(window, retention, trusted) {
+                let waste = tenants.iter().map(|(index, rows)| listed[*index].waste(rows));
+                written.samples_expired += waste.sum::<u64>();
+                continue;
+            }
             let class = self.class_of(retention)?;
             let id = self.manifest.lock().allocate_file_id();
             let mut writer = Writer::create(&*self.parts.disk, id, class, window, now)?;
-            for (tenant, rows) in taken.iter().zip(rows) {
-                if !rows.is_empty() {
-                    let (id, symbols) = (&tenant.tenant.id, &tenant.symbols);
-                    write_tenant(&mut writer, id, symbols, rows, Encoding::Fast)?;
-                }
+            for (index, rows) in tenants {
+                let gave = listed[index].write(&mut writer, rows)?;
+                let revision = revisions.entry(index).or_default();
+                *revision = gave.revision.max(*revision);
             }
-            written.push(writer.finish()?);
+            written.sstables.push(writer.finish()?);
         }
-        Ok((written, expired))
-    }
-}
-
-impl TenantTaken {
-    /// What each series has of each day.
-    fn rows(&self) -> impl Iterator<Item = (Retention, HeadRow<'_>)> {
-        let series = self.series.iter().zip(&self.days).zip(&self.retentions);
-        series.flat_map(|((taken, days), retention)| {
-            days.iter().map(|(day, range)| {
-                let chunks = &taken.chunks[range.clone()];
-                let (labels, target) = (&taken.labels, taken.target);
-                (*retention, HeadRow { labels, day: *day, target, chunks })
-            })
-        })
+        let named = |(index, revision): (usize, u32)| (listed[index].tenant.id.clone(), revision);
+        written.revisions = revisions.into_iter().map(named).collect();
+        Ok(written)
     }
 }

@@ -87,12 +87,12 @@ impl Engine {
 /// Adds what a tenant's head holds. A series' bytes count for the day of its newest chunk.
 fn add_head(tenant: &Tenant, sizes: &mut Sizes) {
     let mut by_symbol: BTreeMap<(u32, DayBucket), u64> = BTreeMap::new();
-    let symbols = tenant.symbols.read().clone();
+    let symbols = tenant.symbols.read();
     for shard in tenant.shards() {
         for series in shard.iter() {
             let newest = series.open().map(|(head, _)| head.last_ms);
             let newest =
-                newest.or_else(|| series.closed().0.last().map(|chunk| chunk.head.last_ms));
+                newest.or_else(|| series.closed().0.next_back().map(|chunk| chunk.head.last_ms));
             let newest = newest.or_else(|| series.histograms().0.map(|(head, _)| head.last_ms));
             if let (Some(at), Some(metric)) = (newest, symbols.metric(&series.labels)) {
                 let bytes = by_symbol.entry((metric, TimestampMs(at).day())).or_default();

@@ -26,8 +26,8 @@ use model::mutation::Mutation;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
 use model::sample::SampleKind;
 use model::{
-    Context, LabelSet, Principal, RequestId, RetentionRules, Sample, SeriesRef, TimeRange,
-    TimestampMs,
+    Context, LabelSet, Principal, QueryShard, RequestId, RetentionRules, Sample, SeriesRef,
+    TimeRange, TimestampMs,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -298,11 +298,14 @@ impl Story {
             matchers: Vec::new(),
             range: TimeRange::ALL,
             days: None,
+            shard: QueryShard::ALL,
             bounds: SelectBounds::NONE,
         };
         self.compare(&everything)?;
         let range = self.chance.pick(&ranges());
-        let selection = Selection { matchers: self.chance.pick(&matchers()), range, ..everything };
+        let shard = self.chance.pick(&[QueryShard::ALL, part(0, 2), part(1, 2), part(4, 5)]);
+        let matchers = self.chance.pick(&matchers());
+        let selection = Selection { matchers, range, shard, ..everything };
         self.compare(&selection)?;
         let query = LabelQuery {
             want: LabelWant::Series,
@@ -322,13 +325,18 @@ impl Story {
     fn compare(&self, selection: &Selection) -> Outcome {
         let found = self.engine().select(&tenant("t"), selection, self.now).map_err(told)?;
         let found = answer_of(&found);
-        let expected = self.map.answer(&selection.matchers, selection.range);
+        let mut expected = self.map.answer(&selection.matchers, selection.range);
+        expected.retain(|(labels, _)| selection.shard.holds(labels));
         if found == expected {
             return Ok(());
         }
         let (extra, missing) = (without(&found, &expected), without(&expected, &found));
         Err(format!("{selection:?}\n  answers: {extra:?}\n  instead of {missing:?}"))
     }
+}
+
+fn part(index: u32, count: u32) -> QueryShard {
+    QueryShard { index, count }
 }
 
 /// What is in `a` and not in `b`.

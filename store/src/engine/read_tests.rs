@@ -139,7 +139,13 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         times.dedup();
     }
     let bounds = SelectBounds::NONE;
-    let selection = Selection { matchers: matchers.to_vec(), range, days: None, bounds };
+    let selection = Selection {
+        matchers: matchers.to_vec(),
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+    };
     let found = engine.select(&tenant(), &selection, NOW).unwrap();
     let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms)).collect();
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{matchers:?} {range:?}");
@@ -252,8 +258,34 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
     }
     let bounds = SelectBounds::NONE;
     let matchers = vec![Matcher::equal("__name__", "metric_1")];
-    let selection = Selection { matchers, range: hour(), days: None, bounds };
+    let selection =
+        Selection { matchers, range: hour(), days: None, shard: model::QueryShard::ALL, bounds };
     assert!(matches!(engine.select(&tenant(), &selection, NOW), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
+    let disk = SimDisk::new(1);
+    flushed(&disk);
+    let engine = open(&disk, 1, 1 << 20);
+    let of = |matchers: &[(&str, &str)], range| {
+        let matchers = matchers.iter().map(|(name, value)| Matcher::equal(*name, *value)).collect();
+        let (shard, bounds) = (model::QueryShard::ALL, SelectBounds::NONE);
+        let selection = Selection { matchers, range, days: None, shard, bounds };
+        let found = engine.select(&tenant(), &selection, NOW).unwrap();
+        let samples: usize = found.iter().map(|series| series.floats.len()).sum();
+        let reads = count_reads(&disk);
+        let estimate = engine.estimate(&tenant(), &selection, TimestampMs(0)).unwrap();
+        assert_eq!(reads.load(Ordering::Relaxed), 0);
+        assert_eq!(estimate.series, found.len() as u64);
+        (estimate, samples as u64)
+    };
+    let (all, samples) = of(&[], TimeRange::ALL);
+    assert_eq!((all.partitions, all.samples), (20, samples));
+    let (one, samples) = of(&[("__name__", "metric_1"), ("instance", "i3")], TimeRange::ALL);
+    assert_eq!((one.partitions, one.series, one.samples), (1, 1, samples));
+    let (none, _) = of(&[("instance", "nowhere")], TimeRange::ALL);
+    assert_eq!(none.samples, 0);
 }
 
 #[test]
@@ -265,7 +297,8 @@ fn what_was_asked_before_is_not_read_again() {
     let ask = |range: TimeRange| {
         let matchers = vec![Matcher::equal("instance", "i3"), Matcher::equal("job", "j")];
         let bounds = SelectBounds::NONE;
-        let selection = Selection { matchers, range, days: None, bounds };
+        let selection =
+            Selection { matchers, range, days: None, shard: model::QueryShard::ALL, bounds };
         assert_eq!(engine.select(&tenant(), &selection, NOW).unwrap().len(), 20);
         reads.swap(0, Ordering::Relaxed)
     };
@@ -283,7 +316,13 @@ fn a_scan_of_more_than_a_day_leaves_no_chunks_in_the_cache() {
     let engine = open(&disk, 1, 1 << 20);
     let reads = count_reads(&disk);
     let (matchers, bounds) = (vec![Matcher::equal("job", "j")], SelectBounds::NONE);
-    let selection = Selection { matchers, range: TimeRange::ALL, days: None, bounds };
+    let selection = Selection {
+        matchers,
+        range: TimeRange::ALL,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+    };
     for expected in [42, 20, 20] {
         engine.select(&tenant(), &selection, NOW).unwrap();
         assert_eq!(reads.swap(0, Ordering::Relaxed), expected);
@@ -325,7 +364,13 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
     let select = |metric: &str| {
         let matchers = vec![Matcher::equal("__name__", metric)];
         let bounds = SelectBounds::NONE;
-        let selection = Selection { matchers, range: hour(), days: None, bounds };
+        let selection = Selection {
+            matchers,
+            range: hour(),
+            days: None,
+            shard: model::QueryShard::ALL,
+            bounds,
+        };
         engine.select(&tenant(), &selection, NOW).unwrap()[0].floats.len()
     };
     assert_eq!(select("narrow"), 15);

@@ -12,6 +12,7 @@ use crate::bytes::{Damaged, Input, put_text, put_uvarint};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
+use crate::head::symbols::LabelIds;
 use crate::record::Samples;
 use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
@@ -23,33 +24,66 @@ const VERSION: u8 = 1;
 /// So many definitions go into one frame: a few megabytes.
 const FRAME_SERIES_MAX: usize = 50_000;
 
+/// So many exemplars go into one frame: a few megabytes.
+const FRAME_EXEMPLARS_MAX: usize = 10_000;
+
 /// Hands the frames of a tenant's checkpoint to `frame`.
 pub(super) fn checkpoint(
     tenant: &Tenant,
     mut frame: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
-    let series = tenant.definitions();
     let metadata: Vec<_> = tenant.metadata.lock().iter().cloned().collect();
     let mut metadata = &metadata[..];
     let mut written = 0;
-    for part in series.chunks(FRAME_SERIES_MAX).chain(series.is_empty().then_some(&[][..])) {
-        let mut out = vec![VERSION];
-        put_text(&mut out, tenant.id.as_str());
-        out.extend_from_slice(&tenant.generation.to_le_bytes());
+    let mut held: Vec<(u32, LabelIds)> = Vec::new();
+    let mut shards = tenant.definitions();
+    loop {
+        let mut is_last = false;
+        // Small shards share a frame, so that their strings stand there once.
+        while held.len() < FRAME_SERIES_MAX && !is_last {
+            match shards.next() {
+                Some(series) => held.extend(series),
+                None => is_last = true,
+            }
+        }
+        let part = held.split_off(held.len().saturating_sub(FRAME_SERIES_MAX));
+        let mut out = frame_of(tenant);
         let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
         definitions::encode(&mut out, &tenant.symbols.read(), definitions);
         record::put_metadata(&mut out, metadata.iter());
         let exemplars = tenant.exemplars_of(part.iter().map(|(number, _)| *number));
-        put_uvarint(&mut out, exemplars.len() as u64);
-        for (number, one) in &exemplars {
-            put_uvarint(&mut out, u64::from(*number));
-            exemplar::put(&mut out, one);
-        }
+        let mut exemplars = exemplars.chunks(FRAME_EXEMPLARS_MAX);
+        put_exemplars(&mut out, exemplars.next().unwrap_or_default());
         metadata = &[];
         frame(&out)?;
+        for more in exemplars {
+            let mut out = frame_of(tenant);
+            definitions::encode(&mut out, &tenant.symbols.read(), std::iter::empty());
+            record::put_metadata(&mut out, std::iter::empty());
+            put_exemplars(&mut out, more);
+            frame(&out)?;
+        }
         written += part.len() as u64;
+        if is_last && held.is_empty() {
+            return Ok(written);
+        }
     }
-    Ok(written)
+}
+
+/// The head of a frame.
+fn frame_of(tenant: &Tenant) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_text(&mut out, tenant.id.as_str());
+    out.extend_from_slice(&tenant.generation.to_le_bytes());
+    out
+}
+
+fn put_exemplars(out: &mut Vec<u8>, exemplars: &[(u32, Exemplar)]) {
+    put_uvarint(out, exemplars.len() as u64);
+    for (number, one) in exemplars {
+        put_uvarint(out, u64::from(*number));
+        exemplar::put(out, one);
+    }
 }
 
 /// The numbers of one earlier generation -> those of this one.
@@ -152,7 +186,9 @@ impl<'a> Recovery<'a> {
         let numbers = self.numbers.get(&(tenant.id.clone(), generation));
         for (old, exemplar) in exemplars {
             if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
-                tenant.push_exemplar(*number, exemplar);
+                // What the limit is now the next append says.
+                let max = AppendLimits::NONE.exemplars_max;
+                tenant.push_exemplar(*number, self.now_s, max, exemplar);
             }
         }
     }

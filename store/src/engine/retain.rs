@@ -14,8 +14,8 @@
 
 use super::Engine;
 use super::door::JobReport;
-use super::flush::Cut;
 use crate::error::Result;
+use crate::head::series::Takes;
 use crate::manifest::{Edit, Manifest, RetentionClass, RuleSet, SstableMeta, State};
 use crate::retention::trust::Trust;
 use crate::retention::{CLASS_FOR_EVER, RetentionConfig, Retentions, window_days};
@@ -66,7 +66,7 @@ impl Engine {
         let wanted = self.retention.read().configured(config)?;
         let one = self.flushing.lock();
         if self.has_to_flush(&wanted) {
-            self.flush_as(&one, Cut::Border, now)?;
+            self.flush_as(&one, Takes::OneMoment, now)?;
         }
         // Again: a flush may have recorded the rules of before.
         let wanted = self.retention.read().configured(config)?;

@@ -12,8 +12,8 @@
 //! Not here: what a snapshot looks like, and everything done with one later (`snapshot.rs`).
 
 use super::Engine;
-use super::flush::Cut;
 use crate::error::{Error, Result};
+use crate::head::series::Takes;
 use crate::snapshot::{self, Snapshot};
 use model::TimestampMs;
 
@@ -31,7 +31,7 @@ impl Engine {
         if disk.list(snapshot::DIRECTORY)?.iter().any(|taken| taken == name) {
             return Err(Error::SnapshotExists { name: name.to_owned() });
         }
-        self.flush_as(&one, Cut::OneMoment, now)?;
+        self.flush_as(&one, Takes::OneMoment, now)?;
         let taken = snapshot::begin(disk, name).and_then(|()| {
             let state = {
                 let manifest = self.manifest.lock();

@@ -64,6 +64,7 @@ pub(super) fn all(matchers: &[Matcher]) -> Selection {
         matchers: matchers.to_vec(),
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     }
 }
@@ -140,7 +141,7 @@ fn a_number_of_another_life_needs_labels_and_writes_nothing() {
 fn known_series_keep_flowing_at_the_limit_and_new_ones_are_refused_one_by_one() {
     let disk = SimDisk::new(1);
     let (engine, _) = open(&disk);
-    let limits = AppendLimits { series_max: 2, series_per_metric_max: 1 };
+    let limits = AppendLimits { series_max: 2, series_per_metric_max: 1, ..AppendLimits::NONE };
     let other = |name: &str| labels(&[("__name__", name)]);
     let mut m = mutation("t");
     for series in [up("a"), up("b"), other("x"), other("y"), up("a")] {

@@ -11,8 +11,9 @@ use crate::chunk::ChunkHead;
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::postings::List;
-use crate::select::{Gather, Query, Want};
+use crate::select::{Gather, Query, ShardFilter, Want};
 use model::matcher::CompiledMatcher;
+use model::read::Estimate;
 use model::{HistogramSample, Sample, Text};
 use std::ops::Range;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl Hits {
             return;
         }
         let (sealed, late) = series.closed();
-        let sealed = sealed.iter().filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
+        let sealed = sealed.filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
         self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
         let (histograms, late_histograms) = series.histograms();
         let open = series.open().into_iter().chain(histograms);
@@ -235,8 +236,13 @@ impl Tenant {
             self.mark(query, &hides, &mut plans, &symbols, gather);
             return hits;
         }
+        let mut filter = ShardFilter::new(query, symbols.len());
         for shard in self.shards() {
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                let pairs = symbols.pairs(&series.labels);
+                if filter.as_mut().is_some_and(|filter| !filter.holds(pairs, symbols.texts())) {
+                    return;
+                }
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
                 let narrowed = self.narrowed(series, query, &hides, &symbols);
                 hits.push(series, (query, narrowed), want, key);
@@ -255,6 +261,23 @@ impl Tenant {
 }
 
 impl Tenant {
+    /// Adds what is likely to match, by labels and what series hold in all.
+    pub(crate) fn estimate(&self, query: &Query, estimate: &mut Estimate) {
+        let symbols = self.symbols.read();
+        let mut plans: Vec<Plan<'_>> =
+            query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
+        let mut series = 0;
+        for shard in self.shards() {
+            let before = series;
+            for_each_match(&shard, query, &mut plans, &symbols, |_| series += 1);
+            let of_all = u128::from(shard.samples) * u128::from(series - before);
+            let samples = of_all / u128::from(shard.len() as u64).max(1);
+            estimate.samples += u64::try_from(samples).unwrap_or(u64::MAX);
+        }
+        estimate.series += series;
+        estimate.partitions += u64::from(series > 0);
+    }
+
     /// The question to a series of which some is hidden.
     fn narrowed(
         &self,
@@ -366,7 +389,7 @@ fn has_sample(series: &Series, query: &Query) -> bool {
         return true;
     }
     let (sealed, _) = series.closed();
-    let sealed = sealed.iter().map(|chunk| (chunk.head, &*chunk.bytes));
+    let sealed = sealed.map(|chunk| (chunk.head, &*chunk.bytes));
     let open = series.open().into_iter().chain(series.histograms().0);
     let near = sealed.chain(open).filter(|(head, _)| query.overlaps(head.first_ms, head.last_ms));
     // Bytes in memory are what was coded.

@@ -1,4 +1,8 @@
 //! One series in the head: its open chunk, the chunks before, and what came late.
+//!
+//! Not here: what a flush takes of it (`take.rs`).
+
+mod take;
 
 use super::symbols::LabelIds;
 use crate::chunk::fast::Encoder;
@@ -7,6 +11,7 @@ use crate::chunk::{Chunk, ChunkHead};
 use crate::merge;
 use model::exemplar::{self, Exemplar};
 use model::{DayBucket, HistogramSample, Sample, TimestampMs};
+pub(crate) use take::Takes;
 
 /// A chunk is cut at so many samples: what a reader must decode for one of them.
 pub(crate) const CHUNK_SAMPLES_MAX: u32 = 1024;
@@ -50,6 +55,8 @@ pub(crate) struct Series {
     pub(crate) definition: Definition,
     revision: u32,
     open: Encoder,
+    /// So many of the open chunk's samples, the first ones, a flush has taken.
+    open_taken: u32,
     /// The end of the day that the open chunk lies in.
     day_end_ms: i64,
     rest: Option<Box<Rest>>,
@@ -58,17 +65,32 @@ pub(crate) struct Series {
 #[derive(Debug, Default)]
 struct Rest {
     /// Complete chunks, in order of completion; they may overlap.
-    sealed: Vec<Chunk>,
+    sealed: Vec<Sealed>,
     /// Samples out of order, in order of arrival.
     late: Vec<Sample>,
-    /// How many of the sealed chunks a flush has taken.
-    taken: usize,
+    /// How many of the sealed chunks were there when a flush began.
+    listed: usize,
     histograms: Option<Box<Histograms>>,
     /// Thinned now and then. A flush leaves them here: a checkpoint has them.
     exemplars: Vec<Exemplar>,
 }
 
+/// A complete chunk.
+#[derive(Debug)]
+struct Sealed {
+    chunk: Chunk,
+    /// So many of its samples, the first ones, a flush has taken.
+    taken: u32,
+}
+
 impl Rest {
+    fn extend(&mut self, chunks: impl IntoIterator<Item = Chunk>) {
+        let chunks = chunks.into_iter();
+        // Mostly there is one, for a moment: no room for more.
+        self.sealed.reserve_exact(chunks.size_hint().0);
+        self.sealed.extend(chunks.map(|chunk| Sealed { chunk, taken: 0 }));
+    }
+
     fn is_empty(&self) -> bool {
         self.sealed.is_empty()
             && self.late.is_empty()
@@ -107,6 +129,7 @@ impl Series {
             definition: Definition::Needed,
             revision: 0,
             open: Encoder::default(),
+            open_taken: 0,
             day_end_ms: i64::MIN,
             rest: None,
         }
@@ -161,14 +184,17 @@ impl Series {
             if at <= own.open.last_ms() || !is_same {
                 own.late.push(sample.clone());
                 if own.late.len() >= LATE_HISTOGRAMS_MAX {
-                    rest.sealed.extend(merge::histogram_chunks_of(std::mem::take(&mut own.late)));
+                    let late = std::mem::take(&mut own.late);
+                    rest.extend(merge::histogram_chunks_of(late));
                 }
                 return Pushed::Late;
             }
             if at >= own.day_end_ms || own.open.count() >= histogram::SAMPLES_MAX {
-                rest.sealed.extend(own.open.seal(own.revision));
+                let sealed = own.open.seal(own.revision);
+                rest.extend(sealed);
             }
         }
+        let Some(own) = rest.histograms.as_deref_mut() else { return Pushed::InOrder };
         if own.open.count() == 0 {
             own.revision = sample.revision;
             own.day_end_ms = TimestampMs(at).day().range().end.0;
@@ -177,29 +203,33 @@ impl Series {
         Pushed::InOrder
     }
 
-    /// Adds an exemplar.
-    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
+    /// Adds an exemplar, if it is not there yet. Returns by how many there are more, and how many of
+    /// the oldest went for it.
+    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) -> (u64, u64) {
         let held = &mut self.rest.get_or_insert_default().exemplars;
-        if held.last() == Some(exemplar) {
-            return;
+        if held.iter().rev().any(|have| have == exemplar) {
+            return (0, 0);
         }
         held.push(exemplar.clone());
-        if held.len() >= EXEMPLARS_MAX {
-            self.halve_exemplars();
+        if held.len() < EXEMPLARS_MAX {
+            return (1, 0);
         }
-    }
-
-    /// Thins the exemplars, lets go of the older half, and returns how many are left.
-    pub(crate) fn halve_exemplars(&mut self) -> u64 {
-        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
-        let held = &mut rest.exemplars;
+        let before = held.len();
         exemplar::thin(held);
         held.drain(..held.len() / 2);
-        let left = held.len() as u64;
+        (1, (before - held.len()) as u64)
+    }
+
+    /// Keeps the exemplars that `keeps` says yes to; returns how many went.
+    pub(crate) fn retain_exemplars(&mut self, mut keeps: impl FnMut(&Exemplar) -> bool) -> u64 {
+        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
+        let before = rest.exemplars.len();
+        rest.exemplars.retain(&mut keeps);
+        let gone = (before - rest.exemplars.len()) as u64;
         if rest.is_empty() {
             self.rest = None;
         }
-        left
+        gone
     }
 
     /// The exemplars, in order of arrival.
@@ -209,10 +239,11 @@ impl Series {
 
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
+            let taken = std::mem::take(&mut self.open_taken);
             let sealed = &mut self.rest.get_or_insert_default().sealed;
-            // A flush closes one chunk of every series: room for four would be most of its memory.
+            // Mostly there is one, for a moment: no room for more.
             sealed.reserve_exact(1);
-            sealed.push(chunk);
+            sealed.push(Sealed { chunk, taken });
         }
     }
 
@@ -220,7 +251,7 @@ impl Series {
     fn spill(&mut self) {
         if let Some(rest) = self.rest.as_deref_mut() {
             let late = std::mem::take(&mut rest.late);
-            rest.sealed.extend(merge::chunks_of(late));
+            rest.extend(merge::chunks_of(late));
         }
     }
 
@@ -228,15 +259,16 @@ impl Series {
     fn seal_histograms(&mut self) {
         let Some(rest) = self.rest.as_deref_mut() else { return };
         let Some(mut own) = rest.histograms.take() else { return };
-        rest.sealed.extend(own.open.seal(own.revision));
-        rest.sealed.extend(merge::histogram_chunks_of(own.late));
+        rest.extend(own.open.seal(own.revision));
+        rest.extend(merge::histogram_chunks_of(own.late));
     }
 
     /// The bytes that its samples take.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {
         let rest = self.rest.as_deref().map_or(0, |rest| {
-            let sealed: usize = rest.sealed.iter().map(|chunk| chunk.bytes.len() + 56).sum();
+            let sealed: usize =
+                rest.sealed.iter().map(|sealed| sealed.chunk.bytes.len() + 64).sum();
             let histograms = rest.histograms.as_ref().map_or(0, |own| {
                 let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
                 own.open.capacity() + late
@@ -264,41 +296,16 @@ impl Series {
         self.open.count() == 0 && self.rest.as_deref().is_none_or(has_no_sample)
     }
 
-    /// Closes everything it holds and returns a copy of it; it stays readable here until
-    /// [`Series::release`].
-    pub(crate) fn take(&mut self) -> Vec<Chunk> {
-        self.seal();
-        self.spill();
-        self.seal_histograms();
-        let Some(rest) = self.rest.as_deref_mut() else {
-            return Vec::new();
-        };
-        rest.taken = rest.sealed.len();
-        rest.sealed.clone()
-    }
-
-    /// Lets go of what was taken, and returns how many samples that were.
-    pub(crate) fn release(&mut self) -> u64 {
-        let Some(rest) = self.rest.as_deref_mut() else {
-            return 0;
-        };
-        let taken = rest.sealed.drain(..rest.taken);
-        let samples = taken.map(|chunk| u64::from(chunk.head.count)).sum();
-        rest.taken = 0;
-        if rest.is_empty() {
-            self.rest = None;
-        }
-        samples
-    }
-
     /// The open chunk, if it has a sample, and its bytes.
     pub(crate) fn open(&self) -> Option<(ChunkHead, &[u8])> {
         (self.open.count() > 0).then(|| (self.open.head(self.revision), self.open.bytes()))
     }
 
     /// The complete chunks, and the late samples.
-    pub(crate) fn closed(&self) -> (&[Chunk], &[Sample]) {
-        self.rest.as_deref().map_or((&[], &[]), |rest| (&rest.sealed, &rest.late))
+    pub(crate) fn closed(&self) -> (impl DoubleEndedIterator<Item = &Chunk>, &[Sample]) {
+        let (sealed, late) =
+            self.rest.as_deref().map_or((&[][..], &[][..]), |rest| (&rest.sealed, &rest.late));
+        (sealed.iter().map(|sealed| &sealed.chunk), late)
     }
 
     /// The open chunk of histograms, if it has a sample, and those that came late.
@@ -316,9 +323,9 @@ impl Series {
     /// Whether the first or the last sample of a chunk, or a late one, is at a moment that `keeps`.
     pub(crate) fn has_end_in(&self, keeps: impl Fn(i64) -> bool) -> bool {
         let has = |head: &ChunkHead| keeps(head.first_ms) || keeps(head.last_ms);
-        let (sealed, late) = self.closed();
+        let (mut sealed, late) = self.closed();
         self.open().is_some_and(|(head, _)| has(&head))
-            || sealed.iter().any(|chunk| has(&chunk.head))
+            || sealed.any(|chunk| has(&chunk.head))
             || late.iter().any(|sample| keeps(sample.timestamp_ms))
             || self.histograms().0.is_some_and(|(head, _)| has(&head))
             || self.histograms().1.iter().any(|sample| keeps(sample.timestamp_ms))
@@ -328,7 +335,7 @@ impl Series {
     pub(crate) fn days(&self) -> impl Iterator<Item = DayBucket> + '_ {
         let open = (self.open.count() > 0).then(|| self.open.last_ms());
         let rest = self.rest.as_deref().into_iter().flat_map(|rest| {
-            let sealed = rest.sealed.iter().map(|chunk| chunk.head.first_ms);
+            let sealed = rest.sealed.iter().map(|sealed| sealed.chunk.head.first_ms);
             let histograms = rest.histograms.as_deref().into_iter().flat_map(|own| {
                 let open = (own.open.count() > 0).then(|| own.open.last_ms());
                 open.into_iter().chain(own.late.iter().map(|sample| sample.timestamp_ms))
@@ -342,7 +349,7 @@ impl Series {
     pub(crate) fn may_overlap(&self, start_ms: i64, end_ms: i64) -> bool {
         let open = self.open.count() > 0 && self.open.head(0).overlaps(start_ms, end_ms);
         open || self.rest.as_deref().is_some_and(|rest| {
-            rest.sealed.iter().any(|chunk| chunk.head.overlaps(start_ms, end_ms))
+            rest.sealed.iter().any(|sealed| sealed.chunk.head.overlaps(start_ms, end_ms))
                 || rest.late.iter().any(|s| (start_ms..end_ms).contains(&s.timestamp_ms))
                 || rest.histograms.as_ref().is_some_and(|own| own.overlaps(start_ms, end_ms))
         })

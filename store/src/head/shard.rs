@@ -4,27 +4,35 @@
 //! - A local number is given once; series of one target that arrive together get neighbours.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
-use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
+use super::exemplars::Lost;
+use super::series::{Definition, Identity, Pushed, Series};
+use super::slots::Slots;
 use super::symbols::{LabelIds, Symbols};
-use crate::chunk::Chunk;
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::{Exemplar, HistogramSample, LabelSet, Sample};
+use model::{HistogramSample, LabelSet, Sample};
 use std::sync::Arc;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// So many exemplars a shard holds; at the limit the older half of each series' go.
-const EXEMPLARS_MAX: u64 = 6250;
+
+/// Since when a series without a sample in the head must not have been written to leave it, in
+/// seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleBefore {
+    /// If nothing else is left of it.
+    pub(crate) bare_s: u32,
+    /// If it has exemplars, which go with it.
+    pub(crate) with_exemplars_s: u32,
+}
 
 /// The series of some targets.
 #[derive(Debug)]
 pub(crate) struct Shard {
     /// Local number -> slot.
     index: Vec<u32>,
-    slots: Vec<Option<Series>>,
-    free: Vec<u32>,
+    pub(super) slots: Slots,
     by_fingerprint: HashTable<u32>,
     /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
     postings: HashMap<(u32, u32), List, FixedState>,
@@ -35,18 +43,12 @@ pub(crate) struct Shard {
     pending: HashMap<u32, u64, FixedState>,
     /// Samples held.
     pub(crate) samples: u64,
-    /// At least as many as there are exemplars.
-    exemplars: u64,
+    /// Exemplars held.
+    pub(crate) exemplars: u64,
+    /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
+    pub(crate) exemplars_lost: Lost,
     /// Bytes of samples held, without the constant part of a series.
     pub(crate) sample_bytes: u64,
-}
-
-/// What a flush takes from one series.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) labels: LabelIds,
-    pub(crate) target: u64,
-    pub(crate) chunks: Vec<Chunk>,
 }
 
 impl Shard {
@@ -54,8 +56,7 @@ impl Shard {
         let hasher = FixedState::with_seed(seed);
         Self {
             index: Vec::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::default(),
             by_fingerprint: HashTable::new(),
             postings: HashMap::with_hasher(hasher.clone()),
             values: HashMap::with_hasher(hasher.clone()),
@@ -63,6 +64,7 @@ impl Shard {
             pending: HashMap::with_hasher(hasher),
             samples: 0,
             exemplars: 0,
+            exemplars_lost: Lost::default(),
             sample_bytes: 0,
         }
     }
@@ -74,16 +76,26 @@ impl Shard {
 
     /// The series, in order of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Series> {
-        self.index.iter().filter_map(|slot| self.slots.get(*slot as usize)?.as_ref())
+        self.index.iter().filter_map(|slot| self.slots.get(*slot))
+    }
+
+    /// The series, in order of arrival, each to be changed by `visit`.
+    pub(crate) fn for_each_mut(&mut self, mut visit: impl FnMut(&mut Series)) {
+        for slot in &self.index {
+            if let Some(series) = self.slots.get_mut(*slot) {
+                visit(series);
+            }
+        }
     }
 
     /// The series of a local number.
     pub(crate) fn get(&self, local: u32) -> Option<&Series> {
-        self.slots.get(*self.index.get(local as usize)? as usize)?.as_ref()
+        self.slots.get(*self.index.get(local as usize)?)
     }
 
-    fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
-        self.slots.get_mut(*self.index.get(local as usize)? as usize)?.as_mut()
+    /// The series of a local number.
+    pub(crate) fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
+        self.slots.get_mut(*self.index.get(local as usize)?)
     }
 
     /// The postings of a label pair.
@@ -131,10 +143,10 @@ impl Shard {
 
     fn find_by(&self, fingerprint: u64, is: impl Fn(&Series) -> bool) -> Option<u32> {
         let slot = self.by_fingerprint.find(fingerprint, |slot| {
-            let series = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            let series = self.slots.get(*slot);
             series.is_some_and(|series| series.fingerprint == fingerprint && is(series))
         })?;
-        self.slots.get(*slot as usize)?.as_ref().map(|series| series.local)
+        self.slots.get(*slot).map(|series| series.local)
     }
 
     /// Adds a series that is not there, and returns its local number; `None` when there is none left.
@@ -151,20 +163,11 @@ impl Shard {
             self.post(pair, local);
         }
         let series = Series::new(who, local, received_s);
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(series);
-                slot
-            }
-            None => {
-                self.slots.push(Some(series));
-                u32::try_from(self.slots.len() - 1).ok()?
-            }
-        };
+        let slot = self.slots.insert(series)?;
         self.index.push(slot);
         let slots = &self.slots;
         self.by_fingerprint.insert_unique(fingerprint, slot, |slot| {
-            slots.get(*slot as usize).and_then(Option::as_ref).map_or(0, |s| s.fingerprint)
+            slots.get(*slot).map_or(0, |series| series.fingerprint)
         });
         Some(local)
     }
@@ -187,6 +190,10 @@ impl Shard {
             return;
         }
         self.pending.remove(&local);
+        if self.pending.is_empty() {
+            // A first scrape had all series in it.
+            self.pending.shrink_to_fit();
+        }
         if let Some(series) = self.get_mut(local) {
             series.definition = Definition::Written;
         }
@@ -202,7 +209,7 @@ impl Shard {
     ) -> u64 {
         let (mut kept, mut late) = (0, 0);
         let slot = self.index.get(local as usize).copied().unwrap_or(NONE);
-        let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.slots.get_mut(slot) else {
             return 0;
         };
         let bytes_before = series.open_bytes();
@@ -246,43 +253,19 @@ impl Shard {
         late
     }
 
-    /// Adds an exemplar of a series.
-    pub(crate) fn push_exemplar(&mut self, local: u32, exemplar: &Exemplar) {
-        if let Some(series) = self.get_mut(local) {
-            series.push_exemplar(exemplar);
-            self.sample_bytes += EXEMPLAR_BYTES as u64;
-            self.exemplars += 1;
-        }
-        if self.exemplars >= EXEMPLARS_MAX {
-            let all = self.slots.iter_mut().flatten();
-            self.exemplars = all.map(Series::halve_exemplars).sum();
-        }
-    }
-
-    /// Closes and copies everything held, in order of arrival. It stays readable until [`Shard::release`].
-    pub(crate) fn take(&mut self, out: &mut Vec<Taken>) {
-        for slot in &self.index {
-            let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else {
-                continue;
-            };
-            let chunks = series.take();
-            if !chunks.is_empty() {
-                let (labels, target) = (series.labels.clone(), series.target);
-                out.push(Taken { labels, target, chunks });
-            }
-        }
-    }
-
-    /// Lets go of what was taken, and of series without a sample since `idle_before_s`; returns
-    /// the labels of these.
-    pub(crate) fn release(&mut self, idle_before_s: u32, symbols: &Symbols) -> Vec<LabelIds> {
+    /// Lets go of what was taken, and of idle series, with their exemplars; returns the labels of these.
+    pub(crate) fn release(&mut self, idle: IdleBefore, symbols: &Symbols) -> Vec<LabelIds> {
         let mut dropped = Vec::new();
         let (mut samples, mut bytes) = (0, 0);
-        for slot in 0..self.slots.len() {
-            let Some(series) = self.slots[slot].as_mut() else { continue };
+        for slot in (0..).take(self.slots.end()) {
+            let Some(series) = self.slots.get_mut(slot) else { continue };
             samples += series.release();
             bytes += series.sample_bytes() as u64;
-            if series.is_empty() && series.received_s < idle_before_s {
+            let exemplars = series.exemplars().len() as u64;
+            let before_s = if exemplars > 0 { idle.with_exemplars_s } else { idle.bare_s };
+            if series.is_empty() && series.received_s < before_s {
+                self.exemplars -= exemplars;
+                self.exemplars_lost.idle += exemplars;
                 dropped.extend(self.remove(slot));
             }
         }
@@ -294,9 +277,8 @@ impl Shard {
         dropped
     }
 
-    fn remove(&mut self, slot: usize) -> Option<LabelIds> {
-        let series = self.slots[slot].take()?;
-        let slot = u32::try_from(slot).ok()?;
+    fn remove(&mut self, slot: u32) -> Option<LabelIds> {
+        let series = self.slots.remove(slot)?;
         if let Ok(entry) = self.by_fingerprint.find_entry(series.fingerprint, |have| *have == slot)
         {
             entry.remove();
@@ -305,7 +287,6 @@ impl Shard {
             *index = NONE;
         }
         self.pending.remove(&series.local);
-        self.free.push(slot);
         self.dead += 1;
         Some(series.labels)
     }

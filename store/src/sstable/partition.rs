@@ -9,7 +9,7 @@
 
 use super::block::BLOCK_HEADER_BYTES;
 use crate::bytes::{Damaged, Input, put_ivarint, put_uvarint};
-use crate::chunk::{Chunk, ChunkHead};
+use crate::chunk::ChunkHead;
 use crate::postings::{List, decode_runs};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -46,7 +46,7 @@ impl Builder {
     pub(crate) fn push<'a>(
         &mut self,
         pairs: impl Iterator<Item = (u32, u32)>,
-        chunks: impl ExactSizeIterator<Item = &'a Chunk>,
+        chunks: impl ExactSizeIterator<Item = (ChunkHead, &'a [u8])>,
     ) {
         let place = self.series;
         for (index, pair) in pairs.enumerate() {
@@ -63,7 +63,7 @@ impl Builder {
             }
         }
         put_uvarint(&mut self.table, chunks.len() as u64);
-        chunks.for_each(|chunk| self.push_chunk(chunk));
+        chunks.for_each(|(head, bytes)| self.push_chunk(&head, bytes));
         self.series += 1;
     }
 
@@ -75,8 +75,7 @@ impl Builder {
         })
     }
 
-    fn push_chunk(&mut self, chunk: &Chunk) {
-        let head = &chunk.head;
+    fn push_chunk(&mut self, head: &ChunkHead, bytes: &[u8]) {
         match self.last {
             None => (self.min_ms, self.max_ms) = (head.first_ms, head.last_ms),
             Some(_) => {
@@ -86,13 +85,13 @@ impl Builder {
         }
         self.samples += u64::from(head.count);
         self.columns.put_head(&mut self.table, head, self.last.as_ref());
-        put_uvarint(&mut self.table, chunk.bytes.len() as u64);
+        put_uvarint(&mut self.table, bytes.len() as u64);
         self.last = Some(*head);
         if self.blocks.last().is_none_or(|block| block.len() >= CHUNK_BLOCK_BYTES) {
             self.blocks.push(Vec::new());
         }
         if let Some(block) = self.blocks.last_mut() {
-            block.extend_from_slice(&chunk.bytes);
+            block.extend_from_slice(bytes);
         }
     }
 

@@ -16,7 +16,8 @@ use super::times::DenseReader;
 use super::values::{NO_VALUE, Values};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::{Error, Result};
-use crate::select::{Gather, Query, Want};
+use crate::select::{Gather, Query, ShardFilter, Want};
+use model::read::Estimate;
 use model::{METRIC_NAME, TenantId, Text};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub(crate) struct Scan<'a> {
     marked: Vec<bool>,
     /// What is not shown.
     cut: Option<&'a dyn Cut>,
+    /// Which series are asked for, if not all that match.
+    shard: Option<ShardFilter>,
 }
 
 impl<'a> Scan<'a> {
@@ -54,7 +57,8 @@ impl<'a> Scan<'a> {
         matchers.sort_by_key(Values::breadth);
         let (texts, marked) = (Vec::new(), Vec::new());
         let dense = DenseReader::default();
-        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut: None }
+        let (cut, shard) = (None, ShardFilter::new(query, symbols.len()));
+        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut, shard }
     }
 
     /// Shows nothing of what is cut.
@@ -78,6 +82,35 @@ impl<'a> Scan<'a> {
         for index in wanted.iter() {
             let Some(entry) = self.part.partitions.get(index) else { continue };
             self.one(entry, gather).map_err(|error| self.named(entry, error))?;
+        }
+        Ok(())
+    }
+
+    /// Adds what matches, by the index: of a partition that the range cuts, the range's part.
+    pub(crate) fn estimate(&mut self, estimate: &mut Estimate) -> Result<()> {
+        if self.matchers.iter().any(Values::match_nothing) {
+            return Ok(());
+        }
+        let mut wanted = self.by_metric();
+        self.by_dictionary(&mut wanted)?;
+        for index in wanted.iter() {
+            let Some(entry) = self.part.partitions.get(index) else { continue };
+            let partition = self.source.partition(entry, self.symbols.len());
+            let partition = partition.map_err(|error| self.named(entry, error))?;
+            let places = self.places(&partition);
+            let series: u64 = places.iter().map(|(start, end)| u64::from(end - start)).sum();
+            let span = |start: i64, end: i64| i128::from(end) - i128::from(start) + 1;
+            let wanted = span(
+                entry.min_ms.max(self.query.start_ms),
+                entry.max_ms.min(self.query.end_ms.saturating_sub(1)),
+            );
+            let of_all =
+                u128::from(entry.samples) * u128::from(series) / u128::from(entry.series.max(1));
+            let whole = span(entry.min_ms, entry.max_ms).unsigned_abs().max(1);
+            let samples = of_all.saturating_mul(wanted.max(0).unsigned_abs()) / whole;
+            estimate.partitions += 1;
+            estimate.series += series;
+            estimate.samples += u64::try_from(samples).unwrap_or(u64::MAX);
         }
         Ok(())
     }
@@ -344,11 +377,17 @@ impl<'a> Scan<'a> {
         places: &Places,
         gather: &mut Gather,
     ) -> Result<()> {
-        let mut keys = Keys::new(partition);
+        let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
+            if let Some(shard) = &mut self.shard {
+                let pairs = shard_keys.at(place, |symbol| symbol).chunks_exact(2);
+                if !shard.holds(pairs.map(|pair| (pair[0], pair[1])), self.symbols) {
+                    continue;
+                }
+            }
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
             let overlaps = |chunk: &ChunkAt| {

@@ -9,6 +9,7 @@ use crate::engine::{OpenReport, Stats};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
+use model::read::Estimate;
 use model::{DayBucket, METRIC_NAME, TenantId, Text};
 use std::sync::{Arc, Weak};
 
@@ -18,6 +19,33 @@ pub(crate) struct Tables {
     disk: Arc<dyn Disk>,
     list: Vec<Arc<Table>>,
     cache: Arc<Cache>,
+}
+
+/// Visits what each table has of a tenant, if it may hold what is asked for.
+fn for_each_scan(
+    tables: &[&Arc<Table>],
+    tenant: &TenantId,
+    query: &Query,
+    mut visit: impl FnMut(Scan<'_>) -> Result<()>,
+) -> Result<()> {
+    let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
+    let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
+    for table in tables {
+        let meta = &table.meta;
+        let hides = query.clip.of_file(meta.retention_version);
+        let sstable = table.state.as_ref().map_err(Clone::clone)?;
+        let may_hold = sstable.tenants.binary_search(tenant).is_ok()
+            && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));
+        if !may_hold {
+            continue;
+        }
+        let source = Source { sstable, id: meta.id, cache: &table.cache };
+        let directory = source.directory()?;
+        let Some((index, part)) = directory.tenant(tenant) else { continue };
+        let symbols = source.symbols(index, part)?;
+        visit(Scan::new(&source, query, (index, part), &symbols).hiding(&hides))?;
+    }
+    Ok(())
 }
 
 /// A file that is no longer live.
@@ -162,8 +190,25 @@ impl Tables {
         query: &Query,
         gather: &mut Gather,
     ) -> Result<()> {
-        let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
-        let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
+        let tables = self.asked(query);
+        query.sources.set(tables.len() + 1);
+        gather.count_sstables(tables.len());
+        for_each_scan(&tables, tenant, query, |mut scan| scan.run(gather))
+    }
+
+    /// Adds what the tables are likely to hold of a selection.
+    pub(crate) fn estimate(
+        &self,
+        tenant: &TenantId,
+        query: &Query,
+        estimate: &mut Estimate,
+    ) -> Result<()> {
+        for_each_scan(&self.asked(query), tenant, query, |mut scan| scan.estimate(estimate))
+    }
+
+    /// The tables that may hold what is asked for, in the order of their times, so that most series
+    /// grow at their end.
+    fn asked(&self, query: &Query) -> Vec<&Arc<Table>> {
         let is_asked = |table: &&Arc<Table>| {
             let meta = &table.meta;
             let hides = query.clip.of_file(meta.retention_version);
@@ -171,26 +216,8 @@ impl Tables {
                 && meta.max_timestamp_ms >= hides.nothing_before_ms()
         };
         let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(is_asked).collect();
-        // So that most series grow at their end.
         tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
-        query.sources.set(tables.len() + 1);
-        gather.count_sstables(tables.len());
-        for table in tables {
-            let meta = &table.meta;
-            let hides = query.clip.of_file(meta.retention_version);
-            let sstable = table.state.as_ref().map_err(Clone::clone)?;
-            let may_hold = sstable.tenants.binary_search(tenant).is_ok()
-                && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));
-            if !may_hold {
-                continue;
-            }
-            let source = Source { sstable, id: meta.id, cache: &self.cache };
-            let directory = source.directory()?;
-            let Some((index, part)) = directory.tenant(tenant) else { continue };
-            let symbols = source.symbols(index, part)?;
-            Scan::new(&source, query, (index, part), &symbols).hiding(&hides).run(gather)?;
-        }
-        Ok(())
+        tables
     }
 
     /// Each with the tenants in it; `None` if it cannot be read.

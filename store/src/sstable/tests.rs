@@ -1,21 +1,20 @@
 //! One small sstable: its bytes as documented, and every way to damage one of them.
 
-use super::rows::{HeadRow, by_day, write_tenant};
 use super::tables::Tables;
 use super::window::Window;
-use super::writer::{Encoding, Writer};
+use super::writer::{Encoding, PartitionId, Row, Writer};
 use crate::bytes::{documented, dump};
 use crate::chunk::Chunk;
 use crate::config::Config;
 use crate::engine::OpenReport;
 use crate::error::Error;
-use crate::head::symbols::Symbols;
 use crate::manifest::{SSTABLE_DIRECTORY, SstableMeta, State, sstable_path};
 use crate::merge;
 use crate::select::{Gather, Query};
 use crate::sim::SimDisk;
 use model::read::{SelectBounds, Selection};
-use model::{LabelSet, Matcher, Sample, SeriesColumns, TenantId, TimeRange};
+use model::{LabelSet, Matcher, Sample, SeriesColumns, TenantId, Text, TimeRange, TimestampMs};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn tenant() -> TenantId {
@@ -51,29 +50,34 @@ fn ups() -> Series {
 /// Writes the file 8.
 fn write(disk: &SimDisk, series: &Series, encoding: Encoding) -> SstableMeta {
     use crate::disk::Disk as _;
-    let mut symbols = Symbols::new(1);
-    let mut held: Vec<_> = series
-        .iter()
-        .map(|(pairs, samples)| {
-            let job = [("job", "j".to_owned())];
-            let pairs = pairs.iter().cloned().chain(job);
-            let labels = symbols.intern_labels(&LabelSet::from_pairs(pairs).unwrap());
-            (labels, merge::chunks_of(samples.clone()))
-        })
-        .collect();
-    let days: Vec<_> = held.iter_mut().map(|(_, chunks)| by_day(chunks)).collect();
-    let rows = held.iter().zip(&days).flat_map(|((labels, chunks), days)| {
-        days.iter().map(move |(day, range)| HeadRow {
-            labels,
-            day: *day,
-            target: 0,
-            chunks: &chunks[range.clone()],
-        })
-    });
     disk.create_dir(SSTABLE_DIRECTORY).unwrap();
     let window = Window { first_day: 0, days: 1 };
     let mut writer = Writer::create(disk, 8, 0, window, model::TimestampMs(0)).unwrap();
-    write_tenant(&mut writer, &tenant(), &symbols, rows.collect(), encoding).unwrap();
+    let with_job = |(pairs, samples): &(Vec<(&'static str, String)>, Vec<Sample>)| {
+        let job = [("job", "j".to_owned())];
+        let labels = LabelSet::from_pairs(pairs.iter().cloned().chain(job)).unwrap();
+        (labels, merge::chunks_of(samples.clone()))
+    };
+    let held: Vec<(LabelSet, Vec<Chunk>)> = series.iter().map(with_job).collect();
+    let texts = held.iter().flat_map(|(labels, _)| labels.iter()).flat_map(|(n, v)| [n, v]);
+    let texts: Vec<Text> = texts.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let place = |text: &Text| u32::try_from(texts.binary_search(text).unwrap()).unwrap();
+    writer.begin_tenant(&tenant(), &texts).unwrap();
+    let mut partitions: BTreeMap<PartitionId, Vec<Row>> = BTreeMap::new();
+    for (labels, chunks) in &held {
+        let pairs: Vec<_> = labels.iter().map(|(n, v)| (place(n), place(v))).collect();
+        let day = |chunk: &Chunk| TimestampMs(chunk.head.first_ms).day();
+        for chunks in chunks.chunk_by(|a, b| day(a) == day(b)) {
+            let metric = labels.metric_name().into();
+            let id = PartitionId { metric, day: day(&chunks[0]), depth: 0, shard: 0 };
+            let row = Row { pairs: pairs.clone(), target: 0, chunks: chunks.to_vec() };
+            partitions.entry(id).or_default().push(row);
+        }
+    }
+    for (id, rows) in partitions {
+        writer.partition(id, rows, encoding).unwrap();
+    }
+    writer.end_tenant().unwrap();
     writer.finish().unwrap()
 }
 
@@ -90,7 +94,8 @@ fn select(
     range: TimeRange,
 ) -> Result<Vec<SeriesColumns>, Error> {
     let bounds = SelectBounds::NONE;
-    let selection = Selection { matchers, range, days: None, bounds };
+    let selection =
+        Selection { matchers, range, days: None, shard: model::QueryShard::ALL, bounds };
     let Some(query) = Query::of_selection(&selection)? else { return Ok(Vec::new()) };
     let mut gather = Gather::new(bounds);
     tables.collect(&tenant(), &query, &mut gather)?;
@@ -177,7 +182,7 @@ mod payloads {
                 chunks[0].head.encoding = 1 + (place % 3) as u8;
                 chunks[0].head.column = if place % 3 > 0 { place / 7 } else { 0 };
             }
-            builder.push(pairs.into_iter(), chunks.iter());
+            builder.push(pairs.into_iter(), chunks.iter().map(|c| (c.head, &*c.bytes)));
         }
         builder.encode()
     }

@@ -135,9 +135,15 @@ impl<'a> Writer<'a> {
         }
         let mut builder = Builder::default();
         for row in &rows {
-            builder.push(row.pairs.iter().copied(), row.chunks.iter());
+            let chunks = row.chunks.iter().map(|chunk| (chunk.head, &*chunk.bytes));
+            builder.push(row.pairs.iter().copied(), chunks);
         }
         drop(rows);
+        self.built(id, builder)
+    }
+
+    /// Adds a partition that was put together, in the place of [`Writer::partition`].
+    pub(crate) fn built(&mut self, id: PartitionId, mut builder: Builder) -> Result<()> {
         let block = self.block(BlockKind::Partition, &builder.encode())?;
         for chunks in &builder.blocks {
             self.block(BlockKind::Chunks, chunks)?;

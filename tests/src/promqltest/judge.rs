@@ -1,12 +1,14 @@
 //! Whether an answer is the expected one.
 
 use super::case::{Case, Expectation, Expected, Mode, Text};
-use super::script::values_of;
+use super::histograms;
+use super::script::POINTS_MAX;
+use model::histogram::Histogram;
 use model::sample::is_stale;
 use model::{LabelSet, SeriesColumns};
-use promql::series_desc::SeriesItem;
-use promql::{Evaluation, SeriesDescription, Value};
+use promql::{Evaluation, Point, SeriesDescription, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Floats differ less than this, relative to the sum of their magnitudes.
 const SAME: f64 = 1e-6;
@@ -87,8 +89,12 @@ pub(super) fn value(case: &Case, have: &Value) -> Result<(), String> {
         }
         (Expected::Text(want), Value::String { text, .. }) if want == text => Ok(()),
         (Expected::Series(want), Value::Vector(have)) => {
-            let have: Vec<(&LabelSet, f64)> =
-                have.iter().map(|sample| (&sample.labels, sample.value)).collect();
+            let value = |sample: &promql::InstantSample| match &sample.histogram {
+                Some(histogram) => Sample::Histogram(Arc::clone(histogram)),
+                None => Sample::Float(sample.value),
+            };
+            let have: Vec<(&LabelSet, Sample)> =
+                have.iter().map(|sample| (&sample.labels, value(sample))).collect();
             vector(want, &have, case.is_ordered)
         }
         (Expected::Series(want), Value::Matrix(have)) => match case.mode {
@@ -105,7 +111,7 @@ pub(super) fn value(case: &Case, have: &Value) -> Result<(), String> {
 /// Whether the vector is the expected one.
 pub(super) fn vector(
     want: &[SeriesDescription],
-    have: &[(&LabelSet, f64)],
+    have: &[(&LabelSet, Sample)],
     is_ordered: bool,
 ) -> Result<(), String> {
     if want.len() != have.len() {
@@ -113,17 +119,17 @@ pub(super) fn vector(
     }
     for (position, (labels, value)) in have.iter().enumerate() {
         let Some(place) = want.iter().position(|series| series.labels == **labels) else {
-            return Err(format!("unexpected series {labels} {value}"));
+            return Err(format!("unexpected series {labels} {value:?}"));
         };
         if is_ordered && place != position {
             return Err(format!("{labels} is at place {position}, not {place}"));
         }
         let points = points(&want[place])?;
-        let [Some(expected)] = points[..] else {
+        let [expected] = &points[..] else {
             return Err(format!("one value expected for {labels}"));
         };
-        if !same_float(expected, *value) {
-            return Err(format!("{labels}: expected {expected}, got {value}"));
+        if !value.is(expected) {
+            return Err(format!("{labels}: expected {expected:?}, got {value:?}"));
         }
     }
     Ok(())
@@ -142,8 +148,10 @@ fn matrix(
     for series in want {
         let points = points(series)?.into_iter().enumerate();
         let time = |index| from + step * i64::try_from(index).unwrap_or(0);
-        let samples: BTreeMap<i64, f64> =
-            points.filter_map(|(index, value)| Some((time(index), value?))).collect();
+        let samples: BTreeMap<i64, Point> = points
+            .filter(|(_, point)| *point != Point::Gap)
+            .map(|(index, point)| (time(index), point))
+            .collect();
         if !samples.is_empty() {
             expected.insert(&series.labels, samples);
         }
@@ -157,28 +165,49 @@ fn matrix(
         let Some(samples) = expected.get(labels) else {
             return Err(format!("unexpected series {labels}"));
         };
-        let times: Vec<i64> = samples.keys().copied().collect();
-        if times != series.floats.timestamps_ms {
-            let have = &series.floats.timestamps_ms;
+        let have = samples_of(series);
+        if !samples.keys().eq(have.keys()) {
+            let times: Vec<&i64> = samples.keys().collect();
             return Err(format!("{labels}: expected samples at {times:?}, got {have:?}"));
         }
-        for ((time, want), have) in samples.iter().zip(&series.floats.values) {
-            if !same_float(*want, *have) {
-                return Err(format!("{labels} at {time}: expected {want}, got {have}"));
+        for ((time, want), have) in samples.iter().zip(have.values()) {
+            if !have.is(want) {
+                return Err(format!("{labels} at {time}: expected {want:?}, got {have:?}"));
             }
         }
     }
     Ok(())
 }
 
-fn points(series: &SeriesDescription) -> Result<Vec<Option<f64>>, String> {
-    let mut points = Vec::new();
-    for item in &series.items {
-        match item {
-            SeriesItem::Gaps(count) => points.extend((0..*count).map(|_| None)),
-            SeriesItem::Floats { .. } => points.extend(values_of(item).into_iter().map(Some)),
-            SeriesItem::Histograms { .. } => return Err("a native histogram is expected".into()),
+/// A sample that was answered.
+#[derive(Clone, Debug)]
+pub(super) enum Sample {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl Sample {
+    /// Whether it is the expected one.
+    pub(super) fn is(&self, want: &Point) -> bool {
+        match (self, want) {
+            (Self::Float(have), Point::Float(want)) => same_float(*want, *have),
+            (Self::Histogram(have), Point::Histogram(want, is_hinted)) => {
+                histograms::same(want, have, *is_hinted)
+            }
+            _ => false,
         }
     }
-    Ok(points)
+}
+
+/// The samples of a series by their time.
+pub(super) fn samples_of(series: &SeriesColumns) -> BTreeMap<i64, Sample> {
+    let floats = series.floats.timestamps_ms.iter().zip(&series.floats.values);
+    let floats = floats.map(|(time, value)| (*time, Sample::Float(*value)));
+    let histograms = series.histograms.timestamps_ms.iter().zip(&series.histograms.values);
+    let histograms = histograms.map(|(time, of)| (*time, Sample::Histogram(Arc::clone(of))));
+    floats.chain(histograms).collect()
+}
+
+fn points(series: &SeriesDescription) -> Result<Vec<Point>, String> {
+    series.points(POINTS_MAX).map_err(|error| error.to_string())
 }

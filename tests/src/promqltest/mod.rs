@@ -6,9 +6,12 @@
 //! Not here: which scripts, and which cases are expected to pass (`tests/conformance.rs`).
 
 mod case;
+mod custom_buckets;
+mod histograms;
 mod judge;
 mod run;
 mod script;
+mod starts;
 mod variants;
 
 pub use case::{Case, Expectation, Expected, Mode};

@@ -1,9 +1,10 @@
 //! Reads scripts: `load`, `clear`, `eval`.
 
 use super::case::{Case, Expectation, Expected, Mode, Text};
-use model::{Column, SeriesColumns};
-use promql::series_desc::SeriesItem;
-use promql::{SeriesDescription, parse_series};
+use super::{custom_buckets, starts};
+use model::sample::{HistogramSample, Sample};
+use model::{LabelSet, SeriesColumns};
+use promql::{Point, SeriesDescription, parse_series};
 use std::collections::BTreeMap;
 
 /// A script.
@@ -20,10 +21,8 @@ pub enum Command {
     Clear,
     /// Store series.
     Load {
-        /// Float samples.
+        /// The series.
         series: Vec<SeriesColumns>,
-        /// Whether native histograms belong to it too; they are not in `series`.
-        has_histograms: bool,
     },
     /// Ask a query.
     Eval(Box<Case>),
@@ -94,23 +93,33 @@ impl<'s> Reader<'s> {
         let command = words.next().unwrap_or_default();
         let step_ms = words.next().and_then(duration_ms);
         let step_ms = step_ms.ok_or_else(|| self.fault("load without a step"))?;
-        let mut has_histograms = command == "load_with_nhcb";
         let mut series = BTreeMap::new();
+        let mut starts: Option<(LabelSet, Vec<Option<i64>>)> = None;
         while let Some(line) = self.take_body() {
-            if is_start_timestamps(line) {
+            let read =
+                |text: &str| parse_series(text).map_err(|error| self.fault(error.to_string()));
+            if let Some((metric, offsets)) = start_timestamps(line) {
+                let offsets = starts::offsets(offsets).map_err(|reason| self.fault(reason))?;
+                starts = Some((read(&format!("{metric} _"))?.labels, offsets));
                 continue;
             }
-            let description = parse_series(line).map_err(|error| self.fault(error.to_string()))?;
-            let (column, has) = expand(&description, step_ms);
-            has_histograms |= has;
+            let description = read(line)?;
+            let offsets = match starts.take() {
+                Some((labels, offsets)) if labels == description.labels => offsets,
+                Some(_) => return Err(self.fault("start timestamps of another series")),
+                None => Vec::new(),
+            };
+            let columns = columns(&description, step_ms, &offsets);
+            let columns = columns.map_err(|reason| self.fault(reason))?;
             // The last line of a series counts.
-            series.insert(description.labels, column);
+            series.insert(description.labels, columns);
         }
-        let series = series
-            .into_iter()
-            .map(|(labels, floats)| SeriesColumns { labels, floats, ..SeriesColumns::default() })
-            .collect();
-        Ok(Command::Load { series, has_histograms })
+        let mut series: Vec<SeriesColumns> = series.into_values().collect();
+        if command == "load_with_nhcb" {
+            let custom = custom_buckets::convert(&series).map_err(|reason| self.fault(reason))?;
+            series.extend(custom);
+        }
+        Ok(Command::Load { series })
     }
 
     fn eval(&mut self, line: &str, number: usize) -> Result<Case, ScriptError> {
@@ -245,10 +254,13 @@ impl<'w> Words<'w> {
     }
 }
 
-/// `name{labels}@st …`: start timestamps of the series that follows; not stored yet.
-fn is_start_timestamps(line: &str) -> bool {
-    let after = line.rfind('}').map_or(line, |at| &line[at + 1..]);
-    after.split_whitespace().next().is_some_and(|word| word.ends_with("@st"))
+/// `name{labels}@st …`: the metric and the starts of the series that follows.
+fn start_timestamps(line: &str) -> Option<(&str, &str)> {
+    let after = line.rfind('}').map_or(0, |at| at + 1);
+    let word = line[after..].split_whitespace().next()?;
+    let metric = word.strip_suffix("@st")?;
+    let end = after + metric.len();
+    Some((&line[..end], &line[end + "@st".len()..]))
 }
 
 /// A bare number, as Go reads it.
@@ -276,41 +288,43 @@ fn duration_ms(text: &str) -> Option<i64> {
     }
 }
 
-/// The samples of a description at `0`, `step_ms`, … and whether histograms were left out.
-fn expand(description: &SeriesDescription, step_ms: i64) -> (Column, bool) {
-    let mut column = Column::default();
-    let (mut time, mut has_histograms) = (0, false);
-    for item in &description.items {
-        match item {
-            SeriesItem::Gaps(count) => time += step_ms * i64::try_from(*count).unwrap_or(0),
-            SeriesItem::Floats { .. } => {
-                for value in values_of(item) {
-                    column.push(time, value);
-                    time += step_ms;
-                }
-            }
-            SeriesItem::Histograms { count, .. } => {
-                has_histograms = true;
-                time += step_ms * i64::try_from(*count).unwrap_or(0);
-            }
-        }
-    }
-    (column, has_histograms)
-}
+/// More points than a script has.
+pub(super) const POINTS_MAX: usize = 1_000_000;
 
-/// The values of an item: added up one by one, as upstream does.
-pub(super) fn values_of(item: &SeriesItem) -> Vec<f64> {
-    let SeriesItem::Floats { first, step, count } = item else { return Vec::new() };
-    let mut value = *first;
-    let mut values = Vec::new();
-    for _ in 0..*count {
-        values.push(value);
-        // Adding would make an ordinary NaN of the stale marker.
-        if !model::sample::is_stale(value) {
-            value += step;
-        }
+/// The samples of a description at `0`, `step_ms`, … with their starts, relative to each of them.
+fn columns(
+    description: &SeriesDescription,
+    step_ms: i64,
+    starts: &[Option<i64>],
+) -> Result<SeriesColumns, String> {
+    let labels = description.labels.clone();
+    let mut columns = SeriesColumns { labels, ..SeriesColumns::default() };
+    let points = description.points(POINTS_MAX).map_err(|error| error.to_string())?;
+    if !starts.is_empty() && starts.len() != points.len() {
+        return Err(format!("{} starts of {} points", starts.len(), points.len()));
     }
-    values
+    let mut timestamp_ms = 0;
+    for (index, point) in points.into_iter().enumerate() {
+        let start = starts.get(index).copied().flatten();
+        let start_timestamp_ms = start.map_or(0, |offset| timestamp_ms + offset);
+        match point {
+            Point::Gap => {}
+            Point::Float(value) => columns.floats.push_sample(&Sample {
+                timestamp_ms,
+                value,
+                start_timestamp_ms,
+                revision: 0,
+            }),
+            Point::Histogram(histogram, _) => columns.histograms.push_sample(HistogramSample {
+                timestamp_ms,
+                histogram: (*histogram).into(),
+                start_timestamp_ms,
+                revision: 0,
+            }),
+        }
+        timestamp_ms += step_ms;
+    }
+    Ok(columns)
 }
 
 #[cfg(test)]
@@ -321,8 +335,7 @@ mod tests {
     fn a_script_is_read_line_by_line() {
         let text = "load 5m\n  a{b=\"c\"} 0+1x2 _ stale\n\n# comment\neval instant at 10m a\n  expect no_warn\n  a{b=\"c\"} 2\n\nclear";
         let script = parse_script(text).unwrap();
-        let [Command::Load { series, has_histograms: false }, Command::Eval(case), Command::Clear] =
-            &script.commands[..]
+        let [Command::Load { series }, Command::Eval(case), Command::Clear] = &script.commands[..]
         else {
             panic!("{script:?}")
         };

@@ -15,8 +15,11 @@ use crate::peer::lane::{Call, Lane, Shared};
 use crate::peer::message::{Request, Response};
 use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Topology};
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -160,9 +163,27 @@ impl Replica for PeerClient {
         })
     }
 
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        self.call(Request::Estimate(context, selection), |response| match response {
+            Response::Estimate(estimate) => Ok(estimate),
+            other => Err(other),
+        })
+    }
+
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         self.call(Request::Metadata(context, query), |response| match response {
             Response::Metadata(answer) => Ok(answer),
+            other => Err(other),
+        })
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>> {
+        self.call(Request::Exemplars(context, query), |response| match response {
+            Response::Exemplars(series) => Ok(series),
             other => Err(other),
         })
     }

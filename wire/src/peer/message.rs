@@ -15,14 +15,20 @@ use crate::peer::delete::{
     read_delete, read_delete_answer, read_tombstones, tombstone_bytes, write_delete,
     write_delete_answer, write_tombstones,
 };
+use crate::peer::exemplars::{
+    self, exemplar_parts, read_exemplar_query, read_exemplars, write_exemplar_query,
+};
 use crate::peer::mutation::{
     read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
     write_metadata, write_mutation,
 };
 use crate::peer::query::{read_label_query, read_selection, write_label_query, write_selection};
 use crate::replica::ReplicaError;
+use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
-use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
+use model::read::{
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+};
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
 use std::sync::Arc;
 
@@ -40,6 +46,10 @@ pub enum Request {
     Labels(Arc<Context>, LabelQuery),
     /// Metadata.
     Metadata(Arc<Context>, MetadataQuery),
+    /// Exemplars.
+    Exemplars(Arc<Context>, ExemplarQuery),
+    /// How much a select would return.
+    Estimate(Arc<Context>, Selection),
     /// Delete this.
     Delete(Arc<Context>, DeleteRequest),
     /// All tombstones.
@@ -59,6 +69,10 @@ pub enum Response {
     Labels(LabelAnswer),
     /// To a question about metadata.
     Metadata(MetadataAnswer),
+    /// To a question about exemplars.
+    Exemplars(Vec<SeriesExemplars>),
+    /// To a question about how much a select would return.
+    Estimate(Estimate),
     /// To a delete.
     Delete(DeleteAnswer),
     /// To a question about tombstones.
@@ -78,6 +92,8 @@ impl Request {
             Self::Select(context, _)
             | Self::Labels(context, _)
             | Self::Metadata(context, _)
+            | Self::Exemplars(context, _)
+            | Self::Estimate(context, _)
             | Self::Delete(context, _)
             | Self::Tombstones(context)
             | Self::Purge(context) => context,
@@ -93,6 +109,8 @@ impl Request {
             Self::Select(..) => 1,
             Self::Labels(..) => 2,
             Self::Metadata(..) => 3,
+            Self::Exemplars(..) => 4,
+            Self::Estimate(..) => 5,
             Self::Delete(..) => 16,
             Self::Tombstones(_) => 17,
             Self::Purge(_) => 18,
@@ -101,12 +119,15 @@ impl Request {
         write_context(&mut out, self.context());
         match self {
             Self::Write(mutation) => write_mutation(&mut out, mutation),
-            Self::Select(_, selection) => write_selection(&mut out, selection),
+            Self::Select(_, selection) | Self::Estimate(_, selection) => {
+                write_selection(&mut out, selection)
+            }
             Self::Labels(_, query) => write_label_query(&mut out, query),
             Self::Metadata(_, query) => {
                 out.u8(u8::from(query.metric.is_some()));
                 query.metric.iter().for_each(|metric| out.text(metric));
             }
+            Self::Exemplars(_, query) => write_exemplar_query(&mut out, query),
             Self::Delete(_, request) => write_delete(&mut out, request),
             Self::Tombstones(_) | Self::Purge(_) => {}
         }
@@ -133,6 +154,8 @@ impl Request {
                 };
                 Self::Metadata(context, MetadataQuery { metric })
             }
+            4 => Self::Exemplars(context, read_exemplar_query(&mut from)?),
+            5 => Self::Estimate(context, read_selection(&mut from)?),
             16 => Self::Delete(context, read_delete(&mut from)?),
             17 => Self::Tombstones(context),
             18 => Self::Purge(context),
@@ -153,6 +176,10 @@ impl Response {
             Self::Labels(LabelAnswer::Texts(texts)) => parts_of(2, texts, text_bytes, write_texts),
             Self::Labels(LabelAnswer::Series(sets)) => parts_of(3, sets, set_bytes, write_sets),
             Self::Metadata(list) => parts_of(4, list, metadata_bytes, write_metadata),
+            Self::Exemplars(series) => exemplar_parts(6, series),
+            Self::Estimate(Estimate { partitions, series, samples }) => vec![part(7, |out| {
+                [partitions, series, samples].into_iter().for_each(|number| out.u64(*number));
+            })],
             Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
             Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
             Self::Purge => vec![part(18, |_| {})],
@@ -202,6 +229,11 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
         }
         4 => Response::Metadata(read_metadata(&mut from)?),
         5 => Response::Failed(kind_of_byte(from.u8()?)?, from.text()?.to_owned()),
+        6 => Response::Exemplars(read_exemplars(&mut from)?),
+        7 => {
+            let (partitions, series, samples) = (from.u64()?, from.u64()?, from.u64()?);
+            Response::Estimate(Estimate { partitions, series, samples })
+        }
         16 => Response::Delete(read_delete_answer(&mut from)?),
         17 => Response::Tombstones(read_tombstones(&mut from)?),
         18 => Response::Purge,
@@ -234,6 +266,10 @@ fn join_parts(before: Response, part: Response) -> Result<Response, DecodeError>
         (Response::Metadata(mut all), Response::Metadata(more)) => {
             all.extend(more);
             Ok(Response::Metadata(all))
+        }
+        (Response::Exemplars(mut all), Response::Exemplars(more)) => {
+            exemplars::go_on(&mut all, more)?;
+            Ok(Response::Exemplars(all))
         }
         (Response::Tombstones(mut all), Response::Tombstones(more)) => {
             all.extend(more);

@@ -100,14 +100,15 @@ fn range() -> impl Strategy<Value = TimeRange> {
 
 fn request() -> impl Strategy<Value = Request> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<u64>(), any::<u64>()).prop_map(
-        |(matchers, range, days, series_max, samples_max)| Selection {
+    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 2]>())
+        .prop_map(|(matchers, range, days, [index, count], [series_max, samples_max])| Selection {
             matchers,
             range,
             days,
+            shard: model::QueryShard { index, count },
             bounds: SelectBounds { series_max, samples_max },
-        },
-    );
+        })
+        .boxed();
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
@@ -117,10 +118,15 @@ fn request() -> impl Strategy<Value = Request> {
         |(want, matcher_sets, range, limit)| LabelQuery { want, matcher_sets, range, limit },
     );
     let about = proptest::option::of(text()).prop_map(|metric| MetadataQuery { metric });
+    let exemplars = (vec(matchers(), 0..3), range(), any::<u64>()).prop_map(
+        |(matcher_sets, range, exemplars_max)| ExemplarQuery { matcher_sets, range, exemplars_max },
+    );
     let delete = (vec(matchers(), 0..3), range(), any::<u32>()).prop_map(
         |(matcher_sets, range, revision_max)| DeleteRequest { matcher_sets, range, revision_max },
     );
     prop_oneof![
+        (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
+        (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),
@@ -158,6 +164,21 @@ fn columns() -> impl Strategy<Value = Vec<SeriesColumns>> {
     })
 }
 
+fn exemplars() -> impl Strategy<Value = Vec<SeriesExemplars>> {
+    let one = (any::<i64>(), bits(), labels()).prop_map(|(timestamp_ms, value, labels)| Exemplar {
+        timestamp_ms,
+        value,
+        labels,
+    });
+    proptest::collection::btree_map(labels(), proptest::collection::btree_set(one, 1..5), 0..4)
+        .prop_map(|series| {
+            let of = |(labels, exemplars): (_, std::collections::BTreeSet<Exemplar>)| {
+                SeriesExemplars { labels, exemplars: exemplars.into_iter().collect() }
+            };
+            series.into_iter().map(of).collect()
+        })
+}
+
 fn tombstones() -> impl Strategy<Value = Vec<Tombstone>> {
     let one = ("[a-z]{1,9}", matchers(), range(), any::<u32>(), any::<i64>()).prop_map(
         |(tenant, matchers, range, revision_max, created)| Tombstone {
@@ -191,6 +212,10 @@ fn response() -> impl Strategy<Value = Response> {
         vec(text(), 0..4).prop_map(|texts| Response::Labels(LabelAnswer::Texts(texts))),
         vec(labels(), 0..4).prop_map(|sets| Response::Labels(LabelAnswer::Series(sets))),
         metadata().prop_map(Response::Metadata),
+        exemplars().prop_map(Response::Exemplars),
+        any::<[u64; 3]>().prop_map(|[partitions, series, samples]| {
+            Response::Estimate(Estimate { partitions, series, samples })
+        }),
         (0..13_usize, "[a-z ]{0,9}").prop_map(|(at, text)| Response::Failed(KINDS[at], text)),
     ]
 }
@@ -241,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn junk_never_panics(bytes in vec(any::<u8>(), 0..400), kind in 0..6_u8) {
+    fn junk_never_panics(bytes in vec(any::<u8>(), 0..400), kind in 0..19_u8) {
         let mut bytes = bytes;
         let _ = Request::decode(&bytes);
         bytes.insert(0, kind);
@@ -273,6 +298,29 @@ fn a_long_series_travels_in_many_parts_and_arrives_whole() {
     assert_eq!(Response::decode(&parts), Ok(whole));
     let swapped: Vec<_> = parts.into_iter().rev().collect();
     assert!(Response::decode(&swapped).is_err(), "parts in another order are no answer");
+}
+
+#[test]
+fn exemplars_travel_in_many_parts_and_arrive_whole_and_in_order() {
+    let of = |name: &str| SeriesExemplars {
+        labels: LabelSet::from_pairs([("__name__", name)]).unwrap(),
+        exemplars: (0..40_000)
+            .map(|timestamp_ms| {
+                let labels = LabelSet::from_pairs([("trace_id", "0af7651916cd43dd")]).unwrap();
+                Exemplar { timestamp_ms, value: 0.5, labels }
+            })
+            .collect(),
+    };
+    let whole = Response::Exemplars(vec![of("a"), of("b")]);
+    let parts = whole.encode();
+    assert!(parts.len() >= 2, "{} parts", parts.len());
+    assert!(parts.iter().all(|part| part.len() < 2 * PART_BYTES));
+    assert_eq!(Response::decode(&parts), Ok(whole));
+    let swapped: Vec<_> = parts.iter().rev().collect();
+    assert!(Response::decode(&swapped).is_err(), "parts in another order are no answer");
+    let twice = [&parts[0], &parts[0]];
+    assert!(Response::decode(&twice).is_err(), "nor is one twice");
+    assert_eq!(Response::Exemplars(vec![]).encode(), [vec![6, 0, 0]]);
 }
 
 #[test]
@@ -378,5 +426,42 @@ fn the_bytes_of_histograms_of_version_1_stay_as_they_are() {
         "000000000000f03f000000000000f03f",
         "e807",
     ];
+    assert_eq!(hex(&parts[0]), answer.concat());
+}
+
+#[test]
+fn the_bytes_of_exemplars_of_version_1_stay_as_they_are() {
+    let context = Arc::new(Context {
+        tenant: TenantId::parse("t").unwrap(),
+        principal: Principal::Anonymous,
+        request_id: RequestId(7),
+        timeout_ms: 0,
+        now: model::TimestampMs(0),
+        ring_version: 0,
+    });
+    let query = ExemplarQuery {
+        matcher_sets: vec![vec![Matcher::equal("job", "a")]],
+        range: TimeRange { start: TimestampMs(-1), end: TimestampMs(1_000) },
+        exemplars_max: 300,
+    };
+    let request = [
+        "04",
+        "00",
+        "0174",
+        "0700000000000000",
+        "00",
+        "00",
+        "00",
+        "0101036a6f62000161",
+        "01d00f",
+        "ac02",
+    ];
+    assert_eq!(hex(&Request::Exemplars(context, query).encode()), request.concat());
+    let set = |pairs: &[(&str, &str)]| LabelSet::from_pairs(pairs.iter().copied()).unwrap();
+    let exemplar = Exemplar { timestamp_ms: 1_000, value: 1.0, labels: set(&[("id", "a")]) };
+    let series = SeriesExemplars { labels: set(&[("job", "a")]), exemplars: vec![exemplar] };
+    let answer =
+        ["06", "03036a6f620161026964", "01", "010001", "01", "d00f", "000000000000f03f", "010201"];
+    let parts = Response::Exemplars(vec![series]).encode();
     assert_eq!(hex(&parts[0]), answer.concat());
 }

@@ -5,7 +5,7 @@
 use crate::peer::codec::{DecodeError, Reader, Writer, bad};
 use model::matcher::MatchOp;
 use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
-use model::{DayBucket, Matcher, TimeRange, TimestampMs};
+use model::{DayBucket, Matcher, QueryShard, TimeRange, TimestampMs};
 
 pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
     out.len(matchers.len());
@@ -43,6 +43,8 @@ pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
         out.len(days.len());
         days.iter().for_each(|day| out.i64(day.0.into()));
     }
+    out.u64(selection.shard.index.into());
+    out.u64(selection.shard.count.into());
     out.u64(selection.bounds.series_max);
     out.u64(selection.bounds.samples_max);
 }
@@ -55,8 +57,9 @@ pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeE
         1 => Some(from.list(1, |r| Ok(DayBucket(r.i32()?)))?),
         _ => return bad("an unknown choice of days"),
     };
+    let shard = QueryShard { index: from.u32()?, count: from.u32()? };
     let bounds = SelectBounds { series_max: from.u64()?, samples_max: from.u64()? };
-    Ok(Selection { matchers, range, days, bounds })
+    Ok(Selection { matchers, range, days, shard, bounds })
 }
 
 pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {

@@ -281,7 +281,14 @@ async fn answer(replica: &dyn Replica, payload: Vec<u8>, timeout_ms: u64) -> Vec
         Some(Err(error)) => Response::Failed(Kind::Invalid, error.to_string()),
         None => Response::Failed(Kind::Internal, "failed to decode the request".to_owned()),
     };
-    if !matches!(response, Response::Select(_) | Response::Labels(_) | Response::Tombstones(_)) {
+    let may_be_long = matches!(
+        response,
+        Response::Select(_)
+            | Response::Labels(_)
+            | Response::Exemplars(_)
+            | Response::Tombstones(_)
+    );
+    if !may_be_long {
         return response.encode();
     }
     let encoded = tokio::task::spawn_blocking(move || response.encode()).await;
@@ -297,8 +304,14 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
         Request::Labels(context, query) => {
             replica.labels(context, query).await.map(Response::Labels)
         }
+        Request::Estimate(context, selection) => {
+            replica.estimate(context, selection).await.map(Response::Estimate)
+        }
         Request::Metadata(context, query) => {
             replica.metadata(context, query).await.map(Response::Metadata)
+        }
+        Request::Exemplars(context, query) => {
+            replica.exemplars(context, query).await.map(Response::Exemplars)
         }
         Request::Delete(context, request) => {
             replica.delete(context, request).await.map(Response::Delete)

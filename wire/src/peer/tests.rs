@@ -5,12 +5,14 @@ use crate::peer::config::{Entropy, PeerConfig, Secret};
 use crate::peer::server::PeerServer;
 use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Roles, Topology, TopologyConfig};
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer, Written};
 use model::read::{
-    LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
+    SelectBounds, Selection,
 };
 use model::{
-    Column, Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, Principal, RequestId,
+    Column, Context, DeleteAnswer, DeleteRequest, Exemplar, Kind, LabelSet, Principal, RequestId,
     SeriesColumns, SeriesRef, TenantId, TimeRange, Tombstone,
 };
 use std::net::SocketAddr;
@@ -60,6 +62,11 @@ impl Replica for Echo {
         Box::pin(async move { Ok(LabelAnswer::Texts(vec![who.into()])) })
     }
 
+    fn estimate(&self, _: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let samples = u64::from(selection.shard.count);
+        Box::pin(async move { Ok(Estimate { partitions: 1, series: 2, samples }) })
+    }
+
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
         let error = ReplicaError {
             replica: "n0".into(),
@@ -67,6 +74,17 @@ impl Replica for Echo {
             message: "block 7 does not match its checksum".into(),
         };
         Box::pin(async move { Err(error) })
+    }
+
+    fn exemplars(
+        &self,
+        context: Arc<Context>,
+        query: ExemplarQuery,
+    ) -> Answer<Vec<SeriesExemplars>> {
+        let labels = LabelSet::from_pairs([("tenant", context.tenant.as_str())]).unwrap();
+        let (timestamp_ms, value) = (query.range.start.0, 0.5);
+        let exemplars = vec![Exemplar { timestamp_ms, value, labels: LabelSet::default() }];
+        Box::pin(async move { Ok(vec![SeriesExemplars { labels, exemplars }]) })
     }
 
     fn delete(&self, _: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
@@ -112,6 +130,7 @@ fn selection() -> Selection {
         matchers: Vec::new(),
         range: TimeRange { start: model::TimestampMs(5), end: model::TimestampMs(9) },
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     }
 }
@@ -194,6 +213,13 @@ async fn every_question_reaches_the_replica_with_its_context_and_its_answer_come
     };
     let answer = client.labels(context(0), query).await.unwrap();
     assert_eq!(answer, LabelAnswer::Texts(vec!["Named(\"ada\")".into()]));
+    let query =
+        ExemplarQuery { matcher_sets: vec![], range: TimeRange::ALL, exemplars_max: u64::MAX };
+    let estimate = client.estimate(context(0), selection()).await.unwrap();
+    assert_eq!(estimate, Estimate { partitions: 1, series: 2, samples: 1 });
+    let series = client.exemplars(context(0), query).await.unwrap();
+    assert_eq!((series.len(), series[0].labels.get("tenant").unwrap().as_ref()), (1, "t"));
+    assert_eq!(series[0].exemplars[0].timestamp_ms, TimeRange::ALL.start.0);
     let request = DeleteRequest { matcher_sets: vec![], range: TimeRange::ALL, revision_max: 4 };
     let deleted = client.delete(context(0), request).await.unwrap();
     assert_eq!(deleted, DeleteAnswer { revision_max: 5 });

@@ -1,18 +1,14 @@
 //! Makes `WriteRequest` bytes: for what this process writes itself, and for tests.
 
-use model::LabelSet;
+use model::histogram::{Counts, Histogram, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
+use model::{Exemplar, HistogramSample, LabelSet};
 
 /// Appends a series with its samples to a `WriteRequest`.
 pub fn encode_series(labels: &LabelSet, samples: &[(i64, f64)], into: &mut Vec<u8>) {
     let mut series = Vec::with_capacity(64 * labels.len() + 20 * samples.len());
     let mut part = Vec::new();
-    for (name, value) in labels.iter() {
-        part.clear();
-        push_bytes(1, name.as_bytes(), &mut part);
-        push_bytes(2, value.as_bytes(), &mut part);
-        push_bytes(1, &part, &mut series);
-    }
+    push_labels(labels, &mut series);
     for (timestamp_ms, value) in samples {
         part.clear();
         part.push(0x09);
@@ -22,6 +18,103 @@ pub fn encode_series(labels: &LabelSet, samples: &[(i64, f64)], into: &mut Vec<u
         push_bytes(2, &part, &mut series);
     }
     push_bytes(1, &series, into);
+}
+
+/// Appends a series with native histograms and exemplars to a `WriteRequest`. Revisions do not
+/// travel this way.
+pub fn encode_extras(
+    labels: &LabelSet,
+    histograms: &[HistogramSample],
+    exemplars: &[Exemplar],
+    into: &mut Vec<u8>,
+) {
+    let mut series = Vec::new();
+    push_labels(labels, &mut series);
+    for exemplar in exemplars {
+        let mut part = Vec::new();
+        push_labels(&exemplar.labels, &mut part);
+        push_double(2, exemplar.value, &mut part);
+        push_number(3, exemplar.timestamp_ms.cast_unsigned(), &mut part);
+        push_bytes(3, &part, &mut series);
+    }
+    for sample in histograms {
+        let mut part = Vec::new();
+        push_histogram(&sample.histogram, &mut part);
+        push_number(15, sample.timestamp_ms.cast_unsigned(), &mut part);
+        push_number(17, sample.start_timestamp_ms.cast_unsigned(), &mut part);
+        push_bytes(4, &part, &mut series);
+    }
+    push_bytes(1, &series, into);
+}
+
+/// Everything of a histogram but its times.
+fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
+    push_double(3, histogram.sum, into);
+    push_number(4, zigzag(histogram.schema.into()), into);
+    push_double(5, histogram.zero_threshold, into);
+    push_spans(8, &histogram.negative_spans, into);
+    push_spans(11, &histogram.positive_spans, into);
+    match &histogram.counts {
+        Counts::Integer { count, zero_count, positive, negative } => {
+            push_number(1, *count, into);
+            push_number(6, *zero_count, into);
+            push_deltas(9, negative, into);
+            push_deltas(12, positive, into);
+        }
+        Counts::Float { count, zero_count, positive, negative } => {
+            push_double(2, *count, into);
+            push_double(7, *zero_count, into);
+            push_doubles(10, negative, into);
+            push_doubles(13, positive, into);
+        }
+    }
+    let hint = match histogram.reset_hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Yes => 1,
+        ResetHint::No => 2,
+        ResetHint::Gauge => 3,
+    };
+    push_number(14, hint, into);
+    push_doubles(16, &histogram.custom_values, into);
+}
+
+fn push_spans(number: u8, spans: &[Span], into: &mut Vec<u8>) {
+    for span in spans {
+        let mut part = Vec::new();
+        push_number(1, zigzag(span.offset.into()), &mut part);
+        push_number(2, span.length.into(), &mut part);
+        push_bytes(number, &part, into);
+    }
+}
+
+/// Counts as differences. What lies more than an i64 apart cannot be said, and comes out wrong.
+fn push_deltas(number: u8, counts: &[u64], into: &mut Vec<u8>) {
+    let mut part = Vec::new();
+    let mut last = 0_u64;
+    for count in counts {
+        push_varint(zigzag(count.wrapping_sub(last).cast_signed()), &mut part);
+        last = *count;
+    }
+    if !part.is_empty() {
+        push_bytes(number, &part, into);
+    }
+}
+
+fn push_doubles(number: u8, values: &[f64], into: &mut Vec<u8>) {
+    if !values.is_empty() {
+        let part: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        push_bytes(number, &part, into);
+    }
+}
+
+fn push_labels(labels: &LabelSet, into: &mut Vec<u8>) {
+    let mut part = Vec::new();
+    for (name, value) in labels.iter() {
+        part.clear();
+        push_bytes(1, name.as_bytes(), &mut part);
+        push_bytes(2, value.as_bytes(), &mut part);
+        push_bytes(1, &part, into);
+    }
 }
 
 /// Appends what a metric means to a `WriteRequest`.
@@ -46,8 +139,22 @@ fn type_number(metric_type: MetricType) -> u8 {
     }
 }
 
+fn zigzag(number: i64) -> u64 {
+    (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned()
+}
+
+fn push_number(number: u8, value: u64, into: &mut Vec<u8>) {
+    push_varint(u64::from(number) << 3, into);
+    push_varint(value, into);
+}
+
+fn push_double(number: u8, value: f64, into: &mut Vec<u8>) {
+    push_varint(u64::from(number) << 3 | 1, into);
+    into.extend_from_slice(&value.to_le_bytes());
+}
+
 fn push_bytes(number: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    into.push(number << 3 | 2);
+    push_varint(u64::from(number) << 3 | 2, into);
     push_varint(bytes.len() as u64, into);
     into.extend_from_slice(bytes);
 }

@@ -147,6 +147,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The double of a known field.
+    pub(super) fn expect_double(
+        &mut self,
+        number: u32,
+        wire_type: WireType,
+    ) -> Result<f64, ProtobufError> {
+        if wire_type == WireType::Fixed64 {
+            self.fixed64().map(f64::from_bits)
+        } else {
+            Err(ProtobufError::WireType(number))
+        }
+    }
+
     /// Passes the value of a field that is not known.
     pub(super) fn skip(&mut self, number: u32, wire_type: WireType) -> Result<(), ProtobufError> {
         match wire_type {

@@ -5,6 +5,8 @@
 //! [`Tail`] tells of them, and [`SeriesView::gather_labels`] brings them together.
 
 use super::Error;
+use super::exemplar::ExemplarView;
+use super::histogram::HistogramView;
 use super::protobuf::{Cursor, ProtobufError, WireType};
 use model::mutation::MetricType;
 
@@ -91,10 +93,8 @@ pub struct SampleColumns {
 /// What stood in a series beside the labels at its front and its samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
-    /// Exemplars.
-    pub exemplars: u64,
-    /// Native histograms.
-    pub histograms: u64,
+    /// Whether there are native histograms or exemplars: [`SeriesView::extras`] has them.
+    pub has_extras: bool,
     /// More labels, behind something that is no label.
     pub has_more_labels: bool,
 }
@@ -159,6 +159,12 @@ impl<'a> SeriesView<'a> {
         Ok(tail)
     }
 
+    /// The native histograms and exemplars, in the order sent. Ends after an error.
+    #[must_use]
+    pub fn extras(&self) -> ExtraIter<'a> {
+        ExtraIter { cursor: Cursor::new(self.message) }
+    }
+
     /// Brings all labels together in `buffer`, in the form [`leading_labels`] gives them in.
     ///
     /// # Errors
@@ -180,6 +186,52 @@ impl<'a> SeriesView<'a> {
     }
 }
 
+/// What a series has beside float samples.
+#[derive(Clone, Debug)]
+pub enum Extra<'a> {
+    /// A native histogram.
+    Histogram(Box<HistogramView>),
+    /// An exemplar.
+    Exemplar(ExemplarView<'a>),
+}
+
+/// The native histograms and exemplars of a series.
+#[derive(Clone, Debug)]
+pub struct ExtraIter<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> ExtraIter<'a> {
+    fn read(&mut self) -> Result<Option<Extra<'a>>, ProtobufError> {
+        while !self.cursor.is_empty() {
+            match self.cursor.key()? {
+                (number @ 3, wire_type) => {
+                    let message = self.cursor.expect_bytes(number, wire_type)?;
+                    return Ok(Some(Extra::Exemplar(ExemplarView::read(message)?)));
+                }
+                (number @ 4, wire_type) => {
+                    let message = self.cursor.expect_bytes(number, wire_type)?;
+                    return Ok(Some(Extra::Histogram(Box::new(HistogramView::read(message)?))));
+                }
+                (number, wire_type) => self.cursor.skip(number, wire_type)?,
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'a> Iterator for ExtraIter<'a> {
+    type Item = Result<Extra<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let extra = self.read();
+        if extra.is_err() {
+            self.cursor.rest = &[];
+        }
+        extra.map_err(Error::from).transpose()
+    }
+}
+
 #[cold]
 fn other_field(
     cursor: &mut Cursor<'_>,
@@ -197,13 +249,9 @@ fn other_field(
             columns.timestamps_ms.push(timestamp_ms);
             columns.values.push(value);
         }
-        3 => {
+        3 | 4 => {
             cursor.expect_bytes(number, wire_type)?;
-            tail.exemplars += 1;
-        }
-        4 => {
-            cursor.expect_bytes(number, wire_type)?;
-            tail.histograms += 1;
+            tail.has_extras = true;
         }
         _ => cursor.skip(number, wire_type)?,
     }
@@ -246,6 +294,9 @@ fn plain_sample(message: &[u8]) -> Option<(i64, f64)> {
     Some((timestamp_ms, f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7])))
 }
 
+/// A label's name and value, as sent.
+type RawLabel<'a> = (&'a [u8], &'a [u8]);
+
 /// The labels of a series out of their raw bytes, name and value as sent: not yet known to be UTF-8.
 #[derive(Clone, Debug)]
 pub struct LabelIter<'a> {
@@ -253,15 +304,25 @@ pub struct LabelIter<'a> {
 }
 
 impl<'a> LabelIter<'a> {
-    /// Over raw labels as [`SeriesView::leading_labels`] gives them.
+    /// Over raw labels as [`SeriesView::leading_labels`] gives them, or any message that has its
+    /// labels in field 1; other fields are passed.
     #[must_use]
     pub fn new(raw: &'a [u8]) -> Self {
         Self { cursor: Cursor::new(raw) }
     }
 
-    fn read(&mut self) -> Result<(&'a [u8], &'a [u8]), Error> {
-        let (number, wire_type) = self.cursor.key()?;
-        let mut label = Cursor::new(self.cursor.expect_bytes(number, wire_type)?);
+    fn read(&mut self) -> Result<Option<RawLabel<'a>>, Error> {
+        let mut label = loop {
+            if self.cursor.is_empty() {
+                return Ok(None);
+            }
+            match self.cursor.key()? {
+                (number @ 1, wire_type) => {
+                    break Cursor::new(self.cursor.expect_bytes(number, wire_type)?);
+                }
+                (number, wire_type) => self.cursor.skip(number, wire_type)?,
+            }
+        };
         let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
         while !label.is_empty() {
             let (number, wire_type) = label.key()?;
@@ -271,7 +332,7 @@ impl<'a> LabelIter<'a> {
                 _ => label.skip(number, wire_type)?,
             }
         }
-        Ok((name, value))
+        Ok(Some((name, value)))
     }
 }
 
@@ -279,14 +340,11 @@ impl<'a> Iterator for LabelIter<'a> {
     type Item = Result<(&'a [u8], &'a [u8]), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.cursor.is_empty() {
-            return None;
-        }
         let label = self.read();
         if label.is_err() {
             self.cursor.rest = &[];
         }
-        Some(label)
+        label.transpose()
     }
 }
 

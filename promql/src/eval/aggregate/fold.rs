@@ -91,6 +91,25 @@ impl Column {
         }
     }
 
+    /// Counts something that is no float at this step; true if it does count.
+    pub(super) fn count(&mut self, step: usize) -> bool {
+        match self {
+            Self::Count(values) => values[step] += 1.0,
+            Self::Group(values) => values[step] = 1.0,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether a sum or a mean has a value at this step.
+    pub(super) fn has(&self, step: usize) -> bool {
+        match self {
+            Self::Sum(values) => values[step].is_some(),
+            Self::Avg(values) => values[step].is_some(),
+            _ => false,
+        }
+    }
+
     /// The group's values.
     pub(super) fn finish(self) -> Vec<f64> {
         match self {

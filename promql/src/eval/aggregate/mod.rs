@@ -2,6 +2,7 @@
 
 mod fold;
 mod group;
+mod histograms;
 mod pick;
 mod values;
 
@@ -12,7 +13,9 @@ use super::value::{ABSENT, Scalar, Series, Val, is_absent};
 use crate::ast::{AggregateOp, Aggregation};
 use crate::math::minmax;
 use crate::math::quantile::quantile;
+use crate::span::Span;
 use group::{Groups, groups};
+use model::LabelSet;
 
 /// Evaluates an aggregation.
 pub(crate) fn aggregate(
@@ -36,9 +39,10 @@ pub(crate) fn aggregate(
         | AggregateOp::LimitRatio => pick::pick(ctx, node, &param, vector, grid)?,
         AggregateOp::Quantile => {
             check_quantiles(ctx, node, &param);
+            note_ignored(ctx, node, &vector, bare(&node.expr).span());
             quantiles(ctx, groups(&vector, node), &vector, &param, grid)?
         }
-        op => folded(ctx, op, groups(&vector, node), &vector, grid)?,
+        _ => folded(ctx, node, groups(&vector, node), &vector, grid)?,
     };
     Ok(Val::Vector(result))
 }
@@ -46,29 +50,92 @@ pub(crate) fn aggregate(
 /// Groups whose operator takes one series' column after the other.
 fn folded(
     ctx: &Evaluator<'_>,
-    op: AggregateOp,
+    node: &Aggregation,
     groups: Groups,
     vector: &[Series],
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
-    let mut columns = Vec::with_capacity(groups.labels.len());
-    for _ in &groups.labels {
+    let span = bare(&node.expr).span();
+    let mut of_groups = Vec::with_capacity(groups.labels.len());
+    for labels in groups.labels {
         ctx.budget.take_column(grid.len)?;
-        columns.push(fold::Column::new(op, grid.len)?);
+        let column = fold::Column::new(node.op, grid.len)?;
+        of_groups.push(Group { labels, drop_name: false, column, histograms: None });
     }
-    let mut drop_name = vec![false; groups.labels.len()];
     for (series, group) in vector.iter().zip(&groups.of_series) {
         ctx.budget.tick(grid.len)?;
-        columns[*group].add(&series.values);
-        drop_name[*group] |= series.drop_name;
+        of_groups[*group].add(ctx, node, series, span)?;
     }
-    let results = groups.labels.into_iter().zip(columns).zip(drop_name);
-    let series = results.map(|((labels, column), drop_name)| Series {
-        labels,
-        drop_name,
-        values: column.finish(),
-    });
-    Ok(series.filter(Series::is_present).collect())
+    let mut result = Vec::with_capacity(of_groups.len());
+    for group in of_groups {
+        let mut series = Series::floats(group.labels, group.drop_name, group.column.finish());
+        if let Some(histograms) = group.histograms {
+            series.histograms = Some(histograms.finish(ctx, span, &mut series.values)?);
+        }
+        result.push(series);
+    }
+    result.retain(Series::is_present);
+    Ok(result)
+}
+
+/// A group while series are folded into it.
+struct Group {
+    labels: LabelSet,
+    drop_name: bool,
+    column: fold::Column,
+    histograms: Option<histograms::Histograms>,
+}
+
+impl Group {
+    fn add(
+        &mut self,
+        ctx: &Evaluator<'_>,
+        node: &Aggregation,
+        series: &Series,
+        span: Span,
+    ) -> Result<(), EvalError> {
+        self.drop_name |= series.drop_name;
+        let fold = match node.op {
+            AggregateOp::Sum => histograms::Fold::Sum,
+            AggregateOp::Avg => histograms::Fold::Avg,
+            _ => {
+                self.column.add(&series.values);
+                let mut is_counted = true;
+                for (step, _) in series.histogram_steps() {
+                    is_counted &= self.column.count(step);
+                }
+                if !is_counted {
+                    note_ignored(ctx, node, std::slice::from_ref(series), span);
+                }
+                return Ok(());
+            }
+        };
+        match &self.histograms {
+            // Floats count no more where histograms have failed to come together.
+            Some(histograms) => {
+                let mut floats = series.values.clone();
+                let steps = (0..floats.len()).filter(|step| histograms.is_incompatible(*step));
+                steps.for_each(|step| floats[step] = ABSENT);
+                self.column.add(&floats);
+            }
+            None => self.column.add(&series.values),
+        }
+        if series.has_histogram() {
+            let len = series.values.len();
+            let new = || histograms::Histograms::new(fold, len);
+            let column = &self.column;
+            let histograms = self.histograms.get_or_insert_with(new);
+            histograms.add(ctx, series, span, |step| column.has(step))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says that histograms are left out, if there are any.
+fn note_ignored(ctx: &Evaluator<'_>, node: &Aggregation, vector: &[Series], span: Span) {
+    if vector.iter().any(Series::has_histogram) {
+        ctx.note(|notes| notes.ignored_in_aggregation(node.op.as_str(), span));
+    }
 }
 
 fn check_quantiles(ctx: &Evaluator<'_>, node: &Aggregation, param: &Scalar) {
@@ -118,7 +185,7 @@ fn quantiles(
             }
         }
         let drop_name = members.iter().any(|of| of.drop_name);
-        result.push(Series { labels, drop_name, values });
+        result.push(Series::floats(labels, drop_name, values));
     }
     result.retain(Series::is_present);
     Ok(result)

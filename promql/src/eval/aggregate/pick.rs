@@ -7,7 +7,7 @@ use crate::ast::{AggregateOp, Aggregation};
 use crate::eval::error::EvalError;
 use crate::eval::evaluator::{Evaluator, bare};
 use crate::eval::grid::Grid;
-use crate::eval::value::{ABSENT, Scalar, Series, is_absent};
+use crate::eval::value::{Scalar, Series, is_absent};
 use crate::math::convert::to_index;
 use crate::math::format::general;
 use model::LabelSet;
@@ -56,7 +56,8 @@ fn ranked(
 ) -> Result<Vec<Series>, EvalError> {
     let groups = groups(&vector, node);
     let members = members(&groups, vector.len());
-    let mut picked: Vec<Option<Vec<f64>>> = vec![None; vector.len()];
+    let is_limit = node.op == AggregateOp::Limitk;
+    let mut picked: Vec<Option<Series>> = vec![None; vector.len()];
     let mut order = Vec::new();
     let mut ranking = Vec::new();
     for members in &members {
@@ -66,17 +67,21 @@ fn ranked(
             if k == 0 {
                 continue;
             }
+            if !is_limit && members.iter().any(|index| vector[*index].histogram(step).is_some()) {
+                let op = node.op.as_str();
+                ctx.note(|notes| notes.ignored_in_aggregation(op, node.span));
+            }
             best(node.op, &vector, members, step, k, &mut ranking);
             for (_, index) in &ranking {
-                let column = picked[*index].get_or_insert_with(|| vec![ABSENT; grid.len]);
-                column[step] = vector[*index].values[step];
+                let of = &vector[*index];
+                picked[*index].get_or_insert_with(|| of.emptied()).copy_step(step, of);
                 if grid.len == 1 {
                     order.push(*index);
                 }
             }
         }
     }
-    Ok(in_order(vector, picked, order))
+    Ok(in_order(picked, order))
 }
 
 /// The series of each group, in the order of the vector.
@@ -98,9 +103,12 @@ fn best(
     ranking: &mut Vec<(f64, usize)>,
 ) {
     ranking.clear();
-    let present = members.iter().map(|index| (vector[*index].values[step], *index));
-    ranking.extend(present.filter(|(value, _)| !is_absent(*value)));
-    if op != AggregateOp::Limitk {
+    if op == AggregateOp::Limitk {
+        let present = members.iter().filter(|index| vector[**index].has(step));
+        ranking.extend(present.map(|index| (0.0, *index)).take(k));
+    } else {
+        let present = members.iter().map(|index| (vector[*index].values[step], *index));
+        ranking.extend(present.filter(|(value, _)| !is_absent(*value)));
         let greatest = op == AggregateOp::Topk;
         let compare = |a: &(f64, usize), b: &(f64, usize)| {
             nan_last(a.0, b.0, greatest).then_with(|| a.1.cmp(&b.1))
@@ -111,7 +119,6 @@ fn best(
         }
         ranking.sort_unstable_by(compare);
     }
-    ranking.truncate(k);
 }
 
 /// The better value first, NaN behind all.
@@ -126,20 +133,11 @@ fn nan_last(a: f64, b: f64, greatest: bool) -> Ordering {
 }
 
 /// The picked series: of an instant in the order they were picked, else in that of the vector.
-fn in_order(
-    vector: Vec<Series>,
-    mut picked: Vec<Option<Vec<f64>>>,
-    order: Vec<usize>,
-) -> Vec<Series> {
-    let order = if order.is_empty() { (0..vector.len()).collect() } else { order };
-    let mut vector: Vec<Option<Series>> = vector.into_iter().map(Some).collect();
-    let mut result = Vec::new();
-    for index in order {
-        if let (Some(values), Some(series)) = (picked[index].take(), vector[index].take()) {
-            result.push(Series { values, ..series });
-        }
+fn in_order(mut picked: Vec<Option<Series>>, order: Vec<usize>) -> Vec<Series> {
+    if order.is_empty() {
+        return picked.into_iter().flatten().collect();
     }
-    result
+    order.into_iter().filter_map(|index| picked[index].take()).collect()
 }
 
 fn limit_ratio(
@@ -165,11 +163,11 @@ fn limit_ratio(
     for series in &mut vector {
         ctx.budget.tick(series.values.len())?;
         let offset = sample_offset(&series.labels);
-        for (step, value) in series.values.iter_mut().enumerate() {
+        for step in 0..series.values.len() {
             let ratio = param.at(step).clamp(-1.0, 1.0);
             let is_picked = if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio };
             if !is_picked {
-                *value = ABSENT;
+                series.erase(step);
             }
         }
     }
@@ -202,13 +200,10 @@ fn hash_text(hasher: &mut Xxh64, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::value::ABSENT;
 
     fn series(values: &[f64]) -> Vec<Series> {
-        let of = |value: &f64| Series {
-            labels: LabelSet::default(),
-            drop_name: false,
-            values: vec![*value],
-        };
+        let of = |value: &f64| Series::floats(LabelSet::default(), false, vec![*value]);
         values.iter().map(of).collect()
     }
 

@@ -32,6 +32,19 @@ pub(super) fn count_values(
     let mut result: Vec<Series> = Vec::new();
     let mut places: HashMap<LabelSet, usize> = HashMap::new();
     for series in vector {
+        for (step, histogram) in series.histogram_steps() {
+            ctx.budget.tick(1)?;
+            let text = histogram.to_string();
+            ctx.budget.take_bytes(text.len() as u64)?;
+            let labels = group_labels((&names, node.without), &series.labels, &label, text);
+            let place = *places.entry(labels).or_insert_with_key(|labels| {
+                let values = vec![ABSENT; grid.len];
+                result.push(Series::floats(labels.clone(), false, values));
+                result.len() - 1
+            });
+            let count = &mut result[place].values[step];
+            *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+        }
         // Most series keep a value for a while: the place of the last one is tried first.
         let mut last: Option<(u64, usize)> = None;
         for (step, value) in series.values.iter().enumerate() {
@@ -42,10 +55,10 @@ pub(super) fn count_values(
                 Some((bits, place)) if bits == value.to_bits() => place,
                 _ => {
                     let labels =
-                        group_labels((&names, node.without), &series.labels, &label, *value);
+                        group_labels((&names, node.without), &series.labels, &label, plain(*value));
                     *places.entry(labels).or_insert_with_key(|labels| {
                         let (labels, values) = (labels.clone(), vec![ABSENT; grid.len]);
-                        result.push(Series { labels, drop_name: false, values });
+                        result.push(Series::floats(labels, false, values));
                         result.len() - 1
                     })
                 }
@@ -64,10 +77,10 @@ fn group_labels(
     (names, without): (&Names<'_>, bool),
     labels: &LabelSet,
     label: &Text,
-    value: f64,
+    value: String,
 ) -> LabelSet {
     let mut labels = labels.clone();
-    labels.set(label.clone(), plain(value));
+    labels.set(label.clone(), value);
     if without {
         labels.retain(|name| !names.has(name) && name != METRIC_NAME);
     } else {

@@ -1,6 +1,7 @@
 //! Binary operators: which operands, and how series find each other.
 
 mod arithmetic;
+mod elements;
 mod matching;
 mod set;
 mod vector;
@@ -9,9 +10,11 @@ use super::column;
 use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
-use super::value::{ABSENT, Scalar, Series, Val};
+use super::value::{ABSENT, Scalar, Series, Val, is_absent};
 use crate::ast::{BinaryOp, Link};
 use arithmetic::{Outcome, apply as compute};
+use elements::{Element, Note, Operand, StepNotes};
+use std::sync::Arc;
 
 /// Applies one link of a chain.
 pub(crate) fn apply(
@@ -70,10 +73,8 @@ fn with_scalar(
     scalar: &Scalar,
     is_swapped: bool,
 ) -> Result<Vec<Series>, EvalError> {
-    if trims(link.op) {
-        note_floats(ctx, link, vector.iter().any(Series::is_present));
-        return Ok(Vec::new());
-    }
+    let mut notes = StepNotes::default();
+    let is_trim = trims(link.op);
     let compute = |step, value: f64| {
         let scalar = scalar.at(step);
         let outcome = if is_swapped {
@@ -91,12 +92,20 @@ fn with_scalar(
     let drops_name = changes_meaning(link.op) || link.return_bool;
     for series in &mut vector {
         ctx.budget.tick(series.values.len())?;
-        column::map_steps(&mut series.values, compute);
+        if is_trim {
+            drop_floats(series, &mut notes);
+        } else {
+            column::map_steps(&mut series.values, compute);
+        }
+        if series.histograms.is_some() {
+            histograms_with_scalar(ctx, link, series, scalar, is_swapped, &mut notes)?;
+        }
         if drops_name {
             ctx.drop_name(series);
         }
     }
-    if link.op.is_comparison() && !link.return_bool {
+    notes.tell(ctx, link.op, link.span);
+    if is_trim || link.op.is_comparison() && !link.return_bool {
         vector.retain(Series::is_present);
         return Ok(vector);
     }
@@ -104,17 +113,42 @@ fn with_scalar(
 }
 
 /// Whether the operator trims histograms: it has no meaning for floats.
-fn trims(op: BinaryOp) -> bool {
+pub(crate) fn trims(op: BinaryOp) -> bool {
     matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper)
 }
 
-/// Notes down that floats were given to an operator of histograms, if any were.
-fn note_floats(ctx: &Evaluator<'_>, link: &Link, are_there: bool) {
-    if are_there {
-        ctx.note(|notes| {
-            notes.incompatible_types("float", link.op.as_str(), "float", link.span);
-        });
+/// Floats mean nothing to an operator that trims.
+fn drop_floats(series: &mut Series, notes: &mut StepNotes) {
+    for (step, value) in series.values.iter_mut().enumerate() {
+        if !is_absent(*value) {
+            notes.put(step, Note::Kinds("float", "float"));
+            *value = ABSENT;
+        }
     }
+}
+
+fn histograms_with_scalar(
+    ctx: &Evaluator<'_>,
+    link: &Link,
+    series: &mut Series,
+    scalar: &Scalar,
+    is_swapped: bool,
+    notes: &mut StepNotes,
+) -> Result<(), EvalError> {
+    let points = series.histograms.take().unwrap_or_default();
+    for (step, point) in points.iter().enumerate() {
+        let Some(histogram) = point else { continue };
+        ctx.budget.tick(1)?;
+        let (vector, scalar) = (Operand::Histogram(histogram), Operand::Float(scalar.at(step)));
+        let (left, right) = if is_swapped { (scalar, vector) } else { (vector, scalar) };
+        let (element, note) = elements::apply(link.op, left, right);
+        note.into_iter().for_each(|note| notes.put(step, note));
+        if let Element::Histogram(histogram) = element {
+            ctx.budget.take_bytes(histogram.bytes())?;
+            series.put(step, Arc::new(histogram));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the result is no longer what the metric's name says.

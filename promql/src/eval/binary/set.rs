@@ -31,12 +31,13 @@ pub(super) fn apply(
         let Some(there) = &there[*number] else {
             if op == BinaryOp::And {
                 series.values.fill(ABSENT);
+                series.histograms = None;
             }
             continue;
         };
-        for (step, value) in series.values.iter_mut().enumerate() {
+        for step in 0..series.values.len() {
             if there.has(step) != (op == BinaryOp::And) {
-                *value = ABSENT;
+                series.erase(step);
             }
         }
     }
@@ -65,7 +66,7 @@ fn presence(
     for (series, number) in vector.iter().zip(numbers) {
         ctx.budget.tick(grid.len)?;
         let steps = there[*number].get_or_insert_with(|| Steps::none(grid.len));
-        steps.add_present(&series.values);
+        steps.add(series);
     }
     Ok(there)
 }

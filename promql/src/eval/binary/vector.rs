@@ -5,6 +5,7 @@
 //! duplicate is an error only where both of its samples are there.
 
 use super::arithmetic::{Outcome, apply as compute};
+use super::elements::{self, Element, Failed, Operand, StepNotes};
 use super::matching::{By, Signatures, by_signature, match_labels, result_labels, signatures};
 use crate::ast::{Cardinality, Link, Matching};
 use crate::eval::column::Steps;
@@ -12,10 +13,10 @@ use crate::eval::error::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::grid::Grid;
 use crate::eval::merge;
-use crate::eval::value::{ABSENT, Series, is_absent};
+use crate::eval::value::{ABSENT, Point, Series, is_absent};
 use model::LabelSet;
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The two vectors, the one that may have many partners first.
 struct Sides<'a> {
@@ -28,17 +29,51 @@ struct Sides<'a> {
     /// Whether the name goes now because the answer is 0 or 1; dropped late, it goes at the end.
     drops_name: bool,
     numbers: Signatures,
-    many_of: Vec<Vec<usize>>,
     one_of: Vec<Vec<usize>>,
     grid: Grid,
 }
 
-/// Two columns that make a result, in the order of the many side.
+/// Two series that make a result, in the order of the many side.
 struct Pair<'a> {
     signature: usize,
     labels: LabelSet,
-    many: Cow<'a, [f64]>,
-    one: Cow<'a, [f64]>,
+    many: Side<'a>,
+    one: Side<'a>,
+}
+
+/// A series, or fill values in its place.
+enum Side<'a> {
+    Series(&'a Series),
+    Fill(Vec<f64>),
+}
+
+impl Side<'_> {
+    fn values(&self) -> &[f64] {
+        match self {
+            Self::Series(series) => &series.values,
+            Self::Fill(values) => values,
+        }
+    }
+
+    fn has_histograms(&self) -> bool {
+        matches!(self, Self::Series(series) if series.histograms.is_some())
+    }
+
+    fn operand(&self, step: usize) -> Option<Operand<'_>> {
+        if let Self::Series(series) = self
+            && let Some(histogram) = series.histogram(step)
+        {
+            return Some(Operand::Histogram(histogram));
+        }
+        Some(self.values()[step]).filter(|value| !is_absent(*value)).map(Operand::Float)
+    }
+}
+
+/// What comes of a pair.
+struct Computed {
+    values: Vec<f64>,
+    histograms: Option<Vec<Point>>,
+    failed: Failed,
 }
 
 /// Applies an operator.
@@ -59,25 +94,26 @@ pub(super) fn apply(
     ctx.budget.tick(many.len() + one.len())?;
     let by = By::new(matching);
     let numbers = signatures(&by, many, one);
-    let many_of = by_signature(&numbers.left, numbers.count);
     let one_of = by_signature(&numbers.right, numbers.count);
     let drops_name = link.return_bool && !ctx.params.delayed_name_removal;
-    let sides =
-        Sides { link, by, many, one, is_swapped, drops_name, numbers, many_of, one_of, grid };
+    let sides = Sides { link, by, many, one, is_swapped, drops_name, numbers, one_of, grid };
     sides.check_one_side(ctx, is_filled)?;
-    let pairs = sides.pairs(ctx)?;
-    if super::trims(link.op) {
-        let meet = pairs.iter().any(|pair| (0..grid.len).any(|step| pair.has(step)));
-        super::note_floats(ctx, link, meet);
-        return Ok(Vec::new());
+    let mut notes = StepNotes::default();
+    let mut pairs = Vec::new();
+    for pair in sides.pairs(ctx)? {
+        let computed = sides.compute(ctx, &pair, &mut notes)?;
+        pairs.push((pair, computed));
+    }
+    for pair in sides.left_filled(&pairs) {
+        let computed = sides.compute(ctx, &pair, &mut notes)?;
+        pairs.push((pair, computed));
     }
     sides.check_pairs(&pairs)?;
+    notes.tell(ctx, link.op, link.span);
     let mut result = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        ctx.budget.take_column(grid.len)?;
-        let values = sides.compute(&pair);
+    for (pair, Computed { values, histograms, .. }) in pairs {
         let drop_name = link.return_bool;
-        result.push(Series { labels: pair.labels, drop_name, values });
+        result.push(Series { labels: pair.labels, drop_name, values, histograms });
     }
     result.retain(Series::is_present);
     if grid.len == 1 && ctx.params.delayed_name_removal {
@@ -94,7 +130,7 @@ impl<'a> Sides<'a> {
             return Ok(());
         }
         let mut is_many_there = Steps::none(self.grid.len);
-        self.many.iter().for_each(|series| is_many_there.add_present(&series.values));
+        self.many.iter().for_each(|series| is_many_there.add(series));
         for group in self.one_of.iter().filter(|series| series.len() > 1) {
             let mut holder: Vec<Option<usize>> = vec![None; self.grid.len];
             for index in group {
@@ -137,24 +173,39 @@ impl<'a> Sides<'a> {
             }
             // Upstream names the sides of fill values as written, wherever the many side stands.
             if let Some(fill) = self.by.matching.fill_right {
-                pairs.extend(self.filled(*signature, many, partners, self.one, fill, true));
-            }
-        }
-        if let Some(fill) = self.by.matching.fill_left {
-            for (one, signature) in self.one.iter().zip(&self.numbers.right) {
-                let partners = &self.many_of[*signature];
-                pairs.extend(self.filled(*signature, one, partners, self.many, fill, false));
+                let mut taken = Steps::none(self.grid.len);
+                partners.iter().for_each(|index| taken.add(&self.one[*index]));
+                pairs.extend(self.filled(*signature, many, &taken, fill, true));
             }
         }
         Ok(pairs)
+    }
+
+    /// The pairs that the one side makes with the left fill value where nothing came of a partner.
+    fn left_filled(&self, pairs: &[(Pair<'a>, Computed)]) -> Vec<Pair<'a>> {
+        let Some(fill) = self.by.matching.fill_left else { return Vec::new() };
+        let mut taken: Vec<Option<Steps>> = vec![None; self.numbers.count];
+        for (pair, computed) in pairs {
+            let of_signature = &mut taken[pair.signature];
+            let steps = of_signature.get_or_insert_with(|| Steps::none(self.grid.len));
+            let is_done = |step: &usize| pair.has(*step) && !computed.failed.has(*step);
+            (0..self.grid.len).filter(is_done).for_each(|step| steps.put(step));
+        }
+        let none = Steps::none(self.grid.len);
+        let ones = self.one.iter().zip(&self.numbers.right);
+        let filled = ones.filter_map(|(one, signature)| {
+            let taken = taken[*signature].as_ref().unwrap_or(&none);
+            self.filled(*signature, one, taken, fill, false)
+        });
+        filled.collect()
     }
 
     fn pair(&self, signature: usize, many: &'a Series, one: &'a Series) -> Pair<'a> {
         Pair {
             signature,
             labels: self.labels(&many.labels, &one.labels),
-            many: Cow::Borrowed(&many.values),
-            one: Cow::Borrowed(&one.values),
+            many: Side::Series(many),
+            one: Side::Series(one),
         }
     }
 
@@ -162,18 +213,15 @@ impl<'a> Sides<'a> {
         result_labels(&self.by, self.link.op, self.drops_name, many, one)
     }
 
-    /// The series with a fill value in the place of its partner, where it has none.
+    /// The series with a fill value in the place of its partner, where that is not taken.
     fn filled(
         &self,
         signature: usize,
         series: &'a Series,
-        partners: &[usize],
-        of: &[Series],
+        taken: &Steps,
         fill: f64,
         is_many: bool,
     ) -> Option<Pair<'a>> {
-        let mut taken = Steps::none(self.grid.len);
-        partners.iter().for_each(|index| taken.add_present(&of[*index].values));
         let fills: Vec<f64> = (0..self.grid.len)
             .map(|step| if series.has(step) && !taken.has(step) { fill } else { ABSENT })
             .collect();
@@ -181,30 +229,33 @@ impl<'a> Sides<'a> {
             return None;
         }
         let partner = match_labels(&self.by, &series.labels);
-        let (fills, values) = (Cow::Owned(fills), Cow::Borrowed(&*series.values));
+        let (fills, series_side) = (Side::Fill(fills), Side::Series(series));
         Some(if is_many {
             let labels = self.labels(&series.labels, &partner);
-            Pair { signature, labels, many: values, one: fills }
+            Pair { signature, labels, many: series_side, one: fills }
         } else {
             let labels = self.labels(&partner, &series.labels);
-            Pair { signature, labels, many: fills, one: values }
+            Pair { signature, labels, many: fills, one: series_side }
         })
     }
 
     /// Two results of one signature may not meet: of one-to-one at all, else with equal labels.
-    fn check_pairs(&self, pairs: &[Pair<'_>]) -> Result<(), EvalError> {
+    fn check_pairs(&self, pairs: &[(Pair<'_>, Computed)]) -> Result<(), EvalError> {
         let is_one_to_one = self.by.matching.cardinality == Cardinality::OneToOne;
-        let mut same: HashMap<(usize, Option<&LabelSet>), Vec<&Pair<'_>>> = HashMap::new();
-        for pair in pairs {
-            let labels = if is_one_to_one { None } else { Some(&pair.labels) };
-            same.entry((pair.signature, labels)).or_default().push(pair);
+        let mut same: HashMap<(usize, Option<&LabelSet>), Vec<_>> = HashMap::new();
+        for of in pairs {
+            let labels = if is_one_to_one { None } else { Some(&of.0.labels) };
+            same.entry((of.0.signature, labels)).or_default().push(of);
         }
         let mut taken = vec![false; self.grid.len];
         for pairs in same.values().filter(|pairs| pairs.len() > 1) {
             taken.fill(false);
             let len = taken.len();
-            for (pair, step) in pairs.iter().flat_map(|pair| (0..len).map(move |s| (pair, s))) {
-                if pair.has(step) && std::mem::replace(&mut taken[step], true) {
+            for ((pair, computed), step) in
+                pairs.iter().flat_map(|pair| (0..len).map(move |step| (pair, step)))
+            {
+                let is_there = pair.has(step) && !computed.failed.has(step);
+                if is_there && std::mem::replace(&mut taken[step], true) {
                     return Err(EvalError::unexecutable(if is_one_to_one {
                         "multiple matches for labels: many-to-one matching must be explicit \
                          (group_left/group_right)"
@@ -217,25 +268,84 @@ impl<'a> Sides<'a> {
         Ok(())
     }
 
-    fn compute(&self, pair: &Pair<'_>) -> Vec<f64> {
-        let values = pair.many.iter().zip(pair.one.iter()).map(|(many, one)| {
-            if is_absent(*many) || is_absent(*one) {
-                return ABSENT;
-            }
-            let (left, right) = if self.is_swapped { (*one, *many) } else { (*many, *one) };
-            match compute(self.link.op, left, right) {
-                Outcome::Value(value) => value,
-                Outcome::Compared(holds) if self.link.return_bool => f64::from(u8::from(holds)),
-                Outcome::Compared(true) => left,
-                Outcome::Compared(false) => ABSENT,
-            }
+    fn compute(
+        &self,
+        ctx: &Evaluator<'_>,
+        pair: &Pair<'_>,
+        notes: &mut StepNotes,
+    ) -> Result<Computed, EvalError> {
+        ctx.budget.take_column(self.grid.len)?;
+        if super::trims(self.link.op) || pair.many.has_histograms() || pair.one.has_histograms() {
+            return self.compute_mixed(ctx, pair, notes);
+        }
+        let values = pair.many.values().iter().zip(pair.one.values()).map(|(many, one)| {
+            if is_absent(*many) || is_absent(*one) { ABSENT } else { self.float(*many, *one) }
         });
-        values.collect()
+        let values = values.collect();
+        Ok(Computed { values, histograms: None, failed: Failed::default() })
+    }
+
+    #[inline]
+    fn float(&self, many: f64, one: f64) -> f64 {
+        let (left, right) = if self.is_swapped { (one, many) } else { (many, one) };
+        match compute(self.link.op, left, right) {
+            Outcome::Value(value) => value,
+            Outcome::Compared(holds) if self.link.return_bool => f64::from(u8::from(holds)),
+            Outcome::Compared(true) => left,
+            Outcome::Compared(false) => ABSENT,
+        }
+    }
+
+    /// Step by step, as there may be histograms.
+    fn compute_mixed(
+        &self,
+        ctx: &Evaluator<'_>,
+        pair: &Pair<'_>,
+        notes: &mut StepNotes,
+    ) -> Result<Computed, EvalError> {
+        let len = self.grid.len;
+        let mut result = Series::floats(LabelSet::default(), false, vec![ABSENT; len]);
+        let mut failed = Failed::default();
+        for step in 0..len {
+            let (many, one) = match (pair.many.operand(step), pair.one.operand(step)) {
+                (Some(many), Some(one)) => (many, one),
+                _ => continue,
+            };
+            ctx.budget.tick(1)?;
+            if let (Operand::Float(many), Operand::Float(one)) = (many, one)
+                && !super::trims(self.link.op)
+            {
+                result.values[step] = self.float(many, one);
+                continue;
+            }
+            let (left, right) = if self.is_swapped { (one, many) } else { (many, one) };
+            let (element, note) = elements::apply(self.link.op, left, right);
+            note.into_iter().for_each(|note| notes.put(step, note));
+            match (element, left) {
+                (Element::Histogram(histogram), _) => {
+                    ctx.budget.take_bytes(histogram.bytes())?;
+                    result.put(step, Arc::new(histogram));
+                }
+                (Element::Compared(holds), _) if self.link.return_bool => {
+                    result.values[step] = f64::from(u8::from(holds));
+                }
+                (Element::Compared(true), Operand::Histogram(left)) => {
+                    result.put(step, Arc::clone(left));
+                }
+                (Element::Compared(_), _) => {}
+                (Element::Failed, _) => failed.put(step, len),
+            }
+        }
+        Ok(Computed { values: result.values, histograms: result.histograms, failed })
     }
 }
 
 impl Pair<'_> {
     fn has(&self, step: usize) -> bool {
-        !is_absent(self.many[step]) && !is_absent(self.one[step])
+        let has = |side: &Side<'_>| match side {
+            Side::Series(series) => series.has(step),
+            Side::Fill(values) => !is_absent(values[step]),
+        };
+        has(&self.many) && has(&self.one)
     }
 }

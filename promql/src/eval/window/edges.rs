@@ -17,6 +17,15 @@ pub(crate) fn allowed(edges: Edges) -> &'static [&'static str] {
     }
 }
 
+/// The modifier's name.
+pub(crate) fn modifier(edges: Edges) -> &'static str {
+    match edges {
+        Edges::Plain => "",
+        Edges::Anchored => "anchored",
+        Edges::Smoothed => "smoothed",
+    }
+}
+
 /// A window's samples, and those of them that its edges are made of.
 struct Edge<'s> {
     times_ms: &'s [i64],
@@ -28,6 +37,21 @@ struct Edge<'s> {
     is_smoothed: bool,
 }
 
+/// The samples that a window's edges are made of: the first and the last of them. `None` if nothing
+/// lies behind the left edge.
+pub(super) fn ends(
+    times_ms: &[i64],
+    (start_ms, end_ms): (i64, i64),
+    edges: Edges,
+) -> Option<(usize, usize)> {
+    let mut last = times_ms.len().checked_sub(1)?;
+    let first = times_ms[..last].partition_point(|time| *time <= start_ms).saturating_sub(1);
+    if edges == Edges::Smoothed {
+        last = times_ms[..last].partition_point(|time| *time < end_ms);
+    }
+    (times_ms[last] > start_ms).then_some((first, last))
+}
+
 impl<'s> Edge<'s> {
     /// `None` if nothing lies behind the left edge.
     fn new(
@@ -37,14 +61,7 @@ impl<'s> Edge<'s> {
         edges: Edges,
     ) -> Option<Self> {
         let is_smoothed = edges == Edges::Smoothed;
-        let mut last = times_ms.len().checked_sub(1)?;
-        let first = times_ms[..last].partition_point(|time| *time <= start_ms).saturating_sub(1);
-        if is_smoothed {
-            last = times_ms[..last].partition_point(|time| *time < end_ms);
-        }
-        if times_ms[last] <= start_ms {
-            return None;
-        }
+        let (first, last) = ends(times_ms, (start_ms, end_ms), edges)?;
         Some(Self { times_ms, values, first, last, start_ms, end_ms, is_smoothed })
     }
 
@@ -91,22 +108,41 @@ pub(crate) fn change(
     out: &mut [f64],
 ) -> usize {
     windows.slide(&samples.times_ms, |window| {
-        let Some(edge) = edge_of(samples, windows, window) else { return };
-        if edge.is_smoothed && edge.times_ms[edge.first] > edge.end_ms {
-            return;
+        let (step, bounds) = (window.step, bounds(windows, window));
+        let (times_ms, values) =
+            (&samples.times_ms[window.range()], &samples.values[window.range()]);
+        if let Some(change) = float_change(times_ms, values, bounds, windows.edges, slope) {
+            out[step] = if slope.is_rate { change / seconds(windows.range_ms) } else { change };
         }
-        let (left, right) = (edge.left(slope.is_counter), edge.right(slope.is_counter));
-        let mut change = right - left;
-        if slope.is_counter {
-            change += resets(left, &edge.values[edge.inside()], right);
-        }
-        out[window.step] = if slope.is_rate { change / seconds(windows.range_ms) } else { change };
     })
 }
 
+/// The change from edge to edge; `None` if there is nothing to tell it from.
+pub(super) fn float_change(
+    times_ms: &[i64],
+    values: &[f64],
+    bounds: (i64, i64),
+    edges: Edges,
+    slope: Slope,
+) -> Option<f64> {
+    let edge = Edge::new(times_ms, values, bounds, edges)?;
+    if edge.is_smoothed && edge.times_ms[edge.first] > edge.end_ms {
+        return None;
+    }
+    let (left, right) = (edge.left(slope.is_counter), edge.right(slope.is_counter));
+    let mut change = right - left;
+    if slope.is_counter {
+        change += resets(left, &edge.values[edge.inside()], right);
+    }
+    Some(change)
+}
+
+fn bounds(windows: &Windows, window: Window) -> (i64, i64) {
+    (window.end_ms.saturating_sub(windows.range_ms), window.end_ms)
+}
+
 fn edge_of<'s>(samples: &'s Samples<'_>, windows: &Windows, window: Window) -> Option<Edge<'s>> {
-    let bounds = (window.end_ms.saturating_sub(windows.range_ms), window.end_ms);
-    let range = window.range();
+    let (bounds, range) = (bounds(windows, window), window.range());
     Edge::new(&samples.times_ms[range.clone()], &samples.values[range], bounds, windows.edges)
 }
 

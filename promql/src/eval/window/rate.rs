@@ -47,6 +47,22 @@ pub(crate) fn resets(values: &[f64]) -> Vec<usize> {
     drops.map(|(index, _)| index + 1).collect()
 }
 
+/// Whether a counter started anew between two samples, of each its start and its time: by the
+/// later one's start, if that is known and makes sense. A start at the sample before is a reset of
+/// series that count from sample to sample; if that one's own start is not known, or is itself, it
+/// is the way of others to say that they don't know when they began.
+pub(crate) fn starts_anew((old_start, old_time): (i64, i64), (start, time): (i64, i64)) -> bool {
+    if start == 0 || start >= time || start < old_time {
+        return false;
+    }
+    start > old_time || (old_start <= old_time && old_start != 0 && old_start != old_time)
+}
+
+/// Whether a sample starts before the one before it ended, though it does not go on from it.
+pub(crate) fn overlaps(old_start: i64, old_time: i64, start: i64) -> bool {
+    start != 0 && start < old_time && start != old_start
+}
+
 /// How much longer the window is than the time between its first and last sample, as far as the
 /// samples may be extrapolated: to the edge if that is near, else by half their distance.
 fn stretch(

@@ -80,7 +80,13 @@ fn request(matchers: &[Matcher], start: i64, end: i64) -> DeleteRequest {
 }
 
 fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
-    Selection { matchers: matchers.to_vec(), range, days: None, bounds: SelectBounds::NONE }
+    Selection {
+        matchers: matchers.to_vec(),
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds: SelectBounds::NONE,
+    }
 }
 
 type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
@@ -290,6 +296,69 @@ fn after_a_purge_no_file_holds_a_byte_of_what_was_deleted() {
         let engine = open(&disk);
         assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
         assert_eq!(purge(&engine), []);
+    }
+}
+
+/// What is shown of exemplars: series by `instance`, and the traces of each.
+fn traces(engine: &Engine) -> Vec<(String, Vec<String>)> {
+    let found = engine.exemplars(&t(), &[vec![]], TimeRange::ALL, NOW).unwrap();
+    let text = |labels: &LabelSet, name: &str| labels.get(name).unwrap().to_string();
+    let of = |series: model::exemplar::SeriesExemplars| {
+        let traces = series.exemplars.iter().map(|e| text(&e.labels, "trace_id")).collect();
+        (text(&series.labels, "instance"), traces)
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// Writes exemplars of a series: times and traces.
+fn write_traces(engine: &Engine, instance: &str, traces: &[(i64, &str)]) {
+    let labels = [("__name__", "m"), ("instance", instance)];
+    let mut m = Mutation::empty(context());
+    m.push(SeriesRef::Labels(LabelSet::from_pairs(labels).unwrap()), [(NOW.0, 1.0)]);
+    for (timestamp_ms, trace) in traces.iter().copied() {
+        let labels = LabelSet::from_pairs([("trace_id", trace)]).unwrap();
+        let value = f64::from_bits(0x4a5b_6c7d_8e9f_a1b3);
+        m.exemplars.push((0, model::Exemplar { timestamp_ms, value, labels }));
+    }
+    assert!(append(engine, &m));
+}
+
+#[test]
+fn after_a_purge_no_file_holds_a_byte_of_a_deleted_exemplar_and_the_others_are_there() {
+    const GONE: &str = "needle-trace";
+    let kept = |instance: &str| (instance.to_owned(), vec!["kept-trace".to_owned()]);
+    for flushes in [false, true] {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk);
+        write_traces(&engine, "whole-needle", &[(NOW.0 - 7, GONE)]);
+        write_traces(&engine, "part", &[(NOW.0 - 10, GONE), (NOW.0 - 5, "kept-trace")]);
+        write_traces(&engine, "other", &[(NOW.0 - 10, "kept-trace")]);
+        if flushes {
+            // In the checkpoint, and no longer in the log.
+            engine.flush(NOW).unwrap();
+        }
+        assert!(!files_with(&disk, GONE.as_bytes()).is_empty());
+        let whole = [Matcher::equal("instance", "whole-needle")];
+        engine.delete(&t(), &request(&whole, i64::MIN, i64::MAX), NOW).unwrap();
+        let part = [Matcher::equal("instance", "part")];
+        engine.delete(&t(), &request(&part, NOW.0 - 10, NOW.0 - 5), NOW).unwrap();
+        let left = vec![kept("other"), kept("part")];
+        assert_eq!(traces(&engine), left, "hidden at once");
+        purge(&engine);
+        assert_eq!(files_with(&disk, GONE.as_bytes()), Vec::<String>::new());
+        assert!(!files_with(&disk, b"kept-trace").is_empty());
+        assert_eq!(traces(&engine), left);
+        // What comes late is hidden, and goes with the next purge.
+        write_traces(&engine, "part", &[(NOW.0 - 10, GONE)]);
+        assert_eq!(traces(&engine), left);
+        purge(&engine);
+        assert_eq!(files_with(&disk, GONE.as_bytes()), Vec::<String>::new());
+        assert_eq!(engine.stats().exemplars, 2);
+        drop(engine);
+        let engine = open(&disk);
+        assert_eq!(traces(&engine), left, "from the checkpoint");
+        let stats = engine.stats();
+        assert_eq!((stats.exemplars_lost_limit_total, stats.exemplars_lost_idle_total), (0, 0));
     }
 }
 

@@ -64,6 +64,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         matchers: vec![Matcher::new("__name__", MatchOp::Equal, "m")],
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();

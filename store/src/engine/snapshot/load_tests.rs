@@ -90,7 +90,13 @@ fn expected(counts: &[i64], matchers: &[Matcher], range: TimeRange) -> Answer {
 }
 
 fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
-    Selection { matchers: matchers.to_vec(), range, days: None, bounds: SelectBounds::NONE }
+    Selection {
+        matchers: matchers.to_vec(),
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds: SelectBounds::NONE,
+    }
 }
 
 /// Takes snapshots while others write, flush, compact and seal; how much was answered before each.

@@ -74,6 +74,7 @@ fn numbers(engine: &Engine) -> Vec<Vec<i64>> {
         matchers: vec![Matcher::new("job", MatchOp::NotEqual, "")],
         range: TimeRange::ALL,
         days: None,
+        shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
     let answer = engine.select(&TenantId::parse("t").unwrap(), &selection, NOW).unwrap();

@@ -1,0 +1,203 @@
+//! What a series has beside floats: its native histograms and exemplars, checked one by one.
+//!
+//! They are rare beside floats, so they are kept aside while a body is walked and stand behind its
+//! floats afterwards: rows of floats, then of exemplars, then of histograms, and their items in the
+//! same order. So whatever cuts rows by their times cuts all of them.
+//!
+//! Not here: how they are decoded (`wire::remote_write`), what makes sense (`model::histogram`).
+
+use crate::batch::{Batch, Row};
+use crate::error::Error;
+use crate::label_hash::LabelHash;
+use crate::pool::Reservation;
+use crate::refusal::{Item, Reason};
+use crate::resolve::position;
+use crate::validate::{SeriesFault, text_of};
+use guard::Limits;
+use model::histogram::OVER_LIMIT;
+use model::{Exemplar, HistogramSample, LabelSet};
+use std::sync::Arc;
+use wire::remote_write::{ExemplarView, HistogramView};
+
+/// Characters of an exemplar's labels, names and values together.
+const EXEMPLAR_CHARS_MAX: usize = 128;
+/// About what a label of an exemplar takes beside its text.
+const EXEMPLAR_LABEL_BYTES: usize = 96;
+
+/// What a walk kept aside, and the memory that it takes.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) exemplars: Section<Exemplar>,
+    pub(crate) histograms: Section<HistogramSample>,
+    bytes: u64,
+}
+
+/// The items of one kind, row by row.
+#[derive(Debug)]
+pub(crate) struct Section<T> {
+    rows: Vec<(Row, LabelHash)>,
+    times: Vec<i64>,
+    items: Vec<T>,
+}
+
+impl<T> Default for Section<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), times: Vec::new(), items: Vec::new() }
+    }
+}
+
+impl<T> Section<T> {
+    pub(crate) fn push(&mut self, timestamp_ms: i64, item: T) {
+        self.times.push(timestamp_ms);
+        self.items.push(item);
+    }
+
+    /// Ends the row whose items were pushed, if there were any.
+    pub(crate) fn end_row(&mut self, row: Row, hash: LabelHash) {
+        let start = self.rows.last().map_or(0, |(row, _)| row.sample_end);
+        let sample_end = position(self.items.len());
+        if sample_end > start {
+            self.rows.push((Row { sample_end, ..row }, hash));
+        }
+    }
+
+    /// Puts rows and times behind those of the batch; hands each row's place and hash to `visit`.
+    fn finish(self, batch: &mut Batch, visit: &mut impl FnMut(usize, Row, LabelHash)) -> Vec<T> {
+        let base = position(batch.columns.timestamps_ms.len());
+        for (mut row, hash) in self.rows {
+            row.sample_end += base;
+            visit(batch.rows.len(), row, hash);
+            batch.rows.push(row);
+        }
+        batch.columns.timestamps_ms.extend(self.times);
+        self.items
+    }
+}
+
+impl Extras {
+    /// Reserves memory for what is kept aside, as it grows beyond `base` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the budget is spent.
+    pub(crate) fn reserve(
+        &mut self,
+        bytes: usize,
+        base: u64,
+        reservation: Option<&mut Reservation>,
+    ) -> Result<(), Error> {
+        self.bytes += bytes as u64;
+        reservation.map_or(Ok(()), |held| held.raise_to(base + self.bytes))
+    }
+
+    /// Puts everything behind the floats of the batch.
+    pub(crate) fn finish(self, batch: &mut Batch, mut visit: impl FnMut(usize, Row, LabelHash)) {
+        batch.exemplars = self.exemplars.finish(batch, &mut visit);
+        batch.histograms = self.histograms.finish(batch, &mut visit);
+    }
+}
+
+/// A histogram as it will be kept, or why not.
+pub(crate) fn histogram(
+    view: HistogramView,
+    limits: &Limits,
+) -> Result<HistogramSample, SeriesFault> {
+    let HistogramView { timestamp_ms, start_timestamp_ms, histogram } = view;
+    let limit = limits.max_native_histogram_buckets;
+    let buckets = histogram.as_ref().map_or(0, model::Histogram::buckets);
+    let admitted = histogram.and_then(|histogram| histogram.admit(limit.get()));
+    match admitted {
+        Ok(histogram) => Ok(HistogramSample {
+            timestamp_ms,
+            histogram: Arc::new(histogram),
+            start_timestamp_ms,
+            revision: 0,
+        }),
+        Err(OVER_LIMIT) => {
+            let (reason, limit) = (Reason::HistogramBuckets, limit.0);
+            let text = format!(
+                "histogram at {timestamp_ms} has {buckets} buckets, over the limit of {limit} at the lowest resolution ({})",
+                reason.limit_key()
+            );
+            Err(SeriesFault { reason, text })
+        }
+        Err(bad) => {
+            let text = format!("invalid histogram at {timestamp_ms}: {bad}");
+            Err(SeriesFault { reason: Reason::InvalidHistogram, text })
+        }
+    }
+}
+
+/// An exemplar as it will be kept, or why not.
+///
+/// # Errors
+/// The outer one if the bytes are no protobuf: the whole body is bad.
+pub(crate) fn exemplar(view: &ExemplarView<'_>) -> Result<Result<Exemplar, SeriesFault>, Error> {
+    let (mut pairs, mut chars) = (Vec::new(), 0_usize);
+    for label in view.labels() {
+        let (name, value) = label?;
+        let (name, value) = match (text_of(name, name), text_of(value, name)) {
+            (Ok(name), Ok(value)) => (name, value),
+            (Err(fault), _) | (_, Err(fault)) => return Ok(Err(in_exemplar(view, fault))),
+        };
+        chars += name.chars().count() + value.chars().count();
+        if name.is_empty() {
+            let text = "label without a name".to_owned();
+            let fault = SeriesFault { reason: Reason::NoLabelName, text };
+            return Ok(Err(in_exemplar(view, fault)));
+        }
+        // Not more is kept than is allowed, however much was sent.
+        if chars <= EXEMPLAR_CHARS_MAX {
+            pairs.push((name, value));
+        }
+    }
+    if chars > EXEMPLAR_CHARS_MAX {
+        let text = format!("{chars} characters of labels, {EXEMPLAR_CHARS_MAX} are allowed");
+        let fault = SeriesFault { reason: Reason::ExemplarLabels, text };
+        return Ok(Err(in_exemplar(view, fault)));
+    }
+    let labels = LabelSet::from_pairs(pairs).map_err(|error| {
+        let fault = SeriesFault { reason: Reason::DuplicateLabel, text: error.to_string() };
+        in_exemplar(view, fault)
+    });
+    let (timestamp_ms, value) = (view.timestamp_ms, view.value);
+    Ok(labels.map(|labels| Exemplar { timestamp_ms, value, labels }))
+}
+
+fn in_exemplar(view: &ExemplarView<'_>, fault: SeriesFault) -> SeriesFault {
+    let text = format!("exemplar at {}: {}", view.timestamp_ms, fault.text);
+    SeriesFault { text, ..fault }
+}
+
+/// About how much memory a request takes for an item: once here, once in its mutations.
+pub(crate) fn exemplar_bytes(exemplar: &Exemplar) -> usize {
+    let texts = exemplar.labels.iter().map(|(name, value)| name.len() + value.len());
+    let labels: usize = texts.map(|bytes| bytes + EXEMPLAR_LABEL_BYTES).sum();
+    2 * size_of::<Exemplar>() + labels
+}
+
+/// About how much memory a request takes for a histogram.
+pub(crate) fn histogram_bytes(sample: &HistogramSample) -> usize {
+    2 * size_of::<HistogramSample>() + sample.histogram.bytes()
+}
+
+/// Keeps the places in `kept`, ranges that ascend, of the part of a column that begins at `base`.
+pub(crate) fn keep<T>(column: &mut Vec<T>, base: usize, kept: &[std::ops::Range<usize>]) {
+    let (end, mut len) = (base + column.len(), 0);
+    for range in kept {
+        for at in range.start.max(base)..range.end.min(end) {
+            column.swap(len, at - base);
+            len += 1;
+        }
+    }
+    column.truncate(len);
+}
+
+/// What stands at a place of a batch's items.
+pub(crate) fn item_at(batch: &Batch, at: usize) -> Item {
+    let floats = batch.columns.values.len();
+    match at {
+        at if at < floats => Item::Float,
+        at if at < floats + batch.exemplars.len() => Item::Exemplar,
+        _ => Item::Histogram,
+    }
+}

@@ -1,0 +1,36 @@
+//! One exemplar as remote write 1.0 sends it, its labels undecoded.
+
+use super::protobuf::{Cursor, ProtobufError};
+use super::walk::LabelIter;
+
+/// One exemplar of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct ExemplarView<'a> {
+    message: &'a [u8],
+    /// When, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// What was observed.
+    pub value: f64,
+}
+
+impl<'a> ExemplarView<'a> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, ProtobufError> {
+        let mut cursor = Cursor::new(message);
+        let mut view = Self { message, timestamp_ms: 0, value: 0.0 };
+        while !cursor.is_empty() {
+            let (number, wire_type) = cursor.key()?;
+            match number {
+                2 => view.value = cursor.expect_double(number, wire_type)?,
+                3 => view.timestamp_ms = cursor.expect_varint(number, wire_type)?.cast_signed(),
+                _ => cursor.skip(number, wire_type)?,
+            }
+        }
+        Ok(view)
+    }
+
+    /// Its own labels, name and value as sent: not yet known to be UTF-8.
+    #[must_use]
+    pub fn labels(&self) -> LabelIter<'a> {
+        LabelIter::new(self.message)
+    }
+}
