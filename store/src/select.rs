@@ -675,3 +675,49 @@ fn labels_of(table: &Arc<LabelTable>, key: Range<usize>) -> LabelSet {
     // Only a file that others made has a key that is no label set.
     table.row(key.clone()).unwrap_or_else(|| table.any_row(key).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TimestampMs;
+
+    /// The question for these days of a range.
+    fn query(days: Option<&[i32]>, start_ms: i64, end_ms: i64) -> Query {
+        let range = TimeRange { start: TimestampMs(start_ms), end: TimestampMs(end_ms) };
+        let days = days.map(|days| days.iter().copied().map(DayBucket).collect());
+        let bounds = SelectBounds::NONE;
+        let selection =
+            Selection { matchers: Vec::new(), range, days, shard: model::QueryShard::ALL, bounds };
+        Query::of_selection(&selection).unwrap().unwrap()
+    }
+
+    /// A scrape every ten minutes of one day.
+    fn times_of(day: i64) -> Vec<i64> {
+        (0..144).map(|number| day * DAY_MS + number * 600_000).collect()
+    }
+
+    #[test]
+    fn the_places_of_a_day_are_those_of_the_moments_that_are_asked_for() {
+        let (start, end) = (DAY_MS + 3_600_000, 6 * DAY_MS - 3_600_001);
+        let (all, some) = (query(None, start, end), query(Some(&[1, 2, 4, 5]), start, end));
+        let behind = |query: &Query, first: i64| query.without(&[(i64::MIN, first)]);
+        let mut queries = Vec::new();
+        for first in [start, 2 * DAY_MS, 2 * DAY_MS + 1, 4 * DAY_MS + 600_000, 5 * DAY_MS - 1, end]
+        {
+            queries.extend([behind(&all, first), behind(&some, first)]);
+        }
+        queries.extend([all, some]);
+        for query in &queries {
+            for day in 0..8 {
+                let moments = times_of(day);
+                let expected: Vec<usize> =
+                    (0..moments.len()).filter(|index| query.keeps(moments[*index])).collect();
+                let regular = Times::Regular { first_ms: moments[0], step_ms: 600_000, len: 144 };
+                for times in [regular, Times::Listed(moments.into())] {
+                    let found: Vec<usize> = query.places(&times).collect();
+                    assert_eq!(found, expected, "day {day} of {query:?}");
+                }
+            }
+        }
+    }
+}

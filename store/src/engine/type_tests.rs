@@ -55,7 +55,7 @@ fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let bounds = SelectBounds::NONE;
     let selection =
         Selection { matchers, range: all(), days: None, shard: model::QueryShard::ALL, bounds };
-    engine.select(&tenant("t"), &selection).unwrap()
+    engine.select(&tenant("t"), &selection, NOW).unwrap()
 }
 
 fn expected() -> Vec<SeriesColumns> {
