@@ -2,9 +2,9 @@
 
 use model::histogram::{Histogram, ResetHint};
 use model::matcher::CompiledMatcher;
-use model::read::{Estimate, Selection};
+use model::read::{Estimate, SelectBounds, Selection};
 use model::sample::{HistogramSample, Sample};
-use model::{Kind, LabelSet, SeriesColumns, TimestampMs};
+use model::{Kind, LabelSet, QueryShard, SeriesColumns, TimeRange, TimestampMs};
 use promql::histogram::stored_hint;
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
@@ -36,6 +36,16 @@ impl MemorySource {
             let sample = series.histograms.sample(index);
             have.insert(sample.timestamp_ms, Stored::Histogram(sample));
         }
+    }
+
+    /// All series with all samples, as a selection gives them.
+    #[must_use]
+    pub fn all(&self) -> Vec<SeriesColumns> {
+        let range = TimeRange::inclusive(TimestampMs(i64::MIN / 2), TimestampMs(i64::MAX / 2));
+        let bounds = SelectBounds::NONE;
+        let selection =
+            Selection { matchers: Vec::new(), range, days: None, shard: QueryShard::ALL, bounds };
+        self.select(&selection).unwrap_or_default()
     }
 
     /// Forgets everything.
