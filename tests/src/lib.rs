@@ -9,9 +9,12 @@
 )]
 
 pub mod compliance;
+pub mod engine_load;
 pub mod memory;
+pub mod naive;
 pub mod process;
 pub mod promqltest;
+pub mod random;
 pub mod random_query;
 pub mod random_series;
 pub mod shared;
