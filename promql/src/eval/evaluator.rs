@@ -6,7 +6,7 @@ use super::grid::Grid;
 use super::params::{Cancel, EvalParams, Limits, Query};
 use super::shards::{self, Deferred};
 use super::value::{Scalar, Series, Val, drop_reserved};
-use super::{aggregate, binary, call, selector};
+use super::{aggregate, binary, call, selector, stored};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
 use crate::plan::{Need, Times, needs};
@@ -68,7 +68,7 @@ impl<'a> Evaluator<'a> {
                     continue;
                 }
             }
-            let series = source.select(&whole)?;
+            let series = stored::fetch(source, &need, QueryShard::ALL, params)?;
             fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
         let budget = Budget::new(params.limits, cancel);
@@ -287,8 +287,7 @@ impl<'a> ShardParts<'a> {
         grid: Grid,
     ) -> Result<(Vec<Series>, Annotations), EvalError> {
         self.cancel.check()?;
-        let selection = need.selection(shard, params.limits.select_bounds());
-        let series = self.source.select(&selection)?;
+        let series = stored::fetch(self.source, need, shard, params)?;
         let part = Evaluator {
             params,
             times: self.times,

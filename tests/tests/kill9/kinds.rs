@@ -215,7 +215,7 @@ fn check_files(data_dir: &Path, sent: &Sent) {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    let found = engine.select(&tenant, &selection).unwrap();
+    let found = engine.select(&tenant, &selection, now).unwrap();
     let expected = sent.columns();
     // Floats by their bits; histograms are equal when every bit is.
     let bits = |columns: &[SeriesColumns]| -> Vec<u64> {
