@@ -308,10 +308,30 @@ impl Hist {
         Ok((sum, Added { is_collision, is_reconciled }))
     }
 
-    /// Whether the same to the last bit; hints do not count.
+    /// Whether the same but for empty buckets, by what `is_same` says of two numbers.
+    #[must_use]
+    pub fn is_close(&self, other: &Self, is_same: impl Fn(f64, f64) -> bool) -> bool {
+        let (a, b) = (self.clone().compact(), other.clone().compact());
+        let are_same = |a: &Buckets, b: &Buckets| {
+            a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| is_same(*a, *b))
+        };
+        a.schema == b.schema
+            && a.hint == b.hint
+            && a.bounds == b.bounds
+            && is_same(a.threshold, b.threshold)
+            && is_same(a.zero, b.zero)
+            && is_same(a.count, b.count)
+            && is_same(a.sum, b.sum)
+            && are_same(&a.positive, &b.positive)
+            && are_same(&a.negative, &b.negative)
+    }
+
+    /// Whether the same to the last bit; neither hints nor empty buckets count: a store may add and
+    /// leave out those.
     pub(super) fn is_equal(&self, other: &Self) -> bool {
         let bits = |of: &Buckets| -> Vec<(i32, u64)> {
-            of.iter().map(|(index, count)| (*index, count.to_bits())).collect()
+            let filled = of.iter().filter(|(_, count)| **count != 0.0);
+            filled.map(|(index, count)| (*index, count.to_bits())).collect()
         };
         self.schema == other.schema
             && self.count.to_bits() == other.count.to_bits()
