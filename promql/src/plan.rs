@@ -138,7 +138,8 @@ impl<'q> Times<'q> {
         let ends = self.ends(grid, at, &Duration::Fixed(offset_ms))?;
         let first_ms = left_open(ends, self.lookback_ms);
         let matchers = info::matchers(node);
-        Ok((ends, Need { matchers, first_ms, last_ms: ends.last_ms }))
+        let last_ms = ends.last_ms;
+        Ok((ends, Need { matchers, first_ms, last_ms, shows_hints: false }))
     }
 
     /// `@` and offset of the first selector in an expression; enclosing subqueries shift it until
@@ -211,9 +212,19 @@ pub(crate) struct Need {
     pub(crate) first_ms: i64,
     /// The last moment.
     pub(crate) last_ms: i64,
+    /// Whether the reset hints of its histograms can be seen in the answer.
+    pub(crate) shows_hints: bool,
 }
 
 impl Need {
+    /// The question for what was there just before.
+    pub(crate) fn before(&self, back_ms: i64, bounds: SelectBounds) -> Option<Selection> {
+        let last_ms = self.first_ms.checked_sub(1)?;
+        let first_ms = self.first_ms.checked_sub(back_ms)?;
+        let before = Self { first_ms, last_ms, ..self.clone() };
+        (first_ms <= last_ms).then(|| before.selection(bounds))
+    }
+
     /// The question to the source.
     pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
         let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
@@ -231,18 +242,36 @@ impl Need {
 /// Every selection that the expression needs over the steps of `grid`.
 pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times<'_>) -> Result<Vec<Need>, EvalError> {
     let mut found = Vec::new();
-    collect(expr, grid, times, &mut found)?;
+    collect(expr, grid, times, true, &mut found)?;
     Ok(united(found))
 }
+
+/// Functions in whose results, or in what is said about them, the hints of stored histograms can be
+/// seen. All others answer floats or gauges, whatever the hints.
+const SHOW_HINTS: &[&str] = &[
+    "avg_over_time",
+    "first_over_time",
+    "histogram_avg",
+    "histogram_count",
+    "histogram_sum",
+    "label_join",
+    "label_replace",
+    "last_over_time",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "sum_over_time",
+];
 
 fn collect(
     expr: &Expr,
     grid: Grid,
     times: &Times<'_>,
+    shows_hints: bool,
     found: &mut Vec<Need>,
 ) -> Result<(), EvalError> {
     let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
-        found.push(Need { matchers: node.matchers.clone(), first_ms, last_ms });
+        let matchers = node.matchers.clone();
+        found.push(Need { matchers, first_ms, last_ms, shows_hints });
     };
     match expr {
         Expr::Number(_) | Expr::String(_) => Ok(()),
@@ -257,27 +286,33 @@ fn collect(
             Ok(())
         }
         Expr::Subquery(node) => match times.subquery_grid(node, grid)?.0 {
-            Some(inner) => collect(&node.expr, inner, times, found),
+            // A subquery forgets the hints of what it has taken.
+            Some(inner) => collect(&node.expr, inner, times, false, found),
             None => Ok(()),
         },
         Expr::Call(node) if node.function.name == "info" => {
             // The second argument only says which labels are wanted: it is no selector.
-            node.args.iter().take(1).try_for_each(|arg| collect(arg, grid, times, found))?;
+            let mut base = node.args.iter().take(1);
+            base.try_for_each(|arg| collect(arg, grid, times, shows_hints, found))?;
             found.push(times.info_need(node, grid)?.1);
             Ok(())
         }
-        Expr::Call(node) => node.args.iter().try_for_each(|arg| collect(arg, grid, times, found)),
+        Expr::Call(node) => {
+            let shows_hints = shows_hints && SHOW_HINTS.contains(&node.function.name);
+            node.args.iter().try_for_each(|arg| collect(arg, grid, times, shows_hints, found))
+        }
         Expr::Aggregation(node) => {
             let param = node.param.as_deref();
-            param.map_or(Ok(()), |param| collect(param, grid, times, found))?;
-            collect(&node.expr, grid, times, found)
+            param.map_or(Ok(()), |param| collect(param, grid, times, false, found))?;
+            collect(&node.expr, grid, times, shows_hints, found)
         }
         Expr::Binary(node) => {
-            collect(&node.first, grid, times, found)?;
-            node.links.iter().try_for_each(|link| collect(&link.rhs, grid, times, found))
+            collect(&node.first, grid, times, shows_hints, found)?;
+            let mut others = node.links.iter().map(|link| &link.rhs);
+            others.try_for_each(|rhs| collect(rhs, grid, times, shows_hints, found))
         }
-        Expr::Unary(node) => collect(&node.expr, grid, times, found),
-        Expr::Paren(node) => collect(&node.expr, grid, times, found),
+        Expr::Unary(node) => collect(&node.expr, grid, times, shows_hints, found),
+        Expr::Paren(node) => collect(&node.expr, grid, times, shows_hints, found),
     }
 }
 
@@ -300,6 +335,7 @@ fn united(found: Vec<Need>) -> Vec<Need> {
             match united[start..].last_mut() {
                 Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
                     last.last_ms = last.last_ms.max(need.last_ms);
+                    last.shows_hints |= need.shows_hints;
                 }
                 _ => united.push(need),
             }
@@ -313,7 +349,8 @@ mod tests {
     use super::*;
 
     fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
-        Need { matchers: vec![Matcher::equal("__name__", name)], first_ms, last_ms }
+        let matchers = vec![Matcher::equal("__name__", name)];
+        Need { matchers, first_ms, last_ms, shows_hints: false }
     }
 
     #[test]

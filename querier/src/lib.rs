@@ -8,6 +8,7 @@ pub mod coverage;
 mod delete;
 mod error;
 mod exemplar_calls;
+mod histogram;
 mod http;
 mod json;
 mod label_calls;

@@ -6,6 +6,7 @@
 //!
 //! Not here: which series are answered, and how many (`query.rs`).
 
+use crate::histogram;
 use crate::json;
 use crate::number;
 use axum::body::Body;
@@ -13,7 +14,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use model::{Column, LabelSet, SeriesColumns, Text};
+use model::{Column, HistogramColumn, LabelSet, SeriesColumns, Text};
 use promql::{InstantSample, Value};
 use std::convert::Infallible;
 use std::vec::IntoIter;
@@ -23,6 +24,9 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Samples of one series that are written between two looks at the chunk's size.
 const SAMPLES_PER_TURN: usize = 256;
+
+/// Histograms of one series that are written between two looks at the chunk's size.
+const HISTOGRAMS_PER_TURN: usize = 4;
 
 /// The most warnings, and the most infos, that an answer spells out.
 const ANNOTATIONS_MAX: usize = 10;
@@ -157,7 +161,7 @@ struct Chunks {
 enum Rows {
     None,
     Vector(IntoIter<InstantSample>),
-    Matrix { series: IntoIter<SeriesColumns>, open: Option<OpenSeries> },
+    Matrix { series: IntoIter<SeriesColumns>, open: Option<Box<OpenSeries>> },
     Texts(IntoIter<Text>),
     LabelSets(IntoIter<LabelSet>),
 }
@@ -165,7 +169,11 @@ enum Rows {
 /// A series whose samples are being written.
 #[derive(Debug)]
 struct OpenSeries {
-    samples: Column,
+    floats: Column,
+    histograms: HistogramColumn,
+    /// Whether all floats are written.
+    is_in_histograms: bool,
+    /// The next one of the kind that is being written.
     next: usize,
 }
 
@@ -219,16 +227,26 @@ impl Rows {
                 let Some(sample) = samples.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &sample.labels);
-                out.extend_from_slice(b",\"value\":");
-                json::push_sample(out, sample.timestamp_ms, sample.value);
+                match &sample.histogram {
+                    Some(of) => {
+                        out.extend_from_slice(b",\"histogram\":");
+                        histogram::push_sample(out, sample.timestamp_ms, of);
+                    }
+                    None => {
+                        out.extend_from_slice(b",\"value\":");
+                        json::push_sample(out, sample.timestamp_ms, sample.value);
+                    }
+                }
                 out.push(b'}');
             }
             Self::Matrix { series, open } => {
                 let Some(series) = series.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &series.labels);
-                out.extend_from_slice(b",\"values\":[");
-                *open = Some(OpenSeries { samples: series.floats, next: 0 });
+                let SeriesColumns { floats, histograms, .. } = series;
+                let is_in_histograms = false;
+                let series = OpenSeries { floats, histograms, is_in_histograms, next: 0 };
+                *open = Some(Box::new(series));
             }
             Self::Texts(texts) => {
                 let Some(text) = texts.next() else { return false };
@@ -246,9 +264,15 @@ impl Rows {
 impl OpenSeries {
     /// Writes the next samples. False if those were the last ones.
     fn push_turn(&mut self, out: &mut Vec<u8>) -> bool {
-        let end = (self.next + SAMPLES_PER_TURN).min(self.samples.len());
-        let times = self.samples.timestamps_ms.get(self.next..end).unwrap_or_default();
-        let values = self.samples.values.get(self.next..end).unwrap_or_default();
+        if self.is_in_histograms {
+            return self.push_histograms(out);
+        }
+        if self.next == 0 && !self.floats.is_empty() {
+            out.extend_from_slice(b",\"values\":[");
+        }
+        let end = (self.next + SAMPLES_PER_TURN).min(self.floats.len());
+        let times = self.floats.timestamps_ms.get(self.next..end).unwrap_or_default();
+        let values = self.floats.values.get(self.next..end).unwrap_or_default();
         for (index, (timestamp_ms, value)) in times.iter().zip(values).enumerate() {
             if self.next + index > 0 {
                 out.push(b',');
@@ -256,11 +280,31 @@ impl OpenSeries {
             json::push_sample(out, *timestamp_ms, *value);
         }
         self.next = end;
-        let more = end < self.samples.len();
-        if !more {
-            out.extend_from_slice(b"]}");
+        if end < self.floats.len() {
+            return true;
         }
-        more
+        if !self.floats.is_empty() {
+            out.push(b']');
+        }
+        (self.is_in_histograms, self.next) = (true, 0);
+        true
+    }
+
+    fn push_histograms(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.next == 0 && !self.histograms.is_empty() {
+            out.extend_from_slice(b",\"histograms\":[");
+        }
+        let end = (self.next + HISTOGRAMS_PER_TURN).min(self.histograms.len());
+        histogram::push_samples(out, &self.histograms, self.next, end);
+        self.next = end;
+        if end < self.histograms.len() {
+            return true;
+        }
+        if !self.histograms.is_empty() {
+            out.push(b']');
+        }
+        out.push(b'}');
+        false
     }
 }
 
@@ -319,6 +363,30 @@ mod tests {
                 format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":[]}}}}"#);
             assert_eq!(query(value), empty);
         }
+    }
+
+    #[test]
+    fn a_series_of_both_kinds_has_a_list_of_each_and_none_of_what_it_lacks() {
+        let mut both = series(&[("job", "a")], &[(1_000, 1.0)]);
+        for timestamp_ms in 2..8 {
+            both.histograms.push_sample(model::sample::HistogramSample {
+                timestamp_ms: timestamp_ms * 1_000,
+                histogram: std::sync::Arc::new(model::histogram::Histogram {
+                    sum: 1.0,
+                    ..model::histogram::Histogram::stale()
+                }),
+                start_timestamp_ms: 0,
+                revision: 0,
+            });
+        }
+        let only = SeriesColumns { floats: Column::default(), ..both.clone() };
+        let json: Json = serde_json::from_str(&query(Value::Matrix(vec![both, only]))).unwrap();
+        let result = &json["data"]["result"];
+        assert_eq!(result[0]["values"].as_array().map(Vec::len), Some(1));
+        assert_eq!(result[0]["histograms"].as_array().map(Vec::len), Some(6));
+        assert_eq!(result[0]["histograms"][5][1]["sum"], "1");
+        assert!(result[1].get("values").is_none());
+        assert_eq!(result[1]["histograms"][0][0], 2);
     }
 
     #[test]

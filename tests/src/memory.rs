@@ -1,14 +1,11 @@
 //! A source of series that is a table in memory.
 
-use model::histogram::{Histogram, ResetHint};
 use model::matcher::CompiledMatcher;
 use model::read::{SelectBounds, Selection};
 use model::sample::{HistogramSample, Sample};
 use model::{Kind, LabelSet, QueryShard, SeriesColumns, TimeRange, TimestampMs};
-use promql::histogram::stored_hint;
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 enum Stored {
@@ -64,20 +61,12 @@ impl SeriesSource for MemorySource {
                 continue;
             }
             let mut series = SeriesColumns { labels: labels.clone(), ..SeriesColumns::default() };
-            let mut before: Option<&Histogram> = None;
             for (time, stored) in samples {
-                let is_wanted = selection.range.contains(TimestampMs(*time));
                 match stored {
-                    Stored::Float(sample) if is_wanted => series.floats.push_sample(sample),
-                    Stored::Histogram(sample) if is_wanted => {
-                        series.histograms.push_sample(hinted(sample, before));
-                    }
-                    _ => {}
+                    _ if !selection.range.contains(TimestampMs(*time)) => {}
+                    Stored::Float(sample) => series.floats.push_sample(sample),
+                    Stored::Histogram(sample) => series.histograms.push_sample(sample.clone()),
                 }
-                before = match stored {
-                    Stored::Float(_) => None,
-                    Stored::Histogram(sample) => Some(&sample.histogram),
-                };
             }
             if !series.is_empty() {
                 found.push(series);
@@ -85,14 +74,4 @@ impl SeriesSource for MemorySource {
         }
         Ok(found)
     }
-}
-
-/// The sample with what the table knows of the one before it.
-fn hinted(sample: &HistogramSample, before: Option<&Histogram>) -> HistogramSample {
-    let mut sample = sample.clone();
-    let hint = stored_hint(before, &sample.histogram);
-    if hint == ResetHint::No || sample.histogram.reset_hint == ResetHint::No {
-        Arc::make_mut(&mut sample.histogram).reset_hint = hint;
-    }
-    sample
 }

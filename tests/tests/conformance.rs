@@ -15,14 +15,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tests::promqltest::{
-    Ask, EngineSubject, Outcome, Report, Subject, evaluate, parse_script, run,
+    Ask, EngineSubject, Outcome, Report, StoreSubject, Subject, evaluate, parse_script, run,
 };
 use tests::random_series::Numbers;
 use tests::{compliance, random_query, random_series, shared};
 
 /// The reports of a folder's scripts, with names dropped late or not; scripts whose name ends in the
 /// other way are left out.
-fn reports(folder: &Path, are_names_late: bool) -> BTreeMap<String, Report> {
+fn reports(
+    folder: &Path,
+    are_names_late: bool,
+    subject: &mut dyn Subject,
+) -> BTreeMap<String, Report> {
     let mut reports = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -34,11 +38,9 @@ fn reports(folder: &Path, are_names_late: bool) -> BTreeMap<String, Report> {
         if name.ends_with(other) {
             continue;
         }
-        let mut subject = EngineSubject::upstream();
-        subject.params.delayed_name_removal = are_names_late;
         let script = parse_script(&fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        reports.insert(name, run(&script, &mut subject));
+        reports.insert(name, run(&script, subject));
     }
     reports
 }
@@ -83,7 +85,20 @@ fn upstream_scripts_pass() {
         println!("../shared/promqltest IS MISSING: only our own scripts are run");
         return;
     };
-    let reports = reports(&folder, true);
+    check_upstream(&folder, &mut EngineSubject::upstream());
+}
+
+#[test]
+fn upstream_scripts_pass_over_a_store_that_has_flushed_compacted_and_sealed() {
+    let Some(folder) = shared::folder("promqltest") else {
+        println!("../shared/promqltest IS MISSING: only our own scripts are run");
+        return;
+    };
+    check_upstream(&folder, &mut StoreSubject::upstream().unwrap());
+}
+
+fn check_upstream(folder: &Path, subject: &mut dyn Subject) {
+    let reports = reports(folder, true, subject);
     print_table(&reports);
     assert_eq!(not_passing(&reports), Vec::<String>::new());
     let cases: usize = reports.values().map(|report| report.cases.len()).sum();
@@ -94,7 +109,9 @@ fn upstream_scripts_pass() {
 fn our_own_scripts_pass_with_names_dropped_late_and_at_once() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../promql/testdata");
     for are_names_late in [true, false] {
-        let reports = reports(&folder, are_names_late);
+        let mut subject = EngineSubject::upstream();
+        subject.params.delayed_name_removal = are_names_late;
+        let reports = reports(&folder, are_names_late, &mut subject);
         assert!(reports.len() > 4);
         print_table(&reports);
         assert_eq!(not_passing(&reports), Vec::<String>::new());
@@ -252,8 +269,8 @@ fn random_subject(seed: u64) -> EngineSubject {
     let mut subject = EngineSubject::upstream();
     subject.params.limits.samples_max = 1_000_000;
     subject.params.delayed_name_removal = seed.is_multiple_of(2);
-    subject.load(&random_series::series("a", seed, UNTIL_MS));
-    subject.load(&random_series::series("b", seed + 100, UNTIL_MS));
+    subject.load(&random_series::series("a", seed, UNTIL_MS)).unwrap();
+    subject.load(&random_series::series("b", seed + 100, UNTIL_MS)).unwrap();
     subject
 }
 

@@ -5,7 +5,7 @@ use super::error::EvalError;
 use super::grid::Grid;
 use super::params::{Cancel, EvalParams, Query};
 use super::value::{Scalar, Series, Val, drop_reserved};
-use super::{aggregate, binary, call, selector};
+use super::{aggregate, binary, call, selector, stored};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
 use crate::plan::{Need, Times, needs};
@@ -56,7 +56,14 @@ impl<'a> Evaluator<'a> {
         let mut fetched = Fetched::new();
         for need in needs(query.expr, grid, &times)? {
             cancel.check()?;
-            let series = source.select(&need.selection(bounds))?;
+            let mut series = source.select(&need.selection(bounds))?;
+            if need.shows_hints && series.iter().any(stored::begins_with_a_counter) {
+                let earlier = match need.before(params.lookback_ms, bounds) {
+                    Some(before) => source.select(&before)?,
+                    None => Vec::new(),
+                };
+                stored::hint_first(&mut series, &earlier);
+            }
             fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
         let budget = Budget::new(params.limits, cancel);

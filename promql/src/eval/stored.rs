@@ -7,6 +7,36 @@ use model::SeriesColumns;
 use model::histogram::{Histogram, ResetHint};
 use std::sync::Arc;
 
+/// Whether the first sample is a histogram that may go on from one before.
+pub(super) fn begins_with_a_counter(series: &SeriesColumns) -> bool {
+    let (Some(time), Some(first)) =
+        (series.histograms.timestamps_ms.first(), series.histograms.values.first())
+    else {
+        return false;
+    };
+    let is_first = series.floats.timestamps_ms.first().is_none_or(|float| time < float);
+    is_first && !first.is_stale() && matches!(first.reset_hint, ResetHint::Unknown | ResetHint::No)
+}
+
+/// Gives the first histograms the hints that they have after what was there before. Both lists
+/// ascend by labels.
+pub(super) fn hint_first(series: &mut [SeriesColumns], earlier: &[SeriesColumns]) {
+    for of in series.iter_mut().filter(|of| begins_with_a_counter(of)) {
+        let place = earlier.binary_search_by(|before| before.labels.cmp(&of.labels));
+        let before = place.ok().map(|at| &earlier[at]).and_then(|before| {
+            let (floats, histograms) = (&before.floats, &before.histograms);
+            let is_last = floats.timestamps_ms.last() < histograms.timestamps_ms.last();
+            histograms.values.last().filter(|_| is_last)
+        });
+        if let Some(first) = of.histograms.values.first_mut() {
+            let hint = stored_hint(before.map(|before| &**before), first);
+            if hint != first.reset_hint {
+                Arc::make_mut(first).reset_hint = hint;
+            }
+        }
+    }
+}
+
 /// The histograms of one fetched series.
 pub(super) struct Stored<'a> {
     series: &'a SeriesColumns,
@@ -61,7 +91,7 @@ impl<'a> Stored<'a> {
         let floats = &self.series.floats.timestamps_ms;
         let float_before = floats.partition_point(|float| *float < time).checked_sub(1);
         let Some(before) = index.checked_sub(1) else {
-            // What came before was not fetched: the store may have told.
+            // What came before was looked at when this was fetched.
             return match now.reset_hint {
                 ResetHint::No if float_before.is_none() => ResetHint::No,
                 _ => stored_hint(None, now),

@@ -20,6 +20,8 @@ mod rank;
 mod reset;
 mod spread;
 mod summed;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trim;
 mod view;

@@ -4,6 +4,7 @@
 use super::summed::Lost;
 use super::{Buckets, FloatHistogram, bound};
 use crate::math::kahan::Kahan;
+use std::cmp::Ordering;
 
 impl FloatHistogram {
     /// The zero bucket if it reached `threshold` at least: its count and how far it reaches then.
@@ -19,7 +20,8 @@ impl FloatHistogram {
             let negative_lost = lost.map_or(&[][..], |lost| &lost.negative);
             reach = self.swallow(&self.positive, positive_lost, reach, &mut zero);
             let wider = self.swallow(&self.negative, negative_lost, reach, &mut zero);
-            if wider == reach {
+            // A width that is no number reaches nowhere.
+            if wider.partial_cmp(&reach) != Some(Ordering::Greater) {
                 return (zero, reach);
             }
             // It reaches farther now: there may be more on the positive side.

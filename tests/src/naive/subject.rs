@@ -32,8 +32,9 @@ impl Subject for NaiveSubject {
         self.source.clear();
     }
 
-    fn load(&mut self, series: &[SeriesColumns]) {
+    fn load(&mut self, series: &[SeriesColumns]) -> Result<(), String> {
         series.iter().for_each(|series| self.source.add(series));
+        Ok(())
     }
 
     fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {

@@ -12,8 +12,10 @@ mod judge;
 mod run;
 mod script;
 mod starts;
+mod stored;
 mod variants;
 
 pub use case::{Case, Expectation, Expected, Mode};
 pub use run::{Ask, EngineSubject, Outcome, Report, Subject, evaluate, run};
 pub use script::{Command, Script, ScriptError, parse_script};
+pub use stored::StoreSubject;

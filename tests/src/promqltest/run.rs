@@ -24,7 +24,10 @@ pub trait Subject {
     /// Forgets everything.
     fn clear(&mut self);
     /// Keeps series.
-    fn load(&mut self, series: &[SeriesColumns]);
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn load(&mut self, series: &[SeriesColumns]) -> Result<(), String>;
     /// Answers a query.
     ///
     /// # Errors
@@ -60,8 +63,9 @@ impl Subject for EngineSubject {
         self.source.clear();
     }
 
-    fn load(&mut self, series: &[SeriesColumns]) {
+    fn load(&mut self, series: &[SeriesColumns]) -> Result<(), String> {
         series.iter().for_each(|series| self.source.add(series));
+        Ok(())
     }
 
     fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
@@ -118,12 +122,17 @@ impl Report {
 pub fn run(script: &Script, subject: &mut dyn Subject) -> Report {
     subject.clear();
     let mut report = Report::default();
+    let mut loaded = Ok(());
     for command in &script.commands {
         match command {
-            Command::Clear => subject.clear(),
-            Command::Load { series } => subject.load(series),
+            Command::Clear => {
+                subject.clear();
+                loaded = Ok(());
+            }
+            Command::Load { series } => loaded = loaded.and_then(|()| subject.load(series)),
             Command::Eval(case) => {
-                let outcome = match judge_case(case, subject) {
+                let judged = loaded.clone().and_then(|()| judge_case(case, subject));
+                let outcome = match judged {
                     Ok(()) => Outcome::Passed,
                     Err(reason) => Outcome::Failed(reason),
                 };
