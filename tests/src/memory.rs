@@ -3,7 +3,7 @@
 use model::matcher::CompiledMatcher;
 use model::read::{Estimate, SelectBounds, Selection};
 use model::sample::{HistogramSample, Sample};
-use model::{Kind, LabelSet, QueryShard, SeriesColumns, TimeRange, TimestampMs};
+use model::{Kind, LabelSet, Matcher, QueryShard, SeriesColumns, TimeRange, TimestampMs};
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,16 @@ impl MemorySource {
         for index in 0..series.histograms.len() {
             let sample = series.histograms.sample(index);
             have.insert(sample.timestamp_ms, Stored::Histogram(sample));
+        }
+    }
+
+    /// Takes the samples of a time range away, of series that the matcher matches.
+    pub fn delete(&mut self, matcher: &Matcher, range: TimeRange) {
+        let Ok(matcher) = matcher.compile() else { return };
+        for (labels, samples) in &mut self.series {
+            if matcher.matches_labels(labels) {
+                samples.retain(|time, _| !range.contains(TimestampMs(*time)));
+            }
         }
     }
 

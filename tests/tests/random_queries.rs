@@ -8,12 +8,13 @@
     reason = "it is all test, its helpers too"
 )]
 
-use promql::{Cancel, EvalParams, Expr, ParseOptions, Query, parse};
+use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
+use promql::{Cancel, EvalParams, Expr, ParseOptions, Query, SeriesSource, parse};
 use std::fs;
 use std::path::Path;
 use tests::memory::MemorySource;
 use tests::naive::{self, Data, NaiveSubject};
-use tests::promqltest::{Outcome, parse_script, run};
+use tests::promqltest::{Outcome, StoreSource, parse_script, run};
 use tests::random::census::Census;
 use tests::random::data;
 use tests::random::judge::{self, Outcome as Answered, difference};
@@ -80,8 +81,8 @@ struct Tally {
     failures: Vec<String>,
 }
 
-/// Asks both.
-fn both(source: &MemorySource, data: &Data, question: &Question) -> (Expr, Answered, Answered) {
+/// Asks both. Whoever can be asked for series can stand beneath the engine.
+fn both(source: &dyn SeriesSource, data: &Data, question: &Question) -> (Expr, Answered, Answered) {
     let expr = parse(&question.text, ParseOptions::ALL).unwrap();
     let want = naive::evaluate(data, &question.text, &expr, &question.params);
     let query = Query { text: &question.text, expr: &expr };
@@ -90,7 +91,7 @@ fn both(source: &MemorySource, data: &Data, question: &Question) -> (Expr, Answe
 }
 
 /// The shortest part of a query that shows a difference.
-fn shrunk(source: &MemorySource, data: &Data, question: &Question) -> (Question, String) {
+fn shrunk(source: &dyn SeriesSource, data: &Data, question: &Question) -> (Question, String) {
     let mut best = question.clone();
     let mut reason = String::new();
     let mut texts = vec![question.text.clone()];
@@ -142,6 +143,21 @@ fn parts(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
     }
 }
 
+/// What differs, as short as can be.
+fn told(seed: u64, source: &dyn SeriesSource, data: &Data, question: &Question) -> String {
+    let (Question { text, params }, reason) = shrunk(source, data, question);
+    let EvalParams { start_ms, end_ms, step_ms, lookback_ms, .. } = params;
+    let flags = [
+        ("names late", params.delayed_name_removal),
+        ("starts", params.use_start_timestamps),
+        ("types", params.type_and_unit_labels),
+    ];
+    format!(
+        "seed {seed}, {start_ms} to {end_ms} by {step_ms}, lookback {lookback_ms}, {flags:?}\n  \
+         {text}\n{reason}"
+    )
+}
+
 /// Asks the queries of a seed.
 fn run_seed(seed: u64) -> Tally {
     let series = data::series(seed);
@@ -164,14 +180,7 @@ fn run_seed(seed: u64) -> Tally {
             tally.answered.count(&expr);
         }
         if difference(&expr, &want, &have).is_some() {
-            let (question, reason) = shrunk(&source, &naive_data, &question);
-            let Question { text, params } = question;
-            let EvalParams { start_ms, end_ms, step_ms, .. } = params;
-            let (late, lookback_ms) = (params.delayed_name_removal, params.lookback_ms);
-            tally.failures.push(format!(
-                "seed {seed}, {start_ms} to {end_ms} by {step_ms}, names late {late}, lookback \
-                 {lookback_ms}\n  {text}\n{reason}"
-            ));
+            tally.failures.push(told(seed, &source, &naive_data, &question));
         }
     }
     tally
@@ -205,4 +214,66 @@ fn twenty_thousand_random_queries_are_answered_as_by_the_naive_evaluator() {
     assert!(first.is_empty(), "{len} differ:\n{}", first.join("\n\n"));
     let rare: Vec<_> = all.census.counts().iter().filter(|(_, count)| **count < 50).collect();
     assert!(rare.is_empty(), "drawn too rarely: {rare:?}");
+}
+
+/// Asks the same queries of the store, and of the naive evaluator over what should be in it.
+fn check_store(seed: u64, when: &str, store: &StoreSource, wanted: &MemorySource) -> usize {
+    const QUESTIONS: usize = 250;
+    let data = Data::new(&wanted.all());
+    let mut queries = Queries::new(seed + 5_000);
+    let mut with_samples = 0;
+    for _ in 0..QUESTIONS {
+        let question = queries.question();
+        let (expr, want, have) = both(store, &data, &question);
+        with_samples += usize::from(judge::has_samples(&want));
+        let is_different = difference(&expr, &want, &have).is_some();
+        assert!(!is_different, "{when}: {}", told(seed, store, &data, &question));
+    }
+    with_samples
+}
+
+/// The samples whose place in their column leaves this remainder when halved.
+fn half(series: &[SeriesColumns], remainder: usize) -> Vec<SeriesColumns> {
+    let part = |of: &SeriesColumns| {
+        let mut part = SeriesColumns { labels: of.labels.clone(), ..SeriesColumns::default() };
+        for at in (0..of.floats.len()).filter(|at| at % 2 == remainder) {
+            part.floats.push_sample(&of.floats.sample(at));
+        }
+        for at in (0..of.histograms.len()).filter(|at| at % 2 == remainder) {
+            part.histograms.push_sample(of.histograms.sample(at));
+        }
+        part
+    };
+    series.iter().map(part).collect()
+}
+
+#[test]
+fn late_writes_compaction_sealing_and_deletes_change_what_they_should_and_nothing_else() {
+    let (mut asked, mut with_samples) = (0, 0);
+    for seed in 1_000..1_004 {
+        let series = data::series(seed);
+        let store = StoreSource::new(seed).unwrap();
+        let mut wanted = MemorySource::default();
+        let mut check = |when: &str, store: &StoreSource, wanted: &MemorySource| {
+            with_samples += check_store(seed, when, store, wanted);
+            asked += 1;
+        };
+        store.write(&series, 1).unwrap();
+        half(&series, 1).iter().for_each(|series| wanted.add(series));
+        check("one half is flushed", &store, &wanted);
+        store.write(&series, 0).unwrap();
+        half(&series, 0).iter().for_each(|series| wanted.add(series));
+        check("the other half came late", &store, &wanted);
+        store.compact_and_seal().unwrap();
+        check("all is compacted and sealed", &store, &wanted);
+        let matcher = Matcher::equal("job", "j1");
+        let range = TimeRange::inclusive(TimestampMs(900_000), TimestampMs(1_500_000));
+        store.delete(&matcher, range).unwrap();
+        wanted.delete(&matcher, range);
+        check("something is deleted", &store, &wanted);
+        store.compact_and_seal().unwrap();
+        check("that is compacted", &store, &wanted);
+    }
+    assert_eq!(asked, 20);
+    assert!(with_samples > 2_000, "only {with_samples} queries were answered with samples");
 }

@@ -2,7 +2,6 @@
 
 use super::histogram::Hist;
 use super::value::Val;
-use model::histogram::ResetHint;
 use model::{LabelSet, Matcher, SeriesColumns};
 use std::sync::Arc;
 
@@ -57,8 +56,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Takes series as a source gives them, each label set once; reset hints are those they are read
-    /// with.
+    /// Takes series as a source gives them, each label set once.
     #[must_use]
     pub fn new(series: &[SeriesColumns]) -> Self {
         let stored = |of: &SeriesColumns| {
@@ -67,17 +65,18 @@ impl Data {
                 let (time, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
                 Point { time, start, value: sample.value }
             });
-            let histograms = (0..of.histograms.len()).map(|index| {
+            let mut histograms: Vec<HPoint> = Vec::new();
+            for index in 0..of.histograms.len() {
                 let sample = of.histograms.sample(index);
                 let (time, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
-                let mut of = Hist::new(&sample.histogram);
-                if of.hint == ResetHint::Yes {
-                    // A store does not tell that: it is found out.
-                    of.hint = ResetHint::Unknown;
-                }
-                HPoint { time, start, value: Arc::new(of) }
-            });
-            let (floats, histograms) = (floats.collect(), histograms.collect());
+                let is_next = |before: &&HPoint| {
+                    !of.floats.timestamps_ms.iter().any(|at| *at > before.time && *at < time)
+                };
+                let before = histograms.last().filter(is_next).map(|before| &*before.value);
+                let value = Arc::new(Hist::new(&sample.histogram).hinted(before));
+                histograms.push(HPoint { time, start, value });
+            }
+            let floats = floats.collect();
             Stored { labels: of.labels.clone(), floats, histograms }
         };
         let mut all: Vec<Stored> = series.iter().map(stored).collect();

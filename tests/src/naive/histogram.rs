@@ -2,6 +2,7 @@
 //!
 //! Not here: which functions use what, and what they complain about.
 
+use super::data::is_stale;
 use super::numbers::{Kahan, percent_g};
 use model::histogram::{CUSTOM_BUCKETS, Counts, Histogram, ResetHint, Span};
 use std::collections::BTreeMap;
@@ -308,10 +309,32 @@ impl Hist {
         Ok((sum, Added { is_collision, is_reconciled }))
     }
 
-    /// Whether the same to the last bit; hints do not count.
+    /// Whether the same but for empty buckets, by what `is_same` says of two numbers. Of hints only a
+    /// gauge's counts: whether a sample says that its counter went on depends on how far back the
+    /// one before it is.
+    #[must_use]
+    pub fn is_close(&self, other: &Self, is_same: impl Fn(f64, f64) -> bool) -> bool {
+        let (a, b) = (self.clone().compact(), other.clone().compact());
+        let are_same = |a: &Buckets, b: &Buckets| {
+            a.keys().eq(b.keys()) && a.values().zip(b.values()).all(|(a, b)| is_same(*a, *b))
+        };
+        a.schema == b.schema
+            && (a.hint == ResetHint::Gauge) == (b.hint == ResetHint::Gauge)
+            && a.bounds == b.bounds
+            && is_same(a.threshold, b.threshold)
+            && is_same(a.zero, b.zero)
+            && is_same(a.count, b.count)
+            && is_same(a.sum, b.sum)
+            && are_same(&a.positive, &b.positive)
+            && are_same(&a.negative, &b.negative)
+    }
+
+    /// Whether the same to the last bit; neither hints nor empty buckets count: a store may add and
+    /// leave out those.
     pub(super) fn is_equal(&self, other: &Self) -> bool {
         let bits = |of: &Buckets| -> Vec<(i32, u64)> {
-            of.iter().map(|(index, count)| (*index, count.to_bits())).collect()
+            let filled = of.iter().filter(|(_, count)| **count != 0.0);
+            filled.map(|(index, count)| (*index, count.to_bits())).collect()
         };
         self.schema == other.schema
             && self.count.to_bits() == other.count.to_bits()
@@ -365,6 +388,27 @@ impl Hist {
             seen.into_iter().any(fell)
         };
         fell(&self.positive, &before.positive) || fell(&self.negative, &before.negative)
+    }
+
+    /// With the hint that a store gives it, which knows the sample before: a gauge stays one, what
+    /// goes on from that says so, the rest is unknown.
+    pub(super) fn hinted(mut self, before: Option<&Self>) -> Self {
+        if self.hint == ResetHint::Gauge {
+            return self;
+        }
+        let is_told = self.hint == ResetHint::Yes;
+        self.hint = ResetHint::Unknown;
+        let goes_on = before.is_some_and(|before| {
+            !is_stale(before.sum)
+                && before.hint != ResetHint::Gauge
+                && (self.schema, self.threshold) == (before.schema, before.threshold)
+                && self.bounds == before.bounds
+                && !self.is_reset_after(before)
+        });
+        if goes_on && !is_told {
+            self.hint = ResetHint::No;
+        }
+        self
     }
 
     pub(super) fn is_infinite(&self) -> bool {
