@@ -82,6 +82,7 @@ impl Engine {
         }
         let rules = wanted.recorded(manifest.state())?;
         *self.retention.write() = Arc::new(rules);
+        self.versions.mark_everything();
         Ok(())
     }
 
