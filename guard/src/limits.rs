@@ -65,6 +65,8 @@ pub struct Limits {
     pub retention_rules: Vec<RetentionRule>,
     /// Metrics whose metadata is kept.
     pub max_metadata: Limit,
+    /// Exemplars kept by each replica; the oldest go.
+    pub max_exemplars: Limit,
     /// Buckets of one native histogram; its resolution is lowered as far as needed.
     pub max_native_histogram_buckets: Limit,
     /// What queries may do.
@@ -116,6 +118,7 @@ impl Default for Limits {
             retention_ms: Limit(0),
             retention_rules: Vec::new(),
             max_metadata: Limit(100_000),
+            max_exemplars: Limit(100_000),
             max_native_histogram_buckets: Limit(160),
             query: QueryLimits::default(),
         }

@@ -73,6 +73,25 @@ impl<'a> Bits<'a> {
         self.uvarint().map(unzigzag)
     }
 
+    /// A number by its width: none, 3, 6, 9, 12, 18, 25, 56 or 64 bits, as the ones before it say.
+    pub(crate) fn unsigned_varbit(&mut self) -> Result<u64, Bad> {
+        let width = self.width()?;
+        self.bits(width)
+    }
+
+    /// A signed number by its width, as [`Bits::unsigned_varbit`].
+    pub(crate) fn varbit(&mut self) -> Result<i64, Bad> {
+        match self.width()? {
+            0 => Ok(0),
+            64 => self.bits(64).map(u64::cast_signed),
+            width => self.signed(width),
+        }
+    }
+
+    fn width(&mut self) -> Result<u32, Bad> {
+        Ok([0, 3, 6, 9, 12, 18, 25, 56, 64][self.ones(8)?.min(8) as usize])
+    }
+
     /// How many ones come before the next zero, `max` at most; that zero is taken.
     pub(crate) fn ones(&mut self, max: u32) -> Result<u32, Bad> {
         let mut ones = 0;

@@ -18,7 +18,7 @@ pub mod prometheus;
 pub use error::{Error, Result};
 
 use model::mutation::MetricMetadata;
-use model::{LabelSet, Sample};
+use model::{Exemplar, HistogramSample, LabelSet, Sample};
 use store::engine::Import;
 
 /// Where samples go.
@@ -28,6 +28,15 @@ pub trait Sink {
     /// # Errors
     /// What the store says.
     fn samples(&mut self, labels: &LabelSet, samples: &[Sample]) -> store::Result<()>;
+
+    /// Takes native histograms of one series, in any order. They are valid.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn histograms(&mut self, labels: &LabelSet, samples: &[HistogramSample]) -> store::Result<()>;
+
+    /// Takes an exemplar of one series.
+    fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar);
 
     /// Takes what a metric means.
     fn metadata(&mut self, entry: MetricMetadata);
@@ -42,6 +51,14 @@ pub trait Sink {
 impl Sink for Import<'_> {
     fn samples(&mut self, labels: &LabelSet, samples: &[Sample]) -> store::Result<()> {
         Import::samples(self, labels, samples)
+    }
+
+    fn histograms(&mut self, labels: &LabelSet, samples: &[HistogramSample]) -> store::Result<()> {
+        Import::histograms(self, labels, samples)
+    }
+
+    fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar) {
+        Import::exemplar(self, labels, exemplar);
     }
 
     fn metadata(&mut self, entry: MetricMetadata) {
@@ -63,13 +80,11 @@ pub struct Options {
 /// What was read.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Samples handed over; those found twice, twice.
+    /// Samples handed over, floats and histograms; those found twice, twice.
     pub samples: u64,
-    /// Native histograms that could not be handed over.
-    pub histograms_left_out: u64,
-    /// Exemplars that could not be handed over.
-    pub exemplars_left_out: u64,
-    /// Samples and chunks of series that nothing names.
+    /// Exemplars handed over; those found twice, twice.
+    pub exemplars: u64,
+    /// Samples, exemplars and chunks of series that nothing names.
     pub without_series: u64,
     /// Places that were damaged and left out; of many the first hundred are named in `damage`.
     pub damaged: u64,

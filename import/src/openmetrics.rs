@@ -1,7 +1,7 @@
 //! OpenMetrics text: lines of samples with their moments, `# EOF` at the end.
 //!
 //! A sample without a moment is refused by its line: nobody knows when it was. `_created` lines are
-//! samples like others, as in Prometheus. Exemplars are read and counted.
+//! samples like others, as in Prometheus. An exemplar without a moment is of its sample's.
 //!
 //! # Invariants
 //! - A line is at most 1 MiB long; a million samples at most are held.
@@ -68,8 +68,11 @@ pub fn read_from(
             }
             Ok(Line::Help(name, text)) => families.entry(name.to_owned()).or_default().help = text,
             Ok(Line::Unit(name, text)) => families.entry(name.to_owned()).or_default().unit = text,
-            Ok(Line::Sample { labels, sample, has_exemplar }) => {
-                reader.report.exemplars_left_out += u64::from(has_exemplar);
+            Ok(Line::Sample { labels, sample, exemplar }) => {
+                if let Some(exemplar) = exemplar {
+                    reader.report.exemplars += 1;
+                    reader.sink.exemplar(&labels, exemplar);
+                }
                 reader.hold(labels, sample)?;
             }
             Err(fault) if options.skip_damaged => {

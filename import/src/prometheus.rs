@@ -10,8 +10,10 @@ mod block;
 mod chunk;
 mod file;
 mod head;
+mod histogram;
 mod index;
 mod record;
+mod rows;
 mod tombstones;
 mod wal;
 

@@ -22,7 +22,7 @@ use guard::LimitTable;
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{
     Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
@@ -367,6 +367,7 @@ impl Inner {
         AppendLimits {
             series_max: share(limits.max_series),
             series_per_metric_max: share(limits.max_series_per_metric),
+            exemplars_max: limits.max_exemplars.get(),
         }
     }
 }
@@ -378,13 +379,19 @@ impl Replica for Embedded {
 
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.select_at(&context.tenant, &selection, now);
+        let work = move |engine: &Engine| engine.select(&context.tenant, &selection, now);
+        Box::pin(self.inner.clone().read(work))
+    }
+
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let now = self.now(&context);
+        let work = move |engine: &Engine| engine.estimate(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.labels_at(&context.tenant, &query, now);
+        let work = move |engine: &Engine| engine.labels(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 

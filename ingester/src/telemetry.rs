@@ -120,12 +120,13 @@ type Size = fn(&Stats) -> u64;
 /// The name of a size, what it means, and where it is.
 type Named = (&'static str, &'static str, Size);
 
-fn gauges() -> [Named; 18] {
+fn gauges() -> [Named; 19] {
     [
         ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
         ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
         ("cumae_store_head_bytes", "Bytes of samples in the head.", |s| s.head_sample_bytes),
+        ("cumae_store_exemplars", "Exemplars in the head.", |s| s.exemplars),
         ("cumae_commit_log_segments", "Segments of the commit log.", |s| s.log_segments),
         ("cumae_commit_log_pending_bytes", "Bytes that wait for a sync.", |s| s.log_pending_bytes),
         ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
@@ -159,13 +160,23 @@ fn gauges() -> [Named; 18] {
     ]
 }
 
-fn counters() -> [Named; 12] {
+fn counters() -> [Named; 14] {
     [
         ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
         ("cumae_store_samples_appended_total", "Samples appended.", |s| s.samples_appended_total),
         ("cumae_store_samples_late_total", "Of them older than the head.", |s| {
             s.samples_late_total
         }),
+        (
+            "cumae_store_exemplars_lost_limit_total",
+            "Exemplars that went for newer ones (max_exemplars, or 600 of a series).",
+            |s| s.exemplars_lost_limit_total,
+        ),
+        (
+            "cumae_store_exemplars_lost_idle_total",
+            "Exemplars that left with a series that was not written to for an hour.",
+            |s| s.exemplars_lost_idle_total,
+        ),
         (
             "cumae_store_reads_tombstones_warned_total",
             "Reads that more than 1,000 deletes touched.",

@@ -34,6 +34,18 @@ pub struct Estimate {
     pub samples: u64,
 }
 
+impl Estimate {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            partitions: self.partitions.saturating_add(other.partitions),
+            series: self.series.saturating_add(other.series),
+            samples: self.samples.saturating_add(other.samples),
+        }
+    }
+}
+
 /// The most that one selection may return; beyond it the answer is an error, never a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectBounds {

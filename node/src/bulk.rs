@@ -2,7 +2,7 @@
 //!
 //! Not here: how a source is read (the crate `import`), how sstables are made of it (`store`).
 
-use crate::cli::{ImportCommand, ImportInto};
+use crate::cli::{ImportCommand, ImportInto, Revision};
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::parts::{SystemClock, random_u64};
@@ -60,7 +60,11 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
     let settings = ingester::Config::default().store;
     let (engine, _) = Engine::open(parts, settings, clock.now())?;
     engine.set_retention(&ingester::retention(&config.limit_table()), clock.now())?;
-    let options = ImportOptions { tenant, revision: into.revision };
+    let revision = match into.revision {
+        Revision::Fixed(revision) => revision,
+        Revision::Auto => engine.seen_revision(&tenant),
+    };
+    let options = ImportOptions { tenant, revision };
     let (read, done) = load(&engine, options, command, into, clock.now())?;
     engine.close(clock.now())?;
     summary(&read, &done);
@@ -115,12 +119,17 @@ fn summary(read: &Report, done: &ImportReport) {
             lines.push(format!("{count} {what}"));
         }
     };
+    note(done.revision.into(), "is the samples' revision");
     note(done.sstables_known, "sstables were there already, byte for byte");
     note(done.metadata, "metrics have metadata now");
     note(done.samples_expired, "samples are older than the retention and were left out");
-    note(read.without_series, "samples or chunks have no series that is named and were left out");
-    note(read.histograms_left_out, "native histograms, or records of them, were left out");
-    note(read.exemplars_left_out, "exemplars were left out");
+    note(
+        read.without_series,
+        "samples, exemplars or chunks have no series that is named and were left out",
+    );
+    note(done.samples_hidden, "of the samples are hidden by deletes; --revision auto shows them");
+    note(done.exemplars, "exemplars are new");
+    note(done.exemplars_expired, "exemplars are older than the retention and were left out");
     note(read.damaged, "places are damaged and were left out:");
     lines.extend(read.damage.iter().map(|damage| format!("  {damage}")));
     lines.push(String::new());

@@ -195,12 +195,33 @@ pub struct ImportInto {
     /// Whose the samples are
     #[arg(long, default_value = "default")]
     pub tenant: String,
-    /// Raise it when the samples replace what is there or was deleted: the highest one wins
-    #[arg(long, default_value_t = 0)]
-    pub revision: u32,
+    /// Of samples at one time the one with the highest revision wins, and a delete hides all up to the
+    /// highest of its moment. A number, or `auto`: the lowest that no delete hides
+    #[arg(long, default_value = "0", value_name = "N|auto")]
+    pub revision: Revision,
     /// Leave out what is damaged, and count it, instead of giving up at once
     #[arg(long)]
     pub skip_damaged: bool,
+}
+
+/// The revision of imported samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// This one.
+    Fixed(u32),
+    /// The lowest that no delete hides.
+    Auto,
+}
+
+impl std::str::FromStr for Revision {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number.parse().map(Self::Fixed).map_err(|_| "a number or `auto`"),
+        }
+    }
 }
 
 /// `cumae bench …`.

@@ -9,11 +9,11 @@
 
 use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::duration::{Allowed, Duration, QueryWindow};
-use crate::eval::{EvalError, EvalParams, Grid};
+use crate::eval::{EvalError, EvalParams, Grid, shards};
 use crate::functions::info;
 use crate::span::line_column;
 use model::read::{SelectBounds, Selection};
-use model::{Matcher, TimeRange, TimestampMs};
+use model::{Matcher, QueryShard, TimeRange, TimestampMs};
 use std::collections::HashMap;
 
 /// The times of a query that its selectors may refer to.
@@ -139,7 +139,8 @@ impl<'q> Times<'q> {
         let first_ms = left_open(ends, self.lookback_ms);
         let matchers = info::matchers(node);
         let last_ms = ends.last_ms;
-        Ok((ends, Need { matchers, first_ms, last_ms, shows_hints: false }))
+        let need = Need { matchers, first_ms, last_ms, shows_hints: false, in_shards: false };
+        Ok((ends, need))
     }
 
     /// `@` and offset of the first selector in an expression; enclosing subqueries shift it until
@@ -214,28 +215,24 @@ pub(crate) struct Need {
     pub(crate) last_ms: i64,
     /// Whether the reset hints of its histograms can be seen in the answer.
     pub(crate) shows_hints: bool,
+    /// Whether it is of one selector only, and that stands where one series after the other can be
+    /// worked through.
+    pub(crate) in_shards: bool,
 }
 
 impl Need {
-    /// The question for what was there just before.
-    pub(crate) fn before(&self, back_ms: i64, bounds: SelectBounds) -> Option<Selection> {
+    /// The need for what was there just before.
+    pub(crate) fn before(&self, back_ms: i64) -> Option<Self> {
         let last_ms = self.first_ms.checked_sub(1)?;
         let first_ms = self.first_ms.checked_sub(back_ms)?;
-        let before = Self { first_ms, last_ms, ..self.clone() };
-        (first_ms <= last_ms).then(|| before.selection(bounds))
+        (first_ms <= last_ms).then(|| Self { first_ms, last_ms, ..self.clone() })
     }
 
     /// The question to the source.
-    pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
+    pub(crate) fn selection(&self, shard: QueryShard, bounds: SelectBounds) -> Selection {
         let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
         let range = TimeRange::inclusive(first, last);
-        Selection {
-            matchers: self.matchers.clone(),
-            range,
-            days: None,
-            shard: model::QueryShard::ALL,
-            bounds,
-        }
+        Selection { matchers: self.matchers.clone(), range, days: None, shard, bounds }
     }
 }
 
@@ -269,9 +266,10 @@ fn collect(
     shows_hints: bool,
     found: &mut Vec<Need>,
 ) -> Result<(), EvalError> {
+    let in_shards = shards::leaf(expr).is_some();
     let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
         let matchers = node.matchers.clone();
-        found.push(Need { matchers, first_ms, last_ms, shows_hints });
+        found.push(Need { matchers, first_ms, last_ms, shows_hints, in_shards });
     };
     match expr {
         Expr::Number(_) | Expr::String(_) => Ok(()),
@@ -299,7 +297,14 @@ fn collect(
         }
         Expr::Call(node) => {
             let shows_hints = shows_hints && SHOW_HINTS.contains(&node.function.name);
-            node.args.iter().try_for_each(|arg| collect(arg, grid, times, shows_hints, found))
+            let before = found.len();
+            let mut args = node.args.iter();
+            args.try_for_each(|arg| collect(arg, grid, times, shows_hints, found))?;
+            let looks_inside = ["timestamp", "start_timestamp"].contains(&node.function.name);
+            if in_shards || looks_inside {
+                found[before..].iter_mut().for_each(|need| need.in_shards = in_shards);
+            }
+            Ok(())
         }
         Expr::Aggregation(node) => {
             let param = node.param.as_deref();
@@ -336,10 +341,13 @@ fn united(found: Vec<Need>) -> Vec<Need> {
                 Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
                     last.last_ms = last.last_ms.max(need.last_ms);
                     last.shows_hints |= need.shows_hints;
+                    last.in_shards = false;
                 }
                 _ => united.push(need),
             }
         }
+        let is_one = united.len() == start + 1;
+        united[start..].iter_mut().for_each(|need| need.in_shards &= is_one);
     }
     united
 }
@@ -350,12 +358,13 @@ mod tests {
 
     fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
         let matchers = vec![Matcher::equal("__name__", name)];
-        Need { matchers, first_ms, last_ms, shows_hints: false }
+        Need { matchers, first_ms, last_ms, shows_hints: false, in_shards: true }
     }
 
     #[test]
     fn selections_that_touch_are_asked_for_once() {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
-        assert_eq!(united(found), [need("a", 0, 30), need("b", 0, 10)]);
+        let together = Need { in_shards: false, ..need("a", 0, 30) };
+        assert_eq!(united(found), [together, need("b", 0, 10)]);
     }
 }

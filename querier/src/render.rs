@@ -6,9 +6,7 @@
 //!
 //! Not here: which series are answered, and how many (`query.rs`).
 
-use crate::histogram;
-use crate::json;
-use crate::number;
+use crate::{histogram_json, json, number};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -24,9 +22,6 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Samples of one series that are written between two looks at the chunk's size.
 const SAMPLES_PER_TURN: usize = 256;
-
-/// Histograms of one series that are written between two looks at the chunk's size.
-const HISTOGRAMS_PER_TURN: usize = 4;
 
 /// The most warnings, and the most infos, that an answer spells out.
 const ANNOTATIONS_MAX: usize = 10;
@@ -171,10 +166,8 @@ enum Rows {
 struct OpenSeries {
     floats: Column,
     histograms: HistogramColumn,
-    /// Whether all floats are written.
-    is_in_histograms: bool,
-    /// The next one of the kind that is being written.
     next: usize,
+    next_histogram: usize,
 }
 
 impl Iterator for Chunks {
@@ -227,15 +220,12 @@ impl Rows {
                 let Some(sample) = samples.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &sample.labels);
-                match &sample.histogram {
-                    Some(of) => {
-                        out.extend_from_slice(b",\"histogram\":");
-                        histogram::push_sample(out, sample.timestamp_ms, of);
-                    }
-                    None => {
-                        out.extend_from_slice(b",\"value\":");
-                        json::push_sample(out, sample.timestamp_ms, sample.value);
-                    }
+                if let Some(histogram) = &sample.histogram {
+                    out.extend_from_slice(b",\"histogram\":");
+                    histogram_json::push_sample(out, sample.timestamp_ms, histogram);
+                } else {
+                    out.extend_from_slice(b",\"value\":");
+                    json::push_sample(out, sample.timestamp_ms, sample.value);
                 }
                 out.push(b'}');
             }
@@ -243,9 +233,8 @@ impl Rows {
                 let Some(series) = series.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &series.labels);
-                let SeriesColumns { floats, histograms, .. } = series;
-                let is_in_histograms = false;
-                let series = OpenSeries { floats, histograms, is_in_histograms, next: 0 };
+                let (floats, histograms) = (series.floats, series.histograms);
+                let series = OpenSeries { floats, histograms, next: 0, next_histogram: 0 };
                 *open = Some(Box::new(series));
             }
             Self::Texts(texts) => {
@@ -264,15 +253,34 @@ impl Rows {
 impl OpenSeries {
     /// Writes the next samples. False if those were the last ones.
     fn push_turn(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.is_in_histograms {
-            return self.push_histograms(out);
+        // A series without any sample has an empty list of floats.
+        if self.next < self.floats.len() || self.histograms.is_empty() {
+            self.push_floats(out);
+        } else if let Some(histogram) = self.histograms.values.get(self.next_histogram) {
+            let key: &[u8] = if self.next_histogram == 0 { b",\"histograms\":[" } else { b"," };
+            out.extend_from_slice(key);
+            let at = self.histograms.timestamps_ms.get(self.next_histogram);
+            histogram_json::push_sample(out, at.copied().unwrap_or_default(), histogram);
+            // One at a time: each may be long.
+            self.next_histogram += 1;
+            if self.next_histogram == self.histograms.len() {
+                out.push(b']');
+            }
         }
-        if self.next == 0 && !self.floats.is_empty() {
-            out.extend_from_slice(b",\"values\":[");
+        let more = self.next < self.floats.len() || self.next_histogram < self.histograms.len();
+        if !more {
+            out.push(b'}');
         }
+        more
+    }
+
+    fn push_floats(&mut self, out: &mut Vec<u8>) {
         let end = (self.next + SAMPLES_PER_TURN).min(self.floats.len());
         let times = self.floats.timestamps_ms.get(self.next..end).unwrap_or_default();
         let values = self.floats.values.get(self.next..end).unwrap_or_default();
+        if self.next == 0 {
+            out.extend_from_slice(b",\"values\":[");
+        }
         for (index, (timestamp_ms, value)) in times.iter().zip(values).enumerate() {
             if self.next + index > 0 {
                 out.push(b',');
@@ -280,31 +288,9 @@ impl OpenSeries {
             json::push_sample(out, *timestamp_ms, *value);
         }
         self.next = end;
-        if end < self.floats.len() {
-            return true;
-        }
-        if !self.floats.is_empty() {
+        if end == self.floats.len() {
             out.push(b']');
         }
-        (self.is_in_histograms, self.next) = (true, 0);
-        true
-    }
-
-    fn push_histograms(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.next == 0 && !self.histograms.is_empty() {
-            out.extend_from_slice(b",\"histograms\":[");
-        }
-        let end = (self.next + HISTOGRAMS_PER_TURN).min(self.histograms.len());
-        histogram::push_samples(out, &self.histograms, self.next, end);
-        self.next = end;
-        if end < self.histograms.len() {
-            return true;
-        }
-        if !self.histograms.is_empty() {
-            out.push(b']');
-        }
-        out.push(b'}');
-        false
     }
 }
 
@@ -366,27 +352,32 @@ mod tests {
     }
 
     #[test]
-    fn a_series_of_both_kinds_has_a_list_of_each_and_none_of_what_it_lacks() {
-        let mut both = series(&[("job", "a")], &[(1_000, 1.0)]);
-        for timestamp_ms in 2..8 {
-            both.histograms.push_sample(model::sample::HistogramSample {
-                timestamp_ms: timestamp_ms * 1_000,
-                histogram: std::sync::Arc::new(model::histogram::Histogram {
-                    sum: 1.0,
-                    ..model::histogram::Histogram::stale()
-                }),
+    fn a_series_has_a_key_for_each_kind_of_sample_that_it_has() {
+        let mut histograms = HistogramColumn::default();
+        let histogram =
+            std::sync::Arc::new(model::Histogram { sum: 2.5, ..model::Histogram::stale() });
+        for timestamp_ms in [1_000, 2_000] {
+            histograms.push_sample(model::HistogramSample {
+                timestamp_ms,
+                histogram: histogram.clone(),
                 start_timestamp_ms: 0,
                 revision: 0,
             });
         }
+        let both =
+            SeriesColumns { histograms, ..series(&[("n", "1")], &[(500, 1.0), (3_000, 2.0)]) };
         let only = SeriesColumns { floats: Column::default(), ..both.clone() };
-        let json: Json = serde_json::from_str(&query(Value::Matrix(vec![both, only]))).unwrap();
-        let result = &json["data"]["result"];
-        assert_eq!(result[0]["values"].as_array().map(Vec::len), Some(1));
-        assert_eq!(result[0]["histograms"].as_array().map(Vec::len), Some(6));
-        assert_eq!(result[0]["histograms"][5][1]["sum"], "1");
-        assert!(result[1].get("values").is_none());
-        assert_eq!(result[1]["histograms"][0][0], 2);
+        let shown = r#""histograms":[[1,{"count":"0","sum":"2.5"}],[2,{"count":"0","sum":"2.5"}]]"#;
+        let expected = format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"n":"1"}},"values":[[0.500,"1"],[3,"2"]],{shown}}},{{"metric":{{"n":"1"}},{shown}}}]}}}}"#
+        );
+        assert_eq!(query(Value::Matrix(vec![both, only])), expected);
+        let (labels, value) = (labels(&[("n", "1")]), f64::NAN);
+        let one = InstantSample { labels, timestamp_ms: 1_000, value, histogram: Some(histogram) };
+        assert_eq!(
+            query(Value::Vector(vec![one])),
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"n":"1"},"histogram":[1,{"count":"0","sum":"2.5"}]}]}}"#
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::exemplar::SeriesExemplars;
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
-    Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
+    SelectBounds, Selection,
 };
 use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
@@ -94,10 +94,7 @@ impl ReplicatedSource {
         let coverage = self.cover(context, [&*selection.matchers], selection.range);
         let bounds = selection.bounds;
         let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
-            let days = match (&selection.days, &ask.days) {
-                (Some(_), _) => selection.days.clone(),
-                (None, days) => days.clone(),
-            };
+            let days = selection.days.clone().or_else(|| ask.days.clone());
             replica.select(context.clone(), Selection { days, ..selection.clone() })
         };
         let mut answers = self.gather(context, coverage, ask).await?;
@@ -106,6 +103,24 @@ impl ReplicatedSource {
             _ => off_the_async_threads(move || join_series(answers)).await?,
         };
         within(bounds, series)
+    }
+
+    /// What a selection is likely to return, of all replicas that are asked for it together.
+    ///
+    /// # Errors
+    /// As [`ReplicatedSource::select`].
+    pub async fn estimate(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Result<Estimate, SourceError> {
+        let coverage = self.cover(context, [&*selection.matchers], selection.range);
+        let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
+            let days = selection.days.clone().or_else(|| ask.days.clone());
+            replica.estimate(context.clone(), Selection { days, ..selection.clone() })
+        };
+        let answers = self.gather(context, coverage, ask).await?;
+        Ok(answers.into_iter().fold(Estimate::default(), Estimate::and))
     }
 
     /// What the cluster knows about labels, ascending and unique, cut to the query's limit.

@@ -3,7 +3,7 @@
 use crate::select::ReplicatedSource;
 use model::exemplar::SeriesExemplars;
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{Context, DeleteRequest, SeriesColumns};
 use promql::SourceError;
@@ -24,6 +24,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         context: Arc<Context>,
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>>;
+    /// What a selection is likely to return: of all replicas that are asked, together.
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        let _ = (context, selection);
+        Box::pin(async { Ok(Estimate::default()) })
+    }
     /// Names, values or label sets, ascending and unique.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer>;
     /// What metrics mean, ascending by metric.
@@ -53,6 +58,10 @@ impl Source for SingleReplica {
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>> {
         answer(self.0.select(context, selection))
+    }
+
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        answer(self.0.estimate(context, selection))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
@@ -103,6 +112,11 @@ impl Source for AllReplicas {
     ) -> SourceAnswer<Vec<SeriesColumns>> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.select(&context, &selection).await })
+    }
+
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.estimate(&context, &selection).await })
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {

@@ -13,6 +13,7 @@
 //!
 //! Not here: the commit log (`engine.rs`), reading (`select.rs`).
 
+mod exemplars;
 pub(crate) mod flush;
 pub(crate) mod metadata;
 mod read;
@@ -25,17 +26,14 @@ use crate::engine::AppendLimits;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use metadata::Metadata;
-use model::exemplar::{self, SeriesExemplars};
-use model::matcher::CompiledMatcher;
 use model::mutation::{Mutation, SeriesRefusal};
 use model::sample::SampleKind;
 use model::series::{target_hash, tenant_salt};
-use model::time::TimeRange;
-use model::{Exemplar, HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
-use shard::Shard;
+use shard::{IdleBefore, Shard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Symbols};
@@ -268,6 +266,7 @@ impl Tenant {
         resolved: &Resolved,
         ticket: u64,
         now_s: u32,
+        exemplars_max: u64,
     ) -> (u64, u64) {
         self.revision_max.fetch_max(mutation.revision, Ordering::AcqRel);
         let (mut samples, mut late) = (0, 0);
@@ -297,7 +296,7 @@ impl Tenant {
         for (series, exemplar) in &mutation.exemplars {
             match resolved.numbers.get(*series as usize) {
                 None | Some(&REFUSED) => {}
-                Some(number) => self.push_exemplar(*number, exemplar),
+                Some(number) => self.push_exemplar(*number, now_s, exemplars_max, exemplar),
             }
         }
         for carried in &resolved.carried {
@@ -343,57 +342,6 @@ impl Tenant {
         }
     }
 
-    /// Adds an exemplar of a series.
-    pub(crate) fn push_exemplar(&self, number: u32, exemplar: &Exemplar) {
-        if let Some(shard) = self.shards.get(shard_of(number)) {
-            shard.lock().push_exemplar(local_of(number), exemplar);
-        }
-    }
-
-    /// The exemplars of some series, with their numbers.
-    pub(crate) fn exemplars_of(&self, numbers: impl Iterator<Item = u32>) -> Vec<(u32, Exemplar)> {
-        let mut all = Vec::new();
-        for number in numbers {
-            let Some(shard) = self.shards.get(shard_of(number)) else { continue };
-            let shard = shard.lock();
-            let own = shard.get(local_of(number)).map_or(&[][..], |series| series.exemplars());
-            all.extend(own.iter().map(|exemplar| (number, exemplar.clone())));
-        }
-        all
-    }
-
-    /// The exemplars in `range` of the series that match all of one of the sets, ascending by
-    /// labels.
-    pub(crate) fn exemplars(
-        &self,
-        sets: &[Vec<CompiledMatcher>],
-        range: TimeRange,
-    ) -> Vec<SeriesExemplars> {
-        let symbols = self.symbols.read();
-        let mut found = Vec::new();
-        for shard in self.shards() {
-            for series in shard.iter().filter(|series| !series.exemplars().is_empty()) {
-                let text = |id: u32| symbols.text(id).clone();
-                let pairs = symbols.pairs(&series.labels).map(|(n, v)| (text(n), text(v)));
-                // The pairs of a series come from a label set.
-                let labels = LabelSet::from_pairs(pairs).unwrap_or_default();
-                let is_match = |m: &CompiledMatcher| {
-                    m.matches(labels.get(&m.name).map_or("", |value| &**value))
-                };
-                let inside = |e: &&Exemplar| (range.start.0..range.end.0).contains(&e.timestamp_ms);
-                if sets.iter().any(|set| set.iter().all(is_match)) {
-                    let own = series.exemplars().iter().filter(inside);
-                    let mut exemplars: Vec<Exemplar> = own.cloned().collect();
-                    exemplar::thin(&mut exemplars);
-                    found.push(SeriesExemplars { labels, exemplars });
-                }
-            }
-        }
-        found.retain(|series| !series.exemplars.is_empty());
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found
-    }
-
     /// The definitions of all series, shard by shard: numbers and label ids.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = Vec<(u32, LabelIds)>> {
         self.shards().enumerate().map(|(index, shard)| {
@@ -403,12 +351,12 @@ impl Tenant {
 
     /// Lets go of what was taken and of idle series, and returns how many series left. `gate` is
     /// closed for a moment for each shard: nobody holds the number of a series that leaves.
-    pub(crate) fn release(&self, idle_before_s: u32, gate: &RwLock<()>) -> u64 {
+    pub(crate) fn release(&self, idle: IdleBefore, gate: &RwLock<()>) -> u64 {
         let mut count = 0;
         for shard in &self.shards {
             let _alone = gate.write();
             let symbols = self.symbols.read();
-            let dropped = shard.lock().release(idle_before_s, &symbols);
+            let dropped = shard.lock().release(idle, &symbols);
             for ids in &dropped {
                 self.dismiss(symbols.metric(ids).unwrap_or(u32::MAX));
             }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Imports what a real Prometheus wrote, and compares answers with it.
+"""Imports what a real Prometheus wrote, and compares answers with it, histogram by histogram too, and exemplar by exemplar.
 
 Prometheus is written three days of samples, of which it cuts blocks; it scrapes itself and a target that goes away, deletes
 some series from blocks and head, and is killed. Its directory is imported, Prometheus is started again on it, and both are asked the same
@@ -11,6 +11,8 @@ questions: values within 1e-9 relative, labels exactly. Then it is imported a se
 import http.server
 import math
 import pathlib
+import random
+import re
 import shutil
 import struct
 import subprocess
@@ -26,15 +28,21 @@ CONFIG = """
 global: {scrape_interval: 200ms, scrape_timeout: 200ms}
 scrape_configs:
   - job_name: prometheus
+    scrape_protocols: [PrometheusText0.0.4]
     static_configs: [{targets: ['SELF']}]
+  - job_name: native
+    scrape_interval: 1s
+    static_configs: [{targets: ['SELF']}]
+    metric_relabel_configs: [{source_labels: [__name__], regex: prometheus_http_request_duration_seconds, action: keep}]
   - job_name: leaving
     static_configs: [{targets: ['LEAVING']}]
 """
-FLAGS = ["--web.enable-remote-write-receiver", "--web.enable-admin-api"]
+FLAGS = ["--web.enable-remote-write-receiver", "--web.enable-admin-api", "--enable-feature=native-histograms,exemplar-storage"]
 DAY = 86400
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 INSTANT = [
-    "up", '{job="prometheus"}', '{__name__=~"go_.*"}', "count by (__name__) ({__name__=~\".+\"})", "leaving_gauge",
+    "up", '{job="prometheus"}', '{__name__=~"go_.*"}', "count by (__name__) ({__name__=~\".+\",job!=\"native\"})", "leaving_gauge",
     "prometheus_http_requests_total", "rate(prometheus_http_requests_total[20s])", "increase(leaving_total[40s])",
     "rate(process_cpu_seconds_total[10s])", "avg_over_time(go_goroutines[30s])", "go_goroutines[3s]",
     "sum by (job) (count_over_time(up[1m]))", "changes(process_open_fds[1m])", "resets(leaving_total[1m])",
@@ -87,6 +95,97 @@ def old_samples(end):
     yield "deleted_block", {"job": "old"}, [(t * 1000, float(t % 1000)) for t in times]
 
 
+class Native:
+    """A native histogram as it grows: positive and negative buckets by index, and the observations of zero."""
+
+    def __init__(self, seed, kind, custom):
+        self.random, self.kind, self.custom = random.Random(seed), kind, custom
+        self.reset()
+
+    def reset(self):
+        self.positive, self.negative, self.zero, self.sum = {}, {}, 0, 0.0
+        self.schema = -53 if self.custom else self.random.choice([-4, 0, 3, 8])
+        self.threshold = 0.0 if self.custom else self.random.choice([0.0, 0.25, 1e-3, 2.0**-128])
+        bounds = sorted(self.random.sample([0.005, 0.1, 0.25, 1.0, 1 / 3, 7.5, 1e9, -2.0], 6)) if self.custom else []
+        self.bounds, self.reach = bounds, 3
+
+    def observe(self):
+        """New observations, sometimes in buckets that were empty; sometimes it begins anew."""
+        if self.random.random() < 0.01:
+            self.reset()
+        if self.random.random() < 0.05:
+            self.reach += 2
+        for _ in range(self.random.randrange(4)):
+            step = 1 if self.kind == "integer" else self.random.choice([0.5, 1 / 3, 2.0])
+            if self.kind == "gauge" and self.random.random() < 0.3:
+                self.positive = {k: v / 2 for k, v in self.positive.items()}
+            if self.custom:
+                buckets, index = self.positive, self.random.randrange(len(self.bounds) + 1)
+            else:
+                buckets = self.random.choice([self.positive, self.positive, self.negative])
+                index = self.random.randrange(-self.reach, self.reach)
+            buckets[index] = buckets.get(index, 0) + step
+            self.zero += 0 if self.custom else step
+            self.sum += self.random.choice([-1.5, 0.1, 3.0])
+
+    def message(self, at):
+        """Remote write's form of it."""
+        is_float = self.kind != "integer"
+        double = lambda number, value: varint(number << 3 | 1) + struct.pack("<d", value)
+        count = sum(self.positive.values()) + sum(self.negative.values()) + self.zero
+        whole = lambda number, value: double(number + 1, value) if is_float else varint(number << 3) + varint(value)
+        out = whole(1, count) + double(3, self.sum) + varint(4 << 3) + varint(zigzag(self.schema)) + double(5, self.threshold)
+        out += whole(6, self.zero)
+        for first, buckets in ((8, self.negative), (11, self.positive)):
+            last = end = 0
+            deltas = counts = b""
+            for start, length in spans(sorted(buckets)):
+                out += field(first, b"\x08" + varint(zigzag(start - end)) + b"\x10" + varint(length))
+                end = start + length
+                for index in range(start, end):
+                    value = buckets[index]
+                    deltas, counts, last = deltas + (b"" if is_float else varint(zigzag(value - last))), counts + struct.pack("<d", value), value
+            out += field(first + 2, counts) if is_float else field(first + 1, deltas)
+        out += varint(14 << 3) + varint(3 if self.kind == "gauge" else 0) + varint(15 << 3) + varint(at)
+        return out + field(16, b"".join(struct.pack("<d", bound) for bound in self.bounds))
+
+
+def stale_message(at, kind):
+    """Of the flavour of its series: Prometheus takes all integers of a request before all floats."""
+    count = b"\x08\x00" if kind == "integer" else b"\x11" + bytes(8)
+    return count + b"\x19" + struct.pack("<d", STALE) + varint(15 << 3) + varint(at)
+
+
+def spans(indexes):
+    found = []
+    for index in indexes:
+        if found and found[-1][0] + found[-1][1] == index:
+            found[-1][1] += 1
+        else:
+            found.append([index, 1])
+    return found
+
+
+def zigzag(number):
+    return number << 1 ^ number >> 63
+
+
+def native_series(end):
+    """Native histograms of every sort over three days: labels, and for each moment in ms the message."""
+    out = []
+    for kind in ("integer", "float", "gauge"):
+        for custom in (False, True):
+            labels = {"__name__": "native", "job": "native", "sort": f"{kind} {'custom' if custom else 'exponential'}"}
+            native = Native(kind, kind, custom)
+            samples = []
+            for t in range(end - 3 * DAY, end - 600, 120):
+                native.observe()
+                is_stale = native.random.random() < 0.01
+                samples.append((t * 1000, stale_message(t * 1000, kind) if is_stale else native.message(t * 1000)))
+            out.append((labels, samples))
+    return out
+
+
 def varint(number):
     out = b""
     while number >= 0x80:
@@ -107,8 +206,8 @@ def snappy(message):
     return out
 
 
-def push(server, old):
-    """Writes the samples by remote write, an hour at a time, in order."""
+def push(server, old, native):
+    """Writes the samples by remote write, an hour at a time, in order; and exemplars of the counters, one a minute."""
     begin, end = min(s[2][0][0] for s in old), max(s[2][-1][0] for s in old)
     for hour in range(begin, end + 1, 3600_000):
         message = b""
@@ -118,6 +217,13 @@ def push(server, old):
             for t, value in samples:
                 if hour <= t < hour + 3600_000:
                     series += field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(t))
+                    if name == "old_total":
+                        trace = field(1, field(1, b"trace_id") + field(2, f"t{t}".encode()))
+                        series += field(3, trace + b"\x11" + struct.pack("<d", value / 7) + b"\x18" + varint(t))
+            message += field(1, series)
+        for labels, samples in native:
+            series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in sorted(labels.items()))
+            series += b"".join(field(4, histogram) for t, histogram in samples if hour <= t < hour + 3600_000)
             message += field(1, series)
         status, body = server.request("POST", "/api/v1/write", snappy(message), {
             "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf",
@@ -178,11 +284,97 @@ def compare(cumae, other, old_end, moment, what):
         found = difference(ours, theirs)
         failed += bool(found)
         empty += size(theirs) == 0
+        if "-v" in sys.argv and size(theirs) == 0:
+            print(f"EMPTY {name} {parameters}")
         if found:
             print(f"DIFFERS {name} {parameters}\n        {found}")
     print(f"import_prometheus: {what}: {len(asked) - failed} of {len(asked)} answers agree, {empty} of them empty")
     assert empty < len(asked) / 4
     return failed
+
+
+def dumped(binary, directory):
+    """Every native histogram in the sstables: (labels, ms) -> what Prometheus would answer, in floats."""
+    found, count = {}, 0
+    for path in sorted((directory / "data" / "store" / "sstables").iterdir()):
+        lines = subprocess.run([binary, "store", "dump", path], capture_output=True, text=True, check=True).stdout.splitlines()
+        for line in lines:
+            match = re.search(r"^(.*) (-?\d+) Histogram (\{.*\})", line)
+            if match:
+                labels = frozenset(re.findall(r'(\w+)="([^"]*)"', match[1]))
+                found.setdefault((labels, int(match[2])), []).append(answer_of(match[3]))
+                count += 1
+    return found, count
+
+
+def answer_of(text):
+    """Count, sum and buckets (lower bound, upper bound, count) of a histogram as it is dumped; None for a stale marker."""
+    numbers = lambda name: [float(x) for x in re.search(rf"\b{name}: \[([^\]]*)\]", text)[1].split(",") if x.strip()]
+    number = lambda name: float(re.search(rf"\b{name}: ([^,}} ]+)", text)[1])
+    schema, threshold = int(number("schema")), number("zero_threshold")
+    places = lambda name: [(int(a), int(b)) for a, b in re.findall(r"offset: (-?\d+), length: (\d+)", re.search(rf"{name}_spans: \[(.*?)\]", text)[1])]
+    custom = numbers("custom_values")
+
+    def buckets(name):
+        out, at, counts = [], 0, iter(numbers(name))
+        for offset, length in places(name):
+            at += offset
+            for index in range(at, at + length):
+                out.append((index, next(counts)))
+            at += length
+        return out
+
+    if schema == -53:
+        bounds = lambda index: (custom[index - 1] if index else -math.inf, custom[index] if index < len(custom) else math.inf)
+    else:
+        bounds = lambda index: (2.0 ** ((index - 1) * 2.0**-schema), 2.0 ** (index * 2.0**-schema))
+    # A bucket that reaches into the zero bucket is shown from its border on.
+    clip = lambda low, high: (threshold, high) if 0 < low < threshold else (low, high)
+    rows = [(-clip(*bounds(i))[1], -clip(*bounds(i))[0], n) for i, n in reversed(buckets("negative"))]
+    rows += [(-threshold, threshold, number("zero_count"))]
+    rows += [(*clip(*bounds(i)), n) for i, n in buckets("positive")]
+    return number("count"), number("sum"), [row for row in rows if row[2]]
+
+
+def close(a, b):
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(close, a, b))
+    return a == b or math.isclose(a, b, rel_tol=1e-9)
+
+
+def compare_native(binary, directory, server, moment, pushed):
+    """Every native histogram that Prometheus has is in the sstables, and no other."""
+    asked = server.api("query", {"query": "{job=\"native\"}[4d]", "time": f"{moment:.3f}"})
+    theirs = {}
+    for row in asked["data"]["result"]:
+        for at, histogram in row.get("histograms", []):
+            buckets = [(float(low), float(high), float(n)) for _, low, high, n in histogram.get("buckets", [])]
+            theirs[frozenset(row["metric"].items()), round(at * 1000)] = (float(histogram["count"]), float(histogram["sum"]), buckets)
+    ours, count = dumped(binary, directory)
+    # Prometheus shows no stale markers.
+    ours = {key: rows for key, rows in ours.items() if key[1] <= moment * 1000}
+    shown = {key: rows for key, rows in ours.items() if not any(math.isnan(row[1]) for row in rows)}
+    wrong = [key for key in set(shown) | set(theirs) if key not in theirs or not all(close(row, theirs[key]) for row in shown.get(key, [None]) if row) or key not in shown]
+    for key in wrong[:5]:
+        print(f"DIFFERS {sorted(key[0])} {key[1]}: ours {shown.get(key)}, theirs {theirs.get(key)}")
+    stale, sent = len(ours) - len(shown), sum(len(samples) for _, samples in pushed)
+    scraped = sum(("__name__", "native") not in key[0] for key in shown)
+    print(f"import_prometheus: {len(theirs)} native histograms in {len(asked['data']['result'])} series, "
+          f"{len(theirs) - len(wrong)} agree; {stale} stale markers; {len(ours)} on disk in {count} rows; {sent} were sent, {scraped} scraped")
+    if len(ours) < sent + scraped or len(theirs) < sent * 0.9 or stale < 20 or scraped < 20:
+        wrong.append("the number of histograms")
+    return bool(wrong), len(ours)
+
+
+def compare_exemplars(cumae, server, old, old_end):
+    """Prometheus leaves out of its log what is older than its head. All that it has are here, and none that was not sent."""
+    parameters = {"query": "old_total", "start": f"{old_end - 4 * DAY}", "end": f"{old_end}"}
+    rows = lambda other: {(row["seriesLabels"]["n"], round(float(one["timestamp"]) * 1000), one["labels"]["trace_id"], float(one["value"]))
+                          for row in other.api("query_exemplars", parameters)["data"] for one in row["exemplars"]}
+    ours, theirs = rows(cumae), rows(server)
+    sent = {(labels["n"], t, f"t{t}", value / 7) for name, labels, samples in old if name == "old_total" for t, value in samples}
+    print(f"import_prometheus: {len(ours)} exemplars, all {len(ours & theirs)} of {len(theirs)} of Prometheus among them")
+    return bool(not theirs or theirs - ours or ours - sent), ours
 
 
 def import_into(binary, directory, kind, source):
@@ -207,7 +399,8 @@ def main():
         config = CONFIG.replace("LEAVING", f"127.0.0.1:{target.server_address[1]}")
         first = prometheus(theirs, "scrape_configs: []\n", FLAGS)
         running.append(first)
-        push(first, old)
+        native = native_series(old_end)
+        push(first, old, native)
         servers.wait_until("blocks to be cut off the head", lambda: len(blocks(theirs)) > 4, seconds=120)
         first.end()
         server = prometheus(theirs, config, FLAGS)
@@ -234,10 +427,14 @@ def main():
         import_into(binary, ours, "prometheus", copy)
         cumae = servers.cumae(binary, ours)
         running.append(cumae)
-        server = prometheus(theirs, "scrape_configs: []\n", [])
+        server = prometheus(theirs, "scrape_configs: []\n", FLAGS[2:])
         running.append(server)
         failed = compare(cumae, server, old_end, moment, "imported")
-        everything = {"query": "{__name__=~\".+\"}[5m]", "time": f"{moment:.3f}"}
+        differs, on_disk = compare_native(binary, ours, server, moment, native)
+        failed += differs
+        differs, exemplars = compare_exemplars(cumae, server, old, old_end)
+        failed += differs
+        everything = {"query": "{__name__=~\".+\",job!=\"native\"}[5m]", "time": f"{moment:.3f}"}
         before = cumae.api("query", everything)
         refused = subprocess.run([binary, "import", "prometheus", copy, "--data-dir", ours / "data"], capture_output=True, text=True)
         if refused.returncode == 0 or "in use" not in refused.stderr:
@@ -250,6 +447,14 @@ def main():
         cumae = servers.cumae(binary, ours)
         running.append(cumae)
         assert before["data"]["result"]
+        if compare_exemplars(cumae, server, old, old_end)[1] != exemplars:
+            print("DIFFERS the exemplars after a second import")
+            failed += 1
+        differs, again = compare_native(binary, ours, server, moment, native)
+        failed += differs
+        if again != on_disk:
+            print(f"DIFFERS {again} histograms after a second import, {on_disk} before")
+            failed += 1
         if difference(cumae.api("query", everything), before):
             print("DIFFERS the number of samples after a second import")
             failed += 1

@@ -9,6 +9,7 @@
 )]
 
 pub mod compliance;
+pub mod engine_load;
 pub mod memory;
 pub mod naive;
 pub mod process;

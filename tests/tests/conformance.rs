@@ -20,6 +20,15 @@ use tests::promqltest::{
 use tests::random_series::Numbers;
 use tests::{compliance, random_query, random_series, shared};
 
+/// The engine over a table, names dropped late or not, with what it fetches at once or in shards.
+fn engine(are_names_late: bool, in_shards: bool) -> EngineSubject {
+    let mut subject = EngineSubject::upstream();
+    subject.params.delayed_name_removal = are_names_late;
+    subject.source.says_much = in_shards;
+    subject.params.workers = 2;
+    subject
+}
+
 /// The reports of a folder's scripts, with names dropped late or not; scripts whose name ends in the
 /// other way are left out.
 fn reports(
@@ -80,12 +89,14 @@ fn print_table(reports: &BTreeMap<String, Report>) {
 }
 
 #[test]
-fn upstream_scripts_pass() {
+fn upstream_scripts_pass_at_once_and_in_shards() {
     let Some(folder) = shared::folder("promqltest") else {
         println!("../shared/promqltest IS MISSING: only our own scripts are run");
         return;
     };
-    check_upstream(&folder, &mut EngineSubject::upstream());
+    for in_shards in [false, true] {
+        check_upstream(&folder, &mut engine(true, in_shards));
+    }
 }
 
 #[test]
@@ -108,10 +119,9 @@ fn check_upstream(folder: &Path, subject: &mut dyn Subject) {
 #[test]
 fn our_own_scripts_pass_with_names_dropped_late_and_at_once() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../promql/testdata");
-    for are_names_late in [true, false] {
-        let mut subject = EngineSubject::upstream();
-        subject.params.delayed_name_removal = are_names_late;
-        let reports = reports(&folder, are_names_late, &mut subject);
+    for (are_names_late, in_shards) in [(true, false), (false, false), (true, true), (false, true)]
+    {
+        let reports = reports(&folder, are_names_late, &mut engine(are_names_late, in_shards));
         assert!(reports.len() > 4);
         print_table(&reports);
         assert_eq!(not_passing(&reports), Vec::<String>::new());

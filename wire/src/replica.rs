@@ -7,7 +7,7 @@
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use std::fmt;
@@ -24,6 +24,12 @@ pub trait Replica: Send + Sync + fmt::Debug {
     fn write(&self, mutation: Mutation) -> Answer<WriteAnswer>;
     /// The series and samples of a selection that this replica holds, ascending by labels.
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>>;
+    /// What this replica is likely to return for a selection. One that cannot tell says nothing is
+    /// likely: then nobody prepares for much.
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let _ = (context, selection);
+        Box::pin(async { Ok(Estimate::default()) })
+    }
     /// Answers a question about labels from what this replica holds.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer>;
     /// The metadata that this replica holds.

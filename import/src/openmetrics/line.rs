@@ -2,7 +2,7 @@
 
 use crate::bytes::Bad;
 use model::mutation::MetricType;
-use model::{LabelSet, METRIC_NAME, Sample};
+use model::{Exemplar, LabelSet, METRIC_NAME, Sample};
 
 /// What a line says.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) enum Line<'a> {
     Type(&'a str, MetricType),
     Help(&'a str, String),
     Unit(&'a str, String),
-    Sample { labels: LabelSet, sample: Sample, has_exemplar: bool },
+    Sample { labels: LabelSet, sample: Sample, exemplar: Option<Exemplar> },
 }
 
 /// Reads a line, without its line feed.
@@ -84,14 +84,15 @@ fn sample(line: &str) -> Result<Line<'_>, Bad> {
     }
     let labels = LabelSet::from_pairs(pairs).map_err(|_| Bad("a label occurs twice"))?;
     let rest = rest.strip_prefix(' ').ok_or(Bad("a space is missing before the value"))?;
-    let (rest, has_exemplar) = match rest.split_once(" # ") {
-        Some((before, exemplar)) => (before, check_exemplar(exemplar).map(|()| true)?),
-        None => (rest, false),
+    let (rest, told) = match rest.split_once(" # ") {
+        Some((rest, told)) => (rest, Some(told)),
+        None => (rest, None),
     };
     let (value, moment) = rest.split_once(' ').ok_or(Bad("it has no timestamp"))?;
     let (value, timestamp_ms) = (number(value)?, milliseconds(moment)?);
     let sample = Sample { timestamp_ms, value, start_timestamp_ms: 0, revision: 0 };
-    Ok(Line::Sample { labels, sample, has_exemplar })
+    let exemplar = told.map(|told| exemplar(told, timestamp_ms)).transpose()?;
+    Ok(Line::Sample { labels, sample, exemplar })
 }
 
 /// Reads labels up to the closing brace, and returns what is behind it. One without a value is the
@@ -149,12 +150,19 @@ fn quoted(text: &str) -> Result<(String, &str), Bad> {
     Err(Bad("a quote is not closed"))
 }
 
-fn check_exemplar(text: &str) -> Result<(), Bad> {
+/// An exemplar; one without a moment is of its sample's.
+fn exemplar(text: &str, sample_ms: i64) -> Result<Exemplar, Bad> {
     let inside = text.strip_prefix('{').ok_or(Bad("an exemplar begins with labels"))?;
-    let rest = labels(inside, &mut Vec::new())?;
+    let mut pairs = Vec::new();
+    let rest = labels(inside, &mut pairs)?;
+    let labels = LabelSet::from_pairs(pairs).map_err(|_| Bad("a label occurs twice"))?;
     let mut words = rest.strip_prefix(' ').unwrap_or_default().split(' ');
-    number(words.next().unwrap_or_default())?;
-    words.next().map_or(Ok(()), |moment| milliseconds(moment).map(drop))
+    let value = number(words.next().unwrap_or_default())?;
+    let timestamp_ms = words.next().map_or(Ok(sample_ms), milliseconds)?;
+    match words.next() {
+        None => Ok(Exemplar { timestamp_ms, value, labels }),
+        Some(_) => Err(Bad("there is more behind an exemplar")),
+    }
 }
 
 fn number(text: &str) -> Result<f64, Bad> {

@@ -1,10 +1,12 @@
 use super::*;
 use crate::Sink;
+use model::{Exemplar, HistogramSample};
 use proptest::prelude::*;
 
 #[derive(Debug, Default)]
 struct Seen {
     samples: Vec<(String, i64, f64)>,
+    exemplars: Vec<(String, Exemplar)>,
     metadata: Vec<MetricMetadata>,
 }
 
@@ -13,6 +15,12 @@ impl Sink for Seen {
         let rows = samples.iter().map(|s| (format!("{labels:?}"), s.timestamp_ms, s.value));
         self.samples.extend(rows);
         Ok(())
+    }
+    fn histograms(&mut self, _: &LabelSet, _: &[HistogramSample]) -> store::Result<()> {
+        unreachable!("the text has no native histograms")
+    }
+    fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar) {
+        self.exemplars.push((format!("{labels:?}"), exemplar));
     }
     fn metadata(&mut self, entry: MetricMetadata) {
         self.metadata.push(entry);
@@ -35,6 +43,7 @@ http_requests_total{code="200",path="/a\"b\\c\n,}"} 17 1700000000.123 # {trace_i
 http_requests_created{code="200"} 1.6e9 1700000000
 {"utf-8.name",a="b"} -Inf 1.5e3
 x NaN -1.0019
+x 2 3 # {} 7
 # EOF
 "#;
 
@@ -42,11 +51,18 @@ x NaN -1.0019
 fn a_text_is_read_with_its_metadata_and_exact_moments() {
     let (seen, report) = parse(GOOD);
     let report = report.unwrap();
-    assert_eq!((report.samples, report.exemplars_left_out), (4, 1));
+    assert_eq!((report.samples, report.exemplars), (5, 2));
     let mut moments: Vec<i64> = seen.samples.iter().map(|row| row.1).collect();
     moments.sort_unstable();
-    assert_eq!(moments, [-1001, 1_500_000, 1_700_000_000_000, 1_700_000_000_123]);
+    assert_eq!(moments, [-1001, 3_000, 1_500_000, 1_700_000_000_000, 1_700_000_000_123]);
     assert!(seen.samples.iter().any(|row| row.0.contains("utf-8.name") && row.2 < 0.0));
+    let exemplars = seen
+        .exemplars
+        .iter()
+        .map(|(_, e)| (e.timestamp_ms, e.value, e.labels.get("trace_id").map(|id| id.to_string())));
+    let expected = [(1_700_000_000_000, 0.5, Some("x,}".to_owned())), (3_000, 7.0, None)];
+    assert_eq!(exemplars.collect::<Vec<_>>(), expected);
+    assert!(seen.exemplars[0].0.contains("http_requests_total"));
     assert_eq!(seen.metadata.len(), 1);
     assert_eq!(&*seen.metadata[0].help, "Requests, with a \\ and a line\nfeed.");
 }
@@ -63,6 +79,8 @@ fn what_is_wrong_is_named_by_its_line() {
         ("a{b=\"c\" d=\"e\"} 1 2\n# EOF\n", 1, "a comma is missing"),
         ("a x 2\n# EOF\n", 1, "not a number"),
         ("a 1 9e99\n# EOF\n", 1, "not a timestamp"),
+        ("a 1 2 # {b=\"c\",b=\"d\"} 1\n# EOF\n", 1, "a label occurs twice"),
+        ("a 1 2 # {} 1 2 3\n# EOF\n", 1, "more behind an exemplar"),
         ("# TYPE a nonsense\n# EOF\n", 1, "no type of metric"),
     ] {
         let error = parse(text).1.unwrap_err().to_string();

@@ -1,9 +1,10 @@
 //! A block: what Prometheus cut off its head, or compacted from such.
 
-use super::chunk::{self, Decoded};
+use super::chunk;
 use super::file::Source;
 use super::index::{ChunkRef, Index};
 use super::numbered;
+use super::rows::Rows;
 use super::tombstones::Tombstones;
 use crate::bytes::{Bad, Input};
 use crate::{Error, Options, Report, Result, Sink};
@@ -105,7 +106,7 @@ impl Block {
         sink: &mut dyn Sink,
         report: &mut Report,
     ) -> Result<()> {
-        let (mut samples, mut bytes) = (Vec::new(), Vec::new());
+        let (mut rows, mut bytes) = (Rows::default(), Vec::new());
         let mut damaged = Vec::new();
         let mut skip = |error| match options.skip_damaged {
             true => {
@@ -115,35 +116,31 @@ impl Block {
             false => Err(error),
         };
         self.index.each(&mut skip, &mut |series| {
-            samples.clear();
+            rows.clear();
             for chunk in &series.chunks {
                 if !(days.0..=days.1).contains(&day_of(chunk.min_ms)) {
                     continue;
                 }
-                let before = samples.len();
-                if let Err(error) = self.chunk(*chunk, &mut bytes, &mut samples, report) {
-                    samples.truncate(before);
+                let before = rows.mark();
+                if let Err(error) = self.chunk(*chunk, &mut bytes, &mut rows) {
+                    rows.truncate(before);
                     report.note(error, options)?;
                 }
-                self.tombstones.apply(series.reference, &mut samples, before);
+                self.tombstones.apply(series.reference, &mut rows, before);
+                // Histograms are large: no more of them at once than a chunk has.
+                if !rows.histograms.is_empty() {
+                    report.samples += rows.hand_over(&series.labels, sink)?;
+                    rows.clear();
+                }
             }
-            report.samples += samples.len() as u64;
-            if !samples.is_empty() {
-                sink.samples(&series.labels, &samples)?;
-            }
+            report.samples += rows.hand_over(&series.labels, sink)?;
             Ok(())
         })?;
         damaged.into_iter().try_for_each(|error| report.note(error, options))
     }
 
     /// Reads a chunk; its samples come behind those that are there.
-    fn chunk(
-        &self,
-        chunk: ChunkRef,
-        bytes: &mut Vec<u8>,
-        samples: &mut Vec<model::Sample>,
-        report: &mut Report,
-    ) -> Result<()> {
+    fn chunk(&self, chunk: ChunkRef, bytes: &mut Vec<u8>, rows: &mut Rows) -> Result<()> {
         let (file, at) = (chunk.place >> 32, chunk.place & 0xFFFF_FFFF);
         let source = usize::try_from(file).ok().and_then(|file| self.chunks.get(file));
         let source = source.ok_or_else(|| {
@@ -157,14 +154,9 @@ impl Block {
             source.read_some(at, whole, bytes)?;
         }
         let (encoding, data) = checked(bytes).map_err(|bad| source.damaged(at, bad))?;
-        let decoded = chunk::decode(encoding, data, samples);
-        match decoded.map_err(|bad| source.damaged(at, bad))? {
-            Decoded::Floats => Ok(()),
-            Decoded::Histograms(count) => {
-                report.histograms_left_out += count;
-                Ok(())
-            }
-            Decoded::Unknown => {
+        match chunk::decode(encoding, data, rows).map_err(|bad| source.damaged(at, bad))? {
+            true => Ok(()),
+            false => {
                 let what = format!("a chunk of encoding {encoding}");
                 Err(Error::Unsupported { path: source.path.clone(), offset: at, what })
             }

@@ -1,5 +1,7 @@
 //! Chunks: the samples of one series, as Prometheus codes them.
 
+use super::histogram;
+use super::rows::Rows;
 use crate::bits::{Bits, XorFloat};
 use crate::bytes::{Bad, Input};
 use model::Sample;
@@ -11,26 +13,16 @@ pub(super) mod encoding {
     pub(crate) const FLOAT_HISTOGRAM: u8 = 3;
 }
 
-/// What became of a chunk.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
-    /// Its samples were added.
-    Floats,
-    /// It holds so many native histograms.
-    Histograms(u64),
-    /// Nobody knows this encoding.
-    Unknown,
-}
-
-/// Decodes a chunk; its samples come behind those that are there.
-pub(super) fn decode(encoding: u8, data: &[u8], samples: &mut Vec<Sample>) -> Result<Decoded, Bad> {
+/// Decodes a chunk; its samples come behind those that are there. Returns whether the encoding is
+/// known.
+pub(super) fn decode(encoding: u8, data: &[u8], rows: &mut Rows) -> Result<bool, Bad> {
     match encoding {
-        encoding::XOR => xor(data, samples).map(|()| Decoded::Floats),
-        encoding::HISTOGRAM | encoding::FLOAT_HISTOGRAM => {
-            Ok(Decoded::Histograms(Input::new(data).u16()?.into()))
-        }
-        _ => Ok(Decoded::Unknown),
+        encoding::XOR => xor(data, &mut rows.floats)?,
+        encoding::HISTOGRAM => histogram::integers(data, &mut rows.histograms)?,
+        encoding::FLOAT_HISTOGRAM => histogram::floats(data, &mut rows.histograms)?,
+        _ => return Ok(false),
     }
+    Ok(true)
 }
 
 fn xor(data: &[u8], samples: &mut Vec<Sample>) -> Result<(), Bad> {

@@ -2,9 +2,10 @@
 //!
 //! The log is read twice: first for who the series are and what was deleted, then for the samples.
 
-use super::chunk::{self, Decoded};
+use super::chunk;
 use super::file::Source;
 use super::record::{self, Entry};
+use super::rows::Rows;
 use super::tombstones::Tombstones;
 use super::wal::{self, Fault};
 use super::{Progress, numbered};
@@ -20,8 +21,8 @@ const CHUNKS_MAGIC: u32 = 0x0130_BC91;
 const CHUNK_HEADER_BYTES: usize = 25;
 /// The bit of the encoding that says: out of order.
 const IS_OUT_OF_ORDER: u8 = 0x80;
-/// Samples of the log that are held until they are handed over, series by series.
-const HELD_SAMPLES_MAX: usize = 1 << 20;
+/// Bytes of samples of the log that are held until they are handed over, series by series.
+const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// Reads the logs and the head's chunks. In the log in order, what is before `from` is in blocks.
 pub(super) fn read(
@@ -66,7 +67,7 @@ impl Head {
         sink: &mut dyn Sink,
         report: &mut Report,
     ) -> Result<()> {
-        let mut seen = Report::default();
+        let (mut exemplars, mut lost) = (0, 0);
         wal::read(segments, options, report, &mut |record| {
             record::entries(record, &mut |entry| {
                 match entry {
@@ -83,15 +84,23 @@ impl Head {
                             sink.metadata(MetricMetadata { metric, metric_type, help, unit });
                         }
                     }
-                    Entry::Exemplar => seen.exemplars_left_out += 1,
-                    Entry::Histograms => seen.histograms_left_out += 1,
-                    Entry::Sample(..) => {}
+                    Entry::Exemplar(number, exemplar) => {
+                        let labels = self.by_number.get(&number).map(|index| &self.labels[*index]);
+                        match labels {
+                            Some(labels) => {
+                                sink.exemplar(labels, exemplar);
+                                exemplars += 1;
+                            }
+                            None => lost += 1,
+                        }
+                    }
+                    Entry::Sample(..) | Entry::Histogram(..) => {}
                 }
                 Ok(())
             })
         })?;
-        report.exemplars_left_out += seen.exemplars_left_out;
-        report.histograms_left_out += seen.histograms_left_out;
+        report.exemplars += exemplars;
+        report.without_series += lost;
         Ok(())
     }
 
@@ -112,23 +121,33 @@ impl Head {
         sink: &mut dyn Sink,
         report: &mut Report,
     ) -> Result<()> {
-        let mut held: Vec<Vec<Sample>> = vec![Vec::new(); self.labels.len()];
-        let (mut held_samples, mut lost, mut given) = (0, 0, 0);
+        let mut held = vec![Rows::default(); self.labels.len()];
+        let (mut held_bytes, mut lost, mut given) = (0, 0, 0);
         wal::read(segments, options, report, &mut |record| {
             record::entries(record, &mut |entry| {
-                let Entry::Sample(number, sample) = entry else { return Ok(()) };
-                match self.by_number.get(&number) {
-                    None => lost += 1,
-                    Some(_) if sample.timestamp_ms < from => {}
-                    Some(series) => {
-                        held[*series].push(sample);
-                        held_samples += 1;
+                let (number, at, bytes) = match &entry {
+                    Entry::Sample(number, one) => (number, one.timestamp_ms, size_of::<Sample>()),
+                    Entry::Histogram(number, one) => {
+                        (number, one.timestamp_ms, one.histogram.bytes())
+                    }
+                    _ => return Ok(()),
+                };
+                let Some(series) = self.by_number.get(number) else {
+                    lost += 1;
+                    return Ok(());
+                };
+                if at >= from {
+                    held_bytes += bytes;
+                    match entry {
+                        Entry::Sample(_, sample) => held[*series].floats.push(sample),
+                        Entry::Histogram(_, sample) => held[*series].histograms.push(sample),
+                        _ => {}
                     }
                 }
                 Ok(())
             })?;
-            if held_samples >= HELD_SAMPLES_MAX {
-                held_samples = 0;
+            if held_bytes >= HELD_BYTES_MAX {
+                held_bytes = 0;
                 given += self.hand_over(&mut held, sink).map_err(Fault::Sink)?;
             }
             Ok(())
@@ -139,15 +158,12 @@ impl Head {
         Ok(())
     }
 
-    fn hand_over(&self, held: &mut [Vec<Sample>], sink: &mut dyn Sink) -> store::Result<u64> {
+    fn hand_over(&self, held: &mut [Rows], sink: &mut dyn Sink) -> store::Result<u64> {
         let mut given = 0;
-        for (series, samples) in held.iter_mut().enumerate() {
-            self.tombstones.apply(series as u64, samples, 0);
-            if !samples.is_empty() {
-                sink.samples(&self.labels[series], samples)?;
-                given += samples.len() as u64;
-            }
-            *samples = Vec::new();
+        for (series, rows) in held.iter_mut().enumerate() {
+            self.tombstones.apply(series as u64, rows, (0, 0));
+            given += rows.hand_over(&self.labels[series], sink)?;
+            *rows = Rows::default();
         }
         Ok(given)
     }
@@ -170,7 +186,7 @@ impl Head {
             let bad = Bad("not a file of head chunks of version 1");
             return if is_empty { Ok(()) } else { Err(source.damaged(0, bad)) };
         }
-        let (mut at, mut samples) = (8, Vec::new());
+        let (mut at, mut rows) = (8, Rows::default());
         while at < source.bytes {
             source.read_some(at, CHUNK_HEADER_BYTES as u64 + 5, &mut bytes)?;
             // The file is as long as it may become, from its beginning.
@@ -181,7 +197,7 @@ impl Head {
             let len = Input::new(len).uvarint().map_err(|bad| source.damaged(at, bad))?;
             source.read_some(at, len.saturating_add(CHUNK_HEADER_BYTES as u64 + 9), &mut bytes)?;
             let parsed = HeadChunk::decode(&bytes).map_err(|bad| source.damaged(at, bad))?;
-            if let Err(error) = self.chunk(&source, at, &parsed, from, &mut samples, sink, report) {
+            if let Err(error) = self.chunk(&source, at, &parsed, from, &mut rows, sink, report) {
                 report.note(error, options)?;
             }
             at += parsed.bytes;
@@ -196,7 +212,7 @@ impl Head {
         at: u64,
         head: &HeadChunk<'_>,
         from: i64,
-        samples: &mut Vec<Sample>,
+        rows: &mut Rows,
         sink: &mut dyn Sink,
         report: &mut Report,
     ) -> Result<()> {
@@ -204,25 +220,17 @@ impl Head {
             report.without_series += 1;
             return Ok(());
         };
-        samples.clear();
+        rows.clear();
         let encoding = head.encoding & !IS_OUT_OF_ORDER;
-        let decoded = chunk::decode(encoding, head.data, samples);
-        match decoded.map_err(|bad| source.damaged(at, bad))? {
-            Decoded::Floats => {}
-            Decoded::Histograms(count) => report.histograms_left_out += count,
-            Decoded::Unknown => {
-                let what = format!("a chunk of encoding {encoding}");
-                return Err(Error::Unsupported { path: source.path.clone(), offset: at, what });
-            }
+        if !chunk::decode(encoding, head.data, rows).map_err(|bad| source.damaged(at, bad))? {
+            let what = format!("a chunk of encoding {encoding}");
+            return Err(Error::Unsupported { path: source.path.clone(), offset: at, what });
         }
         if head.encoding & IS_OUT_OF_ORDER == 0 {
-            samples.retain(|sample| sample.timestamp_ms >= from);
+            rows.retain_since((0, 0), |at| at >= from);
         }
-        self.tombstones.apply(*series as u64, samples, 0);
-        report.samples += samples.len() as u64;
-        if !samples.is_empty() {
-            sink.samples(&self.labels[*series], samples)?;
-        }
+        self.tombstones.apply(*series as u64, rows, (0, 0));
+        report.samples += rows.hand_over(&self.labels[*series], sink)?;
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! What a record of the log says.
 
+use super::histogram;
 use super::wal::Fault;
 use crate::bytes::{Bad, Input};
 use model::mutation::MetricType;
-use model::{LabelSet, Sample, Text};
+use model::{Exemplar, HistogramSample, LabelSet, Sample, Text};
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
@@ -11,8 +12,10 @@ const TOMBSTONES: u8 = 3;
 const EXEMPLARS: u8 = 4;
 const CHUNK_MARKERS: u8 = 5;
 const METADATA: u8 = 6;
-/// Integer and float histograms, and both with buckets of their own.
-const HISTOGRAMS: [u8; 4] = [7, 8, 9, 10];
+const HISTOGRAMS: u8 = 7;
+const FLOAT_HISTOGRAMS: u8 = 8;
+const CUSTOM_HISTOGRAMS: u8 = 9;
+const CUSTOM_FLOAT_HISTOGRAMS: u8 = 10;
 
 /// One thing that a record says; a record says many of a kind.
 #[derive(Debug)]
@@ -27,9 +30,8 @@ pub(super) enum Entry {
         help: Text,
         unit: Text,
     },
-    Exemplar,
-    /// A record with native histograms.
-    Histograms,
+    Histogram(u64, HistogramSample),
+    Exemplar(u64, Exemplar),
 }
 
 /// Hands each entry of a record to `visit`.
@@ -56,7 +58,8 @@ pub(super) fn entries(
         EXEMPLARS => exemplars(&mut input, visit)?,
         METADATA => metadata(&mut input, visit)?,
         CHUNK_MARKERS => {}
-        _ if HISTOGRAMS.contains(&kind) => visit(Entry::Histograms)?,
+        HISTOGRAMS | CUSTOM_HISTOGRAMS => histograms(&mut input, false, visit)?,
+        FLOAT_HISTOGRAMS | CUSTOM_FLOAT_HISTOGRAMS => histograms(&mut input, true, visit)?,
         _ => return Err(Fault::Kind(kind)),
     }
     Ok(())
@@ -88,6 +91,23 @@ fn samples(
     Ok(())
 }
 
+fn histograms(
+    input: &mut Input<'_>,
+    is_float: bool,
+    visit: &mut dyn FnMut(Entry) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    let (reference, time) = (input.u64()?, input.i64()?);
+    while !input.is_empty() {
+        let reference = reference.wrapping_add_signed(input.varint()?);
+        let timestamp_ms = time.wrapping_add(input.varint()?);
+        visit(Entry::Histogram(reference, histogram::whole(input, timestamp_ms, is_float)?))?;
+    }
+    Ok(())
+}
+
 fn exemplars(
     input: &mut Input<'_>,
     visit: &mut dyn FnMut(Entry) -> Result<(), Fault>,
@@ -95,10 +115,12 @@ fn exemplars(
     if input.is_empty() {
         return Ok(());
     }
-    let _first = (input.u64()?, input.i64()?);
+    let (reference, time) = (input.u64()?, input.i64()?);
     while !input.is_empty() {
-        let _exemplar = (input.varint()?, input.varint()?, input.f64()?, labels(input)?);
-        visit(Entry::Exemplar)?;
+        let reference = reference.wrapping_add_signed(input.varint()?);
+        let timestamp_ms = time.wrapping_add(input.varint()?);
+        let (value, labels) = (input.f64()?, labels(input)?);
+        visit(Entry::Exemplar(reference, Exemplar { timestamp_ms, value, labels }))?;
     }
     Ok(())
 }

@@ -1,17 +1,22 @@
 //! Any bytes: refused or read, never a panic, and no allocation that the bytes do not bound.
 
-use super::chunk::{self, Decoded};
+use super::chunk;
 use super::record;
+use super::rows::Rows;
 use super::tombstones::Tombstones;
 use crate::bits::{Bits, XorFloat};
 use crate::{Options, Report, Sink};
 use model::mutation::MetricMetadata;
-use model::{LabelSet, Sample};
+use model::{Exemplar, HistogramSample, LabelSet, Sample};
 use proptest::prelude::*;
+
+mod histograms;
 
 #[derive(Debug, Default)]
 struct Seen {
     samples: Vec<(LabelSet, Vec<(i64, u64)>)>,
+    histograms: Vec<(LabelSet, Vec<HistogramSample>)>,
+    exemplars: Vec<(LabelSet, Exemplar)>,
     metadata: Vec<MetricMetadata>,
 }
 
@@ -20,6 +25,13 @@ impl Sink for Seen {
         let rows = samples.iter().map(|s| (s.timestamp_ms, s.value.to_bits())).collect();
         self.samples.push((labels.clone(), rows));
         Ok(())
+    }
+    fn histograms(&mut self, labels: &LabelSet, samples: &[HistogramSample]) -> store::Result<()> {
+        self.histograms.push((labels.clone(), samples.to_vec()));
+        Ok(())
+    }
+    fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar) {
+        self.exemplars.push((labels.clone(), exemplar));
     }
     fn metadata(&mut self, entry: MetricMetadata) {
         self.metadata.push(entry);
@@ -165,19 +177,21 @@ fn xor_chunk(samples: &[(i64, f64)]) -> Vec<u8> {
 proptest! {
     #[test]
     fn a_chunk_comes_back_to_the_bit(samples in prop::collection::vec((any::<i64>(), any::<f64>()), 1..50)) {
-        let mut decoded = Vec::new();
+        let mut decoded = Rows::default();
         let outcome = chunk::decode(chunk::encoding::XOR, &xor_chunk(&samples), &mut decoded);
-        prop_assert_eq!(outcome, Ok(Decoded::Floats));
+        prop_assert_eq!(outcome, Ok(true));
         let bits = |(at, value): (i64, f64)| (at, value.to_bits());
-        let have: Vec<_> = decoded.iter().map(|s| bits((s.timestamp_ms, s.value))).collect();
+        let have: Vec<_> = decoded.floats.iter().map(|s| bits((s.timestamp_ms, s.value))).collect();
         prop_assert_eq!(have, samples.into_iter().map(bits).collect::<Vec<_>>());
     }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), encoding: u8) {
-        let mut samples = Vec::new();
-        let _ = chunk::decode(encoding % 5, &bytes, &mut samples);
-        prop_assert!(samples.capacity() <= bytes.len() * 8 + 8);
+        let mut rows = Rows::default();
+        let _ = chunk::decode(encoding % 5, &bytes, &mut rows);
+        prop_assert!(rows.floats.capacity() <= bytes.len() * 8 + 8);
+        // The smallest histogram takes four bits.
+        prop_assert!(rows.histograms.capacity() <= bytes.len() * 4 + 8);
         let _ = Tombstones::decode(&bytes);
         let _ = record::entries(&bytes, &mut |_| Ok(()));
         let _ = XorFloat::default().read(&mut Bits::new(&bytes));

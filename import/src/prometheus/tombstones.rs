@@ -1,9 +1,9 @@
 //! Tombstones: which samples of a block were deleted.
 
 use super::file::Source;
+use super::rows::{Mark, Rows};
 use crate::Result;
 use crate::bytes::{Bad, Input};
-use model::Sample;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -20,15 +20,11 @@ impl Tombstones {
         self.spans.entry(series).or_default().push(span);
     }
 
-    /// Removes what was deleted, from `from` on.
-    pub(super) fn apply(&self, series: u64, samples: &mut Vec<Sample>, from: usize) {
+    /// Removes what was deleted of what came since.
+    pub(super) fn apply(&self, series: u64, rows: &mut Rows, since: Mark) {
         let Some(spans) = self.spans.get(&series) else { return };
         let is_deleted = |at: i64| spans.iter().any(|(first, last)| *first <= at && at <= *last);
-        let mut index = 0;
-        samples.retain(|sample| {
-            index += 1;
-            index <= from || !is_deleted(sample.timestamp_ms)
-        });
+        rows.retain_since(since, |at| !is_deleted(at));
     }
 
     /// Reads the file of a block; a block without one has none.

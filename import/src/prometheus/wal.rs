@@ -41,7 +41,8 @@ pub(super) fn segments(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Hands each record of the segments to `visit`. A torn end of the last segment is where its
-/// writer was stopped; other damage is noted, and the page left out.
+/// writer was stopped; other damage is noted, and the page left out; of a record whose checksum is
+/// right only what comes behind the fault.
 pub(super) fn read(
     segments: &[PathBuf],
     options: Options,
@@ -57,10 +58,9 @@ pub(super) fn read(
         while at < segment.source.bytes {
             segment.source.read_some(at, PAGE_BYTES, &mut page)?;
             let is_last_page = is_last && at + PAGE_BYTES >= segment.source.bytes;
-            match segment.page(at, &page, visit) {
+            match segment.page(at, &page, visit, &mut |error| report.note(error, options)) {
                 Ok(()) => {}
-                Err(Stop::Sink(error)) => return Err(error.into()),
-                Err(Stop::Unsupported(error)) => report.note(error, options)?,
+                Err(Stop::For(error)) => return Err(error),
                 // What was being written when the process ended.
                 Err(Stop::Damaged(_)) if is_last_page => break,
                 Err(Stop::Damaged(error)) => {
@@ -92,9 +92,10 @@ impl From<Bad> for Fault {
 }
 
 enum Stop {
+    /// The rest of the page cannot be read.
     Damaged(Error),
-    Unsupported(Error),
-    Sink(store::Error),
+    /// Nothing more is to be read.
+    For(Error),
 }
 
 struct Segment {
@@ -110,6 +111,7 @@ impl Segment {
         page_at: u64,
         page: &[u8],
         visit: &mut dyn FnMut(&[u8]) -> std::result::Result<(), Fault>,
+        note: &mut dyn FnMut(Error) -> Result<()>,
     ) -> std::result::Result<(), Stop> {
         let mut input = Input::new(page);
         while input.len() >= HEADER_BYTES {
@@ -135,12 +137,12 @@ impl Segment {
             };
             match visited {
                 Ok(()) => {}
-                Err(Fault::Bad(bad)) => return Err(damaged(bad)),
-                Err(Fault::Sink(error)) => return Err(Stop::Sink(error)),
+                Err(Fault::Sink(error)) => return Err(Stop::For(error.into())),
+                Err(Fault::Bad(bad)) => note(self.source.damaged(at, bad)).map_err(Stop::For)?,
                 Err(Fault::Kind(kind)) => {
-                    let (path, what) =
-                        (self.source.path.clone(), format!("a record of type {kind}"));
-                    return Err(Stop::Unsupported(Error::Unsupported { path, offset: at, what }));
+                    let (path, offset) = (self.source.path.clone(), at);
+                    let what = format!("a record of type {kind}");
+                    note(Error::Unsupported { path, offset, what }).map_err(Stop::For)?;
                 }
             }
         }

@@ -1,14 +1,37 @@
 //! Stored histograms as the engine works with them: counted in floats, with the hints of a store
 //! that knows what came before.
 
+use super::error::EvalError;
 use super::evaluator::BucketsWanted;
+use super::params::EvalParams;
 use crate::histogram::{FloatHistogram, stats_hint, stored_hint};
-use model::SeriesColumns;
+use crate::plan::Need;
+use crate::source::SeriesSource;
 use model::histogram::{Histogram, ResetHint};
+use model::{QueryShard, SeriesColumns};
 use std::sync::Arc;
 
+/// Fetches what a selector needs, or a part of it.
+pub(super) fn fetch(
+    source: &dyn SeriesSource,
+    need: &Need,
+    shard: QueryShard,
+    params: &EvalParams,
+) -> Result<Vec<SeriesColumns>, EvalError> {
+    let bounds = params.limits.select_bounds();
+    let mut series = source.select(&need.selection(shard, bounds))?;
+    if need.shows_hints && series.iter().any(begins_with_a_counter) {
+        let earlier = match need.before(params.lookback_ms) {
+            Some(before) => source.select(&before.selection(shard, bounds))?,
+            None => Vec::new(),
+        };
+        hint_first(&mut series, &earlier);
+    }
+    Ok(series)
+}
+
 /// Whether the first sample is a histogram that may go on from one before.
-pub(super) fn begins_with_a_counter(series: &SeriesColumns) -> bool {
+fn begins_with_a_counter(series: &SeriesColumns) -> bool {
     let (Some(time), Some(first)) =
         (series.histograms.timestamps_ms.first(), series.histograms.values.first())
     else {
@@ -20,7 +43,7 @@ pub(super) fn begins_with_a_counter(series: &SeriesColumns) -> bool {
 
 /// Gives the first histograms the hints that they have after what was there before. Both lists
 /// ascend by labels.
-pub(super) fn hint_first(series: &mut [SeriesColumns], earlier: &[SeriesColumns]) {
+fn hint_first(series: &mut [SeriesColumns], earlier: &[SeriesColumns]) {
     for of in series.iter_mut().filter(|of| begins_with_a_counter(of)) {
         let place = earlier.binary_search_by(|before| before.labels.cmp(&of.labels));
         let before = place.ok().map(|at| &earlier[at]).and_then(|before| {

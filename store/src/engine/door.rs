@@ -38,18 +38,22 @@ pub struct OpenReport {
     pub series: u64,
 }
 
-/// How many series a tenant may have open on this replica; known series are never refused.
+/// How many series a tenant may have open on this replica; known series are never refused. And how
+/// many exemplars it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendLimits {
     /// In all; `u64::MAX` is no limit.
     pub series_max: u64,
     /// Of one metric; `u64::MAX` is no limit.
     pub series_per_metric_max: u64,
+    /// Exemplars; the oldest go. `u64::MAX` is a million.
+    pub exemplars_max: u64,
 }
 
 impl AppendLimits {
     /// No limit.
-    pub const NONE: Self = Self { series_max: u64::MAX, series_per_metric_max: u64::MAX };
+    pub const NONE: Self =
+        Self { series_max: u64::MAX, series_per_metric_max: u64::MAX, exemplars_max: u64::MAX };
 }
 
 /// What became of a mutation.
@@ -106,6 +110,8 @@ pub struct JobReport {
     pub samples_expired: u64,
     /// The windows that are gone because they have expired.
     pub expired: Vec<Expired>,
+    /// Tombstones that are gone because nothing they hide can be shown again.
+    pub tombstones_forgotten: u64,
 }
 
 /// Sizes, for metrics.
@@ -117,6 +123,11 @@ pub struct Stats {
     pub series_created_total: u64,
     pub head_samples: u64,
     pub head_sample_bytes: u64,
+    pub exemplars: u64,
+    /// Exemplars that went for newer ones.
+    pub exemplars_lost_limit_total: u64,
+    /// Exemplars that left with a series that nobody wrote to.
+    pub exemplars_lost_idle_total: u64,
     pub log_segments: u64,
     pub log_pending_bytes: u64,
     pub sstables: u64,

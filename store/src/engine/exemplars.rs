@@ -1,20 +1,23 @@
-//! Asking for exemplars. They stay in the head as long as their series, within bounds per series and
-//! per tenant; checkpoints and the commit log have them over a restart.
+//! Asking for exemplars, and letting go of those that are deleted or too old. They stay in the head
+//! within bounds per series and per tenant; checkpoints and the commit log have them over a restart.
 //!
-//! Not here: how many are kept (`head/series.rs`, `head/shard.rs`).
+//! Not here: how many are kept, and which go for newer ones (`head/exemplars.rs`).
 
 use super::Engine;
 use crate::error::{Error, Result};
+use crate::head::Tenant;
+use crate::retention::Hides;
 use crate::select::compile;
+use crate::tombstone::{Tombstones, Touching};
 use model::exemplar::SeriesExemplars;
 use model::read::ExemplarQuery;
-use model::{Matcher, TenantId, TimeRange, TimestampMs};
+use model::{LabelSet, Matcher, TenantId, TimeRange, TimestampMs};
 
 impl Engine {
-    /// The exemplars that a query asks for: as [`Engine::exemplars`], within its bound.
+    /// The exemplars that a query asks for, as [`Engine::exemplars`] gives them.
     ///
     /// # Errors
-    /// As [`Engine::exemplars`], and [`Error::TooManySamples`].
+    /// [`Error::BadMatcher`]; [`Error::TooManySamples`] beyond the query's bound.
     pub fn exemplars_at(
         &self,
         tenant: &TenantId,
@@ -30,10 +33,11 @@ impl Engine {
     }
 
     /// The exemplars in `range` of the series that match all matchers of one of the sets, ascending
-    /// by labels, each series' by time; without what is deleted, or older at `now` than the series is kept.
+    /// by labels, each series' by time; without what is deleted, or older at `now` than the series is
+    /// kept.
     ///
     /// # Errors
-    /// [`Error::BadMatcher`](crate::Error::BadMatcher).
+    /// [`Error::BadMatcher`].
     pub fn exemplars(
         &self,
         tenant: &TenantId,
@@ -47,17 +51,37 @@ impl Engine {
         };
         let mut found = held.exemplars(&sets, range);
         let stones = self.tombstones.read().touching(tenant, range.start.0, range.end.0);
-        // As of the oldest rules that still have an effect: an exemplar does not say since when it is here.
-        let hides = self.retention.read().clip(tenant, now).of_file(0);
+        let hides = self.exemplars_hidden(tenant, now);
         for series in &mut found {
-            let value = |name: &str| series.labels.get(name).map_or("", |value| value);
-            let ranges = stones.hidden(value).ranges(0);
-            let is_seen = |at: i64| !ranges.iter().any(|(start, end)| (*start..*end).contains(&at));
-            let first_ms = hides.first_shown_ms(value);
-            let is_shown = |at: i64| first_ms <= at && is_seen(at);
+            let is_shown = shown(&stones, &hides, &series.labels);
             series.exemplars.retain(|exemplar| is_shown(exemplar.timestamp_ms));
         }
         found.retain(|series| !series.exemplars.is_empty());
         Ok(found)
     }
+
+    /// Takes what is deleted or too old out of the head.
+    pub(super) fn let_go_of_exemplars(
+        &self,
+        tenant: &Tenant,
+        tombstones: &Tombstones,
+        trusted: TimestampMs,
+    ) {
+        let stones = tombstones.touching(&tenant.id, i64::MIN, i64::MAX);
+        let hides = self.exemplars_hidden(&tenant.id, trusted);
+        tenant.retain_exemplars(|labels| shown(&stones, &hides, labels));
+    }
+
+    /// As of the oldest rules that still have an effect: an exemplar does not say since when it is here.
+    fn exemplars_hidden(&self, tenant: &TenantId, now: TimestampMs) -> Hides {
+        self.retention.read().clip(tenant, now).of_file(0)
+    }
+}
+
+/// Whether exemplars of a series are shown, by their time.
+fn shown(stones: &Touching, hides: &Hides, labels: &LabelSet) -> impl Fn(i64) -> bool + use<> {
+    let value = |name: &str| labels.get(name).map_or("", |value| value);
+    let deleted = stones.hidden(value).ranges(0);
+    let first_ms = hides.first_shown_ms(value);
+    move |at| first_ms <= at && !deleted.iter().any(|(start, end)| (*start..*end).contains(&at))
 }

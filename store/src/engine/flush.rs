@@ -21,12 +21,13 @@ use crate::checkpoint;
 use crate::error::Result;
 use crate::head::flush::{Listed, Place, RowRef};
 use crate::head::series::Takes;
+use crate::head::shard::IdleBefore;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::tables::Retired;
 use crate::sstable::writer::Writer;
 use model::{TenantId, TimestampMs};
-use parking_lot::MutexGuard;
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,18 @@ impl Engine {
         self.flush_as(&one, Takes::Newest, now)
     }
 
+    /// Closes the log's segment; returns the next one's number and, if it is to be of one moment,
+    /// what appends wait for.
+    fn roll(&self, takes: Takes) -> Result<(u64, Option<RwLockWriteGuard<'_, ()>>)> {
+        let alone = self.gate.write();
+        if takes == Takes::Newest {
+            return Ok((self.log.roll(), None));
+        }
+        // What waits for the log would be replayed as of behind that moment.
+        self.log.sync().map_err(|failed| failed.error)?;
+        Ok((self.log.roll(), Some(alone)))
+    }
+
     /// Flushes while the caller holds `flushing`.
     pub(super) fn flush_as(
         &self,
@@ -45,9 +58,7 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<JobReport> {
         let purge = self.purge_asked.begin_flush();
-        let alone = self.gate.write();
-        let from_segment = self.log.roll();
-        let alone = (takes == Takes::OneMoment).then_some(alone);
+        let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let rules = Arc::clone(&self.retention.read());
@@ -70,6 +81,10 @@ impl Engine {
         }
         more.push(Edit::SetTrustedTime(trusted.0));
         more.extend(delete::revisions(&revisions, self.manifest.lock().state()));
+        // Before the checkpoint: it shall not carry on what is deleted.
+        for tenant in &tenants {
+            self.let_go_of_exemplars(tenant, &tombstones, trusted);
+        }
         let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
         let old = self.manifest.lock().state().checkpoint;
         more.push(Edit::SetCheckpoint(checkpoint));
@@ -80,13 +95,12 @@ impl Engine {
             report.samples += meta.samples;
             report.sstable_bytes += meta.file_bytes;
         }
-        // A purge lets go of the texts of every series that has no sample left.
-        let idle_before = match purge {
-            0 => seconds(now.minus_ms(self.config.series_idle_ms)),
-            _ => u32::MAX,
-        };
+        // A purge lets go of the texts of every series that has nothing left.
+        let with_exemplars_s = seconds(now.minus_ms(self.config.series_idle_ms));
+        let bare_s = if purge == 0 { with_exemplars_s } else { u32::MAX };
         for tenant in &tenants {
-            report.series_dropped += tenant.release(idle_before, &self.gate);
+            let idle = IdleBefore { bare_s, with_exemplars_s };
+            report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         if purge > 0 {

@@ -20,10 +20,14 @@ use crate::head::series::Takes;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, SstableMeta};
 use crate::retention::Retentions;
+use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation};
 use model::read::MetadataQuery;
-use model::{Context, LabelSet, Principal, RequestId, Sample, TenantId, TimestampMs};
-use std::collections::BTreeMap;
+use model::{
+    Context, Exemplar, HistogramSample, LabelSet, METRIC_NAME, MatchOp, Matcher, Principal,
+    RequestId, Sample, SeriesRef, TenantId, TimeRange, TimestampMs,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Files are written when more bytes of samples than this are in memory.
@@ -32,6 +36,12 @@ const MEMORY_BYTES_MAX: u64 = 256 << 20;
 const SERIES_MAX: u64 = 4_000_000;
 /// Samples between two looks at the memory.
 const LOOK_SAMPLES: u64 = 1 << 16;
+/// A histogram counts as so many samples more: it may take 64 KiB.
+const HISTOGRAM_LOOK: u64 = 63;
+/// So many exemplars are imported at most: the newest.
+const EXEMPLARS_MAX: usize = 100_000;
+/// So many go into one record of the log.
+const RECORD_EXEMPLARS: usize = 1_000;
 
 /// What is the same for all samples of an import.
 #[derive(Clone, Debug)]
@@ -49,8 +59,16 @@ pub struct ImportReport {
     pub samples: u64,
     /// Samples that were older than the retention, and left out.
     pub samples_expired: u64,
+    /// Samples of those that were taken that a delete hides.
+    pub samples_hidden: u64,
     /// Metrics whose metadata was not known.
     pub metadata: u64,
+    /// Exemplars that were not known.
+    pub exemplars: u64,
+    /// Exemplars that were older than the retention, and left out.
+    pub exemplars_expired: u64,
+    /// The revision that the samples have.
+    pub revision: u32,
     /// Files that are live now.
     pub sstables: u64,
     /// Their bytes.
@@ -69,6 +87,8 @@ pub struct Import<'a> {
     /// Samples since the last look.
     unseen: u64,
     metadata: BTreeMap<String, MetricMetadata>,
+    /// The oldest first.
+    exemplars: BTreeSet<(Exemplar, LabelSet)>,
     written: Vec<SstableMeta>,
     /// What is kept how long: when it changes meanwhile, files are as from before the change.
     rules: Arc<Retentions>,
@@ -79,6 +99,7 @@ impl Engine {
     /// Begins an import. Nothing is read or written yet.
     #[must_use]
     pub fn import(&self, options: ImportOptions, now: TimestampMs) -> Import<'_> {
+        let report = ImportReport { revision: options.revision, ..ImportReport::default() };
         Import {
             gathered: Arc::new(self.empty_head(&options.tenant)),
             engine: self,
@@ -86,10 +107,21 @@ impl Engine {
             now,
             unseen: 0,
             metadata: BTreeMap::new(),
+            exemplars: BTreeSet::new(),
             written: Vec::new(),
             rules: Arc::clone(&self.retention.read()),
-            report: ImportReport::default(),
+            report,
         }
+    }
+
+    /// The lowest revision whose samples no delete of the tenant hides: one more than the highest
+    /// that its deletes hide, 0 without one. As an import does not change it, an import that is
+    /// repeated has the same revision again.
+    #[must_use]
+    pub fn seen_revision(&self, tenant: &TenantId) -> u32 {
+        let manifest = self.manifest.lock();
+        let stones = manifest.state().tombstones.values().filter(|stone| stone.tenant == *tenant);
+        stones.map(|stone| stone.revision_max.saturating_add(1)).max().unwrap_or(0)
     }
 
     fn empty_head(&self, tenant: &TenantId) -> Tenant {
@@ -103,13 +135,60 @@ impl Import<'_> {
     /// # Errors
     /// What the disk says: sometimes files are written.
     pub fn samples(&mut self, labels: &LabelSet, samples: &[Sample]) -> Result<()> {
-        let revision = self.options.revision;
+        let (revision, from) = (self.options.revision, self.first_kept_ms(labels));
+        let kept = samples.iter().filter(|sample| sample.timestamp_ms >= from);
+        let kept: Vec<Sample> = kept.map(|sample| Sample { revision, ..*sample }).collect();
+        self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
+        self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
+            head.push(number, now_s, kept.into_iter());
+        })
+    }
+
+    /// Adds native histograms of one series, in any order; their revision becomes the import's.
+    ///
+    /// # Errors
+    /// What the disk says: sometimes files are written.
+    pub fn histograms(&mut self, labels: &LabelSet, samples: &[HistogramSample]) -> Result<()> {
+        let (revision, from) = (self.options.revision, self.first_kept_ms(labels));
+        let kept = samples.iter().filter(|sample| sample.timestamp_ms >= from);
+        let revised = |sample: &HistogramSample| HistogramSample { revision, ..sample.clone() };
+        let kept: Vec<HistogramSample> = kept.map(revised).collect();
+        self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
+        self.unseen += kept.len() as u64 * HISTOGRAM_LOOK;
+        self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
+            head.push_histograms(number, now_s, kept.into_iter());
+        })
+    }
+
+    /// The first moment of the series that its retention does not hide.
+    fn first_kept_ms(&self, labels: &LabelSet) -> i64 {
         let rules = self.rules.in_force(&self.options.tenant);
         let retention = rules.of(|name| labels.get(name).map_or("", |value| value));
-        let from = retention.first_kept_ms(self.now);
-        let keeps = |sample: &&Sample| sample.timestamp_ms >= from;
-        let kept = samples.iter().filter(keeps).count() as u64;
-        self.report.samples_expired += samples.len() as u64 - kept;
+        retention.first_kept_ms(self.now)
+    }
+
+    /// Counts the samples that a delete hides; whether they are written does not matter to readers.
+    fn count_hidden(&mut self, labels: &LabelSet, times: impl Iterator<Item = i64>) {
+        let tombstones = Arc::clone(&self.engine.tombstones.read());
+        let touching = tombstones.touching(&self.options.tenant, i64::MIN, i64::MAX);
+        if touching.is_empty() {
+            return;
+        }
+        let hidden = touching.hidden(|name| labels.get(name).map_or("", |value| value));
+        let ranges = hidden.ranges(self.options.revision);
+        let is_hidden = |at: &i64| ranges.iter().any(|(start, end)| (*start..*end).contains(at));
+        self.report.samples_hidden += times.filter(is_hidden).count() as u64;
+    }
+
+    /// Pushes what was kept of the `given` samples into the series.
+    fn take(
+        &mut self,
+        labels: &LabelSet,
+        given: usize,
+        kept: usize,
+        push: impl FnOnce(&Tenant, u32, u32),
+    ) -> Result<()> {
+        self.report.samples_expired += (given - kept) as u64;
         if kept == 0 {
             return Ok(());
         }
@@ -123,10 +202,9 @@ impl Import<'_> {
                 again.map_err(|_| Error::BadMutation)?
             }
         };
-        let revised = samples.iter().filter(keeps).map(|s| Sample { revision, ..*s });
-        self.gathered.push(number, now_s, revised);
-        self.report.samples += kept;
-        self.unseen += kept;
+        push(&self.gathered, number, now_s);
+        self.report.samples += kept as u64;
+        self.unseen += kept as u64;
         if self.unseen >= LOOK_SAMPLES {
             self.unseen = 0;
             let bytes: u64 = self.gathered.shards().map(|shard| shard.sample_bytes).sum();
@@ -135,6 +213,19 @@ impl Import<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds an exemplar of one series. The newest are kept: as they live in memory, too many of
+    /// them would push out each other.
+    pub fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar) {
+        if exemplar.timestamp_ms < self.first_kept_ms(labels) {
+            self.report.exemplars_expired += 1;
+            return;
+        }
+        self.exemplars.insert((exemplar, labels.clone()));
+        if self.exemplars.len() > EXEMPLARS_MAX {
+            self.exemplars.pop_first();
+        }
     }
 
     /// Adds what a metric means. What the store knows of it already is kept.
@@ -196,6 +287,7 @@ impl Import<'_> {
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;
         self.report.metadata = self.write_metadata()?;
+        self.report.exemplars = self.write_exemplars()?;
         Ok(self.report)
     }
 
@@ -233,19 +325,63 @@ impl Import<'_> {
         if self.metadata.is_empty() {
             return Ok(0);
         }
-        let mut mutation = Mutation::empty(Arc::new(Context {
-            tenant: tenant.clone(),
-            principal: Principal::System,
-            request_id: RequestId(0),
-            timeout_ms: 0,
-            ring_version: 0,
-            now: self.now,
-        }));
+        let mut mutation = self.mutation();
         mutation.metadata = std::mem::take(&mut self.metadata).into_values().collect();
         let written = mutation.metadata.len() as u64;
         self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
         self.engine.sync().map_err(|failed| failed.error)?;
         Ok(written)
+    }
+
+    /// Writes the exemplars that are not known, by the log, as if they had just come in; returns how
+    /// many are there now that were not. The head keeps no more of a series than it would of a sender.
+    fn write_exemplars(&mut self) -> Result<u64> {
+        if self.exemplars.is_empty() {
+            return Ok(0);
+        }
+        let before = self.exemplars_held()?;
+        for known in &before {
+            for exemplar in &known.exemplars {
+                self.exemplars.remove(&(exemplar.clone(), known.labels.clone()));
+            }
+        }
+        let news: Vec<(Exemplar, LabelSet)> =
+            std::mem::take(&mut self.exemplars).into_iter().collect();
+        for some in news.chunks(RECORD_EXEMPLARS) {
+            let mut mutation = self.mutation();
+            let mut indexes: BTreeMap<&LabelSet, u32> = BTreeMap::new();
+            for (exemplar, labels) in some {
+                let next = u32::try_from(indexes.len()).unwrap_or(u32::MAX);
+                let index = *indexes.entry(labels).or_insert(next);
+                if index == next {
+                    mutation.end_series(SeriesRef::Labels(labels.clone()));
+                }
+                mutation.exemplars.push((index, exemplar.clone()));
+            }
+            self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+        }
+        self.engine.sync().map_err(|failed| failed.error)?;
+        let count = |held: &[SeriesExemplars]| -> usize {
+            held.iter().map(|series| series.exemplars.len()).sum()
+        };
+        Ok(count(&self.exemplars_held()?).saturating_sub(count(&before)) as u64)
+    }
+
+    fn exemplars_held(&self) -> Result<Vec<SeriesExemplars>> {
+        let every = [vec![Matcher::new(METRIC_NAME, MatchOp::NotEqual, "")]];
+        self.engine.exemplars(&self.options.tenant, &every, TimeRange::ALL, self.now)
+    }
+
+    /// A mutation of whoever imports.
+    fn mutation(&self) -> Mutation {
+        Mutation::empty(Arc::new(Context {
+            tenant: self.options.tenant.clone(),
+            principal: Principal::System,
+            request_id: RequestId(0),
+            timeout_ms: 0,
+            ring_version: 0,
+            now: self.now,
+        }))
     }
 }
 

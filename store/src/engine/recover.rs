@@ -24,6 +24,9 @@ const VERSION: u8 = 1;
 /// So many definitions go into one frame: a few megabytes.
 const FRAME_SERIES_MAX: usize = 50_000;
 
+/// So many exemplars go into one frame: a few megabytes.
+const FRAME_EXEMPLARS_MAX: usize = 10_000;
+
 /// Hands the frames of a tenant's checkpoint to `frame`.
 pub(super) fn checkpoint(
     tenant: &Tenant,
@@ -44,24 +47,42 @@ pub(super) fn checkpoint(
             }
         }
         let part = held.split_off(held.len().saturating_sub(FRAME_SERIES_MAX));
-        let mut out = vec![VERSION];
-        put_text(&mut out, tenant.id.as_str());
-        out.extend_from_slice(&tenant.generation.to_le_bytes());
+        let mut out = frame_of(tenant);
         let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
         definitions::encode(&mut out, &tenant.symbols.read(), definitions);
         record::put_metadata(&mut out, metadata.iter());
         let exemplars = tenant.exemplars_of(part.iter().map(|(number, _)| *number));
-        put_uvarint(&mut out, exemplars.len() as u64);
-        for (number, one) in &exemplars {
-            put_uvarint(&mut out, u64::from(*number));
-            exemplar::put(&mut out, one);
-        }
+        let mut exemplars = exemplars.chunks(FRAME_EXEMPLARS_MAX);
+        put_exemplars(&mut out, exemplars.next().unwrap_or_default());
         metadata = &[];
         frame(&out)?;
+        for more in exemplars {
+            let mut out = frame_of(tenant);
+            definitions::encode(&mut out, &tenant.symbols.read(), std::iter::empty());
+            record::put_metadata(&mut out, std::iter::empty());
+            put_exemplars(&mut out, more);
+            frame(&out)?;
+        }
         written += part.len() as u64;
         if is_last && held.is_empty() {
             return Ok(written);
         }
+    }
+}
+
+/// The head of a frame.
+fn frame_of(tenant: &Tenant) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_text(&mut out, tenant.id.as_str());
+    out.extend_from_slice(&tenant.generation.to_le_bytes());
+    out
+}
+
+fn put_exemplars(out: &mut Vec<u8>, exemplars: &[(u32, Exemplar)]) {
+    put_uvarint(out, exemplars.len() as u64);
+    for (number, one) in exemplars {
+        put_uvarint(out, u64::from(*number));
+        exemplar::put(out, one);
     }
 }
 
@@ -118,8 +139,8 @@ impl<'a> Recovery<'a> {
     }
 
     fn try_record(&mut self, payload: &[u8]) -> Result<(), Damaged> {
-        let record = record::decode(payload)?;
-        let definitions = record.definitions.clone();
+        let mut record = record::decode(payload)?;
+        let definitions = std::mem::take(&mut record.definitions);
         let tenant = self.define(&record.tenant, record.generation, definitions);
         self.keep_metadata(&tenant, record.metadata.clone());
         let numbers = self.numbers.get(&(record.tenant.clone(), record.generation));
@@ -165,7 +186,9 @@ impl<'a> Recovery<'a> {
         let numbers = self.numbers.get(&(tenant.id.clone(), generation));
         for (old, exemplar) in exemplars {
             if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
-                tenant.push_exemplar(*number, exemplar);
+                // What the limit is now the next append says.
+                let max = AppendLimits::NONE.exemplars_max;
+                tenant.push_exemplar(*number, self.now_s, max, exemplar);
             }
         }
     }

@@ -55,7 +55,7 @@ fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let bounds = SelectBounds::NONE;
     let selection =
         Selection { matchers, range: all(), days: None, shard: model::QueryShard::ALL, bounds };
-    engine.select(&tenant("t"), &selection).unwrap()
+    engine.select(&tenant("t"), &selection, NOW).unwrap()
 }
 
 fn expected() -> Vec<SeriesColumns> {
@@ -130,6 +130,137 @@ fn exemplars_survive_flush_and_restart_and_are_found_by_matchers_and_range() {
     assert_eq!(ask(&engine, "j", all()), both, "flushed");
     drop(engine);
     assert_eq!(ask(&open(&disk).0, "j", all()), both, "from the checkpoint");
+}
+
+/// A series with one float now and exemplars at these times after it, each of its own value.
+fn with_exemplars(name: &str, times: impl Iterator<Item = i64>) -> Mutation {
+    let mut m = mutation("t");
+    m.push(SeriesRef::Labels(labels(&[("__name__", name)])), [(NOW.0, 1.0)]);
+    for (at, value) in times.zip(0_u32..) {
+        let (timestamp_ms, value, labels) = (NOW.0 + at, value.into(), LabelSet::default());
+        m.exemplars.push((0, Exemplar { timestamp_ms, value, labels }));
+    }
+    m
+}
+
+fn append_within(engine: &Engine, m: &Mutation, exemplars_max: u64, now: TimestampMs) {
+    let limits = AppendLimits { exemplars_max, ..AppendLimits::NONE };
+    engine.append(m, limits, now).unwrap();
+    engine.sync().unwrap();
+}
+
+#[test]
+fn of_too_many_exemplars_the_oldest_go_whosever_they_are_and_are_counted() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    // Without a job and an instance all series are of one shard, which has a sixteenth of the limit.
+    append_within(&engine, &with_exemplars("a", (0..50).map(|n| n * 60_000)), 1600, NOW);
+    assert_eq!((engine.stats().exemplars, engine.stats().exemplars_lost_limit_total), (50, 0));
+    // Also when each is of a series of its own, many more in all than there may be.
+    for n in 0..4000_i64 {
+        append_within(&engine, &with_exemplars(&format!("s{n}"), [-1 - n].into_iter()), 1600, NOW);
+    }
+    let stats = engine.stats();
+    assert!((50..=100).contains(&stats.exemplars), "{}", stats.exemplars);
+    assert_eq!(stats.exemplars + stats.exemplars_lost_limit_total, 4050);
+    let found = engine.exemplars(&tenant("t"), &[vec![]], all(), NOW).unwrap();
+    assert_eq!(found.iter().map(|one| one.exemplars.len() as u64).sum::<u64>(), stats.exemplars);
+    let of_a = found.iter().find(|one| one.labels == labels(&[("__name__", "a")])).unwrap();
+    assert_eq!(of_a.exemplars.len(), 50, "the newest stay");
+}
+
+#[test]
+fn exemplars_of_one_moment_go_too_when_they_are_too_many() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    append_within(&engine, &with_exemplars("a", (0..400).map(|_| 7)), 1600, NOW);
+    let stats = engine.stats();
+    assert!(stats.exemplars <= 100, "{}", stats.exemplars);
+    assert_eq!(stats.exemplars + stats.exemplars_lost_limit_total, 400);
+}
+
+#[test]
+fn a_repeated_exemplar_is_held_once() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    for _ in 0..3 {
+        append_within(&engine, &with_exemplars("a", (0..20).map(|n| n * 60_000)), u64::MAX, NOW);
+    }
+    assert_eq!((engine.stats().exemplars, engine.stats().exemplars_lost_limit_total), (20, 0));
+}
+
+#[test]
+fn exemplars_leave_with_a_series_that_is_idle_and_are_counted() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    append_within(&engine, &with_exemplars("a", 0..3), u64::MAX, NOW);
+    let idle_ms = engine.config.series_idle_ms;
+    let later = TimestampMs(NOW.0 + idle_ms);
+    engine.flush(NOW).unwrap();
+    engine.flush(later).unwrap();
+    assert_eq!(engine.stats().exemplars, 3);
+    // An exemplar alone keeps its series, too.
+    let mut m = with_exemplars("a", 9..10);
+    (m.timestamps_ms, m.values, m.series[0].sample_end) = (vec![], vec![], 0);
+    append_within(&engine, &m, u64::MAX, later);
+    engine.flush(TimestampMs(later.0 + 2_000)).unwrap();
+    assert_eq!((engine.stats().exemplars, engine.stats().series), (4, 1));
+    engine.flush(TimestampMs(later.0 + idle_ms + 2_000)).unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.exemplars, stats.series, stats.exemplars_lost_idle_total), (0, 0, 4));
+}
+
+#[test]
+fn exemplars_older_than_their_series_is_kept_leave_with_a_flush_and_are_no_loss() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    let hour_ms = 3_600_000;
+    let day = model::Retention::from_ms(86_400_000);
+    let default = model::RetentionRules { default: day, rules: vec![] };
+    let rules = crate::RetentionConfig { default, tenants: Default::default() };
+    engine.set_retention(&rules, NOW).unwrap();
+    let m = with_exemplars("a", [-23 * hour_ms, -2 * hour_ms].into_iter());
+    append_within(&engine, &m, u64::MAX, NOW);
+    engine.flush(NOW).unwrap();
+    assert_eq!(engine.stats().exemplars, 2);
+    let later = TimestampMs(NOW.0 + 2 * hour_ms);
+    append_within(&engine, &with_exemplars("a", std::iter::empty()), u64::MAX, later);
+    let shown = engine.exemplars(&tenant("t"), &[vec![]], all(), later).unwrap();
+    assert_eq!(shown[0].exemplars.len(), 1);
+    engine.flush(later).unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.exemplars, stats.exemplars_lost_limit_total), (1, 0));
+    assert_eq!(stats.exemplars_lost_idle_total, 0);
+}
+
+#[test]
+fn more_exemplars_than_one_frame_of_a_checkpoint_has_come_back() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    for series in 0..50 {
+        let m = with_exemplars(&format!("s{series}"), (0..500).map(|n| n * 60_000));
+        append_within(&engine, &m, u64::MAX, NOW);
+    }
+    engine.flush(NOW).unwrap();
+    let before = engine.exemplars(&tenant("t"), &[vec![]], all(), NOW).unwrap();
+    assert_eq!(before.iter().map(|one| one.exemplars.len()).sum::<usize>(), 25_000);
+    drop(engine);
+    let (engine, _) = open(&disk);
+    assert_eq!(engine.exemplars(&tenant("t"), &[vec![]], all(), NOW).unwrap(), before);
+}
+
+#[test]
+fn more_exemplars_than_a_query_may_have_are_an_error_and_no_cut() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    append_within(&engine, &with_exemplars("a", (0..5).map(|n| n * 60_000)), u64::MAX, NOW);
+    let ask = |exemplars_max| {
+        let (matcher_sets, range) = (vec![vec![]], all());
+        let query = model::read::ExemplarQuery { matcher_sets, range, exemplars_max };
+        engine.exemplars_at(&tenant("t"), &query, NOW)
+    };
+    assert_eq!(ask(5).unwrap()[0].exemplars.len(), 5);
+    assert!(matches!(ask(4), Err(Error::TooManySamples { samples_max: 4 })));
 }
 
 #[test]

@@ -56,9 +56,7 @@ pub(crate) struct Series {
     revision: u32,
     open: Encoder,
     /// So many of the open chunk's samples, the first ones, a flush has taken.
-    open_taken: u32,
-    /// The end of the day that the open chunk lies in.
-    day_end_ms: i64,
+    open_taken: u16,
     rest: Option<Box<Rest>>,
 }
 
@@ -130,7 +128,6 @@ impl Series {
             revision: 0,
             open: Encoder::default(),
             open_taken: 0,
-            day_end_ms: i64::MIN,
             rest: None,
         }
     }
@@ -143,13 +140,13 @@ impl Series {
             if at <= self.open.last_ms() || sample.revision != self.revision {
                 return self.push_late(sample);
             }
-            if at >= self.day_end_ms || self.open.count() >= CHUNK_SAMPLES_MAX {
+            let day = TimestampMs(self.open.first_ms()).day();
+            if TimestampMs(at).day() != day || self.open.count() >= CHUNK_SAMPLES_MAX {
                 self.seal();
             }
         }
         if self.open.count() == 0 {
             self.revision = sample.revision;
-            self.day_end_ms = TimestampMs(at).day().range().end.0;
         }
         self.open.push(at, sample.value, sample.start_timestamp_ms);
         Pushed::InOrder
@@ -203,29 +200,33 @@ impl Series {
         Pushed::InOrder
     }
 
-    /// Adds an exemplar.
-    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) {
+    /// Adds an exemplar, if it is not there yet. Returns by how many there are more, and how many of
+    /// the oldest went for it.
+    pub(crate) fn push_exemplar(&mut self, exemplar: &Exemplar) -> (u64, u64) {
         let held = &mut self.rest.get_or_insert_default().exemplars;
-        if held.last() == Some(exemplar) {
-            return;
+        if held.iter().rev().any(|have| have == exemplar) {
+            return (0, 0);
         }
         held.push(exemplar.clone());
-        if held.len() >= EXEMPLARS_MAX {
-            self.halve_exemplars();
+        if held.len() < EXEMPLARS_MAX {
+            return (1, 0);
         }
-    }
-
-    /// Thins the exemplars, lets go of the older half, and returns how many are left.
-    pub(crate) fn halve_exemplars(&mut self) -> u64 {
-        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
-        let held = &mut rest.exemplars;
+        let before = held.len();
         exemplar::thin(held);
         held.drain(..held.len() / 2);
-        let left = held.len() as u64;
+        (1, (before - held.len()) as u64)
+    }
+
+    /// Keeps the exemplars that `keeps` says yes to; returns how many went.
+    pub(crate) fn retain_exemplars(&mut self, mut keeps: impl FnMut(&Exemplar) -> bool) -> u64 {
+        let Some(rest) = self.rest.as_deref_mut() else { return 0 };
+        let before = rest.exemplars.len();
+        rest.exemplars.retain(&mut keeps);
+        let gone = (before - rest.exemplars.len()) as u64;
         if rest.is_empty() {
             self.rest = None;
         }
-        left
+        gone
     }
 
     /// The exemplars, in order of arrival.
@@ -235,7 +236,7 @@ impl Series {
 
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
-            let taken = std::mem::take(&mut self.open_taken);
+            let taken = u32::from(std::mem::take(&mut self.open_taken));
             let sealed = &mut self.rest.get_or_insert_default().sealed;
             // Mostly there is one, for a moment: no room for more.
             sealed.reserve_exact(1);

@@ -4,26 +4,35 @@
 //! - A local number is given once; series of one target that arrive together get neighbours.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
-use super::series::{Definition, EXEMPLAR_BYTES, Identity, Pushed, Series};
+use super::exemplars::Lost;
+use super::series::{Definition, Identity, Pushed, Series};
 use super::slots::Slots;
 use super::symbols::{LabelIds, Symbols};
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::{Exemplar, HistogramSample, LabelSet, Sample};
+use model::{HistogramSample, LabelSet, Sample};
 use std::sync::Arc;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// So many exemplars a shard holds; at the limit the older half of each series' go.
-const EXEMPLARS_MAX: u64 = 6250;
+
+/// Since when a series without a sample in the head must not have been written to leave it, in
+/// seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdleBefore {
+    /// If nothing else is left of it.
+    pub(crate) bare_s: u32,
+    /// If it has exemplars, which go with it.
+    pub(crate) with_exemplars_s: u32,
+}
 
 /// The series of some targets.
 #[derive(Debug)]
 pub(crate) struct Shard {
     /// Local number -> slot.
     index: Vec<u32>,
-    slots: Slots,
+    pub(super) slots: Slots,
     by_fingerprint: HashTable<u32>,
     /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
     postings: HashMap<(u32, u32), List, FixedState>,
@@ -34,8 +43,10 @@ pub(crate) struct Shard {
     pending: HashMap<u32, u64, FixedState>,
     /// Samples held.
     pub(crate) samples: u64,
-    /// At least as many as there are exemplars.
-    exemplars: u64,
+    /// Exemplars held.
+    pub(crate) exemplars: u64,
+    /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
+    pub(crate) exemplars_lost: Lost,
     /// Bytes of samples held, without the constant part of a series.
     pub(crate) sample_bytes: u64,
 }
@@ -53,6 +64,7 @@ impl Shard {
             pending: HashMap::with_hasher(hasher),
             samples: 0,
             exemplars: 0,
+            exemplars_lost: Lost::default(),
             sample_bytes: 0,
         }
     }
@@ -241,29 +253,19 @@ impl Shard {
         late
     }
 
-    /// Adds an exemplar of a series.
-    pub(crate) fn push_exemplar(&mut self, local: u32, exemplar: &Exemplar) {
-        if let Some(series) = self.get_mut(local) {
-            series.push_exemplar(exemplar);
-            self.sample_bytes += EXEMPLAR_BYTES as u64;
-            self.exemplars += 1;
-        }
-        if self.exemplars >= EXEMPLARS_MAX {
-            let all = self.slots.iter_mut();
-            self.exemplars = all.map(Series::halve_exemplars).sum();
-        }
-    }
-
-    /// Lets go of what was taken, and of series without a sample since `idle_before_s`; returns
-    /// the labels of these.
-    pub(crate) fn release(&mut self, idle_before_s: u32, symbols: &Symbols) -> Vec<LabelIds> {
+    /// Lets go of what was taken, and of idle series, with their exemplars; returns the labels of these.
+    pub(crate) fn release(&mut self, idle: IdleBefore, symbols: &Symbols) -> Vec<LabelIds> {
         let mut dropped = Vec::new();
         let (mut samples, mut bytes) = (0, 0);
         for slot in (0..).take(self.slots.end()) {
             let Some(series) = self.slots.get_mut(slot) else { continue };
             samples += series.release();
             bytes += series.sample_bytes() as u64;
-            if series.is_empty() && series.received_s < idle_before_s {
+            let exemplars = series.exemplars().len() as u64;
+            let before_s = if exemplars > 0 { idle.with_exemplars_s } else { idle.bare_s };
+            if series.is_empty() && series.received_s < before_s {
+                self.exemplars -= exemplars;
+                self.exemplars_lost.idle += exemplars;
                 dropped.extend(self.remove(slot));
             }
         }

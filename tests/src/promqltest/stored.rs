@@ -141,7 +141,7 @@ impl StoreSource {
 impl SeriesSource for StoreSource {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
         self.store
-            .select(&self.tenant, selection)
+            .select(&self.tenant, selection, NOW)
             .map_err(|error| SourceError { kind: Kind::Internal, message: error.to_string() })
     }
 }

@@ -18,7 +18,7 @@ use cluster::{Member, Topology};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
 use parking_lot::Mutex;
@@ -159,6 +159,13 @@ impl Replica for PeerClient {
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
         self.call(Request::Labels(context, query), |response| match response {
             Response::Labels(answer) => Ok(answer),
+            other => Err(other),
+        })
+    }
+
+    fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        self.call(Request::Estimate(context, selection), |response| match response {
+            Response::Estimate(estimate) => Ok(estimate),
             other => Err(other),
         })
     }

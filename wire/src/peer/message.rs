@@ -27,7 +27,7 @@ use crate::replica::ReplicaError;
 use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Request {
     Metadata(Arc<Context>, MetadataQuery),
     /// Exemplars.
     Exemplars(Arc<Context>, ExemplarQuery),
+    /// How much a select would return.
+    Estimate(Arc<Context>, Selection),
     /// Delete this.
     Delete(Arc<Context>, DeleteRequest),
     /// All tombstones.
@@ -69,6 +71,8 @@ pub enum Response {
     Metadata(MetadataAnswer),
     /// To a question about exemplars.
     Exemplars(Vec<SeriesExemplars>),
+    /// To a question about how much a select would return.
+    Estimate(Estimate),
     /// To a delete.
     Delete(DeleteAnswer),
     /// To a question about tombstones.
@@ -89,6 +93,7 @@ impl Request {
             | Self::Labels(context, _)
             | Self::Metadata(context, _)
             | Self::Exemplars(context, _)
+            | Self::Estimate(context, _)
             | Self::Delete(context, _)
             | Self::Tombstones(context)
             | Self::Purge(context) => context,
@@ -105,6 +110,7 @@ impl Request {
             Self::Labels(..) => 2,
             Self::Metadata(..) => 3,
             Self::Exemplars(..) => 4,
+            Self::Estimate(..) => 5,
             Self::Delete(..) => 16,
             Self::Tombstones(_) => 17,
             Self::Purge(_) => 18,
@@ -113,7 +119,9 @@ impl Request {
         write_context(&mut out, self.context());
         match self {
             Self::Write(mutation) => write_mutation(&mut out, mutation),
-            Self::Select(_, selection) => write_selection(&mut out, selection),
+            Self::Select(_, selection) | Self::Estimate(_, selection) => {
+                write_selection(&mut out, selection)
+            }
             Self::Labels(_, query) => write_label_query(&mut out, query),
             Self::Metadata(_, query) => {
                 out.u8(u8::from(query.metric.is_some()));
@@ -147,6 +155,7 @@ impl Request {
                 Self::Metadata(context, MetadataQuery { metric })
             }
             4 => Self::Exemplars(context, read_exemplar_query(&mut from)?),
+            5 => Self::Estimate(context, read_selection(&mut from)?),
             16 => Self::Delete(context, read_delete(&mut from)?),
             17 => Self::Tombstones(context),
             18 => Self::Purge(context),
@@ -168,6 +177,9 @@ impl Response {
             Self::Labels(LabelAnswer::Series(sets)) => parts_of(3, sets, set_bytes, write_sets),
             Self::Metadata(list) => parts_of(4, list, metadata_bytes, write_metadata),
             Self::Exemplars(series) => exemplar_parts(6, series),
+            Self::Estimate(Estimate { partitions, series, samples }) => vec![part(7, |out| {
+                [partitions, series, samples].into_iter().for_each(|number| out.u64(*number));
+            })],
             Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
             Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
             Self::Purge => vec![part(18, |_| {})],
@@ -218,6 +230,10 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
         4 => Response::Metadata(read_metadata(&mut from)?),
         5 => Response::Failed(kind_of_byte(from.u8()?)?, from.text()?.to_owned()),
         6 => Response::Exemplars(read_exemplars(&mut from)?),
+        7 => {
+            let (partitions, series, samples) = (from.u64()?, from.u64()?, from.u64()?);
+            Response::Estimate(Estimate { partitions, series, samples })
+        }
         16 => Response::Delete(read_delete_answer(&mut from)?),
         17 => Response::Tombstones(read_tombstones(&mut from)?),
         18 => Response::Purge,

@@ -100,15 +100,15 @@ fn range() -> impl Strategy<Value = TimeRange> {
 
 fn request() -> impl Strategy<Value = Request> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 2]>()).prop_map(
-        |(matchers, range, days, [index, count], [series_max, samples_max])| Selection {
+    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 2]>())
+        .prop_map(|(matchers, range, days, [index, count], [series_max, samples_max])| Selection {
             matchers,
             range,
             days,
             shard: model::QueryShard { index, count },
             bounds: SelectBounds { series_max, samples_max },
-        },
-    );
+        })
+        .boxed();
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
@@ -126,6 +126,7 @@ fn request() -> impl Strategy<Value = Request> {
     );
     prop_oneof![
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
+        (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),
@@ -212,6 +213,9 @@ fn response() -> impl Strategy<Value = Response> {
         vec(labels(), 0..4).prop_map(|sets| Response::Labels(LabelAnswer::Series(sets))),
         metadata().prop_map(Response::Metadata),
         exemplars().prop_map(Response::Exemplars),
+        any::<[u64; 3]>().prop_map(|[partitions, series, samples]| {
+            Response::Estimate(Estimate { partitions, series, samples })
+        }),
         (0..13_usize, "[a-z ]{0,9}").prop_map(|(at, text)| Response::Failed(KINDS[at], text)),
     ]
 }

@@ -304,6 +304,9 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
         Request::Labels(context, query) => {
             replica.labels(context, query).await.map(Response::Labels)
         }
+        Request::Estimate(context, selection) => {
+            replica.estimate(context, selection).await.map(Response::Estimate)
+        }
         Request::Metadata(context, query) => {
             replica.metadata(context, query).await.map(Response::Metadata)
         }

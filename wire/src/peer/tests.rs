@@ -8,8 +8,8 @@ use cluster::{Member, Roles, Topology, TopologyConfig};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer, Written};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
-    Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
+    SelectBounds, Selection,
 };
 use model::{
     Column, Context, DeleteAnswer, DeleteRequest, Exemplar, Kind, LabelSet, Principal, RequestId,
@@ -60,6 +60,11 @@ impl Replica for Echo {
     fn labels(&self, context: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
         let who = format!("{:?}", context.principal);
         Box::pin(async move { Ok(LabelAnswer::Texts(vec![who.into()])) })
+    }
+
+    fn estimate(&self, _: Arc<Context>, selection: Selection) -> Answer<Estimate> {
+        let samples = u64::from(selection.shard.count);
+        Box::pin(async move { Ok(Estimate { partitions: 1, series: 2, samples }) })
     }
 
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
@@ -210,6 +215,8 @@ async fn every_question_reaches_the_replica_with_its_context_and_its_answer_come
     assert_eq!(answer, LabelAnswer::Texts(vec!["Named(\"ada\")".into()]));
     let query =
         ExemplarQuery { matcher_sets: vec![], range: TimeRange::ALL, exemplars_max: u64::MAX };
+    let estimate = client.estimate(context(0), selection()).await.unwrap();
+    assert_eq!(estimate, Estimate { partitions: 1, series: 2, samples: 1 });
     let series = client.exemplars(context(0), query).await.unwrap();
     assert_eq!((series.len(), series[0].labels.get("tenant").unwrap().as_ref()), (1, "t"));
     assert_eq!(series[0].exemplars[0].timestamp_ms, TimeRange::ALL.start.0);

@@ -92,7 +92,7 @@ fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
 type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
 
 fn everything(engine: &Engine, matchers: &[Matcher], range: TimeRange) -> Answer {
-    let series = engine.select(&t(), &selection(matchers, range)).unwrap();
+    let series = engine.select(&t(), &selection(matchers, range), NOW).unwrap();
     let points = |s: &model::SeriesColumns| {
         let values = s.floats.values.iter().map(|v| v.to_bits());
         s.floats.timestamps_ms.iter().copied().zip(values).collect()
@@ -178,7 +178,7 @@ fn check(engine: &Engine, model: &Model) {
         assert_eq!(everything(engine, matchers, range), want, "{matchers:?} {range:?}");
         let ask = |want, range| {
             let matcher_sets = vec![matchers.to_vec()];
-            engine.labels(&t(), &LabelQuery { want, matcher_sets, range, limit: 0 }).unwrap()
+            engine.labels(&t(), &LabelQuery { want, matcher_sets, range, limit: 0 }, NOW).unwrap()
         };
         let labels: Vec<LabelSet> = want.into_iter().map(|(labels, _)| labels).collect();
         assert_eq!(ask(LabelWant::Series, range), LabelAnswer::Series(labels));
@@ -296,6 +296,69 @@ fn after_a_purge_no_file_holds_a_byte_of_what_was_deleted() {
         let engine = open(&disk);
         assert_eq!(everything(&engine, &[], TimeRange::ALL), others);
         assert_eq!(purge(&engine), []);
+    }
+}
+
+/// What is shown of exemplars: series by `instance`, and the traces of each.
+fn traces(engine: &Engine) -> Vec<(String, Vec<String>)> {
+    let found = engine.exemplars(&t(), &[vec![]], TimeRange::ALL, NOW).unwrap();
+    let text = |labels: &LabelSet, name: &str| labels.get(name).unwrap().to_string();
+    let of = |series: model::exemplar::SeriesExemplars| {
+        let traces = series.exemplars.iter().map(|e| text(&e.labels, "trace_id")).collect();
+        (text(&series.labels, "instance"), traces)
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// Writes exemplars of a series: times and traces.
+fn write_traces(engine: &Engine, instance: &str, traces: &[(i64, &str)]) {
+    let labels = [("__name__", "m"), ("instance", instance)];
+    let mut m = Mutation::empty(context());
+    m.push(SeriesRef::Labels(LabelSet::from_pairs(labels).unwrap()), [(NOW.0, 1.0)]);
+    for (timestamp_ms, trace) in traces.iter().copied() {
+        let labels = LabelSet::from_pairs([("trace_id", trace)]).unwrap();
+        let value = f64::from_bits(0x4a5b_6c7d_8e9f_a1b3);
+        m.exemplars.push((0, model::Exemplar { timestamp_ms, value, labels }));
+    }
+    assert!(append(engine, &m));
+}
+
+#[test]
+fn after_a_purge_no_file_holds_a_byte_of_a_deleted_exemplar_and_the_others_are_there() {
+    const GONE: &str = "needle-trace";
+    let kept = |instance: &str| (instance.to_owned(), vec!["kept-trace".to_owned()]);
+    for flushes in [false, true] {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk);
+        write_traces(&engine, "whole-needle", &[(NOW.0 - 7, GONE)]);
+        write_traces(&engine, "part", &[(NOW.0 - 10, GONE), (NOW.0 - 5, "kept-trace")]);
+        write_traces(&engine, "other", &[(NOW.0 - 10, "kept-trace")]);
+        if flushes {
+            // In the checkpoint, and no longer in the log.
+            engine.flush(NOW).unwrap();
+        }
+        assert!(!files_with(&disk, GONE.as_bytes()).is_empty());
+        let whole = [Matcher::equal("instance", "whole-needle")];
+        engine.delete(&t(), &request(&whole, i64::MIN, i64::MAX), NOW).unwrap();
+        let part = [Matcher::equal("instance", "part")];
+        engine.delete(&t(), &request(&part, NOW.0 - 10, NOW.0 - 5), NOW).unwrap();
+        let left = vec![kept("other"), kept("part")];
+        assert_eq!(traces(&engine), left, "hidden at once");
+        purge(&engine);
+        assert_eq!(files_with(&disk, GONE.as_bytes()), Vec::<String>::new());
+        assert!(!files_with(&disk, b"kept-trace").is_empty());
+        assert_eq!(traces(&engine), left);
+        // What comes late is hidden, and goes with the next purge.
+        write_traces(&engine, "part", &[(NOW.0 - 10, GONE)]);
+        assert_eq!(traces(&engine), left);
+        purge(&engine);
+        assert_eq!(files_with(&disk, GONE.as_bytes()), Vec::<String>::new());
+        assert_eq!(engine.stats().exemplars, 2);
+        drop(engine);
+        let engine = open(&disk);
+        assert_eq!(traces(&engine), left, "from the checkpoint");
+        let stats = engine.stats();
+        assert_eq!((stats.exemplars_lost_limit_total, stats.exemplars_lost_idle_total), (0, 0));
     }
 }
 
@@ -479,7 +542,7 @@ fn a_read_that_too_many_deletes_touch_fails_by_name_and_others_do_not() {
     let delete = |i: i64| engine.delete(&t(), &request(&[], i * 10, i * 10 + 5), NOW);
     let read = |end| {
         let range = TimeRange { start: TimestampMs(0), end: TimestampMs(end) };
-        engine.select(&t(), &selection(&[], range))
+        engine.select(&t(), &selection(&[], range), NOW)
     };
     for i in 0..4 {
         delete(i).unwrap();

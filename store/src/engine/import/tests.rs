@@ -2,14 +2,16 @@
 
 use super::{ImportOptions, ImportReport};
 use crate::disk::Disk;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Job, Parts};
 use crate::sim::SimDisk;
 use crate::{Config, Error, RetentionConfig};
+use model::histogram::Counts;
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{MetadataQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{
-    LabelSet, MatchOp, Matcher, Retention, RetentionRules, Sample, TenantId, TimeRange, TimestampMs,
+    DeleteRequest, Exemplar, Histogram, HistogramSample, LabelSet, MatchOp, Matcher, Retention,
+    RetentionRules, Sample, TenantId, TimeRange, TimestampMs,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +69,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    let series = engine.select(&tenant(), &selection).unwrap().into_iter();
+    let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
     series.map(|one| (one.labels, one.floats.timestamps_ms, one.floats.values)).collect()
 }
 
@@ -146,6 +148,146 @@ fn stopped_at_every_call_all_of_an_import_is_there_or_nothing_and_no_file_is_lef
         assert_eq!(disk.list("sstables").unwrap().len() as u64, engine.stats().sstables);
     }
     assert!(kept > 0 && gone > 20, "{kept} {gone}");
+}
+
+fn metric(labels: &[(&str, &str)]) -> LabelSet {
+    LabelSet::from_pairs([&[("__name__", "m")], labels].concat()).unwrap()
+}
+
+fn histogram(at: i64, count: u64) -> HistogramSample {
+    let counts =
+        Counts::Integer { count, zero_count: count, positive: Vec::new(), negative: Vec::new() };
+    let histogram = Arc::new(Histogram { sum: 1.0, counts, ..Histogram::stale() });
+    HistogramSample { timestamp_ms: at, histogram, start_timestamp_ms: 0, revision: 0 }
+}
+
+/// Hours of histograms and exemplars, the newest first.
+fn load_histograms(engine: &Engine, hours: i64) -> ImportReport {
+    let revision = engine.seen_revision(&tenant());
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision }, NOW);
+    for hour in 0..hours {
+        let at = NOW.0 - hour * 3_600_000;
+        let labels = metric(&[("s", &(hour % 3).to_string())]);
+        import.histograms(&labels, &[histogram(at, 3), histogram(at - 1, 2)]).unwrap();
+        let (value, of) = (0.5, metric(&[("trace_id", &hour.to_string())]));
+        import.exemplar(&labels, Exemplar { timestamp_ms: at, value, labels: of });
+    }
+    import.finish().unwrap()
+}
+
+fn histograms(engine: &Engine) -> Vec<(i64, u32)> {
+    let matchers = vec![Matcher::new("__name__", MatchOp::Equal, "m")];
+    let selection = Selection {
+        matchers,
+        range: TimeRange::ALL,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds: SelectBounds::NONE,
+    };
+    let series = engine.select(&tenant(), &selection, NOW).unwrap();
+    let samples = series
+        .iter()
+        .flat_map(|one| (0..one.histograms.len()).map(|index| one.histograms.sample(index)));
+    samples.map(|sample| (sample.timestamp_ms, sample.revision)).collect()
+}
+
+fn exemplars(engine: &Engine) -> usize {
+    let every = [vec![Matcher::new("__name__", MatchOp::Equal, "m")]];
+    let found = engine.exemplars(&tenant(), &every, TimeRange::ALL, NOW).unwrap();
+    found.iter().map(|series| series.exemplars.len()).sum()
+}
+
+#[test]
+fn histograms_and_exemplars_are_there_once_after_two_imports_and_a_power_cut() {
+    let disk = SimDisk::new(0);
+    let engine = open(&disk);
+    let first = load_histograms(&engine, 60);
+    assert_eq!((first.samples, first.exemplars, first.revision), (120, 60, 0));
+    let expected = histograms(&engine);
+    assert_eq!((expected.len(), exemplars(&engine)), (120, 60));
+    let second = load_histograms(&engine, 60);
+    assert_eq!((second.sstables, second.sstables_known), (0, first.sstables));
+    assert_eq!((second.samples, second.exemplars), (120, 0));
+    drop(engine);
+    disk.power_cut();
+    let engine = open(&disk);
+    assert_eq!((histograms(&engine), exemplars(&engine)), (expected, 60));
+}
+
+fn delete(engine: &Engine, hours: i64) {
+    let matcher_sets = vec![vec![Matcher::new("__name__", MatchOp::Equal, "m")]];
+    let range = TimeRange { start: TimestampMs(NOW.0 - hours * 3_600_000 + 1), end: NOW };
+    let request = DeleteRequest { matcher_sets, range, revision_max: 0 };
+    engine.delete(&tenant(), &request, NOW).unwrap();
+}
+
+#[test]
+fn an_import_after_a_delete_is_hidden_unless_its_revision_is_one_that_no_delete_hides() {
+    let disk = SimDisk::new(0);
+    let engine = open(&disk);
+    load_histograms(&engine, 10);
+    delete(&engine, 4);
+    // The newest sample is where the delete ends, and one moment before it is another.
+    let left = histograms(&engine);
+    assert_eq!(left.len(), 20 - 7);
+
+    let options = ImportOptions { tenant: tenant(), revision: 0 };
+    let mut plain = engine.import(options, NOW);
+    let again: Vec<_> = (0..4).map(|hour| histogram(NOW.0 - 1 - hour * 3_600_000, 2)).collect();
+    plain.histograms(&metric(&[("s", "0")]), &again).unwrap();
+    assert_eq!(plain.finish().unwrap().samples_hidden, 4);
+    assert_eq!(histograms(&engine), left, "hidden");
+
+    for repeated in [false, true] {
+        let seen = load_histograms(&engine, 10);
+        assert_eq!((seen.revision, seen.samples_hidden), (1, 0));
+        assert_eq!(seen.sstables == 0, repeated, "{seen:?}");
+        let shown = histograms(&engine);
+        assert_eq!(shown.len(), 20);
+        assert!(shown.iter().all(|(_, revision)| *revision == 1));
+    }
+    // The next delete hides that too, and the next import is above it.
+    delete(&engine, 4);
+    assert_eq!(histograms(&engine).len(), 20 - 7);
+    assert_eq!((engine.seen_revision(&tenant()), load_histograms(&engine, 10).revision), (2, 2));
+    assert_eq!(histograms(&engine).len(), 20);
+    assert_eq!(engine.seen_revision(&TenantId::parse("other").unwrap()), 0);
+    drop(engine);
+    let engine = open(&disk);
+    assert_eq!(histograms(&engine).len(), 20, "reopened");
+}
+
+#[test]
+fn an_import_of_older_data_is_taken_once_the_retention_is_lengthened_again() {
+    let keep = |engine: &Engine, days: u64| {
+        let default = RetentionRules::all(Retention::from_ms(days * 86_400_000));
+        let rules = RetentionConfig { default, ..RetentionConfig::default() };
+        engine.set_retention(&rules, NOW).unwrap();
+        while let Some(due) = engine.next_pass(NOW).unwrap() {
+            engine.compact(&due, NOW, &mut |_| true).unwrap();
+        }
+        engine.run(Job::Expire, NOW).unwrap();
+    };
+    let disk = SimDisk::new(0);
+    let engine = open(&disk);
+    let hours = 30 * 24;
+    load_histograms(&engine, hours);
+    keep(&engine, 3);
+    let short = histograms(&engine).len();
+    assert_eq!(short, 2 * 3 * 24 + 1);
+    let refused = load_histograms(&engine, hours);
+    assert_eq!(refused.samples, short as u64);
+    assert_eq!(refused.samples_expired, 2 * hours.unsigned_abs() - short as u64);
+    assert!(refused.exemplars_expired > 0);
+    keep(&engine, 60);
+    assert_eq!(histograms(&engine).len(), short, "nothing comes back by itself");
+    assert_eq!(load_histograms(&engine, hours).samples_expired, 0);
+    let all = 2 * usize::try_from(hours).unwrap();
+    assert_eq!(histograms(&engine).len(), all);
+    drop(engine);
+    let engine = open(&disk);
+    keep(&engine, 60);
+    assert_eq!(histograms(&engine).len(), all, "reopened");
 }
 
 #[test]
