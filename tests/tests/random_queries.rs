@@ -1,15 +1,11 @@
 //! The engine against a second implementation of the language, over data and queries made at
 //! random; and that implementation against upstream's scripts.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "it is all test, its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "it is all test, its helpers too")]
 
+use model::sample::is_stale;
 use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
-use promql::{Cancel, EvalParams, Expr, ParseOptions, Query, SeriesSource, parse};
+use promql::{Cancel, EvalParams, Evaluation, Expr, ParseOptions, Query, SeriesSource, parse};
 use std::fs;
 use std::path::Path;
 use tests::memory::MemorySource;
@@ -85,9 +81,15 @@ struct Tally {
 fn both(source: &dyn SeriesSource, data: &Data, question: &Question) -> (Expr, Answered, Answered) {
     let expr = parse(&question.text, ParseOptions::ALL).unwrap();
     let want = naive::evaluate(data, &question.text, &expr, &question.params);
-    let query = Query { text: &question.text, expr: &expr };
-    let have = promql::evaluate(source, query, &question.params, &Cancel::default());
-    (expr, want, have.map_err(|error| error.to_string()))
+    let have = engine(source, &expr, question);
+    (expr, want, have)
+}
+
+/// Asks the engine.
+fn engine(source: &dyn SeriesSource, expr: &Expr, question: &Question) -> Answered {
+    let query = Query { text: &question.text, expr };
+    let answer = promql::evaluate(source, query, &question.params, &Cancel::default());
+    answer.map_err(|error| error.to_string())
 }
 
 /// The shortest part of a query that shows a difference.
@@ -276,4 +278,50 @@ fn late_writes_compaction_sealing_and_deletes_change_what_they_should_and_nothin
     }
     assert_eq!(asked, 20);
     assert!(with_samples > 2_000, "only {with_samples} queries were answered with samples");
+}
+
+/// How many queries show that something is wrong with who answers.
+fn caught(source: &MemorySource, wrong: impl Fn(&Expr, &Question) -> Answered) -> usize {
+    let data = Data::new(&source.all());
+    let mut queries = Queries::new(7);
+    let is_caught = |_: &usize| {
+        let question = queries.question();
+        let expr = parse(&question.text, ParseOptions::ALL).unwrap();
+        let want = naive::evaluate(&data, &question.text, &expr, &question.params);
+        difference(&expr, &want, &wrong(&expr, &question)).is_some()
+    };
+    (0..2_000).filter(is_caught).count()
+}
+
+#[test]
+fn an_engine_that_is_a_little_wrong_is_caught() {
+    let mut source = MemorySource::default();
+    data::series(7).iter().for_each(|series| source.add(series));
+    let with = |change: fn(&mut EvalParams)| {
+        caught(&source, |expr, question| {
+            let mut question = question.clone();
+            change(&mut question.params);
+            engine(&source, expr, &question)
+        })
+    };
+    assert_eq!(with(|_| {}), 0, "a right one is not");
+    assert!(with(|params| params.lookback_ms -= 1_000) > 0, "it looks back a second less");
+    assert!(with(|params| params.subquery_step_ms += 1_000) > 0, "its subqueries step wrongly");
+    let late = |params: &mut EvalParams| params.delayed_name_removal ^= true;
+    assert!(with(late) > 0, "names are dropped at the wrong time");
+    assert!(with(|params| params.use_start_timestamps ^= true) > 0, "starts are looked at");
+    let silent = caught(&source, |expr, question| {
+        let evaluation = engine(&source, expr, question)?;
+        Ok(Evaluation { infos: Vec::new(), ..evaluation })
+    });
+    assert!(silent > 0, "infos are lost");
+    let mut without_ends = MemorySource::default();
+    for mut series in source.all() {
+        for value in &mut series.floats.values {
+            *value = if is_stale(*value) { 0.0 } else { *value };
+        }
+        without_ends.add(&series);
+    }
+    let deaf = caught(&source, |expr, question| engine(&without_ends, expr, question));
+    assert!(deaf > 0, "stale markers are taken for numbers");
 }

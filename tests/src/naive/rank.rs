@@ -27,6 +27,19 @@ impl Bucket {
         }
     }
 
+    /// The value that has this share of the bucket below it.
+    fn at(&self, share: f64, is_custom: bool) -> f64 {
+        let Self { lower, upper, .. } = *self;
+        if is_custom || (lower <= 0.0 && upper >= 0.0) {
+            return lower + (upper - lower) * share;
+        }
+        let (from, to) = (lower.abs().log2(), upper.abs().log2());
+        match lower > 0.0 {
+            true => (from + (to - from) * share).exp2(),
+            false => -(to + (from - to) * (1.0 - share)).exp2(),
+        }
+    }
+
     /// With one side of zero only, if there is nothing on the other.
     fn one_sided(mut self, of: &Hist) -> Self {
         if of.negative.is_empty() && !of.positive.is_empty() {
@@ -92,17 +105,7 @@ pub(super) fn quantile(q: f64, of: &Hist) -> (f64, Effect) {
         is_skewed = count < of.count;
     }
     let effect = if is_skewed { Effect::Skewed } else { Effect::None };
-    let share = rank / bucket.count;
-    let Bucket { lower, upper, .. } = bucket;
-    if of.is_custom() || (lower <= 0.0 && upper >= 0.0) {
-        return (lower + (upper - lower) * share, effect);
-    }
-    let (from, to) = (lower.abs().log2(), upper.abs().log2());
-    let value = match lower > 0.0 {
-        true => (from + (to - from) * share).exp2(),
-        false => -(to + (from - to) * (1.0 - share)).exp2(),
-    };
-    (value, effect)
+    (bucket.at(rank / bucket.count, of.is_custom()), effect)
 }
 
 pub(super) fn fraction(lower: f64, upper: f64, of: &Hist) -> (f64, Effect) {

@@ -134,23 +134,16 @@ pub(super) fn rate(
         let is_across = is_smoothed
             && points[first].time < start
             && points[first + 1].value.is_reset_after(&points[first].value);
-        let (mut before, from) = match is_across {
+        let (before, from) = match is_across {
             true => (Hist::clone(&points[first + 1].value), first + 2),
             false => (left, first + 1),
         };
-        let mut lost: Option<Hist> = None;
+        let mut between = Vec::new();
         if from <= last {
-            let inside = points[from..last].iter().map(|point| Hist::clone(&point.value));
-            for next in inside.chain([right]) {
-                if next.is_reset_after(&before) {
-                    lost = Some(match lost {
-                        None => before,
-                        Some(lost) => about.plus(lost, &before, 1.0, notes)?,
-                    });
-                }
-                before = next;
-            }
+            between = points[from..last].iter().map(|point| Hist::clone(&point.value)).collect();
+            between.push(right);
         }
+        let lost = lost(before, between, about, notes)?;
         if let Some(lost) = lost {
             result = about.plus(result, &lost, 1.0, notes)?;
         }
@@ -160,4 +153,24 @@ pub(super) fn rate(
     }
     result.hint = ResetHint::Gauge;
     Some(result.compact())
+}
+
+/// What a counter had counted before each of its resets; `None` at last if that does not add up.
+fn lost(
+    mut before: Hist,
+    rest: Vec<Hist>,
+    about: About<'_>,
+    notes: &mut Notes,
+) -> Option<Option<Hist>> {
+    let mut lost: Option<Hist> = None;
+    for next in rest {
+        if next.is_reset_after(&before) {
+            lost = Some(match lost {
+                None => before,
+                Some(lost) => about.plus(lost, &before, 1.0, notes)?,
+            });
+        }
+        before = next;
+    }
+    Some(lost)
 }
