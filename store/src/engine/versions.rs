@@ -222,7 +222,7 @@ mod tests {
         let versions = Versions::default();
         let t = tenant("t");
         let first = versions.of(&t, hours(0, 2), 7);
-        for block in 0..BLOCKS_MAX as i64 + 1 {
+        for block in 0..=i64::try_from(BLOCKS_MAX).unwrap() {
             versions.mark(&t, &[(block + 10) * BLOCK_MS]);
         }
         assert_eq!(versions.marks.lock().tenants[&t].blocks.len(), 0);
