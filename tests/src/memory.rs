@@ -1,9 +1,9 @@
 //! A source of series that is a table in memory.
 
 use model::matcher::CompiledMatcher;
-use model::read::{Estimate, Selection};
+use model::read::{Estimate, SelectBounds, Selection};
 use model::sample::{HistogramSample, Sample};
-use model::{Kind, LabelSet, SeriesColumns, TimestampMs};
+use model::{Kind, LabelSet, Matcher, QueryShard, SeriesColumns, TimeRange, TimestampMs};
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
 
@@ -33,6 +33,26 @@ impl MemorySource {
             let sample = series.histograms.sample(index);
             have.insert(sample.timestamp_ms, Stored::Histogram(sample));
         }
+    }
+
+    /// Takes the samples of a time range away, of series that the matcher matches.
+    pub fn delete(&mut self, matcher: &Matcher, range: TimeRange) {
+        let Ok(matcher) = matcher.compile() else { return };
+        for (labels, samples) in &mut self.series {
+            if matcher.matches_labels(labels) {
+                samples.retain(|time, _| !range.contains(TimestampMs(*time)));
+            }
+        }
+    }
+
+    /// All series with all samples, as a selection gives them.
+    #[must_use]
+    pub fn all(&self) -> Vec<SeriesColumns> {
+        let range = TimeRange::inclusive(TimestampMs(i64::MIN / 2), TimestampMs(i64::MAX / 2));
+        let bounds = SelectBounds::NONE;
+        let selection =
+            Selection { matchers: Vec::new(), range, days: None, shard: QueryShard::ALL, bounds };
+        self.select(&selection).unwrap_or_default()
     }
 
     /// Forgets everything.

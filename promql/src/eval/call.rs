@@ -8,7 +8,7 @@ use super::value::{ABSENT, Scalar, Series, Val, is_absent};
 use super::window::count::{self, Pick};
 use super::window::over_time::{self, Extreme};
 use super::window::rate::{self, Slope};
-use super::window::{Samples, Starts, Windows, edges, mixed, regression};
+use super::window::{RangeSeries, Samples, Starts, Windows, edges, mixed, regression};
 use crate::ast::{Call, Edges, Expr};
 use crate::functions;
 use crate::span::Span;
@@ -163,15 +163,27 @@ fn check_params(
             }
         }
         ("double_exponential_smoothing", [level, trend]) => {
-            for step in 0..level.distinct().len().max(trend.distinct().len()) {
-                if let Some(fault) = regression::smoothing_fault(level.at(step), trend.at(step)) {
-                    return Err(EvalError::Unexecutable(fault));
+            // Asked where there are samples only; the first series says which fault is named.
+            for series in &range.series {
+                for step in filled_steps(series, range, len) {
+                    let fault = regression::smoothing_fault(level.at(step), trend.at(step));
+                    if let Some(fault) = fault {
+                        return Err(EvalError::Unexecutable(fault));
+                    }
                 }
             }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// The steps at which the window of a series has a sample of either kind.
+fn filled_steps(series: &RangeSeries<'_>, range: &RangeVector<'_>, len: usize) -> Vec<usize> {
+    let mut has = vec![false; len];
+    range.windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
+    range.windows.slide(&series.histograms.times_ms, |window| has[window.step] = true);
+    (0..len).filter(|step| has[*step]).collect()
 }
 
 /// The steps at which some window has a sample; one of them is enough if the scalar is constant.

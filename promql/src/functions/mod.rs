@@ -154,9 +154,8 @@ fn of_histograms(
 /// is not known.
 fn start_timestamp(args: &Args<'_>) -> Result<Val, EvalError> {
     let mut vector = match args.expr(0)? {
-        Expr::Vector(node) if args.ctx.params.use_start_timestamps => {
-            start_times(args.ctx, node, args.grid)?
-        }
+        Expr::Vector(_) if !args.ctx.params.use_start_timestamps => Vec::new(),
+        Expr::Vector(node) => start_times(args.ctx, node, args.grid)?,
         _ => {
             args.vector(0)?;
             Vec::new()

@@ -158,7 +158,7 @@ fn of_too_many_exemplars_the_oldest_go_whosever_they_are_and_are_counted() {
     assert_eq!((engine.stats().exemplars, engine.stats().exemplars_lost_limit_total), (50, 0));
     // Also when each is of a series of its own, many more in all than there may be.
     for n in 0..4000_i64 {
-        append_within(&engine, &with_exemplars(&format!("s{n}"), [-n].into_iter()), 1600, NOW);
+        append_within(&engine, &with_exemplars(&format!("s{n}"), [-1 - n].into_iter()), 1600, NOW);
     }
     let stats = engine.stats();
     assert!((50..=100).contains(&stats.exemplars), "{}", stats.exemplars);

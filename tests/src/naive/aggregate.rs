@@ -1,8 +1,10 @@
 //! Aggregations.
 
 use super::eval::{Naive, bare};
+use super::histogram_rate::Mean;
 use super::numbers::{Kahan, decimal, mean, percent_g, quantile};
-use super::value::{Failure, Matrix, Sample, Series, Vector, at, collect, fail};
+use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, collect, fail};
+use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
 use promql::ast::{AggregateOp, Aggregation, Expr};
 use std::cmp::Ordering;
@@ -54,15 +56,90 @@ impl Naive<'_> {
         }
         for (index, time) in steps.iter().enumerate() {
             for (labels, members) in groups(at(matrix, *time), node) {
-                let value = fold(node.op, params[index], &members);
+                let Some(value) = self.fold(node, params[index], &members) else { continue };
                 let drop_name = members.iter().any(|sample| sample.drop_name);
                 for series in out.iter_mut().filter(|series| series.labels == labels) {
                     series.drop_name = drop_name;
-                    series.points.insert(*time, value);
+                    series.points.insert(*time, value.clone());
                 }
             }
         }
+        out.retain(|series| !series.points.is_empty());
         out
+    }
+
+    fn fold(&mut self, node: &Aggregation, param: f64, members: &Vector) -> Option<Val> {
+        let op = node.op;
+        match op {
+            AggregateOp::Count => return Some(Val::Float(members.len() as f64)),
+            AggregateOp::Group => return Some(Val::Float(1.0)),
+            AggregateOp::Sum | AggregateOp::Avg => return self.total(node, members),
+            _ => {}
+        }
+        let values: Vec<f64> = members.iter().filter_map(|sample| sample.value.float()).collect();
+        if values.len() < members.len() {
+            let text = format!("ignored histogram in {} aggregation", op.as_str());
+            self.notes.inform(text, bare(&node.expr).span());
+        }
+        if values.is_empty() {
+            return None;
+        }
+        Some(Val::Float(fold(op, param, values)))
+    }
+
+    /// `sum` and `avg`, of floats or of histograms.
+    fn total(&mut self, node: &Aggregation, members: &Vector) -> Option<Val> {
+        let span = bare(&node.expr).span();
+        let mut floats = Vec::new();
+        let mut hists = Vec::new();
+        let is_first_float = members.first()?.value.float().is_some();
+        let mut total: Option<Mean> = None;
+        let mut is_incompatible = false;
+        for sample in members.iter() {
+            let of = match &sample.value {
+                Val::Float(value) => {
+                    floats.push(*value);
+                    continue;
+                }
+                Val::Histogram(of) => of,
+            };
+            hists.push(of.hint);
+            if is_first_float {
+                continue;
+            }
+            let Some(total) = &mut total else {
+                total = Some(Mean::new(of));
+                continue;
+            };
+            match total.add(of, node.op == AggregateOp::Avg) {
+                Ok(added) if added.is_reconciled => self
+                    .notes
+                    .inform("mismatched custom buckets were reconciled during aggregation", span),
+                Ok(_) => {}
+                Err(_) => {
+                    let metric = sample.labels.metric_name();
+                    self.notes.warn(super::histogram_rate::mixed_buckets(metric), span);
+                    is_incompatible = true;
+                    break;
+                }
+            }
+        }
+        if !floats.is_empty() && !hists.is_empty() {
+            let text = "encountered a mix of histograms and floats for aggregation";
+            self.notes.warn(text, span);
+            return None;
+        }
+        if is_incompatible {
+            return None;
+        }
+        if hists.contains(&ResetHint::Yes) && hists.contains(&ResetHint::No) {
+            self.notes.warn("conflicting counter resets during histogram aggregation", span);
+        }
+        Some(match total {
+            None => Val::Float(fold(node.op, 0.0, floats)),
+            Some(total) if node.op == AggregateOp::Avg => Val::histogram(total.mean().compact()),
+            Some(total) => Val::histogram(total.sum().compact()),
+        })
     }
 
     fn check_quantiles(&mut self, node: &Aggregation, params: &[f64]) {
@@ -99,8 +176,19 @@ impl Naive<'_> {
         let mut vectors = Vec::new();
         for (index, time) in steps.iter().enumerate() {
             let groups = groups(at(matrix, *time), node).into_iter();
-            let picked = groups.flat_map(|(_, members)| pick(node.op, params[index], members));
-            vectors.push((*time, picked.collect()));
+            let mut picked = Vector::new();
+            for (_, mut members) in groups {
+                let is_ranked = matches!(node.op, AggregateOp::Topk | AggregateOp::Bottomk);
+                if is_ranked && params[index] >= 1.0 {
+                    if members.iter().any(|sample| sample.value.float().is_none()) {
+                        let text = format!("ignored histogram in {} aggregation", node.op.as_str());
+                        self.notes.inform(text, node.span);
+                    }
+                    members.retain(|sample| sample.value.float().is_some());
+                }
+                picked.extend(pick(node.op, params[index], members));
+            }
+            vectors.push((*time, picked));
         }
         collect(vectors, self.is_late())
     }
@@ -131,7 +219,8 @@ impl Naive<'_> {
             return fail("count_values has a text");
         };
         let Ok(name) = std::str::from_utf8(&label.bytes) else {
-            return fail(format!("invalid label name {}", label.text()));
+            let escaped: String = label.bytes.escape_ascii().to_string();
+            return fail(format!("invalid label name \"{escaped}\""));
         };
         if name.is_empty() {
             return fail("invalid label name \"\"");
@@ -141,7 +230,11 @@ impl Naive<'_> {
         for time in steps {
             let mut counts: Vec<(LabelSet, f64)> = Vec::new();
             for mut sample in at(&matrix, *time) {
-                sample.labels.set(name, decimal(sample.value));
+                let text = match &sample.value {
+                    Val::Float(value) => decimal(*value),
+                    Val::Histogram(of) => super::histogram::text(of),
+                };
+                sample.labels.set(name, text);
                 let is_value = |other: &str| other == name && !node.without;
                 let labels = grouped(&sample.labels, node, is_value);
                 match counts.iter_mut().find(|(have, _)| *have == labels) {
@@ -150,7 +243,10 @@ impl Naive<'_> {
                 }
             }
             let counts = counts.into_iter();
-            let samples = counts.map(|(labels, value)| Sample { labels, drop_name: false, value });
+            let samples = counts.map(|(labels, count)| {
+                let value = Val::Float(count);
+                Sample { labels, drop_name: false, value }
+            });
             vectors.push((*time, samples.collect()));
         }
         collect(vectors, self.is_late())
@@ -196,8 +292,7 @@ fn bounds(node: &Aggregation, params: &[f64]) -> (f64, f64) {
     (least, greatest)
 }
 
-fn fold(op: AggregateOp, param: f64, members: &Vector) -> f64 {
-    let values: Vec<f64> = members.iter().map(|sample| sample.value).collect();
+fn fold(op: AggregateOp, param: f64, values: Vec<f64>) -> f64 {
     let first = values[0];
     match op {
         AggregateOp::Sum => {
@@ -206,8 +301,6 @@ fn fold(op: AggregateOp, param: f64, members: &Vector) -> f64 {
             sum.total()
         }
         AggregateOp::Avg => mean(&values),
-        AggregateOp::Count => values.len() as f64,
-        AggregateOp::Group => 1.0,
         AggregateOp::Min => {
             values.iter().fold(first, |a, b| if a > *b || a.is_nan() { *b } else { a })
         }
@@ -260,16 +353,16 @@ fn pick(op: AggregateOp, param: f64, mut members: Vector) -> Vector {
         return members;
     }
     // The better value first, NaN last; of equal ones the one that came first.
-    members.sort_by(|a, b| match (op, a.value.is_nan(), b.value.is_nan()) {
-        (AggregateOp::Topk, false, false) => {
-            b.value.partial_cmp(&a.value).unwrap_or(Ordering::Equal)
-        }
-        (AggregateOp::Bottomk, false, false) => {
-            a.value.partial_cmp(&b.value).unwrap_or(Ordering::Equal)
-        }
-        (AggregateOp::Topk | AggregateOp::Bottomk, a, b) => a.cmp(&b),
-        _ => Ordering::Equal,
-    });
+    let value = |sample: &Sample| sample.value.float().unwrap_or(f64::NAN);
+    if op != AggregateOp::Limitk {
+        members.sort_by(|a, b| match (value(a), value(b)) {
+            (a, b) if a.is_nan() || b.is_nan() => a.is_nan().cmp(&b.is_nan()),
+            (a, b) => {
+                let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+                if op == AggregateOp::Topk { order.reverse() } else { order }
+            }
+        });
+    }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     members.truncate(param as usize);
     members

@@ -1,10 +1,13 @@
 //! Binary operators.
 
 use super::eval::{Naive, is_fixed, repeated};
-use super::value::{Failure, Sample, Value, Vector, at, collect, drop_reserved, fail};
+use super::histogram::Hist;
+use super::rank::trim;
+use super::value::{Failure, Sample, Val, Value, Vector, at, collect, drop_reserved, fail};
+use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
-use promql::Span;
 use promql::ast::{BinaryChain, BinaryOp, Cardinality, Link, Matching};
+use std::sync::Arc;
 
 impl Naive<'_> {
     /// The chain's first operand with the first `len` operators applied.
@@ -20,8 +23,14 @@ impl Naive<'_> {
             return Ok(repeated(self.chain(node, len, &steps[..1])?, steps));
         }
         let Some((link, _)) = links.split_last() else { return self.eval(&node.first, steps) };
-        let left = self.chain(node, len - 1, steps)?;
-        let right = self.eval(&link.rhs, steps)?;
+        let (left, right) = if is_trim(link.op) {
+            self.with_buckets(|naive| {
+                (naive.chain(node, len - 1, steps), naive.eval(&link.rhs, steps))
+            })
+        } else {
+            (self.chain(node, len - 1, steps), self.eval(&link.rhs, steps))
+        };
+        let (left, right) = (left?, right?);
         self.link(left, link, right, steps)
     }
 
@@ -82,16 +91,23 @@ impl Naive<'_> {
         is_scalar_left: bool,
     ) -> Vector {
         let mut out = Vector::new();
+        let mut last = None;
         for mut sample in vector {
+            let scalar = Val::Float(scalar);
             let (a, b) =
-                if is_scalar_left { (scalar, sample.value) } else { (sample.value, scalar) };
-            if is_trim(link.op) {
-                self.incompatible("float", link.op, "float", link.span);
-                continue;
-            }
-            let (mut value, is_kept) = apply(link.op, a, b);
+                if is_scalar_left { (&scalar, &sample.value) } else { (&sample.value, &scalar) };
+            let Element { mut value, is_kept, .. } = match element(link.op, a, b) {
+                Ok(element) => element,
+                Err(note) => {
+                    last = Some(note);
+                    continue;
+                }
+            };
             if link.op.is_comparison() {
-                value = if link.return_bool { number(is_kept) } else { sample.value };
+                value = match link.return_bool {
+                    true => Val::Float(number(is_kept)),
+                    false => sample.value.clone(),
+                };
             }
             if !is_kept && !link.return_bool {
                 continue;
@@ -103,15 +119,35 @@ impl Naive<'_> {
             }
             out.push(sample);
         }
+        self.tell(last, link);
         out
     }
 
-    fn incompatible(&mut self, left: &str, op: BinaryOp, right: &str, span: Span) {
-        let op = op.as_str();
-        let text = format!(
-            "incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}"
-        );
-        self.notes.inform(text, span);
+    /// Of what went wrong at a step upstream tells the last thing only.
+    fn tell(&mut self, note: Option<Note>, link: &Link) {
+        let op = link.op.as_str();
+        let what = if link.op == BinaryOp::Sub { "subtraction" } else { "addition" };
+        match note {
+            None => {}
+            Some(Note::Types(left, right)) => self.notes.inform(
+                format!(
+                    "incompatible sample types encountered for binary operator {op:?}: {left} {op} \
+                     {right}"
+                ),
+                link.span,
+            ),
+            Some(Note::Layout) => self.notes.warn(
+                format!("incompatible bucket layout encountered for binary operator {op}"),
+                link.span,
+            ),
+            Some(Note::Collision) => self
+                .notes
+                .warn(format!("conflicting counter resets during histogram {what}"), link.span),
+            Some(Note::Reconciled) => self.notes.inform(
+                format!("mismatched custom buckets were reconciled during {what}"),
+                link.span,
+            ),
+        }
     }
 
     fn with_vector(
@@ -131,27 +167,33 @@ impl Naive<'_> {
         let is_swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if is_swapped { (right, left) } else { (left, right) };
         self.check_one_side(&one, matching)?;
-        let mut pairs = Vec::new();
+        let mut made = Made::default();
         for sample in &many {
             let key = key(&sample.labels, matching);
             match one.iter().find(|other| self::key(&other.labels, matching) == key) {
-                Some(other) => pairs.push((sample.clone(), other.clone())),
+                Some(other) => {
+                    self.pair((sample, other), link, (matching, is_swapped), &mut made)?
+                }
                 None => {
                     let Some(value) = matching.fill_right else { continue };
-                    pairs.push((sample.clone(), filled(key, value)));
+                    let other = filled(key, value);
+                    self.pair((sample, &other), link, (matching, is_swapped), &mut made)?;
                 }
             }
         }
         if let Some(value) = matching.fill_left {
+            let mut matched: Vec<LabelSet> = made.seen.iter().map(|(key, _)| key.clone()).collect();
             for sample in &one {
                 let key = key(&sample.labels, matching);
-                // A one without a many.
-                if !many.iter().any(|other| self::key(&other.labels, matching) == key) {
-                    pairs.push((filled(key, value), sample.clone()));
+                if !matched.contains(&key) {
+                    matched.push(key.clone());
+                    let other = filled(key, value);
+                    self.pair((&other, sample), link, (matching, is_swapped), &mut made)?;
                 }
             }
         }
-        self.pairs(pairs, link, matching, is_swapped)
+        self.tell(made.last, link);
+        Ok(made.out)
     }
 
     /// No two series of the one side may have the same key.
@@ -177,45 +219,43 @@ impl Naive<'_> {
         Ok(())
     }
 
-    fn pairs(
-        &mut self,
-        pairs: Vec<(Sample, Sample)>,
+    /// A series of the many side and one of the one side.
+    fn pair(
+        &self,
+        (many, one): (&Sample, &Sample),
         link: &Link,
-        matching: &Matching,
-        is_swapped: bool,
-    ) -> Result<Vector, Failure> {
-        let mut seen: Vec<(LabelSet, LabelSet)> = Vec::new();
-        let mut out = Vector::new();
-        for (many, one) in pairs {
-            if is_trim(link.op) {
-                self.incompatible("float", link.op, "float", link.span);
-                continue;
+        (matching, is_swapped): (&Matching, bool),
+        made: &mut Made,
+    ) -> Result<(), Failure> {
+        let (a, b) = if is_swapped { (one, many) } else { (many, one) };
+        let Element { mut value, is_kept, note } = match element(link.op, &a.value, &b.value) {
+            Ok(element) => element,
+            Err(note) => {
+                made.last = Some(note);
+                return Ok(());
             }
-            let (a, b) = if is_swapped { (one.value, many.value) } else { (many.value, one.value) };
-            let (mut value, is_kept) = apply(link.op, a, b);
-            if link.return_bool {
-                value = number(is_kept);
-            }
-            let labels = self.result_labels(&many.labels, &one.labels, link, matching);
-            let own = key(&many.labels, matching);
-            if matching.cardinality == Cardinality::OneToOne {
-                if seen.iter().any(|(key, _)| *key == own) {
-                    return fail(
-                        "multiple matches for labels: many-to-one matching must be explicit \
-                         (group_left/group_right)",
-                    );
-                }
-            } else if seen.contains(&(own.clone(), labels.clone())) {
+        };
+        made.last = note.or(made.last.take());
+        if link.return_bool {
+            value = Val::Float(number(is_kept));
+        }
+        let labels = self.result_labels(&many.labels, &one.labels, link, matching);
+        let own = key(&many.labels, matching);
+        if matching.cardinality == Cardinality::OneToOne {
+            if made.seen.iter().any(|(key, _)| *key == own) {
                 return fail(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
+                    "multiple matches for labels: many-to-one matching must be explicit \
+                     (group_left/group_right)",
                 );
             }
-            seen.push((own, labels.clone()));
-            if is_kept || link.return_bool {
-                out.push(Sample { labels, drop_name: link.return_bool, value });
-            }
+        } else if made.seen.contains(&(own.clone(), labels.clone())) {
+            return fail("multiple matches for labels: grouping labels must ensure unique matches");
         }
-        Ok(out)
+        made.seen.push((own, labels.clone()));
+        if is_kept || link.return_bool {
+            made.out.push(Sample { labels, drop_name: link.return_bool, value });
+        }
+        Ok(())
     }
 
     fn result_labels(
@@ -241,7 +281,7 @@ impl Naive<'_> {
 }
 
 fn filled(labels: LabelSet, value: f64) -> Sample {
-    Sample { labels, drop_name: false, value }
+    Sample { labels, drop_name: false, value: Val::Float(value) }
 }
 
 fn is_trim(op: BinaryOp) -> bool {
@@ -282,6 +322,77 @@ fn set(op: BinaryOp, left: Vector, right: Vector, matching: &Matching) -> Vector
             left.into_iter().chain(more).collect()
         }
     }
+}
+
+/// What came of two samples.
+struct Element {
+    value: Val,
+    /// Whether a filter keeps it.
+    is_kept: bool,
+    note: Option<Note>,
+}
+
+/// What went wrong with two samples.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    Types(&'static str, &'static str),
+    Layout,
+    Collision,
+    Reconciled,
+}
+
+/// What a step has made so far.
+#[derive(Default)]
+struct Made {
+    out: Vector,
+    /// Key and labels of each pair.
+    seen: Vec<(LabelSet, LabelSet)>,
+    last: Option<Note>,
+}
+
+fn element(op: BinaryOp, a: &Val, b: &Val) -> Result<Element, Note> {
+    let kept = |of: Hist| Ok(Element { value: Val::histogram(of), is_kept: true, note: None });
+    match (a, b) {
+        (Val::Float(_), Val::Float(_)) if is_trim(op) => Err(Note::Types("float", "float")),
+        (Val::Float(a), Val::Float(b)) => {
+            let (value, is_kept) = apply(op, *a, *b);
+            Ok(Element { value: Val::Float(value), is_kept, note: None })
+        }
+        (Val::Float(a), Val::Histogram(b)) => match op {
+            BinaryOp::Mul => kept(Hist::clone(b).mul(*a).compact()),
+            _ => Err(Note::Types("float", "histogram")),
+        },
+        (Val::Histogram(a), Val::Float(b)) => match op {
+            BinaryOp::Mul => kept(Hist::clone(a).mul(*b).compact()),
+            BinaryOp::Div => kept(Hist::clone(a).div(*b).compact()),
+            BinaryOp::TrimUpper => kept(trim(Hist::clone(a), *b, true)),
+            BinaryOp::TrimLower => kept(trim(Hist::clone(a), *b, false)),
+            _ => Err(Note::Types("histogram", "float")),
+        },
+        (Val::Histogram(a), Val::Histogram(b)) => of_two(op, a, b),
+    }
+}
+
+fn of_two(op: BinaryOp, a: &Arc<Hist>, b: &Arc<Hist>) -> Result<Element, Note> {
+    let is_equal = a.is_equal(b);
+    let compared =
+        |is_kept| Ok(Element { value: Val::Histogram(Arc::clone(a)), is_kept, note: None });
+    let sign = match op {
+        BinaryOp::Equal => return compared(is_equal),
+        BinaryOp::NotEqual => return compared(!is_equal),
+        BinaryOp::Add => 1.0,
+        BinaryOp::Sub => -1.0,
+        _ => return Err(Note::Types("histogram", "histogram")),
+    };
+    let (mut sum, added) = Hist::clone(a).plus(b, sign).map_err(|_| Note::Layout)?;
+    if added.is_collision {
+        return Err(Note::Collision);
+    }
+    if op == BinaryOp::Sub {
+        sum.hint = ResetHint::Gauge;
+    }
+    let note = added.is_reconciled.then_some(Note::Reconciled);
+    Ok(Element { value: Val::histogram(sum.compact()), is_kept: true, note })
 }
 
 /// The value of an operation, and whether a filter keeps it.

@@ -1,13 +1,16 @@
 //! `histogram_quantile`, `histogram_quantiles` and `histogram_fraction` of classic histograms.
 
 use super::eval::{Naive, bare};
+use super::histogram::Hist;
 use super::notes::{Forced, of_metric};
 use super::numbers::{open_metrics, percent_g};
-use super::value::{Failure, Sample, Vector, drop_reserved};
+use super::rank::{self, Effect};
+use super::value::{Failure, Sample, Val, Vector};
 use model::LabelSet;
 use promql::Span;
 use promql::ast::{Call, Expr};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// A cumulative bucket: its upper bound and how many observations are not above it.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +20,10 @@ struct Bucket {
 }
 
 /// The buckets of one histogram, and its labels without `le`.
-type Classic = (LabelSet, bool, Vec<Bucket>);
+type Classic = (LabelSet, Vec<Bucket>);
+
+/// A native histogram and its labels.
+type Native = (LabelSet, Arc<Hist>);
 
 impl Naive<'_> {
     pub(super) fn buckets(
@@ -29,13 +35,21 @@ impl Naive<'_> {
     ) -> Result<Vector, Failure> {
         let name = node.function.name;
         if name == "histogram_fraction" {
-            let classics = self.classics(vector, bare(&node.args[2]).span());
+            let span = bare(&node.args[2]).span();
+            let (classics, natives) = self.histograms(vector, span);
             let (lower, upper) = (scalars[0], scalars[1]);
-            let of = |(labels, _, buckets)| self.sample(labels, fraction(lower, upper, buckets));
-            return Ok(classics.into_iter().map(of).collect());
+            let mut out = Vector::new();
+            for (labels, of) in natives {
+                let (value, effect) = rank::fraction(lower, upper, &of);
+                out.push(self.of_native(labels, value, effect, span));
+            }
+            let of = |(labels, buckets)| self.sample(labels, fraction(lower, upper, buckets));
+            out.extend(classics.into_iter().map(of));
+            return Ok(out);
         }
-        // The place of the vector and of each quantile among the arguments.
-        let (of_vector, of_first) = if name == "histogram_quantile" { (1, 0) } else { (0, 2) };
+        // The place of the vector and of the first quantile among the arguments.
+        let is_many = name == "histogram_quantiles";
+        let (of_vector, of_first) = if is_many { (0, 2) } else { (1, 0) };
         for (index, q) in scalars.iter().enumerate() {
             if !(0.0..=1.0).contains(q) {
                 let q = percent_g(*q);
@@ -44,32 +58,78 @@ impl Naive<'_> {
             }
         }
         let span = bare(&node.args[of_vector]).span();
-        let mut classics = self.classics(vector, span);
+        let (mut classics, natives) = self.histograms(vector, span);
         let mut out = Vector::new();
         for q in scalars {
-            for (labels, _, buckets) in &mut classics {
-                let metric =
-                    if self.is_late() { labels.metric_name().to_string() } else { String::new() };
+            let mut samples = Vector::new();
+            for (labels, of) in &natives {
+                let (value, effect) = rank::quantile(*q, of);
+                samples.push(self.of_native(labels.clone(), value, effect, span));
+            }
+            for (labels, buckets) in &mut classics {
+                let metric = if self.is_late() { labels.metric_name() } else { "" };
                 let (value, forced) = quantile(*q, buckets, time);
                 if let Some(forced) = forced {
-                    self.notes.force(&metric, span, forced);
+                    self.notes.force(metric, span, forced);
                 }
-                let mut labels = labels.clone();
-                if let (0, Some(Expr::String(label))) = (of_vector, node.args.get(1).map(bare)) {
-                    if !self.is_late() {
-                        drop_reserved(&mut labels);
-                    }
-                    labels.set(&*label.text(), open_metrics(*q));
-                }
-                out.push(self.sample(labels, value));
+                samples.push(self.sample(labels.clone(), value));
             }
+            if let (true, Some(Expr::String(label))) = (is_many, node.args.get(1).map(bare)) {
+                samples.iter_mut().for_each(|sample| {
+                    sample.labels.set(&*label.text(), open_metrics(*q));
+                });
+            }
+            out.extend(samples);
         }
         Ok(out)
     }
 
+    /// The answer of a native histogram, and what is to be said about it.
+    fn of_native(&mut self, labels: LabelSet, value: f64, effect: Effect, span: Span) -> Sample {
+        let text = match effect {
+            Effect::None => "",
+            Effect::Skewed => {
+                "input to histogram_quantile has NaN observations, result is skewed higher"
+            }
+            Effect::Result => "input to histogram_quantile has NaN observations, result is NaN",
+            Effect::Excluded => {
+                "input to histogram_fraction has NaN observations, which are excluded from all \
+                 fractions"
+            }
+        };
+        if !text.is_empty() {
+            let metric = if self.is_late() { labels.metric_name() } else { "" };
+            self.notes.inform(of_metric(text, metric), span);
+        }
+        self.sample(labels, value)
+    }
+
+    /// Classic and native histograms; where both have the same labels neither.
+    fn histograms(&mut self, vector: Vector, span: Span) -> (Vec<Classic>, Vec<Native>) {
+        let (mut floats, mut natives) = (Vector::new(), Vec::new());
+        for sample in vector {
+            match &sample.value {
+                Val::Float(_) => floats.push(sample),
+                Val::Histogram(of) => natives.push((sample.labels, Arc::clone(of))),
+            }
+        }
+        let mut classics = self.classics(floats, span);
+        natives.retain(|(labels, _)| {
+            let Some(twin) = classics.iter().position(|(have, _)| have == labels) else {
+                return true;
+            };
+            classics.remove(twin);
+            let metric = if self.is_late() { labels.metric_name() } else { "" };
+            let text = "vector contains a mix of classic and native histograms";
+            self.notes.warn(of_metric(text, metric), span);
+            false
+        });
+        (classics, natives)
+    }
+
     fn sample(&self, mut labels: LabelSet, value: f64) -> Sample {
         self.drop_name(&mut labels);
-        Sample { labels, drop_name: true, value }
+        Sample { labels, drop_name: true, value: Val::Float(value) }
     }
 
     fn classics(&mut self, vector: Vector, span: Span) -> Vec<Classic> {
@@ -84,10 +144,10 @@ impl Naive<'_> {
                 continue;
             };
             sample.labels.remove("le");
-            let bucket = Bucket { bound, count: sample.value };
-            match classics.iter_mut().find(|(labels, ..)| *labels == sample.labels) {
-                Some((_, _, buckets)) => buckets.push(bucket),
-                None => classics.push((sample.labels, sample.drop_name, vec![bucket])),
+            let bucket = Bucket { bound, count: sample.value.float().unwrap_or(f64::NAN) };
+            match classics.iter_mut().find(|(labels, _)| *labels == sample.labels) {
+                Some((_, buckets)) => buckets.push(bucket),
+                None => classics.push((sample.labels, vec![bucket])),
             }
         }
         classics
@@ -179,7 +239,8 @@ fn interpolated(q: f64, buckets: &[Bucket]) -> f64 {
     }
     let rank = q * all;
     // Counts ascend, so this is the first that reaches the rank; NaN reaches none.
-    let index = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let reaches = |bucket: &Bucket| bucket.count >= rank;
+    let index = buckets[..last].partition_point(|bucket| !reaches(bucket));
     if index == last {
         return buckets[last - 1].bound;
     }

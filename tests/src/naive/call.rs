@@ -1,18 +1,38 @@
 //! Calls of functions.
 
 use super::eval::{Naive, bare};
+use super::histogram::Hist;
+use super::histogram_rate::{self, About};
 use super::instant::{apply, round, seconds};
 use super::numbers::{go_max, go_min, percent_g};
+use super::rank::variance;
 use super::select::{RangeSeries, RangeVector, Window};
-use super::value::{Failure, Matrix, Sample, Series, Value, Vector, at, collect, distinct, fail};
-use super::{dates, labels, over_time, rate};
+use super::value::{
+    Failure, Matrix, Sample, Series, Val, Value, Vector, at, collect, distinct, fail,
+};
+use super::{dates, labels, over_time, rate, smooth};
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use promql::ValueType;
 use promql::ast::{Call, Edges, Expr};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 impl Naive<'_> {
     pub(super) fn call(&mut self, node: &Call, steps: &[i64]) -> Result<Value, Failure> {
+        let (totals, buckets) = match node.function.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => (1, 0),
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => (0, 1),
+            _ => (0, 0),
+        };
+        self.totals_wanted += totals;
+        self.buckets_wanted += buckets;
+        let value = self.called(node, steps);
+        self.totals_wanted -= totals;
+        self.buckets_wanted -= buckets;
+        value
+    }
+
+    fn called(&mut self, node: &Call, steps: &[i64]) -> Result<Value, Failure> {
         let name = node.function.name;
         if let Some(value) = self.constant(name) {
             return Ok(Value::Scalar(vec![value; steps.len()]));
@@ -52,9 +72,13 @@ impl Naive<'_> {
             "time" => steps.iter().map(|time| *time as f64 / 1000.0).collect(),
             "scalar" => {
                 let matrix = self.vector(bare(&node.args[0]), steps)?;
-                let of = |time: &i64| match &at(&matrix, *time)[..] {
-                    [one] => one.value,
-                    _ => f64::NAN,
+                let of = |time: &i64| {
+                    let vector = at(&matrix, *time);
+                    let mut floats = vector.iter().filter_map(|sample| sample.value.float());
+                    match (floats.next(), floats.next()) {
+                        (Some(one), None) => one,
+                        _ => f64::NAN,
+                    }
                 };
                 steps.iter().map(of).collect()
             }
@@ -72,7 +96,7 @@ impl Naive<'_> {
     fn over_vectors(&mut self, node: &Call, steps: &[i64]) -> Result<Matrix, Failure> {
         let name = node.function.name;
         if let ("timestamp" | "start_timestamp", Expr::Vector(selector)) =
-            (name, bare(&node.args.first().unwrap_or(&Expr::String(no_text()))))
+            (name, bare(node.args.first().unwrap_or(&Expr::String(no_text()))))
         {
             return self.timestamps(node, selector, steps);
         }
@@ -114,7 +138,7 @@ impl Naive<'_> {
             if node.args.is_empty() {
                 let value = dates::part(name, time / 1000).unwrap_or(f64::NAN);
                 let labels = LabelSet::default();
-                return Ok(vec![Sample { labels, drop_name: false, value }]);
+                return Ok(vec![Sample { labels, drop_name: false, value: Val::Float(value) }]);
             }
             let part = |value| dates::part(name, seconds(value)).unwrap_or(f64::NAN);
             return Ok(self.mapped(vector, part));
@@ -125,7 +149,7 @@ impl Naive<'_> {
         let scalar = |index: usize| scalars.get(index).copied();
         Ok(match name {
             "vector" => {
-                let value = scalar(0).unwrap_or(f64::NAN);
+                let value = Val::Float(scalar(0).unwrap_or(f64::NAN));
                 vec![Sample { labels: LabelSet::default(), drop_name: false, value }]
             }
             "round" => self.mapped(vector, |value| round(value, scalar(0).unwrap_or(1.0))),
@@ -140,10 +164,10 @@ impl Naive<'_> {
                 }
                 self.mapped(vector, |value| go_max(min, go_min(max, value)))
             }
-            "timestamp" => self.mapped(vector, |_| time as f64 / 1000.0),
+            "timestamp" => self.mapped_all(vector, |_| Some(time as f64 / 1000.0)),
             "absent" if vector.is_empty() => {
                 let labels = absent_labels(bare(&node.args[0]));
-                vec![Sample { labels, drop_name: false, value: 1.0 }]
+                vec![Sample { labels, drop_name: false, value: Val::Float(1.0) }]
             }
             "sort" => sorted(vector, |a, b| a.partial_cmp(&b)),
             "sort_desc" => sorted(vector, |a, b| b.partial_cmp(&a)),
@@ -152,18 +176,46 @@ impl Naive<'_> {
             "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
                 self.buckets(node, time, vector, scalars)?
             }
-            // Functions of native histograms, and start timestamps of what has none.
+            "histogram_count" => self.of_histograms(vector, |of| of.count),
+            "histogram_sum" => self.of_histograms(vector, |of| of.sum),
+            "histogram_avg" => self.of_histograms(vector, |of| of.sum / of.count),
+            "histogram_stdvar" => self.of_histograms(vector, variance),
+            "histogram_stddev" => self.of_histograms(vector, |of| variance(of).sqrt()),
+            // Start timestamps of what has none.
             _ => Vector::new(),
         })
     }
 
-    fn mapped(&self, mut vector: Vector, of: impl Fn(f64) -> f64) -> Vector {
-        for sample in &mut vector {
+    /// Of floats; histograms are left out.
+    fn mapped(&self, vector: Vector, of: impl Fn(f64) -> f64) -> Vector {
+        self.mapped_all(vector, |value| value.float().map(&of))
+    }
+
+    /// Of histograms; floats are left out. Only the name is taken away at once.
+    fn of_histograms(&self, vector: Vector, f: impl Fn(&Hist) -> f64) -> Vector {
+        let mut out = Vector::new();
+        for mut sample in vector {
+            let Val::Histogram(of) = &sample.value else { continue };
+            sample.value = Val::Float(f(of));
+            sample.drop_name = true;
+            if !self.is_late() {
+                sample.labels.remove(METRIC_NAME);
+            }
+            out.push(sample);
+        }
+        out
+    }
+
+    fn mapped_all(&self, vector: Vector, of: impl Fn(&Val) -> Option<f64>) -> Vector {
+        let mut out = Vector::new();
+        for mut sample in vector {
+            let Some(value) = of(&sample.value) else { continue };
             self.drop_name(&mut sample.labels);
             sample.drop_name = true;
-            sample.value = of(sample.value);
+            sample.value = Val::Float(value);
+            out.push(sample);
         }
-        vector
+        out
     }
 
     /// `timestamp(selector)`: when the sample was taken.
@@ -173,7 +225,8 @@ impl Naive<'_> {
         selector: &promql::ast::VectorSelector,
         steps: &[i64],
     ) -> Result<Matrix, Failure> {
-        if node.function.name != "timestamp" {
+        let is_start = node.function.name == "start_timestamp";
+        if is_start && !self.params.use_start_timestamps {
             return Ok(Matrix::new());
         }
         let offset_ms = self.duration(&selector.offset, false)?;
@@ -182,10 +235,12 @@ impl Naive<'_> {
             let mut vector = Vector::new();
             for stored in self.data.select(&selector.matchers) {
                 let moment = self.moment(selector.at, offset_ms, *time);
-                let Some(point) = self.latest(stored, moment) else { continue };
+                let Some((taken, start, _)) = self.latest(stored, moment) else { continue };
                 let mut labels = stored.labels.clone();
                 self.drop_name(&mut labels);
-                vector.push(Sample { labels, drop_name: true, value: point.time as f64 / 1000.0 });
+                let value = if is_start { start } else { taken };
+                let value = Val::Float(value as f64 / 1000.0);
+                vector.push(Sample { labels, drop_name: true, value });
             }
             vectors.push((*time, vector));
         }
@@ -217,17 +272,25 @@ impl Naive<'_> {
             let mut out = Series { labels, drop_name, points: [].into() };
             for (index, time) in steps.iter().enumerate() {
                 let scalars: Vec<f64> = scalars.iter().map(|values| values[index]).collect();
-                let window = &series.windows[index];
-                if window.points.is_empty() {
+                let mut window = series.windows[index].clone();
+                if window.points.is_empty() && window.histograms.is_empty() {
                     continue;
                 }
-                if let Some(value) = self.window(node, &vector, window, *time, &scalars)? {
+                if !self.params.use_start_timestamps || !KNOW_STARTS.contains(&name) {
+                    window.points.iter_mut().for_each(|point| point.start = 0);
+                    window.histograms.iter_mut().for_each(|point| point.start = 0);
+                }
+                let about = About { metric: series.labels.metric_name(), span: blamed(node) };
+                let shape = (vector.edges, vector.range_ms);
+                if let Some(value) = self.window(name, shape, &window, about, *time, &scalars)? {
                     out.points.insert(*time, value);
                 }
             }
             if !out.points.is_empty() {
+                if out.points.values().any(|value| value.float().is_some()) {
+                    self.check_counter(node, series);
+                }
                 matrix.push(out);
-                self.check_counter(node, series);
             }
         }
         if self.is_late() { Ok(matrix) } else { distinct(matrix) }
@@ -238,7 +301,19 @@ impl Naive<'_> {
         let suffixes = ["_total", "_sum", "_count", "_bucket"];
         let is_counter = suffixes.iter().any(|suffix| metric.ends_with(suffix));
         let is_asked = matches!(node.function.name, "rate" | "increase");
-        if is_asked && !metric.is_empty() && !is_counter {
+        if !is_asked || metric.is_empty() {
+            return;
+        }
+        if self.params.type_and_unit_labels {
+            let kind = series.labels.value("__type__");
+            if kind != "counter" && kind != "histogram" {
+                let text = format!(
+                    "metric might not be a counter, __type__ label is not set to \"counter\" or \
+                     \"histogram\", got {kind:?}: {metric:?}"
+                );
+                self.notes.inform(text, blamed(node));
+            }
+        } else if !is_counter {
             let text = format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
                  {metric:?}"
@@ -250,30 +325,80 @@ impl Naive<'_> {
     /// A function of a window.
     fn window(
         &mut self,
-        node: &Call,
-        vector: &RangeVector,
+        name: &str,
+        (edges, range_ms): (Edges, i64),
         window: &Window,
+        about: About<'_>,
+        time: i64,
+        scalars: &[f64],
+    ) -> Result<Option<Val>, Failure> {
+        let (points, histograms) = (&window.points[..], &window.histograms[..]);
+        let is_mixed = !points.is_empty() && !histograms.is_empty();
+        let notes = &mut self.notes;
+        match name {
+            "rate" | "increase" | "delta" | "sum_over_time" | "avg_over_time" if is_mixed => {
+                about.mixed_kinds(notes);
+                return Ok(None);
+            }
+            "rate" | "increase" | "delta" if points.is_empty() => {
+                let kind = (name != "delta", name == "rate");
+                let of = match edges {
+                    Edges::Plain => histogram_rate::rate(window, range_ms, kind, about, notes),
+                    _ => smooth::rate(window, (edges, range_ms), kind, about, notes),
+                };
+                return Ok(of.map(Val::histogram));
+            }
+            "sum_over_time" | "avg_over_time" if points.is_empty() => {
+                let is_mean = name == "avg_over_time";
+                let of = histogram_rate::over_time(histograms, is_mean, about, notes);
+                return Ok(of.map(Val::histogram));
+            }
+            "irate" | "idelta" => return Ok(self.instant_rate(window, name == "irate", about)),
+            "first_over_time" | "last_over_time" => return Ok(end(window, name)),
+            _ => {}
+        }
+        let is_rate = name == "rate";
+        let value = match name {
+            "rate" | "increase" | "delta" if edges != Edges::Plain => {
+                rate::extended_rate(window, edges, range_ms, name != "delta", is_rate)
+            }
+            "rate" | "increase" | "delta" => {
+                let (value, is_overlapping) =
+                    rate::rate(window, range_ms, name != "delta", is_rate);
+                if is_overlapping {
+                    notes.overlap(about.metric, about.span);
+                }
+                value
+            }
+            "changes" => over_time::changes(window, edges),
+            "resets" => over_time::resets(window, edges),
+            "count_over_time" => Some((points.len() + histograms.len()) as f64),
+            "present_over_time" => Some(1.0),
+            "ts_of_first_over_time" | "ts_of_last_over_time" => {
+                let times = points.iter().map(|point| point.time);
+                let times = times.chain(histograms.iter().map(|point| point.time));
+                let time = if name == "ts_of_first_over_time" { times.min() } else { times.max() };
+                time.map(|time| time as f64 / 1000.0)
+            }
+            _ => self.of_floats(name, window, about, time, scalars)?,
+        };
+        Ok(value.map(Val::Float))
+    }
+
+    /// Functions that leave histograms out, and say so if there are floats beside them.
+    fn of_floats(
+        &mut self,
+        name: &str,
+        window: &Window,
+        about: About<'_>,
         time: i64,
         scalars: &[f64],
     ) -> Result<Option<f64>, Failure> {
         let points = &window.points[..];
-        let (range_ms, edges) = (vector.range_ms, vector.edges);
-        let rate = |is_counter, is_rate| match edges {
-            Edges::Plain => rate::rate(window, range_ms, is_counter, is_rate),
-            _ => rate::extended_rate(window, edges, range_ms, is_counter, is_rate),
-        };
         let values = || points.iter().map(|point| point.value).collect::<Vec<f64>>();
-        Ok(match node.function.name {
-            "rate" => rate(true, true),
-            "increase" => rate(true, false),
-            "delta" => rate(false, false),
-            "irate" => rate::instant(points, true),
-            "idelta" => rate::instant(points, false),
-            "changes" => rate::anchored(window, edges).map(over_time::changes),
-            "resets" => rate::anchored(window, edges).map(over_time::resets),
-            "deriv" if points.len() < 2 => None,
+        let value = match name {
+            "deriv" | "predict_linear" if points.len() < 2 => None,
             "deriv" => Some(over_time::line(points, points[0].time).0),
-            "predict_linear" if points.len() < 2 => None,
             "predict_linear" => {
                 let (slope, here) = over_time::line(points, time);
                 Some(slope * scalars[0] + here)
@@ -281,17 +406,61 @@ impl Naive<'_> {
             "double_exponential_smoothing" => {
                 over_time::smoothing(&values(), scalars[0], scalars[1])?
             }
+            "quantile_over_time" if points.is_empty() => None,
             "quantile_over_time" => {
                 let q = scalars[0];
                 if !(0.0..=1.0).contains(&q) {
                     let q = percent_g(q);
                     let text = format!("quantile value should be between 0 and 1, got {q}");
-                    self.notes.warn(text, blamed(node));
+                    self.notes.warn(text, about.span);
                 }
                 Some(super::numbers::quantile(q, values()))
             }
             name => over_time::simple(name, points),
-        })
+        };
+        if !points.is_empty() && !window.histograms.is_empty() {
+            about.ignored(&mut self.notes);
+        }
+        Ok(value)
+    }
+
+    /// `irate` and `idelta`: the last two samples of either kind.
+    fn instant_rate(&mut self, window: &Window, is_rate: bool, about: About<'_>) -> Option<Val> {
+        let (floats, histograms) = (&window.points, &window.histograms);
+        let mut times: Vec<(i64, bool)> = floats.iter().map(|point| (point.time, true)).collect();
+        times.extend(histograms.iter().map(|point| (point.time, false)));
+        times.sort_unstable();
+        let [.., (_, is_first_float), (_, is_last_float)] = times[..] else { return None };
+        if is_first_float != is_last_float {
+            about.mixed_kinds(&mut self.notes);
+            return None;
+        }
+        if let ([.., a, b], true) = (&floats[..], is_last_float) {
+            return Some(Val::Float(rate::instant(a, b, is_rate)));
+        }
+        let [.., a, b] = &histograms[..] else { return None };
+        histogram_rate::instant(a, b, is_rate, about, &mut self.notes).map(Val::histogram)
+    }
+}
+
+/// Functions that look at start timestamps.
+const KNOW_STARTS: &[&str] = &["rate", "irate", "increase", "resets"];
+
+/// The first or the last sample of a window.
+fn end(window: &Window, name: &str) -> Option<Val> {
+    let is_first = name == "first_over_time";
+    let (float, histogram) = match is_first {
+        true => (window.points.first(), window.histograms.first()),
+        false => (window.points.last(), window.histograms.last()),
+    };
+    let float_time = float.map(|point| point.time);
+    let is_float = match (float_time, histogram.map(|point| point.time)) {
+        (Some(float), Some(histogram)) => (float < histogram) == is_first,
+        (float, _) => float.is_some(),
+    };
+    match is_float {
+        true => float.map(|point| Val::Float(point.value)),
+        false => histogram.map(|point| Val::Histogram(Arc::clone(&point.value))),
     }
 }
 
@@ -321,11 +490,13 @@ fn check_edges(name: &str, edges: Edges) -> Result<(), Failure> {
     fail(format!("{modifier} modifier can only be used with: {safe} - not with {name}"))
 }
 
-/// By value, NaN last, equal ones as they were.
+/// Floats by value, NaN last, equal ones as they were; histograms are left out.
 fn sorted(mut vector: Vector, compare: impl Fn(f64, f64) -> Option<Ordering>) -> Vector {
-    vector.sort_by(|a, b| match (a.value.is_nan(), b.value.is_nan()) {
-        (false, false) => compare(a.value, b.value).unwrap_or(Ordering::Equal),
-        (a, b) => a.cmp(&b),
+    vector.retain(|sample| sample.value.float().is_some());
+    let value = |sample: &Sample| sample.value.float().unwrap_or(f64::NAN);
+    vector.sort_by(|a, b| match (value(a), value(b)) {
+        (a, b) if a.is_nan() || b.is_nan() => a.is_nan().cmp(&b.is_nan()),
+        (a, b) => compare(a, b).unwrap_or(Ordering::Equal),
     });
     vector
 }
@@ -351,11 +522,16 @@ fn absent_labels(expr: &Expr) -> LabelSet {
 }
 
 fn absent_over_time(node: &Call, vector: &RangeVector, steps: &[i64]) -> Matrix {
-    let is_absent =
-        |index: usize| vector.series.iter().all(|series| series.windows[index].points.is_empty());
+    let is_absent = |index: usize| {
+        vector
+            .series
+            .iter()
+            .map(|series| &series.windows[index])
+            .all(|window| window.points.is_empty() && window.histograms.is_empty())
+    };
     let absent = steps.iter().enumerate().filter(|(index, _)| is_absent(*index));
-    let points: std::collections::BTreeMap<i64, f64> =
-        absent.map(|(_, time)| (*time, 1.0)).collect();
+    let points: std::collections::BTreeMap<i64, Val> =
+        absent.map(|(_, time)| (*time, Val::Float(1.0))).collect();
     if points.is_empty() {
         return Matrix::new();
     }

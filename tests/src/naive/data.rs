@@ -1,20 +1,52 @@
 //! The series a query is asked of.
 
+use super::histogram::Hist;
+use super::value::Val;
 use model::{LabelSet, Matcher, SeriesColumns};
+use std::sync::Arc;
 
-/// A sample as stored.
+/// A float as stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
     pub(super) time: i64,
+    /// Since when it counts up; 0 if unknown.
+    pub(super) start: i64,
     pub(super) value: f64,
 }
 
-/// A series as stored.
+/// A native histogram as stored.
+#[derive(Clone, Debug)]
+pub(super) struct HPoint {
+    pub(super) time: i64,
+    /// Since when it counts up; 0 if unknown.
+    pub(super) start: i64,
+    pub(super) value: Arc<Hist>,
+}
+
+/// A series as stored: ascending in time, stale markers included.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) labels: LabelSet,
-    /// Ascending in time, stale markers included.
-    pub(super) points: Vec<Point>,
+    pub(super) floats: Vec<Point>,
+    pub(super) histograms: Vec<HPoint>,
+}
+
+/// A sample of either kind: when it was taken, since when it counts, and what.
+pub(super) type Newest = (i64, i64, Val);
+
+impl Stored {
+    /// The newest sample not after `moment`, and after `from`.
+    pub(super) fn newest(&self, from: i64, moment: i64) -> Option<Newest> {
+        let is_seen = |time: i64| time <= moment && time > from;
+        let float = self.floats.iter().rev().find(|point| is_seen(point.time));
+        let histogram = self.histograms.iter().rev().find(|point| is_seen(point.time));
+        let float = float.map(|p| (p.time, p.start, Val::Float(p.value)));
+        let histogram = histogram.map(|p| (p.time, p.start, Val::Histogram(Arc::clone(&p.value))));
+        match (float, histogram) {
+            (Some(a), Some(b)) => Some(if a.0 > b.0 { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
 }
 
 /// All series, ascending by labels.
@@ -24,32 +56,32 @@ pub struct Data {
 }
 
 impl Data {
-    /// Takes series.
+    /// Takes series as a source gives them, each label set once.
     #[must_use]
     pub fn new(series: &[SeriesColumns]) -> Self {
-        let mut data = Self::default();
-        series.iter().for_each(|series| data.add(series));
-        data
-    }
-
-    /// Takes samples; the newest write of a time wins.
-    pub fn add(&mut self, series: &SeriesColumns) {
-        let place = match self.series.binary_search_by(|of| of.labels.cmp(&series.labels)) {
-            Ok(place) => place,
-            Err(place) => {
-                let labels = series.labels.clone();
-                self.series.insert(place, Stored { labels, points: Vec::new() });
-                place
+        let stored = |of: &SeriesColumns| {
+            let floats = (0..of.floats.len()).map(|index| {
+                let sample = of.floats.sample(index);
+                let (time, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
+                Point { time, start, value: sample.value }
+            });
+            let mut histograms: Vec<HPoint> = Vec::new();
+            for index in 0..of.histograms.len() {
+                let sample = of.histograms.sample(index);
+                let (time, start) = (sample.timestamp_ms, sample.start_timestamp_ms);
+                let is_next = |before: &&HPoint| {
+                    !of.floats.timestamps_ms.iter().any(|at| *at > before.time && *at < time)
+                };
+                let before = histograms.last().filter(is_next).map(|before| &*before.value);
+                let value = Arc::new(Hist::new(&sample.histogram).hinted(before));
+                histograms.push(HPoint { time, start, value });
             }
+            let floats = floats.collect();
+            Stored { labels: of.labels.clone(), floats, histograms }
         };
-        let points = &mut self.series[place].points;
-        for (time, value) in series.floats.timestamps_ms.iter().zip(&series.floats.values) {
-            let point = Point { time: *time, value: *value };
-            match points.binary_search_by_key(time, |point| point.time) {
-                Ok(at) => points[at] = point,
-                Err(at) => points.insert(at, point),
-            }
-        }
+        let mut all: Vec<Stored> = series.iter().map(stored).collect();
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Self { series: all }
     }
 
     /// The series that match.
@@ -64,4 +96,12 @@ impl Data {
 /// Whether it is the marker of a series' end: one bit pattern, not any NaN.
 pub(super) fn is_stale(value: f64) -> bool {
     value.to_bits() == 0x7ff0_0000_0000_0002
+}
+
+/// Whether it is the marker of a series' end.
+pub(super) fn is_end(value: &Val) -> bool {
+    match value {
+        Val::Float(value) => is_stale(*value),
+        Val::Histogram(of) => is_stale(of.sum),
+    }
 }

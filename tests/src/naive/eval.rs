@@ -1,12 +1,15 @@
 //! Walks the tree.
 
 use super::data::Data;
+use super::histogram::Hist;
 use super::notes::Notes;
-use super::value::{Failure, Matrix, Series, Value, drop_reserved, fail, merged};
-use model::{Column, LabelSet, SeriesColumns};
+use super::value::{Failure, Matrix, Series, Val, Value, drop_reserved, fail, merged};
+use model::sample::HistogramSample;
+use model::{LabelSet, SeriesColumns};
 use promql::ast::{Call, Edges, Expr, Sign, Unary};
 use promql::{EvalParams, Evaluation, InstantSample, Value as Answer, ValueType};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One evaluation.
 #[derive(Debug)]
@@ -15,6 +18,10 @@ pub(super) struct Naive<'a> {
     pub(super) text: &'a str,
     pub(super) params: &'a EvalParams,
     pub(super) notes: Notes,
+    /// How many functions around here want count and sum of histograms only …
+    pub(super) totals_wanted: u32,
+    /// … and how many things around here need their buckets all the same.
+    pub(super) buckets_wanted: u32,
 }
 
 /// What is inside of parentheses.
@@ -69,7 +76,7 @@ fn is_fixed_call(node: &Call) -> bool {
 
 impl<'a> Naive<'a> {
     pub(super) fn new(data: &'a Data, text: &'a str, params: &'a EvalParams) -> Self {
-        Self { data, text, params, notes: Notes::default() }
+        Self { data, text, params, notes: Notes::default(), totals_wanted: 0, buckets_wanted: 0 }
     }
 
     pub(super) fn is_late(&self) -> bool {
@@ -127,7 +134,7 @@ impl<'a> Naive<'a> {
                 for series in &mut matrix {
                     self.drop_name(&mut series.labels);
                     series.drop_name = true;
-                    series.points.values_mut().for_each(|value| *value = -*value);
+                    series.points.values_mut().for_each(|value| *value = negated(value));
                 }
                 Ok(Value::Vector(if self.is_late() { matrix } else { merged(matrix)? }))
             }
@@ -158,7 +165,8 @@ impl<'a> Naive<'a> {
                 Answer::Scalar { timestamp_ms: time, value: values[0] }
             }
             Value::Scalar(values) => {
-                let points = steps.iter().copied().zip(values).collect();
+                let points =
+                    steps.iter().copied().zip(values.into_iter().map(Val::Float)).collect();
                 let series = Series { labels: LabelSet::default(), drop_name: false, points };
                 Answer::Matrix(vec![columns(series)])
             }
@@ -171,13 +179,8 @@ impl<'a> Naive<'a> {
                 }
                 if is_instant {
                     let sample = |series: Series| {
-                        let value = *series.points.values().next()?;
-                        Some(InstantSample {
-                            labels: series.labels,
-                            timestamp_ms: time,
-                            value,
-                            histogram: None,
-                        })
+                        let value = series.points.values().next()?;
+                        Some(instant_sample(series.labels, time, value))
                     };
                     return Ok(Answer::Vector(matrix.into_iter().filter_map(sample).collect()));
                 }
@@ -195,13 +198,21 @@ impl<'a> Naive<'a> {
         for mut series in vector.series {
             let mut window = series.windows.remove(0);
             if vector.edges != Edges::Plain {
+                if !window.histograms.is_empty() {
+                    let modifier =
+                        if vector.edges == Edges::Anchored { "anchored" } else { "smoothed" };
+                    return fail(format!("{modifier} modifier is not supported with histograms"));
+                }
                 super::rate::extend(&mut window, vector.edges);
             }
             if series.drop_name && is_late {
                 drop_reserved(&mut series.labels);
             }
-            let points: BTreeMap<i64, f64> =
-                window.points.iter().map(|point| (point.time, point.value)).collect();
+            let floats = window.points.iter().map(|point| (point.time, Val::Float(point.value)));
+            let histograms = window.histograms.iter();
+            let histograms =
+                histograms.map(|point| (point.time, Val::Histogram(Arc::clone(&point.value))));
+            let points: BTreeMap<i64, Val> = floats.chain(histograms).collect();
             if !points.is_empty() {
                 matrix.push(Series { labels: series.labels, drop_name: false, points });
             }
@@ -210,15 +221,40 @@ impl<'a> Naive<'a> {
     }
 }
 
+fn negated(value: &Val) -> Val {
+    match value {
+        Val::Float(value) => Val::Float(-value),
+        Val::Histogram(of) => Val::histogram(Hist::clone(of).mul(-1.0)),
+    }
+}
+
+fn instant_sample(labels: LabelSet, timestamp_ms: i64, value: &Val) -> InstantSample {
+    let (value, histogram) = match value {
+        Val::Float(value) => (*value, None),
+        Val::Histogram(of) => (f64::NAN, Some(Arc::new(of.stored()))),
+    };
+    InstantSample { labels, timestamp_ms, value, histogram }
+}
+
 fn sorted(mut matrix: Matrix) -> Answer {
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Answer::Matrix(matrix.into_iter().map(columns).collect())
 }
 
 fn columns(series: Series) -> SeriesColumns {
-    let mut floats = Column::default();
-    series.points.iter().for_each(|(time, value)| floats.push(*time, *value));
-    SeriesColumns { labels: series.labels, floats, ..SeriesColumns::default() }
+    let mut columns = SeriesColumns { labels: series.labels, ..SeriesColumns::default() };
+    for (time, value) in series.points {
+        match value {
+            Val::Float(value) => columns.floats.push(time, value),
+            Val::Histogram(of) => columns.histograms.push_sample(HistogramSample {
+                timestamp_ms: time,
+                histogram: Arc::new(of.stored()),
+                start_timestamp_ms: 0,
+                revision: 0,
+            }),
+        }
+    }
+    columns
 }
 
 fn steps(params: &EvalParams) -> Vec<i64> {
@@ -236,8 +272,8 @@ pub(super) fn repeated(once: Value, steps: &[i64]) -> Value {
         Value::Text(text) => Value::Text(text),
         Value::Vector(mut matrix) => {
             for series in &mut matrix {
-                let value = *series.points.values().next().expect("a series has a sample");
-                series.points = steps.iter().map(|time| (*time, value)).collect();
+                let value = series.points.values().next().expect("a series has a sample").clone();
+                series.points = steps.iter().map(|time| (*time, value.clone())).collect();
             }
             Value::Vector(matrix)
         }

@@ -46,9 +46,9 @@ impl Naive<'_> {
         let mut vectors = Vec::new();
         for time in steps {
             let moment = self.moment(held_at, offset_ms, *time);
-            let seen = infos.iter().filter_map(|stored| {
-                Some((stored.labels.clone(), self.latest(stored, moment)?.time))
-            });
+            let seen = infos
+                .iter()
+                .filter_map(|stored| Some((stored.labels.clone(), self.latest(stored, moment)?.0)));
             let infos = newest(seen.collect())?;
             let mut vector = Vector::new();
             for sample in at(&matrix, *time) {

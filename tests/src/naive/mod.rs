@@ -19,18 +19,23 @@ mod call;
 mod data;
 mod dates;
 mod eval;
+mod histogram;
+mod histogram_rate;
 mod info;
 mod instant;
 mod labels;
 mod notes;
 mod numbers;
 mod over_time;
+mod rank;
 mod rate;
 mod select;
+mod smooth;
 mod subject;
 mod value;
 
 pub use data::Data;
+pub use histogram::Hist;
 pub use subject::NaiveSubject;
 
 use promql::{EvalParams, Evaluation, Expr, ValueType};

@@ -26,6 +26,8 @@ struct Note {
     severity: Severity,
     span: Span,
     forced: Option<Forced>,
+    /// How often, if that is told.
+    times: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -33,11 +35,17 @@ pub(super) struct Notes(BTreeMap<String, Note>);
 
 impl Notes {
     pub(super) fn warn(&mut self, text: impl Into<String>, span: Span) {
-        self.0.insert(text.into(), Note { severity: Severity::Warning, span, forced: None });
+        self.0.insert(
+            text.into(),
+            Note { severity: Severity::Warning, span, forced: None, times: None },
+        );
     }
 
     pub(super) fn inform(&mut self, text: impl Into<String>, span: Span) {
-        self.0.insert(text.into(), Note { severity: Severity::Info, span, forced: None });
+        self.0.insert(
+            text.into(),
+            Note { severity: Severity::Info, span, forced: None, times: None },
+        );
     }
 
     pub(super) fn force(&mut self, metric: &str, span: Span, mut forced: Forced) {
@@ -52,7 +60,21 @@ impl Notes {
             forced.last = forced.last.max(have.last);
             forced.samples += have.samples;
         }
-        self.0.insert(text, Note { severity: Severity::Info, span, forced: Some(forced) });
+        self.0.insert(
+            text,
+            Note { severity: Severity::Info, span, forced: Some(forced), times: None },
+        );
+    }
+
+    /// Start times that overlap; the place of the first stays.
+    pub(super) fn overlap(&mut self, metric: &str, span: Span) {
+        let text = format!(
+            "sample has start time that overlaps with previous sample timestamp for metric \
+             {metric:?}"
+        );
+        let note = Note { severity: Severity::Warning, span, forced: None, times: Some(0) };
+        let have = self.0.entry(text).or_insert(note);
+        have.times = have.times.map(|times| times + 1);
     }
 
     /// Warnings and infos of a query.
@@ -60,7 +82,10 @@ impl Notes {
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
         for (text, note) in self.0 {
             let place = line_column(query, note.span.start);
-            let more = note.forced.map(forced_text).unwrap_or_default();
+            let mut more = note.forced.map(forced_text).unwrap_or_default();
+            if let Some(times @ 2..) = note.times {
+                more = format!(" ({times} occurrences)");
+            }
             match note.severity {
                 Severity::Warning => {
                     warnings.push(format!("PromQL warning: {text}{more} ({place})"))

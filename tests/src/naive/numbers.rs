@@ -142,7 +142,7 @@ pub(super) fn percent_2g(value: f64) -> String {
     let rounded: f64 = format!("{value:.1e}").parse().expect("a number");
     let (digits, exponent) = digits(rounded.abs());
     let sign = if value.is_sign_negative() { "-" } else { "" };
-    if exponent < -4 || exponent >= 2 {
+    if !(-4..2).contains(&exponent) {
         return format!("{sign}{}", with_exponent(&digits, exponent));
     }
     format!("{rounded}")

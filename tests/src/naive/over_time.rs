@@ -1,8 +1,11 @@
 //! Functions over the samples of a window.
 
-use super::data::Point;
+use super::data::{HPoint, Point};
 use super::numbers::{Kahan, mean, quantile};
+use super::rate::is_start_reset;
+use super::select::Window;
 use super::value::{Failure, fail};
+use promql::ast::Edges;
 
 /// `sum_over_time`
 pub(super) fn sum(values: &[f64]) -> f64 {
@@ -92,38 +95,71 @@ pub(super) fn smoothing(values: &[f64], level: f64, trend: f64) -> Result<Option
 
 /// What a function makes of the numbers of a window; `None` if it is none of these.
 pub(super) fn simple(name: &str, points: &[Point]) -> Option<f64> {
+    if points.is_empty() {
+        return None;
+    }
     let values: Vec<f64> = points.iter().map(|point| point.value).collect();
     let time = |point: &Point| point.time as f64 / 1000.0;
     Some(match name {
         "avg_over_time" => mean(&values),
-        "count_over_time" => values.len() as f64,
         "sum_over_time" => sum(&values),
         "stdvar_over_time" => variance(&values),
         "stddev_over_time" => variance(&values).sqrt(),
         "mad_over_time" => mad(&values),
-        "present_over_time" => 1.0,
-        "first_over_time" => *values.first()?,
-        "last_over_time" => *values.last()?,
         "max_over_time" => best(points, |a, b| a > b).value,
         "min_over_time" => best(points, |a, b| a < b).value,
         "ts_of_max_over_time" => time(&best(points, |a, b| a >= b)),
         "ts_of_min_over_time" => time(&best(points, |a, b| a <= b)),
-        "ts_of_first_over_time" => time(points.first()?),
-        "ts_of_last_over_time" => time(points.last()?),
         _ => return None,
     })
 }
 
+/// A sample of either kind.
+enum Either<'a> {
+    Float(&'a Point),
+    Histogram(&'a HPoint),
+}
+
+/// The samples that `changes` and `resets` look at, in order: an anchored window begins with the
+/// last one at or before its start. `None` if nothing lies after that.
+fn merged<'a>(window: &'a Window, edges: Edges) -> Option<Vec<Either<'a>>> {
+    let floats = window.points.iter().map(|point| (point.time, Either::Float(point)));
+    let histograms = window.histograms.iter();
+    let histograms = histograms.map(|point| (point.time, Either::Histogram(point)));
+    let mut all: Vec<_> = floats.chain(histograms).collect();
+    all.sort_by_key(|(time, _)| *time);
+    if edges == Edges::Anchored {
+        if all.last()?.0 <= window.start {
+            return None;
+        }
+        let first = all.iter().rposition(|(time, _)| *time <= window.start).unwrap_or(0);
+        all.drain(..first);
+    }
+    Some(all.into_iter().map(|(_, sample)| sample).collect())
+}
+
 /// `changes`
-pub(super) fn changes(points: &[Point]) -> f64 {
-    let is_change = |two: &&[Point]| {
-        let (a, b) = (two[0].value, two[1].value);
-        a != b && !(a.is_nan() && b.is_nan())
+pub(super) fn changes(window: &Window, edges: Edges) -> Option<f64> {
+    let is_change = |two: &&[Either<'_>]| match (&two[0], &two[1]) {
+        (Either::Float(a), Either::Float(b)) => {
+            a.value != b.value && !(a.value.is_nan() && b.value.is_nan())
+        }
+        (Either::Histogram(a), Either::Histogram(b)) => !b.value.is_equal(&a.value),
+        _ => true,
     };
-    points.windows(2).filter(is_change).count() as f64
+    Some(merged(window, edges)?.windows(2).filter(is_change).count() as f64)
 }
 
 /// `resets`
-pub(super) fn resets(points: &[Point]) -> f64 {
-    points.windows(2).filter(|two| two[1].value < two[0].value).count() as f64
+pub(super) fn resets(window: &Window, edges: Edges) -> Option<f64> {
+    let is_reset = |two: &&[Either<'_>]| match (&two[0], &two[1]) {
+        (Either::Float(a), Either::Float(b)) => {
+            b.value < a.value || is_start_reset((a.start, a.time), (b.start, b.time))
+        }
+        (Either::Histogram(a), Either::Histogram(b)) => {
+            is_start_reset((a.start, a.time), (b.start, b.time)) || b.value.is_reset_after(&a.value)
+        }
+        _ => true,
+    };
+    Some(merged(window, edges)?.windows(2).filter(is_reset).count() as f64)
 }

@@ -1,18 +1,24 @@
 //! Selectors: which samples an instant or a window sees.
 
-use super::data::{Point, Stored, is_stale};
+use super::data::{HPoint, Newest, Point, Stored, is_end, is_stale};
 use super::eval::{Naive, bare};
-use super::value::{Failure, Matrix, Series, Value, fail};
+use super::histogram::Hist;
+use super::value::{Failure, Matrix, Series, Val, Value, fail};
 use model::LabelSet;
+use model::histogram::ResetHint;
 use promql::ast::{At, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use promql::duration::{Duration, DurationExpr, DurationKind, DurationOp};
 use promql::line_column;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The samples of a series that a function sees at a step.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     /// Without stale markers; if the edges are extended, from and to a lookback outside.
     pub(super) points: Vec<Point>,
+    pub(super) histograms: Vec<HPoint>,
     /// Samples after it are in the window …
     pub(super) start: i64,
     /// … up to and at this.
@@ -110,44 +116,68 @@ impl Naive<'_> {
     }
 
     /// The sample a series has at a moment, if it is not stale.
-    pub(super) fn latest(&self, of: &Stored, moment: i64) -> Option<Point> {
-        let is_seen = |p: &&Point| p.time <= moment && p.time > moment - self.params.lookback_ms;
-        let point = of.points.iter().rev().find(is_seen)?;
-        (!is_stale(point.value)).then_some(*point)
+    pub(super) fn latest(&self, of: &Stored, moment: i64) -> Option<Newest> {
+        let newest = of.newest(moment - self.params.lookback_ms, moment)?;
+        (!is_end(&newest.2)).then_some(newest)
+    }
+
+    /// Evaluates something that needs the buckets of histograms.
+    pub(super) fn with_buckets<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.buckets_wanted += 1;
+        let value = f(self);
+        self.buckets_wanted -= 1;
+        value
+    }
+
+    /// A series as a selector sees it. Where only count and sum of histograms are wanted, upstream
+    /// leaves the buckets away and finds resets beforehand, between the samples after `first`.
+    fn visible<'s>(&self, stored: &'s Stored, first: i64) -> Cow<'s, Stored> {
+        if self.totals_wanted == 0 || self.buckets_wanted > 0 {
+            return Cow::Borrowed(stored);
+        }
+        let mut seen = stored.clone();
+        let mut before: Option<&Hist> = None;
+        for (of, point) in stored.histograms.iter().zip(&mut seen.histograms) {
+            let mut hint = of.value.hint;
+            if is_stale(of.value.sum) {
+                continue;
+            }
+            if let (ResetHint::Unknown, Some(before)) = (hint, before) {
+                let is_reset = of.value.is_reset_after(before);
+                hint = if is_reset { ResetHint::Yes } else { ResetHint::No };
+            }
+            before = (of.time > first).then_some(&*of.value);
+            let Hist { schema, count, sum, .. } = *of.value;
+            point.value = Arc::new(Hist { schema, count, sum, hint, ..Hist::default() });
+        }
+        Cow::Owned(seen)
     }
 
     /// `name{…}` at each step.
-    pub(super) fn selector(&self, node: &VectorSelector, steps: &[i64]) -> Result<Matrix, Failure> {
+    pub(super) fn selector(
+        &mut self,
+        node: &VectorSelector,
+        steps: &[i64],
+    ) -> Result<Matrix, Failure> {
         let offset_ms = self.duration(&node.offset, false)?;
         let mut matrix = Matrix::new();
-        for stored in self.data.select(&node.matchers) {
-            let value = |time: i64| {
-                let moment = self.moment(node.at, offset_ms, time);
-                match node.edges {
-                    Edges::Smoothed => self.smoothed(stored, moment),
-                    _ => self.latest(stored, moment).map(|point| point.value),
-                }
-            };
-            let points = steps.iter().filter_map(|time| Some((*time, value(*time)?))).collect();
+        let data = self.data;
+        let first = self.moment(node.at, offset_ms, steps[0]) - self.params.lookback_ms;
+        for stored in data.select(&node.matchers) {
+            let stored = &*self.visible(stored, first);
+            let mut points = BTreeMap::new();
+            for time in steps {
+                let moment = self.moment(node.at, offset_ms, *time);
+                let value = match node.edges {
+                    Edges::Smoothed => self.smoothed(stored, moment, node.span),
+                    _ => self.latest(stored, moment).map(|newest| newest.2),
+                };
+                points.extend(value.map(|value| (*time, value)));
+            }
             matrix.push(Series { labels: stored.labels.clone(), drop_name: false, points });
         }
         matrix.retain(|series| !series.points.is_empty());
         Ok(matrix)
-    }
-
-    /// The value on the line between the samples before and after a moment; if there is none after
-    /// it, the one before.
-    fn smoothed(&self, of: &Stored, moment: i64) -> Option<f64> {
-        let lookback_ms = self.params.lookback_ms;
-        let points = seen(&of.points, moment - lookback_ms, moment + lookback_ms);
-        let after = points.iter().find(|point| point.time >= moment);
-        let before = points.iter().rev().find(|point| point.time < moment);
-        match (before, after) {
-            (_, Some(after)) if after.time == moment => Some(after.value),
-            (Some(before), Some(after)) => Some(between(*before, *after, moment, false)),
-            (Some(before), None) => Some(before.value),
-            (None, _) => None,
-        }
     }
 
     /// A range vector: a range selector or a subquery.
@@ -175,12 +205,16 @@ impl Naive<'_> {
         let window = |stored: &Stored, time: i64| {
             let end = self.moment(node.vector.at, offset_ms, time);
             let start = end - range_ms;
-            Window { points: seen(&stored.points, start - before, end + after), start, end }
+            seen((&stored.floats, &stored.histograms), (start - before, end + after), (start, end))
         };
+        let first = self.moment(node.vector.at, offset_ms, steps[0]) - range_ms - before;
         let of = |stored: &Stored| RangeSeries {
             labels: stored.labels.clone(),
             drop_name: false,
-            windows: steps.iter().map(|time| window(stored, *time)).collect(),
+            windows: {
+                let stored = &*self.visible(stored, first);
+                steps.iter().map(|time| window(stored, *time)).collect()
+            },
         };
         let series = self.data.select(&node.vector.matchers).into_iter().map(of).collect();
         Ok(RangeVector { range_ms, edges, series })
@@ -211,20 +245,30 @@ impl Naive<'_> {
         }
         let matrix = match inner.is_empty() {
             true => Matrix::new(),
-            false => match self.eval(&node.expr, &inner)? {
+            false => match self.with_buckets(|naive| naive.eval(&node.expr, &inner))? {
                 Value::Vector(matrix) => matrix,
                 other => return fail(format!("no vector: {other:?}")),
             },
         };
         let of = |series: Series| {
-            let points: Vec<Point> = series
-                .points
-                .iter()
-                .map(|(time, value)| Point { time: *time, value: *value })
-                .collect();
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            for (time, value) in &series.points {
+                let (time, start) = (*time, 0);
+                match value {
+                    Val::Float(value) => floats.push(Point { time, start, value: *value }),
+                    Val::Histogram(of) => {
+                        // What a subquery leaves out may hide a reset, or show one twice.
+                        let mut of = Hist::clone(of);
+                        if of.hint != ResetHint::Gauge {
+                            of.hint = ResetHint::Unknown;
+                        }
+                        histograms.push(HPoint { time, start, value: Arc::new(of) });
+                    }
+                }
+            }
             let window = |end: &i64| {
-                let start = end - range_ms;
-                Window { points: seen(&points, start, *end), start, end: *end }
+                let range = (end - range_ms, *end);
+                seen((&floats, &histograms), range, range)
             };
             let windows = ends.iter().map(window).collect();
             RangeSeries { labels: series.labels, drop_name: series.drop_name, windows }
@@ -234,10 +278,22 @@ impl Naive<'_> {
     }
 }
 
-/// The samples after `start`, up to `end`, without stale markers.
-fn seen(points: &[Point], start: i64, end: i64) -> Vec<Point> {
-    let is_in = |point: &&Point| point.time > start && point.time <= end && !is_stale(point.value);
-    points.iter().filter(is_in).copied().collect()
+/// The samples after `from`, up to `to`, without stale markers, as the window of a range.
+pub(super) fn seen(
+    (floats, histograms): (&[Point], &[HPoint]),
+    (from, to): (i64, i64),
+    (start, end): (i64, i64),
+) -> Window {
+    let is_in = |time: i64| time > from && time <= to;
+    let points = floats.iter().filter(|point| is_in(point.time) && !is_stale(point.value));
+    let histograms =
+        histograms.iter().filter(|point| is_in(point.time) && !is_stale(point.value.sum));
+    Window {
+        points: points.copied().collect(),
+        histograms: histograms.cloned().collect(),
+        start,
+        end,
+    }
 }
 
 /// The value at `time` on the line through two samples; a counter that fell started from 0.

@@ -2,6 +2,7 @@
 //! or it is no yardstick.
 
 use super::{Data, evaluate};
+use crate::memory::MemorySource;
 use crate::promqltest::{Ask, Subject};
 use model::SeriesColumns;
 use promql::{EvalParams, Evaluation, ParseOptions};
@@ -9,7 +10,7 @@ use promql::{EvalParams, Evaluation, ParseOptions};
 /// The naive evaluator over a table that can be filled.
 #[derive(Clone, Debug)]
 pub struct NaiveSubject {
-    data: Data,
+    source: MemorySource,
     params: EvalParams,
 }
 
@@ -17,18 +18,22 @@ impl NaiveSubject {
     /// With names dropped at the end or at once.
     #[must_use]
     pub fn new(delayed_name_removal: bool) -> Self {
-        let params = EvalParams { delayed_name_removal, ..EvalParams::instant(0) };
-        Self { data: Data::default(), params }
+        let params = EvalParams {
+            delayed_name_removal,
+            use_start_timestamps: true,
+            ..EvalParams::instant(0)
+        };
+        Self { source: MemorySource::default(), params }
     }
 }
 
 impl Subject for NaiveSubject {
     fn clear(&mut self) {
-        self.data = Data::default();
+        self.source.clear();
     }
 
     fn load(&mut self, series: &[SeriesColumns]) -> Result<(), String> {
-        series.iter().for_each(|series| self.data.add(series));
+        series.iter().for_each(|series| self.source.add(series));
         Ok(())
     }
 
@@ -41,6 +46,7 @@ impl Subject for NaiveSubject {
             step_ms: ask.step_ms,
             ..self.params.clone()
         };
-        evaluate(&self.data, ask.query, &expr, &params)
+        let data = Data::new(&self.source.all());
+        evaluate(&data, ask.query, &expr, &params)
     }
 }

@@ -1,7 +1,9 @@
 //! What nodes evaluate to.
 
+use super::histogram::Hist;
 use model::LabelSet;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Why there is no answer: upstream's text.
 #[derive(Debug)]
@@ -15,13 +17,33 @@ pub(super) fn same_labels<T>() -> Result<T, Failure> {
     fail("vector cannot contain metrics with the same labelset")
 }
 
+/// A float or a native histogram.
+#[derive(Clone, Debug)]
+pub(super) enum Val {
+    Float(f64),
+    Histogram(Arc<Hist>),
+}
+
+impl Val {
+    pub(super) fn histogram(of: Hist) -> Self {
+        Self::Histogram(Arc::new(of))
+    }
+
+    pub(super) fn float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+}
+
 /// A sample of an instant vector.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) labels: LabelSet,
     /// Whether the name is to go at the end of the query.
     pub(super) drop_name: bool,
-    pub(super) value: f64,
+    pub(super) value: Val,
 }
 
 /// A series of samples at steps.
@@ -29,7 +51,7 @@ pub(super) struct Sample {
 pub(super) struct Series {
     pub(super) labels: LabelSet,
     pub(super) drop_name: bool,
-    pub(super) points: BTreeMap<i64, f64>,
+    pub(super) points: BTreeMap<i64, Val>,
 }
 
 pub(super) type Vector = Vec<Sample>;
@@ -47,7 +69,7 @@ pub(super) enum Value {
 /// The samples that series have at a step.
 pub(super) fn at(matrix: &Matrix, time: i64) -> Vector {
     let sample = |series: &Series| {
-        let value = *series.points.get(&time)?;
+        let value = series.points.get(&time)?.clone();
         Some(Sample { labels: series.labels.clone(), drop_name: series.drop_name, value })
     };
     matrix.iter().filter_map(sample).collect()

@@ -18,4 +18,4 @@ mod variants;
 pub use case::{Case, Expectation, Expected, Mode};
 pub use run::{Ask, EngineSubject, Outcome, Report, Subject, evaluate, run};
 pub use script::{Command, Script, ScriptError, parse_script};
-pub use stored::StoreSubject;
+pub use stored::{StoreSource, StoreSubject};

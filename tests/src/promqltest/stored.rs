@@ -2,10 +2,14 @@
 //! compacted and sealed before anything is asked.
 
 use super::run::{Ask, Subject, evaluate};
+use model::delete::DeleteRequest;
 use model::mutation::Mutation;
 use model::read::Selection;
 use model::sample::SampleKind;
-use model::{Context, Kind, Principal, RequestId, SeriesColumns, SeriesRef, TenantId, TimestampMs};
+use model::{
+    Context, Kind, Matcher, Principal, RequestId, SeriesColumns, SeriesRef, TenantId, TimeRange,
+    TimestampMs,
+};
 use promql::{EvalParams, Evaluation, ParseOptions, SeriesSource, SourceError};
 use std::sync::Arc;
 use store::engine::{AppendLimits, Appended, Parts};
@@ -24,15 +28,19 @@ pub struct StoreSubject {
     loads: u64,
 }
 
+/// A store on a disk in memory, with one tenant.
 #[derive(Debug)]
-struct StoreSource {
+pub struct StoreSource {
     store: Engine,
     tenant: TenantId,
 }
 
 impl StoreSource {
     /// An empty store.
-    fn new(seed: u64) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn new(seed: u64) -> Result<Self, String> {
         let parts = Parts {
             disk: Arc::new(SimDisk::new(seed)),
             cluster_name: "test".into(),
@@ -43,8 +51,12 @@ impl StoreSource {
         Ok(Self { store, tenant })
     }
 
-    /// Writes the samples whose place in their column leaves this remainder.
-    fn write(&self, series: &[SeriesColumns], remainder: usize) -> Result<(), String> {
+    /// Writes the samples whose place in their column leaves this remainder when halved, and
+    /// flushes.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn write(&self, series: &[SeriesColumns], remainder: usize) -> Result<(), String> {
         let is_part = |index: &usize| index % 2 == remainder;
         for of in series {
             let (mut floats, mut histograms) = (self.mutation(), self.mutation());
@@ -90,8 +102,22 @@ impl StoreSource {
         }
     }
 
+    /// Hides what a matcher matches in a time range.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn delete(&self, matcher: &Matcher, range: TimeRange) -> Result<(), String> {
+        let matcher_sets = vec![vec![matcher.clone()]];
+        let request = DeleteRequest { matcher_sets, range, revision_max: 0 };
+        let answer = self.store.delete(&self.tenant, &request, NOW);
+        answer.map(|_| ()).map_err(|error| error.to_string())
+    }
+
     /// Compacts what is due, and brings every window into its dense form.
-    fn compact_and_seal(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn compact_and_seal(&self) -> Result<(), String> {
         let run = |compaction| {
             let report = self.store.compact(&compaction, NOW, &mut |_| true);
             report.map(|_| ()).map_err(|error| error.to_string())

@@ -2,8 +2,10 @@
 //! values that overflow a sum.
 
 use crate::random_series::Numbers;
-use model::sample::stale_marker;
+use model::histogram::{CUSTOM_BUCKETS, Counts, Histogram, ResetHint, Span};
+use model::sample::{HistogramSample, Sample, stale_marker};
 use model::{Column, LabelSet, SeriesColumns};
+use std::sync::Arc;
 
 /// The last moment with data.
 pub const UNTIL_MS: i64 = 3_600_000;
@@ -25,7 +27,8 @@ enum Kind {
 }
 
 /// All series of a seed: gauges `a` and `b`, the counter `c_total`, the extreme `x`, the classic
-/// histogram `h_bucket`, the info metrics `target_info` and `build_info`.
+/// histogram `h_bucket`, the info metrics `target_info` and `build_info`, native histograms: `n`
+/// (counters), `g` (gauges), `k` (custom buckets), `m` (of all kinds, and floats).
 #[must_use]
 pub fn series(seed: u64) -> Vec<SeriesColumns> {
     let mut numbers = Numbers::new(seed);
@@ -56,9 +59,24 @@ pub fn series(seed: u64) -> Vec<SeriesColumns> {
             all.push(labelled(&pairs, floats(numbers, kind)));
         }
     }
+    for (metric, family) in [
+        ("n", Family::Exponential),
+        ("m", Family::Mixed),
+        ("g", Family::Gauge),
+        ("k", Family::Custom),
+    ] {
+        for job in 0..3 {
+            let pairs = [
+                ("__name__", metric.to_string()),
+                ("job", format!("j{job}")),
+                ("instance", format!("i{}", numbers.below(3))),
+            ];
+            all.push(natives(numbers, family, &pairs));
+        }
+    }
     all.extend(classics(numbers));
     all.extend(infos(numbers));
-    all.retain(|series| !series.floats.is_empty());
+    all.retain(|series| !series.is_empty());
     all
 }
 
@@ -105,6 +123,106 @@ fn floats(numbers: &mut Numbers, kind: Kind) -> Column {
         column.push(time, sample);
     }
     column
+}
+
+/// What a metric's native histograms are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Exponential,
+    /// Exponential, custom ones and floats in one series.
+    Mixed,
+    Gauge,
+    Custom,
+}
+
+/// A series of native histograms, with resets, gaps, ends and changes of layout.
+fn natives(numbers: &mut Numbers, family: Family, pairs: &[(&str, String)]) -> SeriesColumns {
+    let mut series = labelled(pairs, Column::default());
+    let (mut counts, mut layout) = ([0_u64; 6], numbers.below(4));
+    let mut started = 0;
+    for time in times(numbers) {
+        if numbers.below(20) == 0 {
+            layout = numbers.below(4);
+        }
+        if numbers.below(15) == 0 {
+            (counts, started) = ([0; 6], time - 3_000);
+        }
+        counts.iter_mut().for_each(|count| *count += u64::from(numbers.below(4)));
+        let is_custom = match family {
+            Family::Custom => true,
+            Family::Mixed => numbers.below(4) == 0,
+            _ => false,
+        };
+        if family == Family::Mixed && numbers.below(3) == 0 {
+            let value = f64::from(numbers.below(50));
+            let sample =
+                Sample { timestamp_ms: time, value, start_timestamp_ms: started, revision: 0 };
+            series.floats.push_sample(&sample);
+            continue;
+        }
+        let mut histogram = native(&counts, layout, is_custom);
+        match numbers.below(40) {
+            0 => histogram = Histogram::stale(),
+            1 => histogram.sum = f64::NAN,
+            _ if family == Family::Gauge => histogram.reset_hint = ResetHint::Gauge,
+            _ => {}
+        }
+        series.histograms.push_sample(HistogramSample {
+            timestamp_ms: time,
+            histogram: Arc::new(histogram),
+            start_timestamp_ms: started,
+            revision: 0,
+        });
+    }
+    series
+}
+
+/// A histogram of counts that ascend over time, in one of a few layouts.
+fn native(counts: &[u64; 6], layout: u32, is_custom: bool) -> Histogram {
+    let [a, b, c, d, e, zero] = *counts;
+    let sum = (a + 2 * b + 3 * c + 5 * d) as f64 * 0.7 - e as f64;
+    let span = |offset, length| Span { offset, length };
+    if is_custom {
+        let bounds: &[f64] = match layout {
+            0 => &[0.5, 1.0, 2.0, 5.0],
+            1 => &[1.0, 2.0, 10.0],
+            2 => &[-1.0, 0.0, 1.0, 5.0],
+            _ => &[1.0, 2.0, 5.0],
+        };
+        let positive = vec![a, b, c, d];
+        return Histogram {
+            schema: CUSTOM_BUCKETS,
+            zero_threshold: 0.0,
+            sum,
+            reset_hint: ResetHint::Unknown,
+            positive_spans: vec![span(0, 4)],
+            negative_spans: Vec::new(),
+            custom_values: bounds.to_vec(),
+            counts: Counts::Integer {
+                count: a + b + c + d,
+                zero_count: 0,
+                positive,
+                negative: Vec::new(),
+            },
+        };
+    }
+    let (schema, zero_threshold) = [(0, 0.001), (2, 0.001), (1, 0.25), (-1, 1.0)][layout as usize];
+    let first = if layout == 3 { 1 } else { -1 };
+    Histogram {
+        schema,
+        zero_threshold,
+        sum,
+        reset_hint: ResetHint::Unknown,
+        positive_spans: vec![span(first, 2), span(2, 2)],
+        negative_spans: vec![span(first, 1)],
+        custom_values: Vec::new(),
+        counts: Counts::Integer {
+            count: a + b + c + d + e + zero,
+            zero_count: zero,
+            positive: vec![a, b, c, d],
+            negative: vec![e],
+        },
+    }
 }
 
 fn extreme(numbers: &mut Numbers) -> f64 {

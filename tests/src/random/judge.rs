@@ -1,5 +1,7 @@
 //! Whether two answers to a query are the same.
 
+use crate::naive::Hist;
+use model::histogram::Histogram;
 use model::{LabelSet, SeriesColumns};
 use promql::ast::{AggregateOp, Expr};
 use promql::{Evaluation, InstantSample, Value};
@@ -92,6 +94,14 @@ fn vectors(is_ordered: bool, want: &[InstantSample], have: &[InstantSample]) -> 
         if want.timestamp_ms != have.timestamp_ms || !is_same(want.value, have.value) {
             return Some(format!("{}: {:?}, not {:?}", want.labels, have.value, want.value));
         }
+        let difference = match (&want.histogram, &have.histogram) {
+            (None, None) => None,
+            (Some(want), Some(have)) => histograms(want, have),
+            (want, have) => Some(format!("{have:?}, not {want:?}")),
+        };
+        if let Some(difference) = difference {
+            return Some(format!("{}: {difference}", want.labels));
+        }
     }
     None
 }
@@ -116,8 +126,25 @@ fn matrices(want: &[SeriesColumns], have: &[SeriesColumns]) -> Option<String> {
                 return Some(format!("{} at {time}: {b:?}, not {a:?}", want.labels));
             }
         }
+        if want.histograms.timestamps_ms != have.histograms.timestamps_ms {
+            let (want_ms, have_ms) =
+                (&want.histograms.timestamps_ms, &have.histograms.timestamps_ms);
+            return Some(format!("{}: histograms at {have_ms:?}, not {want_ms:?}", want.labels));
+        }
+        for (index, time) in want.histograms.timestamps_ms.iter().enumerate() {
+            let (a, b) = (&want.histograms.values[index], &have.histograms.values[index]);
+            if let Some(difference) = histograms(a, b) {
+                return Some(format!("{} at {time}: {difference}", want.labels));
+            }
+        }
     }
     None
+}
+
+/// How two histograms differ; where spans end does not count, nor do empty buckets.
+fn histograms(want: &Histogram, have: &Histogram) -> Option<String> {
+    let (a, b) = (Hist::new(want), Hist::new(have));
+    (!a.is_close(&b, is_same)).then(|| format!("\n  {b:?}\nnot\n  {a:?}"))
 }
 
 /// Whether there is any sample in an answer.

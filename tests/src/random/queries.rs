@@ -23,6 +23,7 @@ pub struct Queries {
 }
 
 const METRICS: &[&str] = &["a", "b", "c_total", "x"];
+const NATIVE: &[&str] = &["n", "m", "g", "k"];
 const MATCHERS: &[&str] = &[
     "job=\"j1\"",
     "instance!~\"i[12]\"",
@@ -127,6 +128,8 @@ impl Queries {
             params = EvalParams::range(start_ms, start_ms + more_ms, step_ms);
         }
         params.delayed_name_removal = self.one_in(2);
+        params.use_start_timestamps = self.one_in(2);
+        params.type_and_unit_labels = self.one_in(4);
         params.lookback_ms = if self.one_in(3) { 60_000 } else { 300_000 };
         params.subquery_step_ms = if self.one_in(2) { 60_000 } else { 45_000 };
         Question { text, params }
@@ -152,7 +155,10 @@ impl Queries {
 
     /// A selector without modifiers.
     fn selector(&mut self) -> String {
-        let metric = self.of(METRICS);
+        let metric = match self.below(3) {
+            0 => self.of(NATIVE),
+            _ => self.of(METRICS),
+        };
         match self.below(8) {
             0 => format!("{metric}{{{}}}", self.of(MATCHERS)),
             1 => format!("{metric}{{{}, {}}}", self.of(MATCHERS), self.of(MATCHERS)),
@@ -229,6 +235,10 @@ impl Queries {
             0 | 1 => self.instant_selector(),
             2..=9 => self.call(depth),
             10..=14 => self.aggregation(depth),
+            15 if self.one_in(2) => {
+                let (op, bound) = (self.of(&["</", ">/"]), self.of(NUMBERS));
+                format!("({}) {op} {bound}", self.of(NATIVE))
+            }
             15 => format!("{}({})", self.of(&["-", "+"]), self.vector(depth - 1)),
             16 => {
                 let (op, scalar) = (self.of(OPERATORS), self.scalar(depth - 1));
@@ -271,6 +281,10 @@ impl Queries {
             0 => (self.vector(depth - 1), self.vector(depth - 1)),
             1 => (self.vector(depth - 1), format!("sum by (job) ({})", self.vector(depth - 1))),
             2 => (format!("max by (job) ({})", self.vector(depth - 1)), self.vector(depth - 1)),
+            3 if self.one_in(2) => {
+                let metric = |of: &mut Self| format!("sum by (job) ({})", of.of(NATIVE));
+                (metric(self), metric(self))
+            }
             _ => (self.of(METRICS).into(), self.of(METRICS).into()),
         };
         let is_left_one = left.starts_with("max by (job)");
@@ -382,15 +396,26 @@ impl Queries {
             "histogram_quantile" | "histogram_fraction" | "histogram_quantiles" => {
                 self.of_buckets(signature.name, depth)
             }
+            name if name.starts_with("histogram_") && self.one_in(2) => {
+                let metric = self.of(NATIVE);
+                match self.below(3) {
+                    0 => format!("{name}({metric})"),
+                    1 => format!("{name}(rate({metric}[{}]))", self.range()),
+                    _ => format!("{name}(sum by (job) ({metric}))"),
+                }
+            }
             _ => self.plain_call(signature, depth),
         }
     }
 
     fn of_buckets(&mut self, name: &str, depth: u32) -> String {
-        let buckets = match self.below(4) {
+        let buckets = match self.below(8) {
             0 => "h_bucket{job!=\"j2\"}".into(),
             1 => format!("rate(h_bucket[{}])", self.range()),
             2 => "sum by (le) (h_bucket{job=\"j0\"})".into(),
+            3 => format!("rate({}[{}])", self.of(NATIVE), self.range()),
+            4 => format!("sum by (job) ({})", self.of(NATIVE)),
+            5 => self.of(NATIVE).into(),
             _ => self.vector(depth - 1),
         };
         let (q, r) = (self.of(QUANTILES), self.of(QUANTILES));
