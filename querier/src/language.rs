@@ -7,7 +7,7 @@ use crate::querier::Querier;
 use crate::run::{self, Desk};
 use guard::QueryLimits;
 use model::{Kind, Matcher};
-use promql::{Expr, ParseOptions};
+use promql::{Expr, Features, ParseOptions};
 
 const EMPTY_MATCHERS: &str = "match[] must contain at least one non-empty matcher";
 
@@ -22,7 +22,11 @@ pub(crate) struct QueryText {
 ///
 /// # Errors
 /// [`Kind::Invalid`] if it is longer than the limit.
-pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<QueryText, Error> {
+pub(crate) fn query_text(
+    params: &Params,
+    limits: &QueryLimits,
+    features: Features,
+) -> Result<QueryText, Error> {
     let text = params.get("query");
     let (len, max) = (text.len(), limits.max_text_bytes);
     if u64::try_from(len).is_ok_and(|len| max.is_exceeded_by(len)) {
@@ -31,7 +35,7 @@ pub(crate) fn query_text(params: &Params, limits: &QueryLimits) -> Result<QueryT
         return Err(Error::param("query", reason));
     }
     let depth_max = usize::try_from(limits.max_depth.get()).unwrap_or(usize::MAX);
-    let options = ParseOptions { depth_max, ..ParseOptions::default() };
+    let options = ParseOptions { depth_max, ..features.parse_options() };
     Ok(QueryText { text: text.to_owned(), options })
 }
 
@@ -122,11 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_of_the_language_that_are_off_are_refused() {
+        let parsed = |features: &str| {
+            let params = Params::parse(None, Some("query=limitk(1, a)")).unwrap();
+            let features = Features::parse(features).unwrap();
+            parse(&query_text(&params, &QueryLimits::default(), features).unwrap())
+        };
+        assert!(parsed("").is_err());
+        assert!(parsed("promql-experimental-functions").is_ok());
+    }
+
+    #[test]
     fn a_query_nested_deeper_than_its_tenant_may_is_refused() {
         let limits = QueryLimits { max_depth: guard::Limit(3), ..QueryLimits::default() };
         let parsed = |text: &str| {
             let params = Params::parse(None, Some(&format!("query={text}"))).unwrap();
-            parse(&query_text(&params, &limits).unwrap())
+            parse(&query_text(&params, &limits, Features::default()).unwrap())
         };
         assert!(parsed("((a))").is_ok());
         let refused = parsed("(((((a)))))").unwrap_err();

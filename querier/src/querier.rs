@@ -48,6 +48,8 @@ pub struct Settings {
     pub workers: usize,
     /// A query that takes so many milliseconds or longer gets a line in the log; 0 is never.
     pub slow_query_ms: u64,
+    /// Which experiments of the language are on.
+    pub features: promql::Features,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             evaluations_max: 64,
             workers,
             slow_query_ms: 10_000,
+            features: promql::Features::default(),
         }
     }
 }

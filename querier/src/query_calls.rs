@@ -96,9 +96,9 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
         subquery_step_ms: settings.evaluation_interval_ms,
         workers: settings.workers,
         limits: engine_limits(limits),
-        ..params
+        ..settings.features.applied(params)
     };
-    let query = language::query_text(&call.params, limits)?;
+    let query = language::query_text(&call.params, limits, settings.features)?;
     Ok(Job { query, params, timeout: run::timeout(limits, timeout_ms) })
 }
 
@@ -220,7 +220,8 @@ pub(crate) async fn about_text<T: Send + 'static>(
     work: impl FnOnce(&QueryText) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let limits = querier.limits_of(&call.context.tenant);
-    let text = language::query_text(&call.params, limits)?;
+    let features = querier.inner.settings.features;
+    let text = language::query_text(&call.params, limits, features)?;
     let timeout = run::timeout(limits, None);
     let (answer, _) =
         run::run(querier, &call.context, timeout, move |_: &Desk| work(&text)).await?;

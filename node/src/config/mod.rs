@@ -129,6 +129,7 @@ pub struct Data {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Query {
     pub slow_query: Duration,
+    pub features: promql::Features,
 }
 
 /// The store of this process.
@@ -199,7 +200,10 @@ impl Default for Config {
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
-            query: Query { slow_query: Duration::from_secs(10) },
+            query: Query {
+                slow_query: Duration::from_secs(10),
+                features: promql::Features::default(),
+            },
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {

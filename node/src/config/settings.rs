@@ -64,6 +64,8 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
         v.setting("slow_query", meaning, &mut config.query.slow_query);
+        let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
+        v.setting("features", meaning, &mut config.query.features);
         let query = &mut config.limits.query;
         bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
         count(v, "max_depth", "How deep it may be nested; at most 128.", &mut query.max_depth);

@@ -35,6 +35,15 @@ impl Setting for bool {
     }
 }
 
+impl Setting for promql::Features {
+    fn read(value: &Value) -> Result<Self, String> {
+        Self::parse(value.as_str().ok_or_else(|| wanted("names with commas between them", value))?)
+    }
+    fn write(&self) -> String {
+        format!("\"{}\"", self.list())
+    }
+}
+
 impl Setting for u64 {
     fn read(value: &Value) -> Result<Self, String> {
         value.as_u64().ok_or_else(|| wanted("a whole number, zero or more", value))
