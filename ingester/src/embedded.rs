@@ -25,8 +25,8 @@ use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{
-    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimestampMs,
-    Tombstone,
+    Clock, Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimeRange,
+    TimestampMs, Tombstone,
 };
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -408,6 +408,13 @@ impl Replica for Embedded {
         let now = self.now(&context);
         let work = move |engine: &Engine| engine.exemplars_at(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
+    }
+
+    fn versions(&self, context: Arc<Context>, ranges: Vec<TimeRange>) -> Answer<Vec<u64>> {
+        // A look at a map in memory: it needs no thread of its own.
+        let now = self.now(&context);
+        let versions = self.inner.engine.versions(&context.tenant, &ranges, now);
+        Box::pin(std::future::ready(Ok(versions)))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {

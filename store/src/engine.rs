@@ -29,6 +29,7 @@ mod reserve;
 mod retain;
 mod scrub;
 mod snapshot;
+mod versions;
 mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
@@ -40,6 +41,7 @@ pub use purge::PurgeReport;
 pub use reserve::DiskSpace;
 pub use retain::Expired;
 pub use scrub::ScrubReport;
+pub use versions::CHANGES;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
@@ -126,6 +128,8 @@ pub struct Engine {
     /// Its lock comes before `manifest`, `tables` and `claims`.
     scrub: scrub::Scrub,
     reserve: reserve::Reserve,
+    /// What has changed.
+    versions: versions::Versions,
 }
 
 impl Engine {
@@ -180,6 +184,7 @@ impl Engine {
             faults: faults::Faults::default(),
             scrub: scrub::Scrub::default(),
             reserve,
+            versions: versions::Versions::default(),
             config,
             parts,
         };
@@ -215,6 +220,7 @@ impl Engine {
         let ticket = self.log_mutation(&tenant, mutation, &resolved)?;
         let (samples, late) =
             tenant.apply(mutation, &resolved, ticket, seconds(now), limits.exemplars_max);
+        self.versions.mark(&tenant.id, &mutation.timestamps_ms);
         self.appended.fetch_add(samples, Ordering::Relaxed);
         self.late.fetch_add(late, Ordering::Relaxed);
         let written = Written {

@@ -226,6 +226,12 @@ impl Clip {
         }
     }
 
+    /// Nothing from this moment on is hidden, of whatever series and in whatever file.
+    pub(crate) fn all_shown_from_ms(&self) -> i64 {
+        let first = |(_, border): &(u64, Border)| border.rules.bounds().0.first_kept_ms(border.at);
+        self.borders.iter().map(first).max().unwrap_or(i64::MIN)
+    }
+
     /// What is hidden in a file of this version.
     pub(crate) fn of_file(&self, version: u64) -> Hides {
         let concerns = self.borders.iter().filter(|(before, _)| version < *before);

@@ -9,7 +9,7 @@ use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
-use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TimeRange, Tombstone};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// The answer of a replica, to be awaited.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, ReplicaError>> + Send>>;
+
+/// How many ranges one question about versions may name.
+pub const RANGES_MAX: usize = 10_000;
 
 /// One replica of the ring.
 pub trait Replica: Send + Sync + fmt::Debug {
@@ -40,6 +43,20 @@ pub trait Replica: Send + Sync + fmt::Debug {
         context: Arc<Context>,
         query: ExemplarQuery,
     ) -> Answer<Vec<SeriesExemplars>>;
+    /// The version of each range: as long as it is the same, what the ranges hold on this replica
+    /// is the same too. It says nothing across two starts of the replica, and differs from that of
+    /// any other replica; 0 is a range whose answers must not be kept. At most
+    /// [`RANGES_MAX`] ranges.
+    ///
+    /// A replica that keeps no versions is [`Kind::Unsupported`].
+    fn versions(&self, context: Arc<Context>, ranges: Vec<TimeRange>) -> Answer<Vec<u64>> {
+        drop((context, ranges));
+        Box::pin(std::future::ready(Err(ReplicaError {
+            replica: String::new(),
+            kind: Kind::Unsupported,
+            message: "no versions are kept here".to_owned(),
+        })))
+    }
     /// Deletes samples of the context's tenant. The answer comes when the tombstones are on this
     /// replica's disk, and its reads leave out what they hide.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer>;

@@ -82,6 +82,7 @@ impl Engine {
             removed.iter().copied().map(Edit::RemoveTombstone).chain(adds).collect();
         manifest.apply(&edits)?;
         *self.tombstones.write() = Arc::new(tombstones);
+        added.iter().for_each(|(_, stone)| self.versions.mark_whole(&stone.tenant));
         Ok(added.len() as u64)
     }
 

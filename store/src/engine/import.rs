@@ -282,7 +282,10 @@ impl Import<'_> {
         for meta in &known {
             self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
         }
-        self.publish(&mut new)?;
+        let published = self.publish(&mut new);
+        // Also when it failed: nobody knows whether it is live then.
+        self.engine.versions.mark_whole(&self.options.tenant);
+        published?;
         self.report.sstables = new.len() as u64;
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;

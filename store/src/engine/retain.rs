@@ -84,6 +84,7 @@ impl Engine {
         }
         let rules = wanted.recorded(manifest.state())?;
         *self.retention.write() = Arc::new(rules);
+        self.versions.mark_everything();
         Ok(())
     }
 

@@ -200,7 +200,7 @@ fn check(cumae: &Cumae, sent: &Sent) {
 /// Reads the data directory of a process that has ended, and compares every bit.
 fn check_files(data_dir: &Path, sent: &Sent) {
     let parts = Parts {
-        disk: Arc::new(FileDisk::open(&data_dir.join("store")).unwrap()),
+        disk: Arc::new(FileDisk::open(data_dir.join("store")).unwrap()),
         cluster_name: "cumae".to_owned(),
         generation_seed: 7,
     };

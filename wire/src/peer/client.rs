@@ -20,7 +20,7 @@ use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
-use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, Tombstone};
+use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TimeRange, Tombstone};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -184,6 +184,14 @@ impl Replica for PeerClient {
     ) -> Answer<Vec<SeriesExemplars>> {
         self.call(Request::Exemplars(context, query), |response| match response {
             Response::Exemplars(series) => Ok(series),
+            other => Err(other),
+        })
+    }
+
+    fn versions(&self, context: Arc<Context>, ranges: Vec<TimeRange>) -> Answer<Vec<u64>> {
+        let asked = ranges.len();
+        self.call(Request::Versions(context, ranges), move |response| match response {
+            Response::Versions(versions) if versions.len() == asked => Ok(versions),
             other => Err(other),
         })
     }

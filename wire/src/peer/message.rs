@@ -22,14 +22,18 @@ use crate::peer::mutation::{
     read_answer, read_context, read_metadata, read_mutation, write_answer, write_context,
     write_metadata, write_mutation,
 };
-use crate::peer::query::{read_label_query, read_selection, write_label_query, write_selection};
-use crate::replica::ReplicaError;
+use crate::peer::query::{
+    read_label_query, read_range, read_selection, write_label_query, write_range, write_selection,
+};
+use crate::replica::{RANGES_MAX, ReplicaError};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
-use model::{Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, Tombstone};
+use model::{
+    Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, TimeRange, Tombstone,
+};
 use std::sync::Arc;
 
 /// About how large a part of an answer is.
@@ -50,6 +54,8 @@ pub enum Request {
     Exemplars(Arc<Context>, ExemplarQuery),
     /// How much a select would return.
     Estimate(Arc<Context>, Selection),
+    /// The versions of ranges.
+    Versions(Arc<Context>, Vec<TimeRange>),
     /// Delete this.
     Delete(Arc<Context>, DeleteRequest),
     /// All tombstones.
@@ -73,6 +79,8 @@ pub enum Response {
     Exemplars(Vec<SeriesExemplars>),
     /// To a question about how much a select would return.
     Estimate(Estimate),
+    /// To a question about versions, one a range.
+    Versions(Vec<u64>),
     /// To a delete.
     Delete(DeleteAnswer),
     /// To a question about tombstones.
@@ -94,6 +102,7 @@ impl Request {
             | Self::Metadata(context, _)
             | Self::Exemplars(context, _)
             | Self::Estimate(context, _)
+            | Self::Versions(context, _)
             | Self::Delete(context, _)
             | Self::Tombstones(context)
             | Self::Purge(context) => context,
@@ -111,6 +120,7 @@ impl Request {
             Self::Metadata(..) => 3,
             Self::Exemplars(..) => 4,
             Self::Estimate(..) => 5,
+            Self::Versions(..) => 6,
             Self::Delete(..) => 16,
             Self::Tombstones(_) => 17,
             Self::Purge(_) => 18,
@@ -128,6 +138,10 @@ impl Request {
                 query.metric.iter().for_each(|metric| out.text(metric));
             }
             Self::Exemplars(_, query) => write_exemplar_query(&mut out, query),
+            Self::Versions(_, ranges) => {
+                out.len(ranges.len());
+                ranges.iter().for_each(|range| write_range(&mut out, *range));
+            }
             Self::Delete(_, request) => write_delete(&mut out, request),
             Self::Tombstones(_) | Self::Purge(_) => {}
         }
@@ -156,6 +170,7 @@ impl Request {
             }
             4 => Self::Exemplars(context, read_exemplar_query(&mut from)?),
             5 => Self::Estimate(context, read_selection(&mut from)?),
+            6 => Self::Versions(context, read_ranges(&mut from)?),
             16 => Self::Delete(context, read_delete(&mut from)?),
             17 => Self::Tombstones(context),
             18 => Self::Purge(context),
@@ -180,6 +195,7 @@ impl Response {
             Self::Estimate(Estimate { partitions, series, samples }) => vec![part(7, |out| {
                 [partitions, series, samples].into_iter().for_each(|number| out.u64(*number));
             })],
+            Self::Versions(versions) => vec![part(8, |out| write_versions(out, versions))],
             Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
             Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
             Self::Purge => vec![part(18, |_| {})],
@@ -234,6 +250,7 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
             let (partitions, series, samples) = (from.u64()?, from.u64()?, from.u64()?);
             Response::Estimate(Estimate { partitions, series, samples })
         }
+        8 => Response::Versions(from.list(8, Reader::u64_fixed)?),
         16 => Response::Delete(read_delete_answer(&mut from)?),
         17 => Response::Tombstones(read_tombstones(&mut from)?),
         18 => Response::Purge,
@@ -305,6 +322,16 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
         }
     }
     Ok(())
+}
+
+fn read_ranges(from: &mut Reader<'_>) -> Result<Vec<TimeRange>, DecodeError> {
+    let ranges = from.list(2, read_range)?;
+    if ranges.len() > RANGES_MAX { bad("too many ranges") } else { Ok(ranges) }
+}
+
+fn write_versions(out: &mut Writer, versions: &[u64]) {
+    out.len(versions.len());
+    versions.iter().for_each(|version| out.u64_fixed(*version));
 }
 
 fn part(kind: u8, write: impl FnOnce(&mut Writer)) -> Vec<u8> {

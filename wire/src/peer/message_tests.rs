@@ -125,6 +125,7 @@ fn request() -> impl Strategy<Value = Request> {
         |(matcher_sets, range, revision_max)| DeleteRequest { matcher_sets, range, revision_max },
     );
     prop_oneof![
+        (context(), vec(range(), 0..5)).prop_map(|(context, of)| Request::Versions(context, of)),
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
         (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
@@ -216,6 +217,7 @@ fn response() -> impl Strategy<Value = Response> {
         any::<[u64; 3]>().prop_map(|[partitions, series, samples]| {
             Response::Estimate(Estimate { partitions, series, samples })
         }),
+        vec(any::<u64>(), 0..5).prop_map(Response::Versions),
         (0..13_usize, "[a-z ]{0,9}").prop_map(|(at, text)| Response::Failed(KINDS[at], text)),
     ]
 }
@@ -464,4 +466,21 @@ fn the_bytes_of_exemplars_of_version_1_stay_as_they_are() {
         ["06", "03036a6f620161026964", "01", "010001", "01", "d00f", "000000000000f03f", "010201"];
     let parts = Response::Exemplars(vec![series]).encode();
     assert_eq!(hex(&parts[0]), answer.concat());
+}
+
+#[test]
+fn the_bytes_of_versions_of_version_1_stay_as_they_are() {
+    let context = Arc::new(Context {
+        tenant: TenantId::parse("t").unwrap(),
+        principal: Principal::Anonymous,
+        request_id: RequestId(7),
+        timeout_ms: 0,
+        now: model::TimestampMs(0),
+        ring_version: 0,
+    });
+    let ranges = vec![TimeRange { start: TimestampMs(-1), end: TimestampMs(1_000) }];
+    let request = ["06", "00", "0174", "0700000000000000", "00", "00", "00", "01", "01d00f"];
+    assert_eq!(hex(&Request::Versions(context, ranges).encode()), request.concat());
+    let parts = Response::Versions(vec![0, 258]).encode();
+    assert_eq!(hex(&parts[0]), ["08", "02", "0000000000000000", "0201000000000000"].concat());
 }

@@ -313,6 +313,9 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
         Request::Exemplars(context, query) => {
             replica.exemplars(context, query).await.map(Response::Exemplars)
         }
+        Request::Versions(context, ranges) => {
+            replica.versions(context, ranges).await.map(Response::Versions)
+        }
         Request::Delete(context, request) => {
             replica.delete(context, request).await.map(Response::Delete)
         }

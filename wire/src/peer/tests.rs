@@ -87,6 +87,12 @@ impl Replica for Echo {
         Box::pin(async move { Ok(vec![SeriesExemplars { labels, exemplars }]) })
     }
 
+    fn versions(&self, context: Arc<Context>, ranges: Vec<TimeRange>) -> Answer<Vec<u64>> {
+        assert_eq!(context.tenant.as_str(), "t");
+        let ends = ranges.iter().map(|range| range.end.0.unsigned_abs()).collect();
+        Box::pin(async move { Ok(ends) })
+    }
+
     fn delete(&self, _: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {
         Box::pin(async move { Ok(DeleteAnswer { revision_max: request.revision_max + 1 }) })
     }
@@ -220,6 +226,9 @@ async fn every_question_reaches_the_replica_with_its_context_and_its_answer_come
     let series = client.exemplars(context(0), query).await.unwrap();
     assert_eq!((series.len(), series[0].labels.get("tenant").unwrap().as_ref()), (1, "t"));
     assert_eq!(series[0].exemplars[0].timestamp_ms, TimeRange::ALL.start.0);
+    let range = |end| TimeRange { start: model::TimestampMs(0), end: model::TimestampMs(end) };
+    let versions = client.versions(context(0), vec![range(7), range(9)]).await.unwrap();
+    assert_eq!(versions, [7, 9]);
     let request = DeleteRequest { matcher_sets: vec![], range: TimeRange::ALL, revision_max: 4 };
     let deleted = client.delete(context(0), request).await.unwrap();
     assert_eq!(deleted, DeleteAnswer { revision_max: 5 });
