@@ -1,7 +1,8 @@
 //! Tests across crates: architecture, conformance, crashes, real processes.
 //!
 //! What is in here serves the tests in `tests/`: [`process`] runs the real binary, [`promqltest`]
-//! and [`compliance`] run upstream's scripts and queries.
+//! and [`compliance`] run upstream's scripts and queries, [`naive`] is a second implementation of
+//! PromQL, and [`random`] makes data and queries to hold the engine against it.
 #![expect(
     clippy::expect_used,
     clippy::panic,

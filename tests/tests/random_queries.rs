@@ -166,6 +166,8 @@ fn run_seed(seed: u64) -> Tally {
     let mut source = MemorySource::default();
     series.iter().for_each(|series| source.add(series));
     let naive_data = Data::new(&source.all());
+    let mut sharded = source.clone();
+    sharded.says_much = true;
     let mut queries = Queries::new(seed);
     let mut tally = Tally { census: Census::new(), answered: Census::new(), ..Tally::default() };
     for _ in 0..QUERIES {
@@ -184,12 +186,17 @@ fn run_seed(seed: u64) -> Tally {
         if difference(&expr, &want, &have).is_some() {
             tally.failures.push(told(seed, &source, &naive_data, &question));
         }
+        if difference(&expr, &want, &engine(&sharded, &expr, &question)).is_some() {
+            tally
+                .failures
+                .push("in shards: ".to_string() + &told(seed, &sharded, &naive_data, &question));
+        }
     }
     tally
 }
 
 #[test]
-fn twenty_thousand_random_queries_are_answered_as_by_the_naive_evaluator() {
+fn twenty_thousand_random_queries_are_answered_as_by_the_naive_evaluator_at_once_and_in_shards() {
     let mut all = Tally { census: Census::new(), answered: Census::new(), ..Tally::default() };
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let half = |part: u64| {

@@ -111,7 +111,16 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
 
 /// Maps each float of the first argument; the name goes, and so do histograms.
 fn map(args: &Args<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Val, EvalError> {
-    let mut vector = floats_of(args.vector(0)?);
+    map_vector(args, args.vector(0)?, f)
+}
+
+/// A number of each float of a vector, once all arguments are evaluated, in order.
+fn map_vector(
+    args: &Args<'_>,
+    vector: Vec<Series>,
+    f: impl Fn(usize, f64) -> f64,
+) -> Result<Val, EvalError> {
+    let mut vector = floats_of(vector);
     for series in &mut vector {
         args.ctx.budget.tick(series.values.len())?;
         column::map_steps(&mut series.values, &f);
@@ -223,12 +232,13 @@ fn date(args: &Args<'_>, part: fn(i64) -> f64) -> Result<Val, EvalError> {
 }
 
 fn clamp(args: &Args<'_>) -> Result<Val, EvalError> {
+    let vector = args.vector(0)?;
     let (min, max) = match args.node.function.name {
         "clamp_min" => (args.scalar(1)?, Scalar::Same(f64::INFINITY)),
         "clamp_max" => (Scalar::Same(f64::NEG_INFINITY), args.scalar(1)?),
         _ => (args.scalar(1)?, args.scalar(2)?),
     };
-    let clamped = map(args, |step, value| {
+    let clamped = map_vector(args, vector, |step, value| {
         let (min, max) = (min.at(step), max.at(step));
         if max < min {
             return crate::eval::ABSENT;
@@ -246,8 +256,9 @@ fn clamp(args: &Args<'_>) -> Result<Val, EvalError> {
 
 /// To the nearest multiple, ties up. The inverse is worked with: it rounds less.
 fn round(args: &Args<'_>) -> Result<Val, EvalError> {
+    let vector = args.vector(0)?;
     let nearest = if args.len() > 1 { args.scalar(1)? } else { Scalar::Same(1.0) };
-    map(args, |step, value| {
+    map_vector(args, vector, |step, value| {
         let inverse = 1.0 / nearest.at(step);
         (value * inverse + 0.5).floor() / inverse
     })

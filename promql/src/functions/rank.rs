@@ -108,8 +108,9 @@ fn note(args: &Args<'_>, about: AboutHistograms, labels: &LabelSet, span: Span) 
 /// `histogram_quantile`
 pub(super) fn quantile(args: &Args<'_>) -> Result<Val, EvalError> {
     let q = args.scalar(0)?;
-    warn_of_quantiles(args, &q, 0)?;
     let mut input = Input::new(args, 1)?;
+    // After what the arguments have to say: of a text said twice the last place stays.
+    warn_of_quantiles(args, &q, 0)?;
     finish(args, input.quantiles(args, &q)?)
 }
 
