@@ -1,7 +1,7 @@
 //! Tests across crates: architecture, conformance, crashes, real processes.
 //!
-//! What is in here serves the tests in `tests/`: [`process`] runs the real binary, [`promqltest`]
-//! and [`compliance`] run upstream's scripts and queries.
+//! What is in here serves the tests in `tests/`: [`process`] runs the real binary,
+//! [`compliance`] upstream's queries; its scripts the crate `promqltest` runs.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -9,9 +9,9 @@
 )]
 
 pub mod compliance;
-pub mod memory;
 pub mod process;
-pub mod promqltest;
 pub mod random_query;
 pub mod random_series;
 pub mod shared;
+
+pub use promqltest::{self, memory};

@@ -70,7 +70,7 @@ fn print_table(reports: &BTreeMap<String, Report>) {
     for (name, report) in reports {
         for (line, outcome) in &report.cases {
             if let Outcome::Failed(reason) = outcome {
-                let reason: String = reason.chars().take(300).collect();
+                let reason: String = reason.to_string().chars().take(300).collect();
                 println!("{name}:{line} {reason}");
             }
         }
