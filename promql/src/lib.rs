@@ -9,6 +9,7 @@ pub mod eval;
 mod functions;
 pub mod histogram;
 mod lexer;
+pub mod lint;
 mod math;
 mod number;
 pub mod operator;
