@@ -243,14 +243,13 @@ impl Pass<'_> {
     #[cold]
     fn extras(&mut self, row: Row, hash: LabelHash, view: &SeriesView<'_>) -> Result<(), Error> {
         let labels = self.labels_of(&row, view)?;
-        let times = self.times_of(&labels);
         for extra in view.extras() {
             let (item, bytes, fault) = match extra? {
                 Extra::Histogram(view) => {
                     let at = view.timestamp_ms;
-                    let sample = match times.allow(at) {
-                        true => extras::histogram(*view, &self.tenant.limits),
-                        false => Err(times.fault(at)),
+                    let sample = match self.time_fault(at, &labels) {
+                        None => extras::histogram(*view, &self.tenant.limits),
+                        Some(fault) => Err(fault),
                     };
                     let bytes = sample.as_ref().map_or(0, extras::histogram_bytes);
                     let kept = sample.map(|sample| self.extras.histograms.push(at, sample));
@@ -258,9 +257,9 @@ impl Pass<'_> {
                 }
                 Extra::Exemplar(view) => {
                     let at = view.timestamp_ms;
-                    let exemplar = match times.allow(at) {
-                        true => extras::exemplar(&view)?,
-                        false => Err(times.fault(at)),
+                    let exemplar = match self.time_fault(at, &labels) {
+                        None => extras::exemplar(&view)?,
+                        Some(fault) => Err(fault),
                     };
                     let bytes = exemplar.as_ref().map_or(0, extras::exemplar_bytes);
                     let kept = exemplar.map(|one| self.extras.exemplars.push(at, one));
@@ -349,6 +348,15 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
+    /// Why something of a series cannot be at this time. Most can be, whatever their series.
+    fn time_fault(&self, timestamp_ms: i64, labels: &[u8]) -> Option<SeriesFault> {
+        if self.times.allow(timestamp_ms) {
+            return None;
+        }
+        let times = self.times_of(labels);
+        (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
+    }
+
     /// The times that samples of a series may have.
     fn times_of(&self, labels: &[u8]) -> TimeRules {
         let Tenant { limits, retention, .. } = self.tenant;

@@ -379,7 +379,7 @@ impl Replica for Embedded {
 
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.select_at(&context.tenant, &selection, now);
+        let work = move |engine: &Engine| engine.select(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
     }
 
@@ -391,7 +391,7 @@ impl Replica for Embedded {
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {
         let now = self.now(&context);
-        let work = move |engine: &Engine| engine.labels_at(&context.tenant, &query, now);
+        let work = move |engine: &Engine| engine.labels(&context.tenant, &query, now);
         Box::pin(self.inner.clone().read(work))
     }
 

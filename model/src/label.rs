@@ -6,7 +6,10 @@
 //!
 //! Not here: which names and values a sender may use (`guard::limits`, `distributor::validate`).
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A label name or value. Cloning it counts a reference and copies nothing.
@@ -15,16 +18,80 @@ pub type Text = Arc<str>;
 /// The label that holds the metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
-/// The labels of one series: sorted by name, names unique, no value empty. Cloning a set counts a
-/// reference: series keep their labels through many steps of a query.
+/// The labels of one series: sorted by name, names unique, no value empty.
 ///
 /// Two sets are equal exactly when they name the same series, so a set can be a map key. Sets are
 /// ordered as Prometheus orders them: pair by pair, name before value, the shorter first.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A clone shares the pairs; changing it copies them.
+#[derive(Clone)]
 pub struct LabelSet {
     // Invariant: names strictly ascending, no value empty. `from_pairs` sees to it, `from_ordered`
     // relies on its caller.
-    pairs: Arc<[(Text, Text)]>,
+    pairs: Pairs,
+}
+
+#[derive(Clone)]
+enum Pairs {
+    Own(Arc<Vec<(Text, Text)>>),
+    /// Some of the keys of a table.
+    Row {
+        table: Arc<LabelTable>,
+        start: u32,
+        end: u32,
+    },
+}
+
+/// The labels of many series that are read together: each text once, and for each series the
+/// places of its names and values. Its sets are slices of it, and keep it whole.
+///
+/// # Invariants
+/// - Texts ascend strictly, so that places compare as texts do.
+pub struct LabelTable {
+    texts: Vec<Text>,
+    keys: Vec<u32>,
+}
+
+impl LabelTable {
+    /// A table of ascending texts, and keys: the places of name, value, name, value …
+    #[must_use]
+    pub fn new(texts: Vec<Text>, keys: Vec<u32>) -> Arc<Self> {
+        assert!(texts.is_sorted_by(|a, b| a < b), "the texts of a table ascend strictly");
+        Arc::new(Self { texts, keys })
+    }
+
+    /// The label set of some keys; `None` if they are no label set: a place or name out of order,
+    /// an empty value, half a pair.
+    #[must_use]
+    pub fn row(self: &Arc<Self>, keys: Range<usize>) -> Option<LabelSet> {
+        let row = self.keys.get(keys.clone())?;
+        let (pairs, half) = row.as_chunks::<2>();
+        let is_set = |[_, value]: &[u32; 2]| {
+            self.texts.get(*value as usize).is_some_and(|text| !text.is_empty())
+        };
+        let ascends = pairs.is_sorted_by(|a, b| a[0] < b[0]);
+        let last = pairs.last().is_none_or(|[name, _]| (*name as usize) < self.texts.len());
+        let (start, end) = (u32::try_from(keys.start).ok()?, u32::try_from(keys.end).ok()?);
+        let is_row = half.is_empty() && ascends && last && pairs.iter().all(is_set);
+        is_row.then(|| LabelSet { pairs: Pairs::Row { table: Arc::clone(self), start, end } })
+    }
+
+    /// The label set of keys of which nothing is known, put in order; places that there are not are
+    /// empty texts.
+    ///
+    /// # Errors
+    /// [`DuplicateLabel`] if a name occurs twice.
+    pub fn any_row(&self, keys: Range<usize>) -> Result<LabelSet, DuplicateLabel> {
+        let text = |place: u32| self.texts.get(place as usize).cloned().unwrap_or_default();
+        let row = self.keys.get(keys).unwrap_or(&[]).as_chunks::<2>().0.iter();
+        LabelSet::from_pairs(row.map(|[name, value]| (text(*name), text(*value))))
+    }
+}
+
+impl fmt::Debug for LabelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (texts, keys) = (self.texts.len(), self.keys.len());
+        f.debug_struct("LabelTable").field("texts", &texts).field("keys", &keys).finish()
+    }
 }
 
 /// A label name that occurs twice in one series.
@@ -53,7 +120,7 @@ impl LabelSet {
             }
         }
         pairs.retain(|(_, value)| !value.is_empty());
-        Ok(Self { pairs: pairs.into() })
+        Ok(Self { pairs: Pairs::Own(Arc::new(pairs)) })
     }
 
     /// The set of pairs of which the caller knows that names ascend strictly and no value is
@@ -62,26 +129,75 @@ impl LabelSet {
     pub fn from_ordered(pairs: Vec<(Text, Text)>) -> Self {
         debug_assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "names ascend strictly");
         debug_assert!(pairs.iter().all(|(_, value)| !value.is_empty()), "no value is empty");
-        Self { pairs: pairs.into() }
+        Self { pairs: Pairs::Own(Arc::new(pairs)) }
+    }
+
+    /// The places of a table's row.
+    fn row(&self) -> Option<(&Arc<LabelTable>, &[u32])> {
+        match &self.pairs {
+            Pairs::Own(_) => None,
+            Pairs::Row { table, start, end } => {
+                // `LabelTable::row` saw to it that they are there.
+                Some((table, &table.keys[*start as usize..*end as usize]))
+            }
+        }
+    }
+
+    #[inline]
+    fn pair(&self, index: usize) -> (&Text, &Text) {
+        match &self.pairs {
+            Pairs::Own(pairs) => (&pairs[index].0, &pairs[index].1),
+            Pairs::Row { table, start, .. } => {
+                let at = *start as usize + 2 * index;
+                let text = |place: u32| &table.texts[place as usize];
+                (text(table.keys[at]), text(table.keys[at + 1]))
+            }
+        }
+    }
+
+    /// Changes the pairs, which are nobody else's then.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Vec<(Text, Text)>) -> T) -> T {
+        if let Pairs::Own(pairs) = &mut self.pairs {
+            return change(Arc::make_mut(pairs));
+        }
+        let mut own = self.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let done = change(&mut own);
+        self.pairs = Pairs::Own(Arc::new(own));
+        done
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match (**self.pair(middle).0).cmp(name) {
+                Ordering::Equal => return Ok(middle),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
     }
 
     /// How many labels there are, the metric name included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        match &self.pairs {
+            Pairs::Own(pairs) => pairs.len(),
+            Pairs::Row { start, end, .. } => (end - start) as usize / 2,
+        }
     }
 
     /// Whether there is no label at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.len() == 0
     }
 
     /// The value of the label `name`, if the set has it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Text> {
-        let index = self.place(name).ok()?;
-        self.pairs.get(index).map(|(_, value)| value)
+        self.position(name).ok().map(|index| self.pair(index).1)
     }
 
     /// The value of the label `name`, empty if the set has no such label.
@@ -98,42 +214,77 @@ impl LabelSet {
 
     /// The pairs in ascending order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Text, &Text)> + DoubleEndedIterator {
-        self.pairs.iter().map(|(name, value)| (name, value))
+        (0..self.len()).map(|index| self.pair(index))
     }
 
     /// Sets `name` to `value`; an empty value takes the label away.
     pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         let (name, value) = (name.into(), value.into());
-        if value.is_empty() {
-            return self.remove(&name);
+        match self.position(&name) {
+            Ok(index) if value.is_empty() => drop(self.change(|pairs| pairs.remove(index))),
+            Ok(index) => self.change(|pairs| pairs[index].1 = value),
+            Err(_) if value.is_empty() => {}
+            Err(index) => self.change(|pairs| pairs.insert(index, (name, value))),
         }
-        let mut pairs = self.pairs.to_vec();
-        match self.place(&name) {
-            Ok(index) => pairs[index].1 = value,
-            Err(index) => pairs.insert(index, (name, value)),
-        }
-        self.pairs = pairs.into();
     }
 
     /// Takes the label `name` away, if it is there.
     pub fn remove(&mut self, name: &str) {
-        if let Ok(index) = self.place(name) {
-            let (before, after) = (&self.pairs[..index], &self.pairs[index + 1..]);
-            self.pairs = before.iter().chain(after).cloned().collect();
+        if let Ok(index) = self.position(name) {
+            self.change(|pairs| pairs.remove(index));
         }
     }
 
     /// Keeps only the labels whose name passes `keep`.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        let kept: Vec<_> = self.pairs.iter().filter(|(name, _)| keep(name)).collect();
-        if kept.len() < self.pairs.len() {
-            self.pairs = kept.into_iter().cloned().collect();
+        let kept = self.iter().filter(|(name, _)| keep(name));
+        let kept: Vec<_> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if kept.len() < self.len() {
+            self.pairs = Pairs::Own(Arc::new(kept));
         }
     }
+}
 
-    /// Where the label `name` is, or would be.
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|(have, _)| (**have).cmp(name))
+impl Default for LabelSet {
+    fn default() -> Self {
+        Self { pairs: Pairs::Own(Arc::default()) }
+    }
+}
+
+impl PartialEq for LabelSet {
+    fn eq(&self, other: &Self) -> bool {
+        if let (Some((a, a_row)), Some((b, b_row))) = (self.row(), other.row())
+            && Arc::ptr_eq(a, b)
+        {
+            return a_row == b_row;
+        }
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for LabelSet {}
+
+impl Hash for LabelSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.len());
+        self.iter().for_each(|pair| pair.hash(state));
+    }
+}
+
+impl PartialOrd for LabelSet {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LabelSet {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if let (Some((a, a_row)), Some((b, b_row))) = (self.row(), other.row())
+            && Arc::ptr_eq(a, b)
+        {
+            return a_row.cmp(b_row);
+        }
+        self.iter().cmp(other.iter())
     }
 }
 
@@ -181,5 +332,51 @@ mod tests {
         labels.set("c", "3");
         labels.set("b", "x");
         assert_eq!(labels, set(&[("b", "x"), ("c", "3")]));
+    }
+
+    #[test]
+    fn a_row_of_a_table_is_the_set_of_its_pairs_in_every_way() {
+        use std::hash::BuildHasher;
+        let texts: Vec<Text> = ["", "a", "b", "c", "x", "y"].map(Text::from).to_vec();
+        let rows = [vec![], vec![1, 4], vec![1, 5], vec![1, 4, 2, 5], vec![2, 2], vec![1, 4, 3, 4]];
+        let keys: Vec<u32> = rows.concat();
+        let table = LabelTable::new(texts.clone(), keys);
+        let (mut at, mut sets) = (0, Vec::new());
+        for row in &rows {
+            let text = |place: u32| texts[place as usize].clone();
+            let pairs = row.as_chunks::<2>().0.iter().map(|[n, v]| (text(*n), text(*v)));
+            let own = LabelSet::from_pairs(pairs).unwrap();
+            sets.push((table.row(at..at + row.len()).unwrap(), own));
+            at += row.len();
+        }
+        let hasher = std::hash::RandomState::new();
+        for (row, own) in &sets {
+            assert_eq!((row, row.len(), row.get("a")), (own, own.len(), own.get("a")));
+            assert_eq!(hasher.hash_one(row), hasher.hash_one(own));
+            assert_eq!(row.to_string(), own.to_string());
+            let (mut one, mut two) = (row.clone(), own.clone());
+            one.set("b", "z");
+            two.set("b", "z");
+            assert_eq!(one, two);
+            one.retain(|name| name != "a");
+            two.remove("a");
+            assert_eq!(one, two);
+            for (other_row, other) in &sets {
+                assert_eq!(row.cmp(other_row), own.cmp(other));
+                assert_eq!(row.cmp(other), own.cmp(other_row));
+                assert_eq!(row == other_row, own == other);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_label_set_are_no_row() {
+        let texts: Vec<Text> = ["", "a", "b"].map(Text::from).to_vec();
+        let row = |keys: &[u32]| LabelTable::new(texts.clone(), keys.to_vec()).row(0..keys.len());
+        assert!(row(&[1, 2]).is_some());
+        for keys in [&[1, 2, 1, 1][..], &[2, 1, 1, 1], &[1, 0], &[1], &[1, 3], &[3, 1]] {
+            assert!(row(keys).is_none(), "{keys:?}");
+        }
+        assert!(LabelTable::new(texts.clone(), Vec::new()).row(0..2).is_none());
     }
 }

@@ -29,7 +29,7 @@ pub use delete::{DeleteAnswer, DeleteRequest, Tombstone};
 pub use exemplar::Exemplar;
 pub use histogram::Histogram;
 pub use kind::Kind;
-pub use label::{DuplicateLabel, LabelSet, METRIC_NAME, Text};
+pub use label::{DuplicateLabel, LabelSet, LabelTable, METRIC_NAME, Text};
 pub use matcher::{MatchOp, Matcher};
 pub use partition::{PartitionKey, Token};
 pub use query_shard::QueryShard;

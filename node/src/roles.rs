@@ -299,11 +299,17 @@ impl<'a> Assembly<'a> {
             clock: Arc::clone(&self.clock),
             tenancy: self.config.tenancy.clone(),
             limits: self.config.limit_table(),
-            settings: querier::Settings::default(),
+            settings: self.query_settings(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_yaml: self.config.print(),
             registry: self.registry.clone(),
         })?)
+    }
+
+    fn query_settings(&self) -> querier::Settings {
+        let query = &self.config.query;
+        let slow_query_ms = u64::try_from(query.slow_query.as_millis()).unwrap_or(u64::MAX);
+        querier::Settings { slow_query_ms, ..querier::Settings::default() }
     }
 
     fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {

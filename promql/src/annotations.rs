@@ -116,6 +116,17 @@ impl Annotations {
         self.entries.push(Entry { severity, text, span, forced, told: None });
     }
 
+    /// Adds those of another part of the evaluation, as if they had been made here.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for Entry { severity, text, span, forced, told } in other.entries {
+            let is_new = !self.by_text.contains_key(&text);
+            self.add(severity, text, span, forced);
+            if let (Some(entry), Some(more)) = (self.entries.last_mut().filter(|_| is_new), told) {
+                entry.told = Some(more);
+            }
+        }
+    }
+
     fn warn(&mut self, text: impl Into<String>, span: Span) {
         self.add(Severity::Warning, text.into(), span, None);
     }

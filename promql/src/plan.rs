@@ -9,11 +9,11 @@
 
 use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::duration::{Allowed, Duration, QueryWindow};
-use crate::eval::{EvalError, EvalParams, Grid};
+use crate::eval::{EvalError, EvalParams, Grid, shards};
 use crate::functions::info;
 use crate::span::line_column;
 use model::read::{SelectBounds, Selection};
-use model::{Matcher, TimeRange, TimestampMs};
+use model::{Matcher, QueryShard, TimeRange, TimestampMs};
 use std::collections::HashMap;
 
 /// The times of a query that its selectors may refer to.
@@ -138,7 +138,7 @@ impl<'q> Times<'q> {
         let ends = self.ends(grid, at, &Duration::Fixed(offset_ms))?;
         let first_ms = left_open(ends, self.lookback_ms);
         let matchers = info::matchers(node);
-        Ok((ends, Need { matchers, first_ms, last_ms: ends.last_ms }))
+        Ok((ends, Need { matchers, first_ms, last_ms: ends.last_ms, in_shards: false }))
     }
 
     /// `@` and offset of the first selector in an expression; enclosing subqueries shift it until
@@ -211,20 +211,17 @@ pub(crate) struct Need {
     pub(crate) first_ms: i64,
     /// The last moment.
     pub(crate) last_ms: i64,
+    /// Whether it is of one selector only, and that stands where one series after the other can be
+    /// worked through.
+    pub(crate) in_shards: bool,
 }
 
 impl Need {
     /// The question to the source.
-    pub(crate) fn selection(&self, bounds: SelectBounds) -> Selection {
+    pub(crate) fn selection(&self, shard: QueryShard, bounds: SelectBounds) -> Selection {
         let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
         let range = TimeRange::inclusive(first, last);
-        Selection {
-            matchers: self.matchers.clone(),
-            range,
-            days: None,
-            shard: model::QueryShard::ALL,
-            bounds,
-        }
+        Selection { matchers: self.matchers.clone(), range, days: None, shard, bounds }
     }
 }
 
@@ -241,8 +238,9 @@ fn collect(
     times: &Times<'_>,
     found: &mut Vec<Need>,
 ) -> Result<(), EvalError> {
+    let in_shards = shards::leaf(expr).is_some();
     let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
-        found.push(Need { matchers: node.matchers.clone(), first_ms, last_ms });
+        found.push(Need { matchers: node.matchers.clone(), first_ms, last_ms, in_shards });
     };
     match expr {
         Expr::Number(_) | Expr::String(_) => Ok(()),
@@ -266,7 +264,15 @@ fn collect(
             found.push(times.info_need(node, grid)?.1);
             Ok(())
         }
-        Expr::Call(node) => node.args.iter().try_for_each(|arg| collect(arg, grid, times, found)),
+        Expr::Call(node) => {
+            let before = found.len();
+            node.args.iter().try_for_each(|arg| collect(arg, grid, times, found))?;
+            let looks_inside = ["timestamp", "start_timestamp"].contains(&node.function.name);
+            if in_shards || looks_inside {
+                found[before..].iter_mut().for_each(|need| need.in_shards = in_shards);
+            }
+            Ok(())
+        }
         Expr::Aggregation(node) => {
             let param = node.param.as_deref();
             param.map_or(Ok(()), |param| collect(param, grid, times, found))?;
@@ -300,10 +306,13 @@ fn united(found: Vec<Need>) -> Vec<Need> {
             match united[start..].last_mut() {
                 Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
                     last.last_ms = last.last_ms.max(need.last_ms);
+                    last.in_shards = false;
                 }
                 _ => united.push(need),
             }
         }
+        let is_one = united.len() == start + 1;
+        united[start..].iter_mut().for_each(|need| need.in_shards &= is_one);
     }
     united
 }
@@ -313,12 +322,14 @@ mod tests {
     use super::*;
 
     fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
-        Need { matchers: vec![Matcher::equal("__name__", name)], first_ms, last_ms }
+        let matchers = vec![Matcher::equal("__name__", name)];
+        Need { matchers, first_ms, last_ms, in_shards: true }
     }
 
     #[test]
     fn selections_that_touch_are_asked_for_once() {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
-        assert_eq!(united(found), [need("a", 0, 30), need("b", 0, 10)]);
+        let together = Need { in_shards: false, ..need("a", 0, 30) };
+        assert_eq!(united(found), [together, need("b", 0, 10)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Where the engine gets series from.
 
-use model::read::Selection;
+use model::read::{Estimate, Selection};
 use model::{Kind, SeriesColumns};
 
 /// A store, a cluster or a test's table, asked for series. Called off the async threads: it may
@@ -12,6 +12,15 @@ pub trait SeriesSource: Sync {
     /// # Errors
     /// [`SourceError`] if not every sample could be had: never a silent cut.
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError>;
+
+    /// What a selection is likely to return. By default nothing much: then it is fetched at once.
+    ///
+    /// # Errors
+    /// As [`SeriesSource::select`].
+    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
+        let _ = selection;
+        Ok(Estimate::default())
+    }
 }
 
 /// Why a source could not answer.

@@ -2,9 +2,9 @@
 
 use model::histogram::{Histogram, ResetHint};
 use model::matcher::CompiledMatcher;
-use model::read::Selection;
+use model::read::{Estimate, SelectBounds, Selection};
 use model::sample::{HistogramSample, Sample};
-use model::{Kind, LabelSet, SeriesColumns, TimestampMs};
+use model::{Kind, LabelSet, QueryShard, SeriesColumns, TimeRange, TimestampMs};
 use promql::histogram::stored_hint;
 use promql::{SeriesSource, SourceError};
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ enum Stored {
 #[derive(Clone, Debug, Default)]
 pub struct MemorySource {
     series: BTreeMap<LabelSet, BTreeMap<i64, Stored>>,
+    /// Whether it says of every selection that it returns much.
+    pub says_much: bool,
 }
 
 impl MemorySource {
@@ -36,6 +38,16 @@ impl MemorySource {
         }
     }
 
+    /// All series with all samples, as a selection gives them.
+    #[must_use]
+    pub fn all(&self) -> Vec<SeriesColumns> {
+        let range = TimeRange::inclusive(TimestampMs(i64::MIN / 2), TimestampMs(i64::MAX / 2));
+        let bounds = SelectBounds::NONE;
+        let selection =
+            Selection { matchers: Vec::new(), range, days: None, shard: QueryShard::ALL, bounds };
+        self.select(&selection).unwrap_or_default()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.series.clear();
@@ -43,6 +55,11 @@ impl MemorySource {
 }
 
 impl SeriesSource for MemorySource {
+    fn estimate(&self, _: &Selection) -> Result<Estimate, SourceError> {
+        let much = Estimate { samples: u64::MAX, ..Estimate::default() };
+        Ok(if self.says_much { much } else { Estimate::default() })
+    }
+
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
         let compiled: Result<Vec<CompiledMatcher>, _> =
             selection.matchers.iter().map(model::Matcher::compile).collect();
@@ -50,7 +67,8 @@ impl SeriesSource for MemorySource {
             .map_err(|error| SourceError { kind: Kind::Invalid, message: error.to_string() })?;
         let mut found = Vec::new();
         for (labels, samples) in &self.series {
-            if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+            let is_in = selection.shard.holds(labels);
+            if !is_in || !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
                 continue;
             }
             let mut series = SeriesColumns { labels: labels.clone(), ..SeriesColumns::default() };

@@ -1,5 +1,6 @@
 //! Answers PromQL over HTTP: asks enough replicas, joins, evaluates.
 
+mod active;
 mod admin;
 mod admission;
 mod call;
@@ -8,6 +9,8 @@ pub mod coverage;
 mod delete;
 mod error;
 mod exemplar_calls;
+mod histogram_json;
+mod history;
 mod http;
 mod json;
 mod label_calls;
@@ -19,6 +22,7 @@ mod page;
 mod params;
 mod querier;
 mod query_calls;
+mod query_status;
 pub mod reconcile;
 mod render;
 mod routes;

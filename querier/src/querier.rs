@@ -1,6 +1,8 @@
 //! The querier: its parts, and what it keeps between two requests.
 
+use crate::active::Active;
 use crate::admission::Admission;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::source::Source;
@@ -9,7 +11,6 @@ use guard::{LimitTable, QueryLimits, Tenancy};
 use model::{Clock, RequestId, TenantId, TimestampMs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Semaphore;
 
 /// What a querier is made of.
 #[derive(Debug)]
@@ -40,13 +41,25 @@ pub struct Settings {
     pub lookback_delta_ms: i64,
     /// The step of a subquery that names none, in milliseconds.
     pub evaluation_interval_ms: i64,
-    /// How many queries of all tenants are evaluated at once. Each holds a thread.
+    /// How many queries of all tenants run at once; an evaluation holds a thread. Slots that become
+    /// free go to the tenant that has the fewest.
     pub evaluations_max: usize,
+    /// On how many threads one query that reads much is evaluated; best the number of processors.
+    pub workers: usize,
+    /// A query that takes so many milliseconds or longer gets a line in the log; 0 is never.
+    pub slow_query_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lookback_delta_ms: 300_000, evaluation_interval_ms: 60_000, evaluations_max: 64 }
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            lookback_delta_ms: 300_000,
+            evaluation_interval_ms: 60_000,
+            evaluations_max: 64,
+            workers,
+            slow_query_ms: 10_000,
+        }
     }
 }
 
@@ -67,7 +80,8 @@ pub(crate) struct Inner {
     pub(crate) config_yaml: String,
     pub(crate) metrics: Metrics,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) evaluations: Arc<Semaphore>,
+    pub(crate) active: Arc<Active>,
+    pub(crate) history: History,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -86,8 +100,9 @@ impl Querier {
             version: parts.version,
             config_yaml: parts.config_yaml,
             metrics: Metrics::new(&parts.registry)?,
-            admission: Arc::default(),
-            evaluations: Arc::new(Semaphore::new(parts.settings.evaluations_max.max(1))),
+            admission: Admission::new(parts.settings.evaluations_max),
+            active: Arc::default(),
+            history: History::default(),
             settings: parts.settings,
             started,
             request_ids: AtomicU64::new(started.0.unsigned_abs() << 20),

@@ -1,18 +1,21 @@
 //! `query`, `query_range` and the calls about a query's text.
 
+use crate::active::{Asked, QueryId};
 use crate::call::Call;
 use crate::error::Error;
+use crate::history::{self, Ended, Text};
 use crate::language::QueryText;
 use crate::params::Params;
 use crate::querier::Querier;
 use crate::render::{Annotations, Data, TRUNCATED, success};
-use crate::run::{self, Desk};
+use crate::run::{self, Desk, Took};
 use crate::time_param::parse_duration;
 use crate::{json, language, stats, syntax};
 use axum::response::Response;
 use guard::QueryLimits;
 use model::Kind;
 use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most steps that a range has beside its first.
@@ -91,6 +94,7 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
     let params = EvalParams {
         lookback_ms: if lookback_ms > 0 { lookback_ms } else { settings.lookback_delta_ms },
         subquery_step_ms: settings.evaluation_interval_ms,
+        workers: settings.workers,
         limits: engine_limits(limits),
         ..params
     };
@@ -129,10 +133,38 @@ fn engine_limits(limits: &QueryLimits) -> promql::Limits {
     }
 }
 
+/// Evaluates where everybody can see it: in the table of active queries, in the history when it has
+/// ended, in the log if it was slow.
+async fn watched(querier: &Querier, call: &Call, job: Job) -> Result<(Evaluation, Took), Error> {
+    let inner = &querier.inner;
+    let (params, tenant) = (&job.params, call.context.tenant.clone());
+    let steps = (params.start_ms, params.end_ms, params.step_ms);
+    let asked = Asked { tenant, text: Text::of(&job.query.text), steps };
+    let began_ns = inner.clock.monotonic_ns();
+    let id = QueryId(call.context.request_id.0);
+    let running = inner.active.begin(id, asked.clone(), began_ns);
+    let (timeout, progress) = (job.timeout, Arc::clone(&running.progress));
+    let work = move |desk: &Desk| {
+        progress.runs(&desk.source.samples_read);
+        evaluate(&job, desk)
+    };
+    let outcome = tokio::select! {
+        outcome = run::run(querier, &call.context, timeout, work) => outcome,
+        () = running.stopped() => Err(run::canceled().into()),
+    };
+    let ended_ns = inner.clock.monotonic_ns();
+    let took = Duration::from_nanos(ended_ns.saturating_sub(began_ns));
+    let queued = outcome.as_ref().map_or(0, |(_, took)| took.queued_ns);
+    let samples_read = running.progress.samples_read();
+    let ended = Ended { asked, ended_ns, took, samples_read };
+    let slow_ms = inner.settings.slow_query_ms;
+    history::log_slow(slow_ms, &ended, Duration::from_nanos(queued), outcome.as_ref().err());
+    inner.history.push(ended);
+    outcome
+}
+
 async fn answer(querier: &Querier, call: &Call, job: Job, limit: u64) -> Result<Response, Error> {
-    let timeout = job.timeout;
-    let work = move |desk: &Desk| evaluate(&job, desk);
-    let (evaluation, took) = run::run(querier, &call.context, timeout, work).await?;
+    let (evaluation, took) = watched(querier, call, job).await?;
     let (stats, deprecated) = stats::render(call.params.get("stats"), &took);
     let mut annotations = Annotations { warnings: evaluation.warnings, infos: evaluation.infos };
     let mut value = evaluation.value;

@@ -6,14 +6,13 @@
 //!
 //! Not here: which series are answered, and how many (`query.rs`).
 
-use crate::json;
-use crate::number;
+use crate::{histogram_json, json, number};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use model::{Column, LabelSet, SeriesColumns, Text};
+use model::{Column, HistogramColumn, LabelSet, SeriesColumns, Text};
 use promql::{InstantSample, Value};
 use std::convert::Infallible;
 use std::vec::IntoIter;
@@ -157,7 +156,7 @@ struct Chunks {
 enum Rows {
     None,
     Vector(IntoIter<InstantSample>),
-    Matrix { series: IntoIter<SeriesColumns>, open: Option<OpenSeries> },
+    Matrix { series: IntoIter<SeriesColumns>, open: Option<Box<OpenSeries>> },
     Texts(IntoIter<Text>),
     LabelSets(IntoIter<LabelSet>),
 }
@@ -165,8 +164,10 @@ enum Rows {
 /// A series whose samples are being written.
 #[derive(Debug)]
 struct OpenSeries {
-    samples: Column,
+    floats: Column,
+    histograms: HistogramColumn,
     next: usize,
+    next_histogram: usize,
 }
 
 impl Iterator for Chunks {
@@ -219,16 +220,22 @@ impl Rows {
                 let Some(sample) = samples.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &sample.labels);
-                out.extend_from_slice(b",\"value\":");
-                json::push_sample(out, sample.timestamp_ms, sample.value);
+                if let Some(histogram) = &sample.histogram {
+                    out.extend_from_slice(b",\"histogram\":");
+                    histogram_json::push_sample(out, sample.timestamp_ms, histogram);
+                } else {
+                    out.extend_from_slice(b",\"value\":");
+                    json::push_sample(out, sample.timestamp_ms, sample.value);
+                }
                 out.push(b'}');
             }
             Self::Matrix { series, open } => {
                 let Some(series) = series.next() else { return false };
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &series.labels);
-                out.extend_from_slice(b",\"values\":[");
-                *open = Some(OpenSeries { samples: series.floats, next: 0 });
+                let (floats, histograms) = (series.floats, series.histograms);
+                let series = OpenSeries { floats, histograms, next: 0, next_histogram: 0 };
+                *open = Some(Box::new(series));
             }
             Self::Texts(texts) => {
                 let Some(text) = texts.next() else { return false };
@@ -246,9 +253,34 @@ impl Rows {
 impl OpenSeries {
     /// Writes the next samples. False if those were the last ones.
     fn push_turn(&mut self, out: &mut Vec<u8>) -> bool {
-        let end = (self.next + SAMPLES_PER_TURN).min(self.samples.len());
-        let times = self.samples.timestamps_ms.get(self.next..end).unwrap_or_default();
-        let values = self.samples.values.get(self.next..end).unwrap_or_default();
+        // A series without any sample has an empty list of floats.
+        if self.next < self.floats.len() || self.histograms.is_empty() {
+            self.push_floats(out);
+        } else if let Some(histogram) = self.histograms.values.get(self.next_histogram) {
+            let key: &[u8] = if self.next_histogram == 0 { b",\"histograms\":[" } else { b"," };
+            out.extend_from_slice(key);
+            let at = self.histograms.timestamps_ms.get(self.next_histogram);
+            histogram_json::push_sample(out, at.copied().unwrap_or_default(), histogram);
+            // One at a time: each may be long.
+            self.next_histogram += 1;
+            if self.next_histogram == self.histograms.len() {
+                out.push(b']');
+            }
+        }
+        let more = self.next < self.floats.len() || self.next_histogram < self.histograms.len();
+        if !more {
+            out.push(b'}');
+        }
+        more
+    }
+
+    fn push_floats(&mut self, out: &mut Vec<u8>) {
+        let end = (self.next + SAMPLES_PER_TURN).min(self.floats.len());
+        let times = self.floats.timestamps_ms.get(self.next..end).unwrap_or_default();
+        let values = self.floats.values.get(self.next..end).unwrap_or_default();
+        if self.next == 0 {
+            out.extend_from_slice(b",\"values\":[");
+        }
         for (index, (timestamp_ms, value)) in times.iter().zip(values).enumerate() {
             if self.next + index > 0 {
                 out.push(b',');
@@ -256,11 +288,9 @@ impl OpenSeries {
             json::push_sample(out, *timestamp_ms, *value);
         }
         self.next = end;
-        let more = end < self.samples.len();
-        if !more {
-            out.extend_from_slice(b"]}");
+        if end == self.floats.len() {
+            out.push(b']');
         }
-        more
     }
 }
 
@@ -319,6 +349,35 @@ mod tests {
                 format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":[]}}}}"#);
             assert_eq!(query(value), empty);
         }
+    }
+
+    #[test]
+    fn a_series_has_a_key_for_each_kind_of_sample_that_it_has() {
+        let mut histograms = HistogramColumn::default();
+        let histogram =
+            std::sync::Arc::new(model::Histogram { sum: 2.5, ..model::Histogram::stale() });
+        for timestamp_ms in [1_000, 2_000] {
+            histograms.push_sample(model::HistogramSample {
+                timestamp_ms,
+                histogram: histogram.clone(),
+                start_timestamp_ms: 0,
+                revision: 0,
+            });
+        }
+        let both =
+            SeriesColumns { histograms, ..series(&[("n", "1")], &[(500, 1.0), (3_000, 2.0)]) };
+        let only = SeriesColumns { floats: Column::default(), ..both.clone() };
+        let shown = r#""histograms":[[1,{"count":"0","sum":"2.5"}],[2,{"count":"0","sum":"2.5"}]]"#;
+        let expected = format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"n":"1"}},"values":[[0.500,"1"],[3,"2"]],{shown}}},{{"metric":{{"n":"1"}},{shown}}}]}}}}"#
+        );
+        assert_eq!(query(Value::Matrix(vec![both, only])), expected);
+        let (labels, value) = (labels(&[("n", "1")]), f64::NAN);
+        let one = InstantSample { labels, timestamp_ms: 1_000, value, histogram: Some(histogram) };
+        assert_eq!(
+            query(Value::Vector(vec![one])),
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"n":"1"},"histogram":[1,{"count":"0","sum":"2.5"}]}]}}"#
+        );
     }
 
     #[test]

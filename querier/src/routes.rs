@@ -5,13 +5,15 @@
 use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::{admin, cardinality, exemplar_calls, label_calls, page, query_calls, rules, status};
+use crate::{
+    admin, cardinality, exemplar_calls, label_calls, page, query_calls, query_status, rules, status,
+};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use guard::Access;
 use model::Kind;
 use std::future::Future;
@@ -88,17 +90,21 @@ fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         only_get!("status/config", status::config),
         only_get!("status/flags", status::flags),
         only_get!("status/tsdb", cardinality::tsdb),
+        only_get!("status/active_queries", query_status::active),
+        only_get!("status/top_queries", query_status::top),
         only_get!("status/walreplay", status::walreplay),
     ]
 }
 
-/// The calls that change what is stored. Never by GET: a link that is followed deletes nothing.
+/// The calls that change what is stored or runs. Never by GET: a link that is followed does nothing.
 fn administration(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
-    let delete = endpoint(querier, "admin/tsdb/delete_series", admin::delete_series);
+    let delete_series = endpoint(querier, "admin/tsdb/delete_series", admin::delete_series);
+    let cancel = endpoint(querier, "cancel_query", query_status::cancel);
     let clean = endpoint(querier, "admin/tsdb/clean_tombstones", admin::clean_tombstones);
     vec![
-        ("admin/tsdb/delete_series", post(delete.clone()).put(delete)),
+        ("admin/tsdb/delete_series", post(delete_series.clone()).put(delete_series)),
         ("admin/tsdb/clean_tombstones", post(clean.clone()).put(clean)),
+        ("status/active_queries/{id}", delete(cancel)),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Runs queries: waits for a turn, works off the async threads, stops when nobody waits.
 //!
 //! # Invariants
-//! - A tenant's ticket and the process' evaluation slot are held until the work has really ended, also when its caller has left.
+//! - A query's ticket is held until the work has really ended, also when its caller has left.
 //! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
 //!   source is dropped.
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::querier::Querier;
 use crate::source::{Source, SourceAnswer};
 use guard::QueryLimits;
-use model::read::Selection;
+use model::read::{Estimate, Selection};
 use model::{Context, Kind, SeriesColumns};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
 use std::sync::Arc;
@@ -104,12 +104,6 @@ pub(crate) async fn run<T: Send + 'static>(
     let deadline = Instant::now() + timeout;
     let asked_ns = clock.monotonic_ns();
     let ticket = enter(querier, context, deadline).await?;
-    let slots = Arc::clone(&querier.inner.evaluations);
-    let slot = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
-        Ok(Ok(slot)) => slot,
-        Ok(Err(_)) => return Err(Error::new(Kind::Unavailable, "queries are no longer taken")),
-        Err(_) => return Err(queue_timeout()),
-    };
     let started_ns = clock.monotonic_ns();
     let stop = Stop::default();
     let source = BlockingQuery {
@@ -125,7 +119,7 @@ pub(crate) async fn run<T: Send + 'static>(
     let desk = Desk { source, cancel: Cancel::new(Arc::clone(&stop.flag)) };
     let work = tokio::task::spawn_blocking(move || {
         // The right to run goes back when the work has ended, not when its caller leaves.
-        let _right = (ticket, slot);
+        let _right = ticket;
         work(&desk)
     });
     let outcome = tokio::time::timeout_at(deadline, work).await;
@@ -179,7 +173,8 @@ pub(crate) struct BlockingQuery {
     runtime: Handle,
     stopped: watch::Receiver<bool>,
     series_read: AtomicU64,
-    samples_read: Arc<AtomicU64>,
+    /// How many samples were read so far.
+    pub(crate) samples_read: Arc<AtomicU64>,
 }
 
 impl SeriesSource for BlockingQuery {
@@ -195,27 +190,46 @@ impl SeriesSource for BlockingQuery {
         );
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
+        let series = self.wait(answer).map_err(|error| self.name_limits(error))?;
+        // A histogram counts as the samples that take as much memory.
+        let each = |one: &SeriesColumns| {
+            let values = one.histograms.values.iter();
+            let histograms = values.map(|h| to_u64(h.bytes()).div_ceil(SAMPLE_BYTES)).sum::<u64>();
+            to_u64(one.floats.len()) + histograms
+        };
+        let samples = series.iter().map(each).sum::<u64>();
+        let count = to_u64(series.len());
+        let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
+        let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
+        // Shards ask at the same time: each is within the bounds, all together may not be.
+        if count > bounds.series_max
+            || samples > bounds.samples_max
+            || series_read > self.limits.max_series.get()
+            || samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES
+        {
+            return Err(self.name_limits(too_much()));
+        }
+        Ok(series)
+    }
+
+    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
+        self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))
+    }
+}
+
+impl BlockingQuery {
+    /// Waits for an answer, or until nobody wants it any more.
+    fn wait<T>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
         let mut stopped = self.stopped.clone();
-        let series = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 answer = answer => answer,
                 _ = stopped.wait_for(|stopped| *stopped) => Err(canceled()),
             }
-        });
-        let series = series.map_err(|error| self.name_limits(error))?;
-        let samples = series.iter().map(|one| one.floats.len()).sum::<usize>();
-        let (count, samples) = (to_u64(series.len()), to_u64(samples));
-        self.series_read.fetch_add(count, Ordering::Relaxed);
-        self.samples_read.fetch_add(samples, Ordering::Relaxed);
-        if count > bounds.series_max || samples > bounds.samples_max {
-            return Err(self.name_limits(too_much()));
-        }
-        Ok(series)
+        })
     }
-}
 
-impl BlockingQuery {
     /// The message of an error that comes from one of the tenant's limits.
     pub(crate) fn name_limit(&self, error: &EvalError, key: &str) -> String {
         let limit = match key {
@@ -242,7 +256,7 @@ fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn canceled() -> SourceError {
+pub(crate) fn canceled() -> SourceError {
     let message = "query was canceled in query execution".to_owned();
     SourceError { kind: Kind::Canceled, message }
 }

@@ -153,7 +153,7 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
             bounds: SelectBounds::NONE,
         };
         timed(&format!("select {name}"), || {
-            let answer = engine.select(tenant, &selection).unwrap();
+            let answer = engine.select(tenant, &selection, TimestampMs(last)).unwrap();
             (answer.len(), answer.iter().map(|s| s.floats.len()).sum())
         });
     };
@@ -174,9 +174,11 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
     let labels = |name: &str, want: LabelWant, matchers: Option<Matcher>| {
         let matcher_sets = matchers.into_iter().map(|matcher| vec![matcher]).collect();
         let query = LabelQuery { want, matcher_sets, range: hour, limit: 0 };
-        timed(&format!("labels {name}"), || match engine.labels(tenant, &query).unwrap() {
-            LabelAnswer::Texts(texts) => (texts.len(), 0),
-            LabelAnswer::Series(series) => (series.len(), 0),
+        timed(&format!("labels {name}"), || {
+            match engine.labels(tenant, &query, TimestampMs(last)).unwrap() {
+                LabelAnswer::Texts(texts) => (texts.len(), 0),
+                LabelAnswer::Series(series) => (series.len(), 0),
+            }
         });
     };
     labels("names", LabelWant::Names, None);

@@ -1,19 +1,21 @@
 //! The crash rig: the whole engine on a disk that breaks in every way it can.
 //!
 //! A *story* is several lives of one store: each opens, checks everything it answers, sends, syncs,
-//! and does jobs (flush, compact, seal, delete, purge, snapshot, import), and ends by a kill or a
-//! power cut in the middle of any call. Odd lives compact by UCS, even ones by TWCS. A *plant* is a
-//! fault put into the disk on purpose, to see that the checker flags what it leads to.
+//! and does jobs (flush, compact, seal, delete, purge, snapshot, import, other rules of retention,
+//! their pass, expiry), and ends by a kill or a power cut in the middle of any call. Odd lives
+//! compact by UCS, even ones by TWCS. A *plant* is a fault put into the disk on purpose, to see that
+//! the checker flags what it leads to.
 //!
 //! The verdicts (`checker.rs`): an acknowledged sample lost, one that was seen and is gone, one
 //! twice, one with a wrong value, one invented, one of another tenant, one resurrected after a
-//! delete that was answered, a delete done by half, a snapshot that was answered and is not whole.
+//! delete that was answered, a delete done by half, a snapshot that was answered and is not whole,
+//! one shown that has expired, or that had before more was kept.
 //!
 //! What of the list of crash and disk faults is shown where:
 //!
 //! | fault | where |
 //! |---|---|
-//! | D1 stopped at every call of the disk | [`stopped_at_every_call_of_ucs_nothing_is_lost_doubled_resurrected_or_invented`] and the same of TWCS; expiry: `engine/retain` |
+//! | D1 stopped at every call of the disk | [`stopped_at_every_call_of_ucs_nothing_is_lost_doubled_resurrected_or_invented`] the same of TWCS, and of expiry and the pass |
 //! | D3 power cuts, torn and reordered writes | `over_kills_and_power_cuts_of_250_seeds` and `…_of_the_other_250_seeds` |
 //! | D5 files cut at any length | `damage.rs`; at the readers: `manifest`, `checkpoint`, `commit_log`, `sstable` |
 //! | D6 changed bytes | `damage.rs`: 20,000 over every kind of file |
@@ -26,6 +28,7 @@
 //! The planted faults are listed in `plants.rs`. Not here: the log alone (`commit_log/tests.rs`),
 //! any order of steps without a crash (`engine/model_tests.rs`), real processes (the crate `tests`).
 
+mod aging;
 mod checker;
 mod damage;
 mod errors;
@@ -37,6 +40,7 @@ use crate::disk::Disk;
 use crate::engine::{Engine, OpenReport};
 use crate::sim::{Action, Outcome, SimDisk};
 use crate::snapshot::{self, Place, Snapshot};
+use aging::RULES;
 use checker::{History, Id, Writer, now};
 use parking_lot::Mutex;
 use plants::{Planted, wait_for_others};
@@ -69,7 +73,7 @@ fn alarms(report: &OpenReport) -> Vec<String> {
 }
 
 fn check(engine: &Engine, history: &History) -> (Vec<String>, BTreeSet<Id>) {
-    match everything(engine) {
+    match everything(engine, history.now()) {
         Ok(answers) => history.check(&answers),
         Err(error) => (vec![format!("does not answer: {error}")], BTreeSet::new()),
     }
@@ -88,7 +92,7 @@ fn live(life: &Life<'_>, random: &mut Random, history: &mut History) -> Vec<Stri
     let Life { disk, plant, number, steps } = *life;
     let is_open = Arc::new(AtomicBool::new(false));
     let on = plant(disk, Arc::clone(&is_open));
-    let opened = open(Arc::clone(&on), number);
+    let opened = open(Arc::clone(&on), number, history.now());
     is_open.store(true, Ordering::Relaxed);
     let (engine, report) = match opened {
         Ok(opened) => opened,
@@ -96,6 +100,7 @@ fn live(life: &Life<'_>, random: &mut Random, history: &mut History) -> Vec<Stri
         Err(error) => return vec![format!("does not open: {error}")],
     };
     let mut faults = alarms(&report);
+    Senders::new(&engine, history).keep_as_before();
     let (wrong, found) = check(&engine, history);
     if disk.is_stopped() {
         return faults;
@@ -172,9 +177,14 @@ fn story(seed: u64, plant: Plant) -> (Vec<String>, History) {
     (faults, history)
 }
 
-/// Every job in turn, with some steps of the senders before each.
-fn every_job(disk: &SimDisk, number: u64, history: &mut History) -> Vec<String> {
-    let (engine, report) = match open(plain(disk), number) {
+/// The jobs in turn, with some steps of the senders before each.
+fn every_job(
+    disk: &SimDisk,
+    number: u64,
+    jobs: &[&'static str],
+    history: &mut History,
+) -> Vec<String> {
+    let (engine, report) = match open(plain(disk), number, history.now()) {
         Ok(opened) => opened,
         Err(_) if disk.is_stopped() => return Vec::new(),
         Err(error) => return vec![format!("does not open: {error}")],
@@ -182,7 +192,7 @@ fn every_job(disk: &SimDisk, number: u64, history: &mut History) -> Vec<String> 
     let mut random = Random::new(7);
     let mut senders = Senders::new(&engine, history);
     senders.disk = Some(plain(disk));
-    for job in JOBS {
+    for job in jobs {
         for _ in 0..8 {
             senders.step_without_flush(&mut random);
         }
@@ -204,7 +214,15 @@ const JOBS: [&str; 22] = [
     "flush", "seal", "compact", "delete",
 ];
 
-fn stopped_at_every_call(number: u64) {
+/// Rules that split files, move them and take some of them, windows that go in time, tombstones
+/// that go with them, and more that is kept again.
+const AGING: [&str; 19] = [
+    "import", "flush", "delete", RULES[1], "pass", "flush", RULES[2], "pass", "import", "expire",
+    "flush", "expire", "snapshot", RULES[0], "delete", "flush", RULES[3], "pass", "seal",
+];
+
+/// Returns what was asked of the disk.
+fn stopped_at_every_call(number: u64, jobs: &[&'static str]) -> HashSet<Action> {
     let whole = SimDisk::new(0);
     let mut history = History::default();
     let actions = Arc::new(Mutex::new(HashSet::new()));
@@ -213,37 +231,49 @@ fn stopped_at_every_call(number: u64) {
         seen.lock().insert(call.action);
         Outcome::Done
     });
-    assert_eq!(every_job(&whole, number, &mut history), Vec::<String>::new());
+    assert_eq!(every_job(&whole, number, jobs, &mut history), Vec::<String>::new());
     let calls = whole.calls();
     assert!(calls > 300 && history.acknowledged.len() > 100, "{calls} {history:?}");
-    let is_done = |job| history.jobs.get(job).is_some_and(|times| *times > 0);
-    assert!(JOBS.into_iter().all(is_done), "{:?}", history.jobs);
+    let is_done = |job: &&str| history.jobs.get(*job).is_some_and(|times| *times > 0);
+    assert!(jobs.iter().all(is_done), "{:?}", history.jobs);
     assert_eq!(verdict(&whole, &mut history), Vec::<String>::new());
-    use Action::{Append, CreateDir, CreateNew, HardLink, RemoveDir, Rename};
-    use Action::{SyncData, SyncDir, Unlink};
-    let every =
-        [Append, CreateDir, CreateNew, HardLink, RemoveDir, Rename, SyncData, SyncDir, Unlink];
-    assert!(every.iter().all(|action| actions.lock().contains(action)), "{actions:?}");
     for stop_at in 0..=calls {
         let disk = SimDisk::new(stop_at);
         let mut history = History::default();
         disk.stop_at(stop_at);
-        assert_eq!(every_job(&disk, number, &mut history), Vec::<String>::new(), "stop {stop_at}");
+        let faults = every_job(&disk, number, jobs, &mut history);
+        assert_eq!(faults, Vec::<String>::new(), "stop {stop_at}");
         let killed = disk.fork(0);
         assert_eq!(verdict(&killed, &mut history.clone()), Vec::<String>::new(), "kill {stop_at}");
         disk.power_cut();
         assert_eq!(verdict(&disk, &mut history), Vec::<String>::new(), "cut {stop_at}");
     }
+    actions.lock().clone()
 }
 
 #[test]
 fn stopped_at_every_call_of_ucs_nothing_is_lost_doubled_resurrected_or_invented() {
-    stopped_at_every_call(1);
+    use Action::{Append, CreateDir, CreateNew, HardLink, RemoveDir, Rename};
+    use Action::{SyncData, SyncDir, Unlink};
+    let every =
+        [Append, CreateDir, CreateNew, HardLink, RemoveDir, Rename, SyncData, SyncDir, Unlink];
+    let actions = stopped_at_every_call(1, &JOBS);
+    assert!(every.iter().all(|action| actions.contains(action)), "{actions:?}");
 }
 
 #[test]
 fn stopped_at_every_call_of_twcs_nothing_is_lost_doubled_resurrected_or_invented() {
-    stopped_at_every_call(2);
+    stopped_at_every_call(2, &JOBS);
+}
+
+#[test]
+fn stopped_at_every_call_of_expiry_and_the_pass_under_ucs_what_is_kept_is_there_and_no_more() {
+    stopped_at_every_call(1, &AGING);
+}
+
+#[test]
+fn stopped_at_every_call_of_expiry_and_the_pass_under_twcs_what_is_kept_is_there_and_no_more() {
+    stopped_at_every_call(2, &AGING);
 }
 
 /// Whether 250 stories are without a fault, and every job is done often enough in them. The
@@ -258,7 +288,8 @@ fn stories(part: u64) {
         assert_eq!(faults, Vec::<String>::new(), "seed {seed}");
         history.jobs.iter().for_each(|(job, times)| *jobs.entry(job).or_default() += times);
     }
-    assert!(JOBS.iter().all(|job| jobs.get(job).is_some_and(|times| *times >= 20)), "{jobs:?}");
+    let is_often = |job: &&str| jobs.get(*job).is_some_and(|times| *times >= 5);
+    assert!(JOBS.iter().chain(&AGING).all(is_often), "{jobs:?}");
 }
 
 #[test]
@@ -292,7 +323,7 @@ fn after_kill_restart_and_more_writes_a_power_cut_loses_nothing() {
 fn writers_and_flushes_side_by_side_lose_nothing_when_the_process_stops_under_them() {
     for seed in 0..40 {
         let disk = SimDisk::new(seed);
-        let (engine, _) = open(Planted::before(&disk, wait_for_others), 1).unwrap();
+        let (engine, _) = open(Planted::before(&disk, wait_for_others), 1, now()).unwrap();
         disk.stop_at(disk.calls() + 20 + seed * 12);
         let writers_left = AtomicUsize::new(3);
         let write = |writer: u64| {
@@ -313,7 +344,7 @@ fn writers_and_flushes_side_by_side_lose_nothing_when_the_process_stops_under_th
                 // Stopped or not: a flush that fails leaves everything as it was.
                 drop(engine.flush(now()));
                 if let Some(due) = engine.next_compaction(now(), seed) {
-                    compact(&engine, &due);
+                    compact(&engine, &due, now());
                 }
             }
             writers.into_iter().for_each(|writer| history.merge(writer.join().unwrap()));
@@ -333,7 +364,7 @@ fn a_series_older_than_ten_log_truncations_survives() {
     let mut history = History::default();
     let old = Writer { tenant: 0, number: 0 };
     {
-        let (engine, _) = open(plain(&disk), 1).unwrap();
+        let (engine, _) = open(plain(&disk), 1, now()).unwrap();
         let mut senders = Senders::new(&engine, &mut history);
         let first = senders.history.next(old);
         senders.send(&[first], false);

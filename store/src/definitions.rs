@@ -10,7 +10,7 @@ use crate::bytes::{Damaged, Input, put_ivarint, put_text, put_uvarint};
 use crate::head::symbols::Symbols;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use model::{LabelSet, Text};
+use model::{LabelSet, LabelTable, Text};
 
 /// Numbers in order of first use.
 #[derive(Default)]
@@ -77,47 +77,74 @@ fn put_values(out: &mut Vec<u8>, values: &[u32], base: &[u32], texts: &mut Local
     }
 }
 
-/// Reads definitions and hands each to `visit`.
+/// Reads definitions and hands each to `visit`; their label sets share one table.
 pub(crate) fn decode(
     input: &mut Input<'_>,
     mut visit: impl FnMut(u32, LabelSet),
 ) -> Result<(), Damaged> {
-    let texts: Vec<Text> =
-        (0..input.count(1)?).map(|_| input.text().map(Text::from)).collect::<Result<_, _>>()?;
-    let shapes: Vec<Vec<Text>> =
-        (0..input.count(1)?).map(|_| read_shape(input, &texts)).collect::<Result<_, _>>()?;
+    let texts: Vec<&str> = (0..input.count(1)?).map(|_| input.text()).collect::<Result<_, _>>()?;
+    let (texts, places) = ranked(&texts);
+    let shapes: Vec<Vec<u32>> =
+        (0..input.count(1)?).map(|_| read_shape(input, &places)).collect::<Result<_, _>>()?;
     let count = input.count(2)?;
     let (mut number, mut shape) = (0_i64, usize::MAX);
-    let mut values: Vec<Text> = Vec::new();
+    let mut values: Vec<u32> = Vec::new();
+    let (mut keys, mut rows) = (Vec::new(), Vec::new());
     for _ in 0..count {
         number = number.wrapping_add(input.ivarint()?);
         let next = input.uvarint32()? as usize;
         let names = shapes.get(next).ok_or(Damaged("a definition has an unknown shape"))?;
         if next != shape {
-            (shape, values) = (next, vec![Text::default(); names.len()]);
+            (shape, values) = (next, vec![u32::MAX; names.len()]);
         }
-        read_values(input, &texts, &mut values)?;
-        let labels = LabelSet::from_pairs(names.iter().cloned().zip(values.iter().cloned()))
-            .map_err(|_| Damaged("a definition has a label twice"))?;
-        visit(u32::try_from(number).map_err(|_| Damaged("a number is out of range"))?, labels);
+        read_values(input, &places, &mut values)?;
+        let start = keys.len();
+        // A value that was never given is none.
+        let given = names.iter().zip(&values).filter(|(_, value)| **value != u32::MAX);
+        keys.extend(given.flat_map(|(name, value)| [*name, *value]));
+        let number = u32::try_from(number).map_err(|_| Damaged("a number is out of range"))?;
+        rows.push((number, start..keys.len()));
+    }
+    let table = LabelTable::new(texts, keys);
+    for (number, row) in rows {
+        let labels = match table.row(row.clone()) {
+            Some(labels) => labels,
+            None => table.any_row(row).map_err(|_| Damaged("a definition has a label twice"))?,
+        };
+        visit(number, labels);
     }
     Ok(())
 }
 
-fn read_text(input: &mut Input<'_>, texts: &[Text]) -> Result<Text, Damaged> {
+/// The texts ascending, each once, and where each of the given ones is then.
+fn ranked(texts: &[&str]) -> (Vec<Text>, Vec<u32>) {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_unstable_by_key(|index| texts[*index]);
+    let mut places = vec![0; texts.len()];
+    let mut ranked: Vec<Text> = Vec::with_capacity(texts.len());
+    for index in order {
+        if ranked.last().is_none_or(|last| **last != *texts[index]) {
+            ranked.push(Text::from(texts[index]));
+        }
+        places[index] = u32::try_from(ranked.len() - 1).unwrap_or(u32::MAX);
+    }
+    (ranked, places)
+}
+
+fn read_text(input: &mut Input<'_>, places: &[u32]) -> Result<u32, Damaged> {
     let symbol = input.uvarint32()?;
-    texts.get(symbol as usize).cloned().ok_or(Damaged("a symbol is out of range"))
+    places.get(symbol as usize).copied().ok_or(Damaged("a symbol is out of range"))
 }
 
-fn read_shape(input: &mut Input<'_>, texts: &[Text]) -> Result<Vec<Text>, Damaged> {
-    (0..input.count(1)?).map(|_| read_text(input, texts)).collect()
+fn read_shape(input: &mut Input<'_>, places: &[u32]) -> Result<Vec<u32>, Damaged> {
+    (0..input.count(1)?).map(|_| read_text(input, places)).collect()
 }
 
-fn read_values(input: &mut Input<'_>, texts: &[Text], values: &mut [Text]) -> Result<(), Damaged> {
+fn read_values(input: &mut Input<'_>, places: &[u32], values: &mut [u32]) -> Result<(), Damaged> {
     let bits = input.take(values.len().div_ceil(8))?;
     for (index, value) in values.iter_mut().enumerate() {
         if bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1) {
-            *value = read_text(input, texts)?;
+            *value = read_text(input, places)?;
         }
     }
     Ok(())

@@ -19,6 +19,7 @@ mod door;
 mod exemplars;
 mod faults;
 mod flush;
+mod forget;
 mod import;
 mod large_partition;
 mod pass;
@@ -298,6 +299,10 @@ impl Engine {
     /// The job that is due, if one is.
     #[must_use]
     pub fn next_job(&self, now: TimestampMs) -> Option<Job> {
+        // First, for it gives space back and takes none: a flush may find no room without it.
+        if self.is_expiry_due(now) {
+            return Some(Job::Expire);
+        }
         if let Some(job) = self.purge_job() {
             return Some(job);
         }
@@ -316,10 +321,8 @@ impl Engine {
         let block = |at: i64| {
             at.saturating_sub(self.config.flush_slack_ms).div_euclid(self.config.block_ms.max(1))
         };
-        if block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed)) {
-            return flush(FlushReason::BlockBorder);
-        }
-        self.is_expiry_due(now).then_some(Job::Expire)
+        let is_over = block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed));
+        if is_over { flush(FlushReason::BlockBorder) } else { None }
     }
 
     /// Does a job.
@@ -352,20 +355,12 @@ impl Engine {
         Ok(report)
     }
 
-    /// The series and samples of a selection, ascending by labels, whatever their age.
-    ///
-    /// # Errors
-    /// As [`Engine::select_at`].
-    pub fn select(&self, tenant: &TenantId, selection: &Selection) -> Result<Vec<SeriesColumns>> {
-        self.select_at(tenant, selection, BEFORE_ALL)
-    }
-
     /// The series and samples of a selection, ascending by labels, that have not expired at `now`.
     ///
     /// # Errors
     /// [`Error::TooManySeries`], [`Error::TooManySamples`], [`Error::BadMatcher`],
     /// [`Error::Corrupt`], or what the disk says.
-    pub fn select_at(
+    pub fn select(
         &self,
         tenant: &TenantId,
         selection: &Selection,
@@ -383,7 +378,7 @@ impl Engine {
     /// What a selection is likely to return, without a look at any sample.
     ///
     /// # Errors
-    /// As [`Engine::select_at`].
+    /// As [`Engine::select`].
     pub fn estimate(
         &self,
         tenant: &TenantId,
@@ -401,21 +396,13 @@ impl Engine {
         Ok(estimate)
     }
 
-    /// Answers a question about labels, whatever the age of samples.
-    ///
-    /// # Errors
-    /// As [`Engine::select_at`].
-    pub fn labels(&self, tenant: &TenantId, query: &LabelQuery) -> Result<LabelAnswer> {
-        self.labels_at(tenant, query, BEFORE_ALL)
-    }
-
     /// Answers a question about labels at `now`; a series of which all has expired is not one any
     /// more. Names and values are of series with a sample in the days
     /// that the range touches, label sets of series with a sample in the range itself.
     ///
     /// # Errors
-    /// As [`Engine::select_at`].
-    pub fn labels_at(
+    /// As [`Engine::select`].
+    pub fn labels(
         &self,
         tenant: &TenantId,
         query: &LabelQuery,
@@ -571,9 +558,6 @@ fn replay(
         },
     )
 }
-
-/// Nothing has expired yet.
-const BEFORE_ALL: TimestampMs = TimestampMs(i64::MIN);
 
 /// The tenant of this name, which begins with its first write.
 fn tenant_in(

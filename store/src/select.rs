@@ -24,8 +24,8 @@ use model::query_shard::{pairs_hash, text_hash};
 use model::read::{LabelQuery, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{
-    Column, DayBucket, HistogramSample, LabelSet, Matcher, QueryShard, Sample, SeriesColumns, Text,
-    TimeRange,
+    Column, DayBucket, HistogramSample, LabelSet, LabelTable, Matcher, QueryShard, Sample,
+    SeriesColumns, Text, TimeRange,
 };
 use std::cell::Cell;
 use std::hash::BuildHasher;
@@ -610,8 +610,9 @@ impl Gather {
     pub(crate) fn finish(mut self) -> Result<Vec<SeriesColumns>> {
         self.rank_texts();
         let mut series = std::mem::take(&mut self.series);
-        let keys = &self.keys;
+        let (texts, keys) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.keys));
         series.sort_by(|a, b| keys[a.key_start..a.key_end].cmp(&keys[b.key_start..b.key_end]));
+        let table = LabelTable::new(texts, keys);
         let mut answer = Vec::with_capacity(series.len());
         let mut samples = 0_u64;
         for Gathered { key_start, key_end, runs } in series {
@@ -626,7 +627,7 @@ impl Gather {
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
-            let labels = self.labels(&keys[key_start..key_end]);
+            let labels = labels_of(&table, key_start..key_end);
             answer.push(SeriesColumns { labels, ..columns });
         }
         Ok(answer)
@@ -635,10 +636,12 @@ impl Gather {
     /// The label sets found, ascending.
     pub(crate) fn finish_labels(mut self) -> Vec<LabelSet> {
         self.rank_texts();
-        let keys = |held: &Gathered| &self.keys[held.key_start..held.key_end];
-        let mut series: Vec<&[u32]> = self.series.iter().map(keys).collect();
-        series.sort_unstable();
-        series.into_iter().map(|key| self.labels(key)).collect()
+        let (texts, keys) = (self.texts, self.keys);
+        let mut series: Vec<Range<usize>> =
+            self.series.iter().map(|held| held.key_start..held.key_end).collect();
+        series.sort_unstable_by(|a, b| keys[a.clone()].cmp(&keys[b.clone()]));
+        let table = LabelTable::new(texts, keys);
+        series.into_iter().map(|key| labels_of(&table, key)).collect()
     }
 
     /// The wanted names or values, ascending.
@@ -650,19 +653,6 @@ impl Gather {
         texts.dedup();
         texts.truncate(self.texts_max);
         texts
-    }
-
-    fn labels(&self, key: &[u32]) -> LabelSet {
-        let text = |id: u32| self.texts.get(id as usize).cloned().unwrap_or_default();
-        let pairs = key.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-        let is_empty = |id: u32| self.texts.get(id as usize).is_none_or(|text| text.is_empty());
-        // Texts are ranked, so numbers that ascend are names that do.
-        let ascends = key.chunks_exact(2).is_sorted_by(|a, b| a[0] < b[0]);
-        if ascends && !key.chunks_exact(2).any(|pair| is_empty(pair[1])) {
-            return LabelSet::from_ordered(pairs.collect());
-        }
-        // Only a file that others made has such a key.
-        LabelSet::from_pairs(pairs).unwrap_or_default()
     }
 
     /// Numbers the texts by their order, so that keys compare as label sets do.
@@ -677,5 +667,57 @@ impl Gather {
             *id = rank[*id as usize];
         }
         self.texts = order.iter().map(|id| self.texts[*id as usize].clone()).collect();
+    }
+}
+
+/// The labels of a key.
+fn labels_of(table: &Arc<LabelTable>, key: Range<usize>) -> LabelSet {
+    // Only a file that others made has a key that is no label set.
+    table.row(key.clone()).unwrap_or_else(|| table.any_row(key).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TimestampMs;
+
+    /// The question for these days of a range.
+    fn query(days: Option<&[i32]>, start_ms: i64, end_ms: i64) -> Query {
+        let range = TimeRange { start: TimestampMs(start_ms), end: TimestampMs(end_ms) };
+        let days = days.map(|days| days.iter().copied().map(DayBucket).collect());
+        let bounds = SelectBounds::NONE;
+        let selection =
+            Selection { matchers: Vec::new(), range, days, shard: model::QueryShard::ALL, bounds };
+        Query::of_selection(&selection).unwrap().unwrap()
+    }
+
+    /// A scrape every ten minutes of one day.
+    fn times_of(day: i64) -> Vec<i64> {
+        (0..144).map(|number| day * DAY_MS + number * 600_000).collect()
+    }
+
+    #[test]
+    fn the_places_of_a_day_are_those_of_the_moments_that_are_asked_for() {
+        let (start, end) = (DAY_MS + 3_600_000, 6 * DAY_MS - 3_600_001);
+        let (all, some) = (query(None, start, end), query(Some(&[1, 2, 4, 5]), start, end));
+        let behind = |query: &Query, first: i64| query.without(&[(i64::MIN, first)]);
+        let mut queries = Vec::new();
+        for first in [start, 2 * DAY_MS, 2 * DAY_MS + 1, 4 * DAY_MS + 600_000, 5 * DAY_MS - 1, end]
+        {
+            queries.extend([behind(&all, first), behind(&some, first)]);
+        }
+        queries.extend([all, some]);
+        for query in &queries {
+            for day in 0..8 {
+                let moments = times_of(day);
+                let expected: Vec<usize> =
+                    (0..moments.len()).filter(|index| query.keeps(moments[*index])).collect();
+                let regular = Times::Regular { first_ms: moments[0], step_ms: 600_000, len: 144 };
+                for times in [regular, Times::Listed(moments.into())] {
+                    let found: Vec<usize> = query.places(&times).collect();
+                    assert_eq!(found, expected, "day {day} of {query:?}");
+                }
+            }
+        }
     }
 }

@@ -10,7 +10,8 @@
 //!
 //! # Invariants
 //! - A snapshot never changes: a read sees a delete whole or not at all.
-//! - What one tombstone hides stays hidden while it lives: only one that covers it takes its place.
+//! - What one tombstone hides stays hidden while it lives: only one that covers it takes its place,
+//!   or time goes over it (`engine/forget.rs`).
 //!
 //! Not here: how they get to the disk (`manifest.rs`) and to other replicas (`wire`).
 
@@ -172,6 +173,14 @@ impl Tombstones {
             stone.overlaps(start_ms, end_ms) && stone.stone.created.0 < created_before_ms
         });
         Touching::new(near.cloned().collect())
+    }
+
+    /// Those of a tenant whose range ends at or before a moment: their numbers and ends.
+    pub(crate) fn ended_by(&self, tenant: &TenantId, end_max_ms: i64) -> Vec<(u64, i64)> {
+        let held = self.tenants.get(tenant).into_iter().flat_map(|held| &held.stones);
+        held.map(|(id, stone)| (*id, stone.range().1))
+            .filter(|(_, end)| *end <= end_max_ms)
+            .collect()
     }
 
     /// The tenants that have one.

@@ -7,18 +7,16 @@
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and tells")]
 
-use bench::workload::{INTERVAL_MS, Target};
-use model::mutation::Mutation;
+use bench::workload::INTERVAL_MS;
 use model::read::{SelectBounds, Selection};
-use model::{
-    Context, LabelSet, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange, TimestampMs,
-};
+use model::{Matcher, TenantId, TimeRange, TimestampMs};
 use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 use store::disk::FileDisk;
-use store::engine::{AppendLimits, Appended, Parts};
+use store::engine::Parts;
 use store::{Config, Engine};
+use tests::engine_load::EngineLoad;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -49,88 +47,6 @@ fn timed<T>(ask: impl FnOnce() -> T) -> (T, f64) {
     (answer, cpu_seconds() - began)
 }
 
-/// Reads labels as remote write has them.
-fn labels(mut encoded: &[u8]) -> Outcome<LabelSet> {
-    let mut pairs = Vec::new();
-    while !encoded.is_empty() {
-        let (pair, rest) = field(encoded)?;
-        let (name, value) = field(pair)?;
-        let (value, _) = field(value)?;
-        pairs.push((std::str::from_utf8(name)?.to_owned(), std::str::from_utf8(value)?.to_owned()));
-        encoded = rest;
-    }
-    Ok(LabelSet::from_pairs(pairs)?)
-}
-
-/// The bytes of a field with a length, and what is behind it.
-fn field(bytes: &[u8]) -> Outcome<(&[u8], &[u8])> {
-    let len = usize::from(*bytes.get(1).ok_or("a field ends early")?);
-    if len > 127 {
-        return Err("a field is too long for this reader".into());
-    }
-    bytes.get(2..).and_then(|rest| rest.split_at_checked(len)).ok_or("a field ends early".into())
-}
-
-/// A series' labels, if it is new, and its samples.
-type Sent = (Option<LabelSet>, Vec<(i64, f64)>);
-
-struct Load {
-    targets: Vec<Target>,
-    kept: Range<usize>,
-    numbers: Vec<u32>,
-    generation: u64,
-    context: Arc<Context>,
-    samples: u64,
-}
-
-impl Load {
-    /// Sends all targets' next rounds.
-    fn send(&mut self, engine: &Engine, rounds: usize) -> Outcome<()> {
-        let kept = self.kept.clone();
-        for (number, target) in self.targets.iter_mut().enumerate() {
-            let mut columns: Vec<Sent> = kept.clone().map(|_| Sent::default()).collect();
-            let known = self.numbers.get(number * kept.len()..).is_some_and(|of| !of.is_empty());
-            let mut damaged = None;
-            for _ in 0..rounds {
-                let mut index = 0_usize;
-                target.scrape(BEGIN_MS, |encoded, at, value| {
-                    let place = index;
-                    index += 1;
-                    let slot = place.checked_sub(kept.start).and_then(|i| columns.get_mut(i));
-                    let Some((named, samples)) = slot else { return };
-                    if !known && named.is_none() {
-                        *named = labels(encoded).map_err(|error| damaged = Some(error)).ok();
-                    }
-                    samples.push((at, value));
-                });
-            }
-            damaged.map_or(Ok(()), Err)?;
-            let mut mutation = Mutation::empty(Arc::clone(&self.context));
-            mutation.generation = self.generation;
-            for (index, (named, samples)) in columns.into_iter().enumerate() {
-                self.samples += samples.len() as u64;
-                let who = match (named, self.numbers.get(number * kept.len() + index)) {
-                    (None, Some(number)) => SeriesRef::Number(*number),
-                    (named, _) => SeriesRef::Labels(named.ok_or("a series has no labels")?),
-                };
-                mutation.push(who, samples);
-            }
-            let now = TimestampMs(BEGIN_MS);
-            match engine.append(&mutation, AppendLimits::NONE, now)? {
-                Appended::Queued { written, .. } => {
-                    self.generation = written.generation;
-                    if !known {
-                        self.numbers.extend(written.numbers.iter().map(|(_, number)| number));
-                    }
-                }
-                _ => return Err("labels are needed".into()),
-            }
-        }
-        engine.sync().map_err(|_| "a sync failed")?;
-        Ok(())
-    }
-}
-
 fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let parts = Parts {
@@ -141,21 +57,11 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
     let now = TimestampMs(BEGIN_MS);
     let (engine, _) = Engine::open(parts, Config::default(), now)?;
     let tenant = TenantId::parse("default")?;
-    let context = Arc::new(Context {
-        tenant: tenant.clone(),
-        principal: Principal::Anonymous,
-        request_id: RequestId(1),
-        timeout_ms: 0,
-        now: model::TimestampMs(0),
-        ring_version: 0,
-    });
-    let targets = (0..targets).map(Target::new).collect();
-    let (numbers, generation, samples) = (Vec::new(), 0, 0);
-    let mut load = Load { targets, kept, numbers, generation, context, samples };
+    let mut load = EngineLoad::new(&tenant, targets, kept, BEGIN_MS);
     let (mut flushing, mut flushed_bytes, mut left) = (0.0, 0, rounds);
     while left > 0 {
         let batch = left.min(BATCH);
-        load.send(&engine, batch)?;
+        load.send(&engine, batch, now)?;
         left -= batch;
         let job = engine.next_job(now).filter(|_| left > 0);
         let Some(job) =
@@ -169,7 +75,7 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
         flushing += seconds;
         flushed_bytes += report?.sstable_bytes;
     }
-    let samples = load.samples as f64;
+    let samples = load.samples() as f64;
     let (mut sealing, mut sealed) = (0.0, 0);
     for window in engine.windows_to_seal() {
         let Some(compaction) = engine.seal(window)? else { continue };
@@ -185,8 +91,8 @@ fn measure(name: &str, targets: u32, rounds: usize, kept: Range<usize>) -> Outco
         bytes as f64 / samples,
         sealing * 1e9 / samples,
     );
-    if sealed != load.samples {
-        return Err(format!("{sealed} of {} samples came out", load.samples).into());
+    if sealed != load.samples() {
+        return Err(format!("{sealed} of {} samples came out", load.samples()).into());
     }
     read_all(&engine, &tenant, rounds)
 }
@@ -227,7 +133,7 @@ fn read(
     let mut seconds = Vec::new();
     let mut samples = 0;
     for _ in 0..3 {
-        let (answer, took) = timed(|| engine.select(tenant, &selection));
+        let (answer, took) = timed(|| engine.select(tenant, &selection, TimestampMs(0)));
         samples = answer?.iter().map(|series| series.floats.len()).sum();
         seconds.push(took);
     }

@@ -9,7 +9,10 @@
 )]
 
 pub mod compliance;
+pub mod engine_load;
+pub mod naive;
 pub mod process;
+pub mod random;
 pub mod random_query;
 pub mod random_series;
 pub mod shared;

@@ -22,7 +22,7 @@ use tests::{compliance, random_query, random_series, shared};
 
 /// The reports of a folder's scripts, with names dropped late or not; scripts whose name ends in the
 /// other way are left out.
-fn reports(folder: &Path, are_names_late: bool) -> BTreeMap<String, Report> {
+fn reports(folder: &Path, are_names_late: bool, in_shards: bool) -> BTreeMap<String, Report> {
     let mut reports = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -36,6 +36,8 @@ fn reports(folder: &Path, are_names_late: bool) -> BTreeMap<String, Report> {
         }
         let mut subject = EngineSubject::upstream();
         subject.params.delayed_name_removal = are_names_late;
+        subject.source.says_much = in_shards;
+        subject.params.workers = 2;
         let script = parse_script(&fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         reports.insert(name, run(&script, &mut subject));
@@ -78,23 +80,26 @@ fn print_table(reports: &BTreeMap<String, Report>) {
 }
 
 #[test]
-fn upstream_scripts_pass() {
+fn upstream_scripts_pass_at_once_and_in_shards() {
     let Some(folder) = shared::folder("promqltest") else {
         println!("../shared/promqltest IS MISSING: only our own scripts are run");
         return;
     };
-    let reports = reports(&folder, true);
-    print_table(&reports);
-    assert_eq!(not_passing(&reports), Vec::<String>::new());
-    let cases: usize = reports.values().map(|report| report.cases.len()).sum();
-    assert_eq!(cases, 1_439);
+    for in_shards in [false, true] {
+        let reports = reports(&folder, true, in_shards);
+        print_table(&reports);
+        assert_eq!(not_passing(&reports), Vec::<String>::new());
+        let cases: usize = reports.values().map(|report| report.cases.len()).sum();
+        assert_eq!(cases, 1_439);
+    }
 }
 
 #[test]
 fn our_own_scripts_pass_with_names_dropped_late_and_at_once() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../promql/testdata");
-    for are_names_late in [true, false] {
-        let reports = reports(&folder, are_names_late);
+    for (are_names_late, in_shards) in [(true, false), (false, false), (true, true), (false, true)]
+    {
+        let reports = reports(&folder, are_names_late, in_shards);
         assert!(reports.len() > 4);
         print_table(&reports);
         assert_eq!(not_passing(&reports), Vec::<String>::new());

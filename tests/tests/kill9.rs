@@ -4,6 +4,9 @@
 //! number, so what is read proves whence it came. `CUMAE_SEED` repeats a run.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "kill9/kinds.rs"]
+mod kinds;
+
 use bench::http::{self, Connection};
 use bench::remote_write::{self, Series};
 use std::collections::{BTreeMap, BTreeSet};

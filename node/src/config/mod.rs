@@ -97,6 +97,7 @@ pub struct Config {
     pub data: Data,
     pub store: Store,
     pub compaction: store::config::CompactionConfig,
+    pub query: Query,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
     pub cluster: Cluster,
@@ -121,6 +122,13 @@ pub struct Server {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Data {
     pub dir: PathBuf,
+}
+
+/// What queries of all tenants share; the bounds of their texts are in `limits`.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Query {
+    pub slow_query: Duration,
 }
 
 /// The store of this process.
@@ -191,6 +199,7 @@ impl Default for Config {
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
+            query: Query { slow_query: Duration::from_secs(10) },
             limits: Limits::default(),
             overrides: Vec::new(),
             cluster: Cluster {

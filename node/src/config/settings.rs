@@ -61,7 +61,9 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
             walk_compaction(v, &mut config.compaction);
         });
     });
-    visitor.section("query", "Bounds of a query's text, the same for all tenants.", |v| {
+    visitor.section("query", "Queries, the same for all tenants.", |v| {
+        let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
+        v.setting("slow_query", meaning, &mut config.query.slow_query);
         let query = &mut config.limits.query;
         bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
         count(v, "max_depth", "How deep it may be nested; at most 128.", &mut query.max_depth);

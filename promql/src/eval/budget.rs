@@ -34,6 +34,20 @@ impl<'a> Budget<'a> {
         Self { limits, cancel, samples: zero(), bytes: zero(), ticks: zero() }
     }
 
+    /// What may still be used.
+    pub(crate) fn left(&self) -> Limits {
+        Limits {
+            samples_max: self.limits.samples_max.saturating_sub(self.samples.get()),
+            bytes_max: self.limits.bytes_max.saturating_sub(self.bytes.get()),
+            ..self.limits
+        }
+    }
+
+    /// The stop signal.
+    pub(crate) fn cancel(&self) -> &'a Cancel {
+        self.cancel
+    }
+
     /// Says that `items` were worked on; looks at the stop signal now and then.
     pub(crate) fn tick(&self, items: usize) -> Result<(), EvalError> {
         let ticks = self.ticks.get() + items as u64 + 1;

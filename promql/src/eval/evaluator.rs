@@ -3,14 +3,15 @@
 use super::budget::Budget;
 use super::error::EvalError;
 use super::grid::Grid;
-use super::params::{Cancel, EvalParams, Query};
+use super::params::{Cancel, EvalParams, Limits, Query};
+use super::shards::{self, Deferred};
 use super::value::{Scalar, Series, Val, drop_reserved};
 use super::{aggregate, binary, call, selector};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
 use crate::plan::{Need, Times, needs};
 use crate::source::SeriesSource;
-use model::{Matcher, SeriesColumns};
+use model::{Matcher, QueryShard, SeriesColumns};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
@@ -37,6 +38,9 @@ pub(crate) struct Evaluator<'a> {
     notes: RefCell<Annotations>,
     buckets: Cell<BucketsWanted>,
     fetched: Fetched,
+    /// What is fetched when its selector is evaluated.
+    deferred: HashMap<Vec<Matcher>, Deferred>,
+    source: &'a dyn SeriesSource,
 }
 
 /// What was fetched, by matchers; of one matchers' list ascending in time and disjoint.
@@ -45,7 +49,7 @@ type Fetched = HashMap<Vec<Matcher>, Vec<(Need, Vec<SeriesColumns>)>>;
 impl<'a> Evaluator<'a> {
     /// Fetches what the query needs over the steps of `grid`.
     pub(crate) fn new(
-        source: &dyn SeriesSource,
+        source: &'a dyn SeriesSource,
         query: Query<'a>,
         params: &'a EvalParams,
         cancel: &'a Cancel,
@@ -53,15 +57,30 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Self, EvalError> {
         let times = Times::new(query.text, params);
         let bounds = params.limits.select_bounds();
-        let mut fetched = Fetched::new();
+        let (mut fetched, mut deferred) = (Fetched::new(), HashMap::new());
         for need in needs(query.expr, grid, &times)? {
             cancel.check()?;
-            let series = source.select(&need.selection(bounds))?;
+            let whole = need.selection(QueryShard::ALL, bounds);
+            if need.in_shards {
+                let count = shards::count_for(source.estimate(&whole)?, params);
+                if count > 1 {
+                    deferred.insert(need.matchers.clone(), Deferred { need, count });
+                    continue;
+                }
+            }
+            let series = source.select(&whole)?;
             fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
         let budget = Budget::new(params.limits, cancel);
         let (notes, buckets) = (RefCell::default(), Cell::default());
-        Ok(Self { params, times, budget, notes, buckets, fetched })
+        Ok(Self { params, times, budget, notes, buckets, fetched, deferred, source })
+    }
+
+    /// What a shard of this evaluation needs, on whatever thread it is worked through.
+    pub(crate) fn parts(&self) -> ShardParts<'a> {
+        let limits = self.budget.left();
+        let (times, cancel) = (self.times, self.budget.cancel());
+        ShardParts { source: self.source, times, limits, cancel, buckets: self.buckets.get() }
     }
 
     /// Notes something down for the asker.
@@ -142,6 +161,9 @@ impl<'a> Evaluator<'a> {
     }
 
     fn eval_node(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
+        if let Some(deferred) = self.deferred_of(expr) {
+            return shards::eval(self, expr, deferred, grid);
+        }
         match expr {
             Expr::Number(node) => Ok(Val::Scalar(Scalar::Same(node.value))),
             Expr::String(node) => Ok(Val::Text(node.text().into_owned())),
@@ -155,6 +177,13 @@ impl<'a> Evaluator<'a> {
             Expr::Unary(node) => self.unary(node, grid),
             Expr::Paren(node) => self.eval(&node.expr, grid),
         }
+    }
+
+    fn deferred_of(&self, expr: &Expr) -> Option<&Deferred> {
+        if self.deferred.is_empty() {
+            return None;
+        }
+        self.deferred.get(&shards::leaf(expr)?.matchers)
     }
 
     fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {
@@ -234,6 +263,44 @@ impl<'a> Evaluator<'a> {
             Val::Scalar(Scalar::Same(_)) | Val::Text(_) => {}
         }
         Ok(())
+    }
+}
+
+/// See [`Evaluator::parts`].
+#[derive(Clone, Copy)]
+pub(crate) struct ShardParts<'a> {
+    source: &'a dyn SeriesSource,
+    times: Times<'a>,
+    limits: Limits,
+    cancel: &'a Cancel,
+    buckets: BucketsWanted,
+}
+
+impl<'a> ShardParts<'a> {
+    /// Fetches a part of the series and evaluates an expression that looks at one at a time.
+    pub(crate) fn shard(
+        &self,
+        params: &'a EvalParams,
+        need: &Need,
+        shard: QueryShard,
+        expr: &Expr,
+        grid: Grid,
+    ) -> Result<(Vec<Series>, Annotations), EvalError> {
+        self.cancel.check()?;
+        let selection = need.selection(shard, params.limits.select_bounds());
+        let series = self.source.select(&selection)?;
+        let part = Evaluator {
+            params,
+            times: self.times,
+            budget: Budget::new(self.limits, self.cancel),
+            notes: RefCell::default(),
+            buckets: Cell::new(self.buckets),
+            fetched: [(need.matchers.clone(), vec![(need.clone(), series)])].into(),
+            deferred: HashMap::new(),
+            source: self.source,
+        };
+        let vector = part.eval_vector(expr, grid)?;
+        Ok((vector, part.into_notes()))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::error::EvalError;
 use super::value::Series;
-use model::LabelSet;
+use model::{LabelSet, SeriesColumns};
 use std::collections::HashMap;
 
 /// Joins series of the same labels. The first one's place and flags stay.
@@ -28,6 +28,30 @@ pub(crate) fn same_labels(vector: Vec<Series>) -> Result<Vec<Series>, EvalError>
     Ok(merged)
 }
 
+/// Gives series of the same labels the flags of the one that is there first: what is put together
+/// step by step is as its first sample is.
+pub(crate) fn flags_of_first_step(vector: &mut [Series]) {
+    let is_mixed = vector.windows(2).any(|two| two[0].drop_name != two[1].drop_name);
+    if !is_mixed || !has_same_labels(vector) {
+        return;
+    }
+    let first_step = |of: &Series| {
+        let len = of.values.len();
+        (0..len).find(|step| of.has(*step)).unwrap_or(len)
+    };
+    let mut first: HashMap<LabelSet, (usize, bool)> = HashMap::new();
+    for series in &*vector {
+        let own = (first_step(series), series.drop_name);
+        let have = first.entry(series.labels.clone()).or_insert(own);
+        if own.0 < have.0 {
+            *have = own;
+        }
+    }
+    for series in vector {
+        series.drop_name = first.get(&series.labels).map_or(series.drop_name, |first| first.1);
+    }
+}
+
 fn join(into: &mut Series, from: &Series) -> Result<(), EvalError> {
     for step in 0..from.values.len() {
         if !from.has(step) {
@@ -39,6 +63,45 @@ fn join(into: &mut Series, from: &Series) -> Result<(), EvalError> {
         into.copy_step(step, from);
     }
     Ok(())
+}
+
+/// Joins columns of the same labels, which stand side by side.
+///
+/// # Errors
+/// If two of them have a sample at the same time.
+pub(crate) fn same_columns(series: Vec<SeriesColumns>) -> Result<Vec<SeriesColumns>, EvalError> {
+    let mut joined: Vec<SeriesColumns> = Vec::with_capacity(series.len());
+    for of in series {
+        match joined.last_mut() {
+            Some(last) if last.labels == of.labels => {
+                let (have, new) = (std::mem::take(last), of);
+                *last = join_columns(have, &new)?;
+            }
+            _ => joined.push(of),
+        }
+    }
+    Ok(joined)
+}
+
+fn join_columns(have: SeriesColumns, new: &SeriesColumns) -> Result<SeriesColumns, EvalError> {
+    let mut joined = SeriesColumns { labels: have.labels.clone(), ..SeriesColumns::default() };
+    let floats = |of: &SeriesColumns| (0..of.floats.len()).map(|at| of.floats.sample(at)).collect();
+    let (mut all, more): (Vec<_>, Vec<_>) = (floats(&have), floats(new));
+    all.extend(more);
+    all.sort_by_key(|sample| sample.timestamp_ms);
+    let histograms =
+        |of: &SeriesColumns| (0..of.histograms.len()).map(|at| of.histograms.sample(at)).collect();
+    let (mut counted, more): (Vec<_>, Vec<_>) = (histograms(&have), histograms(new));
+    counted.extend(more);
+    counted.sort_by_key(|sample| sample.timestamp_ms);
+    let meet = all.windows(2).any(|two| two[0].timestamp_ms == two[1].timestamp_ms)
+        || counted.windows(2).any(|two| two[0].timestamp_ms == two[1].timestamp_ms);
+    if meet {
+        return Err(EvalError::same_labels());
+    }
+    all.iter().for_each(|sample| joined.floats.push_sample(sample));
+    counted.into_iter().for_each(|sample| joined.histograms.push_sample(sample));
+    Ok(joined)
 }
 
 /// Whether two series have the same labels.

@@ -5,7 +5,7 @@
 //! over a series' samples with two indices; grouping and matching keys are worked out once a series.
 //!
 //! # Invariants
-//! - No clock, no thread, no socket: the caller's `Cancel` says when to stop.
+//! - No clock, no socket: the caller's `Cancel` says when to stop. Threads end with the evaluation.
 //! - Values, order of float operations and texts are those of Prometheus 3.14.0.
 //! - The stack's depth follows the tree's, never the number of links in a chain.
 //!
@@ -23,6 +23,7 @@ pub(crate) mod merge;
 mod names;
 mod params;
 mod selector;
+pub(crate) mod shards;
 mod smooth;
 mod stored;
 mod value;
@@ -127,7 +128,7 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
     }
     series.retain(|series| !series.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
+    merge::same_columns(series)
 }
 
 fn answer(ctx: &Evaluator<'_>, val: Val, grid: Grid) -> Result<Value, EvalError> {

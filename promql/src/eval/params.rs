@@ -35,6 +35,8 @@ pub struct EvalParams {
     pub use_start_timestamps: bool,
     /// Whether the label `__type__` tells what is a counter, instead of the metric's name.
     pub type_and_unit_labels: bool,
+    /// On how many threads the evaluation may be at once; 1 keeps it on the caller's.
+    pub workers: usize,
     /// The most that the evaluation may use.
     pub limits: Limits,
 }
@@ -88,6 +90,7 @@ impl EvalParams {
             delayed_name_removal: false,
             use_start_timestamps: false,
             type_and_unit_labels: false,
+            workers: 1,
             limits: Limits::default(),
         }
     }

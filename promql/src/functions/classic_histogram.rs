@@ -87,13 +87,14 @@ fn gather(histogram: &Histogram, vector: &[Series], step: usize, buckets: &mut V
     }
 }
 
-/// The quantile at each step.
+/// The quantile at each step. That buckets had to be lifted is told once a step, whichever quantile
+/// it came up with first.
 pub(super) fn quantile_of(
     args: &Args<'_>,
     histogram: &Histogram,
     vector: &[Series],
     q: &Scalar,
-    span: Span,
+    (span, told): (Span, &mut [bool]),
 ) -> Result<Series, EvalError> {
     let mut values = vec![ABSENT; args.grid.len];
     args.ctx.budget.take_column(args.grid.len)?;
@@ -106,7 +107,9 @@ pub(super) fn quantile_of(
         }
         let (quantile, lifted) = bucket_quantile(q.at(step), &mut buckets);
         *value = quantile;
-        if let Some((bounds, diff_max)) = lifted {
+        if let Some((bounds, diff_max)) = lifted
+            && !std::mem::replace(&mut told[step], true)
+        {
             let late = args.ctx.params.delayed_name_removal;
             let name = if late { histogram.labels.metric_name() } else { "" };
             let ms = args.grid.at(step);

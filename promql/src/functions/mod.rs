@@ -214,7 +214,7 @@ fn to_vector(args: &Args<'_>) -> Result<Val, EvalError> {
 
 fn date(args: &Args<'_>, part: fn(i64) -> f64) -> Result<Val, EvalError> {
     if args.len() > 0 {
-        return map(args, |_, value| part(crate::math::convert::to_i64(value)));
+        return map(args, |_, value| part(crate::math::convert::to_moment(value)));
     }
     let grid = args.grid;
     // Toward zero, as upstream's integer division.

@@ -17,6 +17,8 @@ struct Input {
     vector: Vec<Series>,
     classic: Vec<Histogram>,
     span: Span,
+    /// Of each of those: the steps at which it was told that its buckets had to be lifted.
+    told: Vec<Vec<bool>>,
 }
 
 impl Input {
@@ -24,7 +26,8 @@ impl Input {
         let vector = args.vector(index)?;
         let span = args.expr(index)?.span();
         let classic = histograms(args, &vector, span);
-        let mut input = Self { vector, classic, span };
+        let told = vec![vec![false; args.grid.len]; classic.len()];
+        let mut input = Self { vector, classic, span, told };
         input.part_kinds(args)?;
         Ok(input)
     }
@@ -82,15 +85,16 @@ impl Input {
     }
 
     /// The quantiles of all histograms.
-    fn quantiles(&self, args: &Args<'_>, q: &Scalar) -> Result<Vec<Series>, EvalError> {
-        let native = self.native().map(|series| {
-            self.of_native(args, series, |step, histogram| histogram.quantile(q.at(step)))
-        });
-        let classic = self
-            .classic
-            .iter()
-            .map(|histogram| quantile_of(args, histogram, &self.vector, q, self.span));
-        native.chain(classic).collect()
+    fn quantiles(&mut self, args: &Args<'_>, q: &Scalar) -> Result<Vec<Series>, EvalError> {
+        let mut result = Vec::new();
+        for series in self.native() {
+            let quantile = |step, histogram: &FloatHistogram| histogram.quantile(q.at(step));
+            result.push(self.of_native(args, series, quantile)?);
+        }
+        for (histogram, told) in self.classic.iter().zip(&mut self.told) {
+            result.push(quantile_of(args, histogram, &self.vector, q, (self.span, told))?);
+        }
+        Ok(result)
     }
 }
 
@@ -105,13 +109,13 @@ fn note(args: &Args<'_>, about: AboutHistograms, labels: &LabelSet, span: Span) 
 pub(super) fn quantile(args: &Args<'_>) -> Result<Val, EvalError> {
     let q = args.scalar(0)?;
     warn_of_quantiles(args, &q, 0)?;
-    let input = Input::new(args, 1)?;
+    let mut input = Input::new(args, 1)?;
     finish(args, input.quantiles(args, &q)?)
 }
 
 /// `histogram_quantiles`: several at once, told apart by a label.
 pub(super) fn quantiles(args: &Args<'_>) -> Result<Val, EvalError> {
-    let input = Input::new(args, 0)?;
+    let mut input = Input::new(args, 0)?;
     let label: Text = args.text(1)?.into();
     let mut result = Vec::new();
     for index in 2..args.len() {

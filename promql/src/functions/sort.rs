@@ -7,14 +7,15 @@ use std::cmp::Ordering;
 
 /// Puts the vector in order; in a range query it says that this has no effect.
 pub(super) fn sort(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
-    if args.grid.len > 1 {
-        args.ctx.note(|notes| notes.sort_in_range_query(args.node.span));
-    }
     let mut labels = Vec::new();
     for index in 1..args.len() {
         labels.push(args.text(index)?);
     }
     let mut vector = args.vector(0)?;
+    // After what the argument has to say: of a text said twice the last place stays.
+    if args.grid.len > 1 {
+        args.ctx.note(|notes| notes.sort_in_range_query(args.node.span));
+    }
     if matches!(args.node.function.name, "sort" | "sort_desc") {
         vector = super::floats_of(vector);
     }

@@ -10,4 +10,5 @@ mod limits;
 mod openapi;
 mod parameters;
 mod properties;
+mod query_status;
 mod support;

@@ -64,6 +64,11 @@ impl Encoder {
         self.count
     }
 
+    /// The first sample's time; meaningless without a sample.
+    pub(crate) fn first_ms(&self) -> i64 {
+        self.first_ms
+    }
+
     /// The last sample's time; meaningless without a sample.
     pub(crate) fn last_ms(&self) -> i64 {
         self.last_ms

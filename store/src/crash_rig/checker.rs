@@ -3,6 +3,7 @@
 //! Each sample describes itself: its value and its moment are functions of its writer and its
 //! sequence number, so a sample that is read proves whence it came, and no copy is kept.
 
+use super::aging::Aging;
 use model::histogram::{Counts, Span};
 use model::sample::stale_marker;
 use model::{DeleteRequest, Histogram, LabelSet, Matcher, SeriesColumns, TimeRange, TimestampMs};
@@ -82,7 +83,7 @@ pub(super) struct Deletion {
     pub(super) tenant: usize,
     whose: Whose,
     start_ms: i64,
-    end_ms: i64,
+    pub(super) end_ms: i64,
 }
 
 impl Deletion {
@@ -138,6 +139,10 @@ pub(super) struct History {
     pub(super) deleted: Vec<Deletion>,
     /// Deletes that failed: they are done whole or not at all, and the next start shows which.
     pub(super) unsure: Vec<Deletion>,
+    /// Deletes of what is too old by now: they may be forgotten.
+    forgotten: Vec<Deletion>,
+    /// The clock, and what rules of retention hide.
+    pub(super) aging: Aging,
     /// Snapshots that were answered, and what was true then.
     pub(super) snapshots: BTreeMap<String, History>,
     /// Names for snapshots.
@@ -178,8 +183,34 @@ impl History {
         *self.jobs.entry(job).or_default() += u64::from(is_done);
     }
 
+    /// The moment it is.
+    pub(super) fn now(&self) -> TimestampMs {
+        self.aging.now()
+    }
+
+    /// These are sent.
+    pub(super) fn send(&mut self, samples: &[Id]) {
+        samples.iter().for_each(|id| self.aging.sent_again(*id));
+        self.tried.extend(samples.iter().copied());
+    }
+
+    /// The rules of retention were set, or that failed.
+    pub(super) fn set_rules(&mut self, rules: usize, is_done: bool) {
+        self.aging.set(rules, is_done, &self.tried);
+    }
+
+    /// From now on deletes of what is too old need not hold any more.
+    pub(super) fn forget_deletes(&mut self) {
+        for list in [&mut self.deleted, &mut self.unsure] {
+            let over = |deletion: &Deletion| self.aging.may_forget(deletion);
+            self.forgotten.extend(list.iter().filter(|deletion| over(deletion)));
+            list.retain(|deletion| !over(deletion));
+        }
+    }
+
     fn may_be_hidden(&self, id: Id) -> bool {
-        self.deleted.iter().chain(&self.unsure).any(|deletion| deletion.covers(id))
+        let mut deletions = self.deleted.iter().chain(&self.unsure).chain(&self.forgotten);
+        self.aging.may_be_hidden(id) || deletions.any(|deletion| deletion.covers(id))
     }
 
     /// Learns from what a start found which of the deletes that failed were done after all: that
@@ -189,9 +220,14 @@ impl History {
         let mut faults = Vec::new();
         for (index, deletion) in unsure.iter().enumerate() {
             let others = unsure.iter().enumerate().filter(|(other, _)| *other != index);
-            let others: Vec<&Deletion> =
-                others.map(|(_, other)| other).chain(&self.deleted).collect();
-            let is_alone = |id: &&Id| !others.iter().any(|other| other.covers(**id));
+            let others: Vec<&Deletion> = others
+                .map(|(_, other)| other)
+                .chain(&self.deleted)
+                .chain(&self.forgotten)
+                .collect();
+            let is_alone = |id: &&Id| {
+                !others.iter().any(|other| other.covers(**id)) && !self.aging.may_be_hidden(**id)
+            };
             let covered = self.acknowledged.iter().filter(|id| deletion.covers(**id));
             let (there, gone): (Vec<&Id>, Vec<&Id>) =
                 covered.filter(is_alone).partition(|id| found.contains(id));
@@ -232,6 +268,8 @@ impl History {
         let is_deleted = |id: &&Id| self.deleted.iter().any(|deletion| deletion.covers(**id));
         let resurrected = found.iter().filter(is_deleted);
         faults.extend(resurrected.map(|id| format!("{id:?} was deleted and is resurrected")));
+        let expired = found.iter().filter(|id| self.aging.is_hidden(**id));
+        faults.extend(expired.map(|id| format!("{id:?} has expired and is shown")));
         (faults, found)
     }
 

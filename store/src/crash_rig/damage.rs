@@ -13,14 +13,14 @@ fn filled() -> (SimDisk, History) {
     let disk = SimDisk::new(1);
     let mut history = History::default();
     {
-        let (engine, _) = open(plain(&disk), 1).unwrap();
+        let (engine, _) = open(plain(&disk), 1, now()).unwrap();
         let mut senders = Senders::new(&engine, &mut history);
         let mut random = Random::new(5);
         for turn in 0..60 {
             senders.step_without_flush(&mut random);
             if turn == 30 {
                 engine.flush(now()).unwrap();
-                assert!(seal(&engine) > 0);
+                assert!(seal(&engine, now()) > 0);
             }
             if turn == 40 {
                 engine.flush(now()).unwrap();
@@ -49,7 +49,7 @@ fn filled() -> (SimDisk, History) {
 /// Opens a damaged store: it refuses by name, or it says what is damaged, or nothing is lost. Whatever it
 /// answers was written.
 fn nothing_is_silently_wrong(disk: &SimDisk, history: &History, case: &str) -> OpenReport {
-    let (engine, report) = match open(plain(disk), 50) {
+    let (engine, report) = match open(plain(disk), 50, now()) {
         Ok(opened) => opened,
         Err(Error::Corrupt { .. } | Error::NewerFormat { .. }) => return OpenReport::default(),
         // A manifest that lost its end may name files that are gone.
@@ -62,9 +62,9 @@ fn nothing_is_silently_wrong(disk: &SimDisk, history: &History, case: &str) -> O
     let mut is_refused = false;
     for seals in [false, true] {
         if seals {
-            seal(&engine);
+            seal(&engine, now());
         }
-        match everything(&engine) {
+        match everything(&engine, now()) {
             Ok(answers) => {
                 // A compaction makes no good file of a damaged one.
                 assert!(!is_refused, "{case}: answers again");

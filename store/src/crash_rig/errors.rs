@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 
 /// Sends with a sync after each mutation; returns for each sync whether it acknowledged.
 fn send_one_by_one(disk: &SimDisk, history: &mut History, count: u64) -> Vec<bool> {
-    let (engine, _) = open(plain(disk), 1).unwrap();
+    let (engine, _) = open(plain(disk), 1, now()).unwrap();
     let mut senders = Senders::new(&engine, history);
     let mut outcomes = Vec::new();
     for number in 0..count {

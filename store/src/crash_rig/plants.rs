@@ -20,8 +20,14 @@
 //! | 15 a compaction forgets a tombstone | `a_compaction_that_forgets_tombstones_is_caught` |
 //! | 16 a snapshot's list comes before its links | `a_snapshot_listed_before_its_files_are_linked_is_caught` |
 //! | 17 an import is answered before its files are synced | `an_import_answered_before_its_files_are_synced_is_caught` |
+//! | 18 what has expired goes before the edit is on disk | `windows_unlinked_before_the_edit_of_expiry_is_on_disk_are_caught` |
+//! | 19 expiry takes what has not expired | `an_expiry_that_asks_a_clock_that_is_ahead_is_caught` |
+//! | 20 rules are in force before their edit is on disk | `rules_in_force_before_their_edit_is_on_disk_are_caught` |
+//! | 21 the pass does not sync its sstables | `a_pass_that_publishes_what_is_not_synced_is_caught` |
+//! | 22 nor their names | `a_pass_that_publishes_a_name_that_is_not_synced_is_caught` |
 
-use super::workload::{compacting, forget_tombstones, job};
+use super::aging::RULES;
+use super::workload::{age, compacting, expire_early, forget_tombstones, job};
 use super::{Plant, plain, story};
 use crate::disk::{Disk, DiskFile, DiskReader};
 use crate::error::Result;
@@ -32,7 +38,19 @@ use std::sync::atomic::Ordering;
 
 /// How many of 60 stories the checker flags.
 fn flagged(plant: Plant) -> usize {
-    (0..60).filter(|seed| !story(*seed, plant).0.is_empty()).count()
+    flagged_of(60, plant)
+}
+
+/// How many of 60 stories that are mostly about retention.
+fn flagged_aging(plant: Plant) -> usize {
+    age(true);
+    let flagged = flagged(plant);
+    age(false);
+    flagged
+}
+
+fn flagged_of(stories: u64, plant: Plant) -> usize {
+    (0..stories).filter(|seed| !story(*seed, plant).0.is_empty()).count()
 }
 
 #[test]
@@ -49,7 +67,7 @@ fn acknowledging_before_fsync_is_caught() {
 
 #[test]
 fn a_replay_that_does_not_sync_what_it_accepted_is_caught() {
-    let flagged = flagged(|disk, is_open| {
+    let flagged = flagged_of(120, |disk, is_open| {
         disk.set_hook(move |call: Call<'_>| match call.action {
             Action::SyncFile | Action::SyncData
                 if call.path.starts_with("log/") && !is_open.load(Ordering::Relaxed) =>
@@ -60,7 +78,7 @@ fn a_replay_that_does_not_sync_what_it_accepted_is_caught() {
         });
         plain(disk)
     });
-    assert!(flagged > 3, "{flagged} of 60");
+    assert!(flagged > 3, "{flagged} of 120");
 }
 
 /// What is done later than it was asked for.
@@ -342,5 +360,55 @@ fn a_manifest_on_disk_before_the_bytes_of_its_sstables_is_caught() {
 #[test]
 fn a_snapshot_listed_before_its_files_are_linked_is_caught() {
     let flagged = flagged(|disk, _| Planted::late(disk, |action, _| action == Action::HardLink));
+    assert!(flagged > 0, "{flagged} of 60");
+}
+
+#[test]
+fn windows_unlinked_before_the_edit_of_expiry_is_on_disk_are_caught() {
+    let flagged = flagged_aging(|disk, _| {
+        disk.set_hook(|call| match call.action {
+            Action::SyncData
+                if call.path.starts_with("MANIFEST") && ["expire", "pass"].contains(&job()) =>
+            {
+                Outcome::Lie
+            }
+            _ => Outcome::Done,
+        });
+        plain(disk)
+    });
+    assert!(flagged > 0, "{flagged} of 60");
+}
+
+#[test]
+fn an_expiry_that_asks_a_clock_that_is_ahead_is_caught() {
+    expire_early(true);
+    let flagged = flagged_aging(|disk, _| plain(disk));
+    expire_early(false);
+    assert!(flagged > 3, "{flagged} of 60");
+}
+
+#[test]
+fn rules_in_force_before_their_edit_is_on_disk_are_caught() {
+    let flagged = flagged_aging(|disk, _| {
+        disk.set_hook(|call| match call.action {
+            Action::SyncData if call.path.starts_with("MANIFEST") && RULES.contains(&job()) => {
+                Outcome::Lie
+            }
+            _ => Outcome::Done,
+        });
+        plain(disk)
+    });
+    assert!(flagged > 0, "{flagged} of 60");
+}
+
+#[test]
+fn a_pass_that_publishes_what_is_not_synced_is_caught() {
+    let flagged = flagged_aging(|disk, _| lies_in(disk, "pass", "sstables/", Action::SyncData));
+    assert!(flagged > 0, "{flagged} of 60");
+}
+
+#[test]
+fn a_pass_that_publishes_a_name_that_is_not_synced_is_caught() {
+    let flagged = flagged_aging(|disk, _| lies_in(disk, "pass", "sstables", Action::SyncDir));
     assert!(flagged > 0, "{flagged} of 60");
 }

@@ -1,7 +1,7 @@
 //! Starts that do not go as they should: cut off again and again, with a clock that is wrong, on a
 //! disk that may not be written (D12, D14).
 
-use super::checker::{History, now};
+use super::checker::History;
 use super::workload::{Random, everything, open_at};
 use super::{Life, live, no_fault, plain, verdict};
 use crate::engine::Parts;
@@ -76,7 +76,7 @@ fn a_start_in_1970_or_2100_loses_nothing_and_neither_does_the_next_one() {
             Parts { disk: plain(&disk), cluster_name: "rig".to_owned(), generation_seed: 77 };
         let (engine, _) = open_at(parts, 1, at).unwrap();
         let faults = |case: &str| {
-            let (faults, _) = history.check(&everything(&engine).unwrap());
+            let (faults, _) = history.check(&everything(&engine, history.now()).unwrap());
             assert_eq!(faults, Vec::<String>::new(), "{at:?} {case}");
         };
         faults("opened");
@@ -90,7 +90,7 @@ fn a_start_in_1970_or_2100_loses_nothing_and_neither_does_the_next_one() {
         faults("compacted");
         while engine.purge(at, &mut |_| true).unwrap().is_some() {}
         faults("purged");
-        engine.close(now()).unwrap();
+        engine.close(history.now()).unwrap();
         drop(engine);
         disk.power_cut();
         assert_eq!(verdict(&disk, &mut history), Vec::<String>::new(), "{at:?}");
@@ -108,7 +108,7 @@ fn a_disk_that_may_not_be_written_is_refused_or_served_and_not_touched() {
         disk.set_hook(|_| Outcome::Fail(ErrorKind::ReadOnlyFilesystem));
         let parts =
             Parts { disk: plain(&disk), cluster_name: "rig".to_owned(), generation_seed: 77 };
-        let opened = open_at(parts, 1, now());
+        let opened = open_at(parts, 1, history.now());
         let error = opened.map(|_| ()).expect_err("a log cannot be begun");
         assert!(error.to_string().contains("simulated"), "{error}");
         assert_eq!(bytes(&disk), before, "seed {seed}");

@@ -1,14 +1,16 @@
 //! A seeded workload for one engine: what senders do, and the jobs between.
 
+use super::aging::{self, Aging, RULES};
 use super::checker::{
-    Deletion, History, Id, TENANTS, Whose, Writer, histogram_of, is_histogram, labels_of, now,
-    sample_of,
+    Deletion, History, Id, TENANTS, Whose, Writer, histogram_of, is_histogram, labels_of, sample_of,
 };
 use crate::commit_log;
 use crate::compaction::scaling::{Scaling, Strategy};
 use crate::config::{CompactionConfig, Config};
 use crate::disk::Disk;
-use crate::engine::{AppendLimits, Appended, Compaction, Engine, ImportOptions, OpenReport, Parts};
+use crate::engine::{
+    AppendLimits, Appended, Compaction, Engine, ImportOptions, Job, OpenReport, Parts,
+};
 use crate::error::Result;
 use crate::manifest::sstable_path;
 use crate::snapshot;
@@ -16,6 +18,7 @@ use model::mutation::Mutation;
 use model::read::{SelectBounds, Selection};
 use model::sample::SampleKind;
 use model::series::SeriesRef;
+use model::time::DAY_MS;
 use model::{
     Context, MatchOp, Matcher, Principal, RequestId, Sample, SeriesColumns, TenantId, TimeRange,
     TimestampMs,
@@ -59,6 +62,8 @@ pub(super) fn config(life: u64) -> Config {
             twcs_threshold_min: 2,
             ..CompactionConfig::default()
         },
+        // The clock of a story may go on while nobody looks at it.
+        clock_step_max_ms: 30 * DAY_MS,
         ..Config::default()
     }
 }
@@ -70,6 +75,10 @@ thread_local! {
     static JOB: Cell<&'static str> = const { Cell::new("") };
     /// A fault: a compaction takes the tombstones with it.
     static FORGETS: Cell<bool> = const { Cell::new(false) };
+    /// A fault: expiry asks a clock that is days ahead.
+    static IS_EARLY: Cell<bool> = const { Cell::new(false) };
+    /// Whether most jobs are about retention.
+    static AGES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The job that this thread is at, for faults that strike just then.
@@ -82,15 +91,25 @@ pub(super) fn forget_tombstones(is_forgetful: bool) {
     FORGETS.set(is_forgetful);
 }
 
+/// From now on most jobs on this thread are about retention, or no longer.
+pub(super) fn age(ages: bool) {
+    AGES.set(ages);
+}
+
+/// From now on expiry on this thread asks a clock that is days ahead, or no longer.
+pub(super) fn expire_early(is_early: bool) {
+    IS_EARLY.set(is_early);
+}
+
 /// The paths of the sstables that this thread is compacting, for faults that strike just then.
 pub(super) fn compacting() -> Vec<String> {
     COMPACTING.with_borrow(|inputs| inputs.iter().map(|id| sstable_path(*id)).collect())
 }
 
 /// Carries a compaction out. It may fail: then everything is as it was.
-pub(super) fn compact(engine: &Engine, compaction: &Compaction) -> bool {
+pub(super) fn compact(engine: &Engine, compaction: &Compaction, now: TimestampMs) -> bool {
     COMPACTING.set(compaction.inputs());
-    let done = engine.compact(compaction, now(), &mut |_| true);
+    let done = engine.compact(compaction, now, &mut |_| true);
     COMPACTING.set(Vec::new());
     if FORGETS.get() && done.is_ok() {
         engine.forget_tombstones();
@@ -99,16 +118,20 @@ pub(super) fn compact(engine: &Engine, compaction: &Compaction) -> bool {
 }
 
 /// Brings all windows into their dense form, as far as that goes; returns in how many it went.
-pub(super) fn seal(engine: &Engine) -> usize {
+pub(super) fn seal(engine: &Engine, now: TimestampMs) -> usize {
     let windows = engine.windows_to_seal().into_iter();
     let due = windows.filter_map(|window| engine.seal(window).ok().flatten());
-    due.filter(|compaction| compact(engine, compaction)).count()
+    due.filter(|compaction| compact(engine, compaction, now)).count()
 }
 
-pub(super) fn open(disk: Arc<dyn Disk>, life: u64) -> Result<(Engine, OpenReport)> {
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    life: u64,
+    at: TimestampMs,
+) -> Result<(Engine, OpenReport)> {
     let generation_seed = life.wrapping_mul(0xD134_2543_DE82_EF95) | 1;
     let parts = Parts { disk, cluster_name: "rig".to_owned(), generation_seed };
-    open_at(parts, life, now())
+    open_at(parts, life, at)
 }
 
 /// Opens with a clock of its own.
@@ -120,8 +143,8 @@ pub(super) fn tenant(index: usize) -> TenantId {
     TenantId::parse(TENANTS[index]).unwrap()
 }
 
-/// Everything the engine has, tenant by tenant.
-pub(super) fn everything(engine: &Engine) -> Result<Vec<Vec<SeriesColumns>>> {
+/// Everything the engine shows at a moment, tenant by tenant.
+pub(super) fn everything(engine: &Engine, now: TimestampMs) -> Result<Vec<Vec<SeriesColumns>>> {
     let selection = Selection {
         matchers: vec![Matcher::new("job", MatchOp::Equal, "rig")],
         range: TimeRange::ALL,
@@ -129,7 +152,7 @@ pub(super) fn everything(engine: &Engine) -> Result<Vec<Vec<SeriesColumns>>> {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    (0..TENANTS.len()).map(|index| engine.select(&tenant(index), &selection)).collect()
+    (0..TENANTS.len()).map(|index| engine.select(&tenant(index), &selection, now)).collect()
 }
 
 /// One life of senders.
@@ -166,7 +189,8 @@ impl<'a> Senders<'a> {
 
     /// One random step of a life.
     pub(super) fn step(&mut self, random: &mut Random) {
-        let job = match random.below(60) {
+        let drawn = if AGES.get() { 13 + random.below(24) } else { random.below(72) };
+        let job = match drawn {
             0..=3 => "flush",
             4..=7 => "compact",
             8 => "seal",
@@ -177,6 +201,9 @@ impl<'a> Senders<'a> {
             }
             12 => "snapshot",
             13 => "import",
+            14..=17 => RULES[usize::try_from(random.below(4)).unwrap()],
+            18..=21 => "pass",
+            22..=24 => "expire",
             _ => return self.step_without_flush(random),
         };
         self.job(job, random);
@@ -186,19 +213,61 @@ impl<'a> Senders<'a> {
     pub(super) fn job(&mut self, job: &'static str, random: &mut Random) {
         JOB.set(job);
         let is_done = match job {
-            "flush" => self.engine.flush(now()).is_ok_and(|report| report.samples > 0),
+            "flush" => self.engine.flush(self.history.now()).is_ok_and(|report| report.samples > 0),
             "compact" => {
-                let due = self.engine.next_compaction(now(), random.below(u64::MAX));
-                due.is_some_and(|due| compact(self.engine, &due))
+                let now = self.history.now();
+                let due = self.engine.next_compaction(now, random.below(u64::MAX));
+                due.is_some_and(|due| compact(self.engine, &due, now))
             }
-            "seal" => seal(self.engine) > 0,
+            "seal" => seal(self.engine, self.history.now()) > 0,
             "delete" => self.delete(random),
             "purge" => self.purge(),
             "snapshot" => self.snapshot(),
-            _ => self.import(random),
+            "pass" => self.pass(),
+            "expire" => {
+                self.history.aging.go_on();
+                self.expire()
+            }
+            "import" => self.import(random),
+            rules => Aging::named(rules).is_some_and(|rules| self.keep(rules)),
         };
         JOB.set("");
+        self.history.forget_deletes();
         self.history.count(job, is_done);
+    }
+
+    /// Sets the rules that the user wants, for an engine that was just opened. It may fail.
+    pub(super) fn keep_as_before(&mut self) {
+        self.keep(self.history.aging.rules());
+    }
+
+    /// Changes the rules of retention. Whether that was news, and is done.
+    fn keep(&mut self, rules: usize) -> bool {
+        let (before, now) = (self.history.aging.rules(), self.history.now());
+        let is_done = self.engine.set_retention(&aging::config(rules), now).is_ok();
+        // A user has written it down, whatever became of it.
+        self.history.set_rules(rules, is_done);
+        is_done && rules != before
+    }
+
+    /// Whether a window went.
+    fn expire(&self) -> bool {
+        let early_ms = if IS_EARLY.get() { 4 * DAY_MS } else { 0 };
+        let now = self.history.now().plus_ms(early_ms);
+        self.engine.run(Job::Expire, now).is_ok_and(|report| !report.expired.is_empty())
+    }
+
+    /// Whether a file was written anew for the rules of now.
+    fn pass(&self) -> bool {
+        let (now, mut files) = (self.history.now(), 0);
+        while let Ok(Some(due)) = self.engine.next_pass(now) {
+            if !compact(self.engine, &due, now) {
+                return false;
+            }
+            files += 1;
+        }
+        self.expire();
+        files > 0
     }
 
     fn delete(&mut self, random: &mut Random) -> bool {
@@ -210,7 +279,10 @@ impl<'a> Senders<'a> {
         let (first, count) = (random.below(10), 1 + random.below(8));
         let deletion = Deletion::new(tenant_index, whose, first, count, random.below(3) == 0);
         self.history.unsure.push(deletion);
-        let done = self.engine.delete(&tenant(tenant_index), &deletion.request(), now()).is_ok();
+        let done = self
+            .engine
+            .delete(&tenant(tenant_index), &deletion.request(), self.history.now())
+            .is_ok();
         if done {
             self.history.unsure.pop();
             self.history.deleted.push(deletion);
@@ -221,13 +293,13 @@ impl<'a> Senders<'a> {
     /// Whether a file was freed of what is deleted.
     fn purge(&mut self) -> bool {
         self.engine.ask_for_purge();
-        while let Some(job) = self.engine.next_job(now()) {
-            if self.engine.run(job, now()).is_err() {
+        while let Some(job) = self.engine.next_job(self.history.now()) {
+            if self.engine.run(job, self.history.now()).is_err() {
                 return false;
             }
         }
         let mut files = 0;
-        while let Ok(Some(_)) = self.engine.purge(now(), &mut |_| true) {
+        while let Ok(Some(_)) = self.engine.purge(self.history.now(), &mut |_| true) {
             files += 1;
         }
         files > 0
@@ -245,7 +317,7 @@ impl<'a> Senders<'a> {
         self.history.names += 1;
         let name = format!("s{:04}", self.history.names);
         let moment = self.history.moment();
-        let done = self.engine.snapshot(&name, now()).is_ok();
+        let done = self.engine.snapshot(&name, self.history.now()).is_ok();
         if done {
             self.history.snapshots.insert(name, moment);
         }
@@ -256,7 +328,7 @@ impl<'a> Senders<'a> {
     fn import(&mut self, random: &mut Random) -> bool {
         let tenant_index = usize::try_from(random.below(2)).unwrap();
         let options = ImportOptions { tenant: tenant(tenant_index), revision: 0 };
-        let mut import = self.engine.import(options, now());
+        let mut import = self.engine.import(options, self.history.now());
         let mut samples = Vec::new();
         for _ in 0..1 + random.below(9) {
             let number = self.first_number + random.below(12);
@@ -264,7 +336,7 @@ impl<'a> Senders<'a> {
                 continue;
             }
             let id = self.history.next(Writer { tenant: tenant_index, number });
-            self.history.tried.insert(id);
+            self.history.send(&[id]);
             let (timestamp_ms, value) = sample_of(id);
             let sample = Sample { timestamp_ms, value, start_timestamp_ms: 0, revision: 0 };
             if import.samples(&labels_of(id.0), &[sample]).is_err() {
@@ -320,10 +392,10 @@ impl<'a> Senders<'a> {
     /// Sends samples of one tenant; series that have a number by it, if `by_number`.
     pub(super) fn send(&mut self, samples: &[Id], by_number: bool) {
         self.last = samples.to_vec();
-        self.history.tried.extend(samples.iter().copied());
+        self.history.send(samples);
         for by_number in [by_number, false] {
             let (mutation, writers) = self.mutation(samples, by_number);
-            match self.engine.append(&mutation, AppendLimits::NONE, now()) {
+            match self.engine.append(&mutation, AppendLimits::NONE, self.history.now()) {
                 Ok(Appended::Queued { ticket, written }) => {
                     assert_eq!(written.refused, [], "there is no limit");
                     let numbers = written.numbers.iter().map(|(index, number)| {

@@ -110,6 +110,8 @@ pub struct JobReport {
     pub samples_expired: u64,
     /// The windows that are gone because they have expired.
     pub expired: Vec<Expired>,
+    /// Tombstones that are gone because nothing they hide can be shown again.
+    pub tombstones_forgotten: u64,
 }
 
 /// Sizes, for metrics.

@@ -27,7 +27,7 @@ use crate::manifest::{self, CheckpointRef, Edit, SstableMeta};
 use crate::sstable::tables::Retired;
 use crate::sstable::writer::Writer;
 use model::{TenantId, TimestampMs};
-use parking_lot::MutexGuard;
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,6 +38,18 @@ impl Engine {
         self.flush_as(&one, Takes::Newest, now)
     }
 
+    /// Closes the log's segment; returns the next one's number and, if it is to be of one moment,
+    /// what appends wait for.
+    fn roll(&self, takes: Takes) -> Result<(u64, Option<RwLockWriteGuard<'_, ()>>)> {
+        let alone = self.gate.write();
+        if takes == Takes::Newest {
+            return Ok((self.log.roll(), None));
+        }
+        // What waits for the log would be replayed as of behind that moment.
+        self.log.sync().map_err(|failed| failed.error)?;
+        Ok((self.log.roll(), Some(alone)))
+    }
+
     /// Flushes while the caller holds `flushing`.
     pub(super) fn flush_as(
         &self,
@@ -46,9 +58,7 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<JobReport> {
         let purge = self.purge_asked.begin_flush();
-        let alone = self.gate.write();
-        let from_segment = self.log.roll();
-        let alone = (takes == Takes::OneMoment).then_some(alone);
+        let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let rules = Arc::clone(&self.retention.read());

@@ -146,7 +146,7 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         shard: model::QueryShard::ALL,
         bounds,
     };
-    let found = engine.select(&tenant(), &selection).unwrap();
+    let found = engine.select(&tenant(), &selection, NOW).unwrap();
     let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms)).collect();
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{matchers:?} {range:?}");
 
@@ -159,7 +159,7 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
     for (want, limit) in wants.into_iter().zip([0, 2, 0, 0]) {
         for matcher_sets in [vec![matchers.to_vec()], Vec::new()] {
             let query = LabelQuery { want: want.clone(), matcher_sets, range, limit };
-            let found = engine.labels(&tenant(), &query).unwrap();
+            let found = engine.labels(&tenant(), &query, NOW).unwrap();
             assert_eq!(found, expect_labels(written, &query), "{query:?}");
         }
     }
@@ -252,7 +252,7 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
         for matchers in [vec![], vec![Matcher::equal("instance", "i3")]] {
             let (matcher_sets, limit) = (vec![matchers], 0);
             let query = LabelQuery { want: want.clone(), matcher_sets, range: hour(), limit };
-            let found = engine.labels(&tenant(), &query).unwrap();
+            let found = engine.labels(&tenant(), &query, NOW).unwrap();
             assert_eq!(found, expect_labels(&samples, &query));
         }
     }
@@ -260,7 +260,7 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
     let matchers = vec![Matcher::equal("__name__", "metric_1")];
     let selection =
         Selection { matchers, range: hour(), days: None, shard: model::QueryShard::ALL, bounds };
-    assert!(matches!(engine.select(&tenant(), &selection), Err(Error::Corrupt { .. })));
+    assert!(matches!(engine.select(&tenant(), &selection, NOW), Err(Error::Corrupt { .. })));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
         let matchers = matchers.iter().map(|(name, value)| Matcher::equal(*name, *value)).collect();
         let (shard, bounds) = (model::QueryShard::ALL, SelectBounds::NONE);
         let selection = Selection { matchers, range, days: None, shard, bounds };
-        let found = engine.select(&tenant(), &selection).unwrap();
+        let found = engine.select(&tenant(), &selection, NOW).unwrap();
         let samples: usize = found.iter().map(|series| series.floats.len()).sum();
         let reads = count_reads(&disk);
         let estimate = engine.estimate(&tenant(), &selection, TimestampMs(0)).unwrap();
@@ -299,7 +299,7 @@ fn what_was_asked_before_is_not_read_again() {
         let bounds = SelectBounds::NONE;
         let selection =
             Selection { matchers, range, days: None, shard: model::QueryShard::ALL, bounds };
-        assert_eq!(engine.select(&tenant(), &selection).unwrap().len(), 20);
+        assert_eq!(engine.select(&tenant(), &selection, NOW).unwrap().len(), 20);
         reads.swap(0, Ordering::Relaxed)
     };
     // Directory, symbols, and of each partition its index and its block of chunks.
@@ -324,7 +324,7 @@ fn a_scan_of_more_than_a_day_leaves_no_chunks_in_the_cache() {
         bounds,
     };
     for expected in [42, 20, 20] {
-        engine.select(&tenant(), &selection).unwrap();
+        engine.select(&tenant(), &selection, NOW).unwrap();
         assert_eq!(reads.swap(0, Ordering::Relaxed), expected);
     }
 }
@@ -371,7 +371,7 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
             shard: model::QueryShard::ALL,
             bounds,
         };
-        engine.select(&tenant(), &selection).unwrap()[0].floats.len()
+        engine.select(&tenant(), &selection, NOW).unwrap()[0].floats.len()
     };
     assert_eq!(select("narrow"), 15);
     assert_eq!((engine.take_wide_reads(), engine.stats().reads_sstables_warned_total), (vec![], 0));

@@ -139,8 +139,8 @@ impl<'a> Recovery<'a> {
     }
 
     fn try_record(&mut self, payload: &[u8]) -> Result<(), Damaged> {
-        let record = record::decode(payload)?;
-        let definitions = record.definitions.clone();
+        let mut record = record::decode(payload)?;
+        let definitions = std::mem::take(&mut record.definitions);
         let tenant = self.define(&record.tenant, record.generation, definitions);
         self.keep_metadata(&tenant, record.metadata.clone());
         let numbers = self.numbers.get(&(record.tenant.clone(), record.generation));

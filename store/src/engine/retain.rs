@@ -1,7 +1,8 @@
 //! Retention in the engine: whose rules are in force, and the windows that go.
 //!
 //! # Order of a change of rules
-//! 1. The head is flushed, so that what came before the change is in files of before it.
+//! 1. The log is synced and the head is flushed, so that what came before the change is in files of
+//!    before it, and no replay brings it into the head again.
 //! 2. One edit says which rules are in force now, and when those before ended. From then on reads
 //!    hide what either hides, and new files get their classes by the new rules.
 //!
@@ -14,6 +15,7 @@
 use super::Engine;
 use super::door::JobReport;
 use crate::error::Result;
+use crate::head::series::Takes;
 use crate::manifest::{Edit, Manifest, RetentionClass, RuleSet, SstableMeta, State};
 use crate::retention::trust::Trust;
 use crate::retention::{CLASS_FOR_EVER, RetentionConfig, Retentions, window_days};
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// So long after its last sample has expired a window is unlinked.
-const SLACK_MS: i64 = 60 * 60 * 1000;
+pub(super) const SLACK_MS: i64 = 60 * 60 * 1000;
 
 /// A window that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +64,10 @@ impl Engine {
     /// before then.
     pub fn set_retention(&self, config: &RetentionConfig, now: TimestampMs) -> Result<()> {
         let wanted = self.retention.read().configured(config)?;
+        let one = self.flushing.lock();
         if self.has_to_flush(&wanted) {
-            self.flush_head(now)?;
+            self.flush_as(&one, Takes::OneMoment, now)?;
         }
-        let _one = self.flushing.lock();
         // Again: a flush may have recorded the rules of before.
         let wanted = self.retention.read().configured(config)?;
         let now_ms = self.trusted(now).0;
@@ -85,15 +87,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the head holds samples that other rules hide than from now on.
+    /// Whether the head or the log may hold samples that other rules hide than from now on.
     fn has_to_flush(&self, wanted: &Retentions) -> bool {
         let before = Arc::clone(&self.retention.read());
         let heads: Vec<TenantId> = self.tenants.read().keys().cloned().collect();
         let is_changed =
             |id: &TenantId| !before.is_recorded(id) && before.wanted(id) != wanted.wanted(id);
-        let has_changed =
-            self.changed_tenants(wanted).next().is_some() || heads.iter().any(is_changed);
-        has_changed && self.stats().head_samples > 0
+        // Also with an empty head: what was in line for the log when it was flushed is in both.
+        self.changed_tenants(wanted).next().is_some() || heads.iter().any(is_changed)
     }
 
     /// The tenants with files whose rules in force are not the wanted ones.
@@ -155,10 +156,17 @@ impl Engine {
     /// to be believed of it.
     pub(super) fn is_expiry_due(&self, now: TimestampMs) -> bool {
         let trusted = self.trusted(now);
-        !self.expired(&self.judge(trusted)).is_empty()
+        let judge = self.judge(trusted);
+        let mut expired = self.expired(&judge).into_iter();
+        // What a compaction holds goes when that has ended.
+        let claims = self.claims.lock();
+        let is_free = expired.any(|(meta, _)| !claims.is_held(meta.id));
+        drop(claims);
+        is_free || !self.forgettable(&judge).is_empty()
     }
 
-    /// Makes what has expired at `now` not live, in one edit, and unlinks it.
+    /// Makes what has expired at `now` not live, in one edit, and unlinks it; then forgets the
+    /// tombstones that only hid such data.
     pub(super) fn expire(&self, now: TimestampMs) -> Result<JobReport> {
         let trusted = self.trusted(now);
         let judge = self.judge(trusted);
@@ -171,15 +179,16 @@ impl Engine {
             (claims.claim(&self.claims, &ids), expired)
         };
         let mut report = JobReport::default();
-        if expired.is_empty() {
-            return Ok(report);
+        if !expired.is_empty() {
+            let ids: Vec<u64> = expired.iter().map(|(meta, _)| meta.id).collect();
+            self.publish(&[], &ids, &[Edit::SetTrustedTime(trusted.0)])?;
+            drop(claim);
+            // What cannot be unlinked now stays in line.
+            let _ = self.remove_retired();
+            report.expired = by_window(expired);
         }
-        let ids: Vec<u64> = expired.iter().map(|(meta, _)| meta.id).collect();
-        self.publish(&[], &ids, &[Edit::SetTrustedTime(trusted.0)])?;
-        drop(claim);
-        // What cannot be unlinked now stays in line.
-        let _ = self.remove_retired();
-        report.expired = by_window(expired);
+        // After the files, for it is they that hold most tombstones.
+        report.tombstones_forgotten = self.forget(&self.forgettable(&judge), &judge)?;
         Ok(report)
     }
 
@@ -277,4 +286,4 @@ fn by_window(expired: Vec<(SstableMeta, Retention)>) -> Vec<Expired> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -100,7 +100,7 @@ fn judge(files: &Files, path: &str, cut: bool, expected: &Answer) -> bool {
         }
         Ok(opened) => opened,
     };
-    if let Err(error) = engine.select(&super::tests::tenant("t"), &all(&[])) {
+    if let Err(error) = engine.select(&super::tests::tenant("t"), &all(&[]), NOW) {
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
         assert!(is_named(&error.to_string()) && is_found, "{error}, and it was {path}");
         return true;
@@ -237,7 +237,7 @@ fn break_block(disk: &SimDisk, path: &str, kind: u8) -> u64 {
 
 fn of_metric(engine: &Engine, metric: &str) -> Result<usize> {
     let selection = all(&[Matcher::equal("__name__", metric)]);
-    engine.select(&super::tests::tenant("t"), &selection).map(|series| series.len())
+    engine.select(&super::tests::tenant("t"), &selection, NOW).map(|series| series.len())
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn an_sstable_that_cannot_be_opened_refuses_the_reads_of_its_window_and_is_not_c
     assert!(of_metric(&engine, "up").unwrap_err().to_string().contains(&path));
     let mut later = all(&[]);
     later.range.start = TimestampMs(DAY_MS);
-    assert_eq!(engine.select(&super::tests::tenant("t"), &later).unwrap().len(), 0);
+    assert_eq!(engine.select(&super::tests::tenant("t"), &later, NOW).unwrap().len(), 0);
     assert!(engine.next_compaction(TimestampMs(NOW.0 * 2), 0).is_none());
     assert!(engine.seal(engine.windows_to_seal()[0]).is_err());
 }

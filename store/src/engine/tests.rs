@@ -72,7 +72,7 @@ pub(super) fn all(matchers: &[Matcher]) -> Selection {
 pub(super) type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
 
 pub(super) fn answer(engine: &Engine, name: &str, selection: &Selection) -> Answer {
-    let series = engine.select(&tenant(name), selection).unwrap();
+    let series = engine.select(&tenant(name), selection, NOW).unwrap();
     series
         .into_iter()
         .map(|s| {
@@ -268,7 +268,7 @@ fn a_reader_gets_an_error_and_never_a_cut() {
         bounds: SelectBounds { series_max, samples_max },
         ..all(&[])
     };
-    let select = |selection: &Selection| engine.select(&tenant("t"), selection);
+    let select = |selection: &Selection| engine.select(&tenant("t"), selection, NOW);
     assert!(matches!(select(&bounded(1, 99)), Err(Error::TooManySeries { series_max: 1 })));
     assert!(matches!(select(&bounded(2, 9)), Err(Error::TooManySamples { samples_max: 9 })));
     assert_eq!(select(&bounded(2, 10)).unwrap().len(), 2);
@@ -422,7 +422,7 @@ fn check(engine: &Engine, model: &Model) {
         if selection.days.is_none() {
             let series =
                 expected(model, &selection).into_iter().map(|(labels, _)| labels).collect();
-            let found = engine.labels(&tenant("t"), &query).unwrap();
+            let found = engine.labels(&tenant("t"), &query, NOW).unwrap();
             assert_eq!(found, LabelAnswer::Series(series), "{query:?}");
         }
         if selection.range == TimeRange::ALL && selection.days.is_none() {
@@ -433,14 +433,17 @@ fn check(engine: &Engine, model: &Model) {
             values.sort();
             values.dedup();
             let query = LabelQuery { want: LabelWant::Values("instance".into()), ..query };
-            assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), LabelAnswer::Texts(values));
+            assert_eq!(
+                engine.labels(&tenant("t"), &query, NOW).unwrap(),
+                LabelAnswer::Texts(values)
+            );
             let labels = expected(model, &selection).into_iter().map(|(labels, _)| labels);
             let names: BTreeSet<Text> = labels
                 .flat_map(|set| set.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>())
                 .collect();
             let query = LabelQuery { want: LabelWant::Names, ..query };
             let names = LabelAnswer::Texts(names.into_iter().collect());
-            assert_eq!(engine.labels(&tenant("t"), &query).unwrap(), names);
+            assert_eq!(engine.labels(&tenant("t"), &query, NOW).unwrap(), names);
         }
     }
 }

@@ -259,3 +259,13 @@ impl Listed {
         (used.iter().map(|symbol| symbols.text(*symbol).clone()).collect(), rank)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_lists_24_bytes_for_a_series_and_day() {
+        assert_eq!(size_of::<RowRef>(), 24);
+    }
+}

@@ -56,9 +56,7 @@ pub(crate) struct Series {
     revision: u32,
     open: Encoder,
     /// So many of the open chunk's samples, the first ones, a flush has taken.
-    open_taken: u32,
-    /// The end of the day that the open chunk lies in.
-    day_end_ms: i64,
+    open_taken: u16,
     rest: Option<Box<Rest>>,
 }
 
@@ -130,7 +128,6 @@ impl Series {
             revision: 0,
             open: Encoder::default(),
             open_taken: 0,
-            day_end_ms: i64::MIN,
             rest: None,
         }
     }
@@ -143,13 +140,13 @@ impl Series {
             if at <= self.open.last_ms() || sample.revision != self.revision {
                 return self.push_late(sample);
             }
-            if at >= self.day_end_ms || self.open.count() >= CHUNK_SAMPLES_MAX {
+            let day = TimestampMs(self.open.first_ms()).day();
+            if TimestampMs(at).day() != day || self.open.count() >= CHUNK_SAMPLES_MAX {
                 self.seal();
             }
         }
         if self.open.count() == 0 {
             self.revision = sample.revision;
-            self.day_end_ms = TimestampMs(at).day().range().end.0;
         }
         self.open.push(at, sample.value, sample.start_timestamp_ms);
         Pushed::InOrder
@@ -239,7 +236,7 @@ impl Series {
 
     fn seal(&mut self) {
         if let Some(chunk) = self.open.seal(self.revision) {
-            let taken = std::mem::take(&mut self.open_taken);
+            let taken = u32::from(std::mem::take(&mut self.open_taken));
             let sealed = &mut self.rest.get_or_insert_default().sealed;
             // Mostly there is one, for a moment: no room for more.
             sealed.reserve_exact(1);

@@ -131,6 +131,8 @@ impl<'a> Sides<'a> {
         }
         let mut is_many_there = Steps::none(self.grid.len);
         self.many.iter().for_each(|series| is_many_there.add(series));
+        // The one to name is the first at the earliest step.
+        let mut first: Option<(usize, usize, usize)> = None;
         for group in self.one_of.iter().filter(|series| series.len() > 1) {
             let mut holder: Vec<Option<usize>> = vec![None; self.grid.len];
             for index in group {
@@ -140,12 +142,13 @@ impl<'a> Sides<'a> {
                         continue;
                     }
                     if let Some(other) = holder.replace(*index) {
-                        return Err(self.duplicate(*index, other));
+                        let found = (step, *index, other);
+                        first = Some(first.map_or(found, |first| first.min(found)));
                     }
                 }
             }
         }
-        Ok(())
+        first.map_or(Ok(()), |(_, index, other)| Err(self.duplicate(index, other)))
     }
 
     fn duplicate(&self, index: usize, other: usize) -> EvalError {

@@ -1,6 +1,7 @@
 //! `deriv`, `predict_linear`, `double_exponential_smoothing`.
 
 use super::{Samples, Windows};
+use crate::math::format::general;
 use crate::math::kahan::Kahan;
 
 /// The line of least squares through samples: slope per second, and value at `origin_ms`.
@@ -85,7 +86,8 @@ pub(crate) fn smooth(
 /// Asks which factors `double_exponential_smoothing` cannot work with.
 pub(crate) fn smoothing_fault(level: f64, trend: f64) -> Option<String> {
     let fault = |name, value: f64| {
-        Some(format!("invalid {name} factor. Expected: 0 < {}, got: {value:.6}", bound(name)))
+        let got = if value.is_infinite() { general(value) } else { format!("{value:.6}") };
+        Some(format!("invalid {name} factor. Expected: 0 < {}, got: {got}", bound(name)))
     };
     if level <= 0.0 || level >= 1.0 {
         return fault("smoothing", level);

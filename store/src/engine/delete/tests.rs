@@ -92,7 +92,7 @@ fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
 type Answer = Vec<(LabelSet, Vec<(i64, u64)>)>;
 
 fn everything(engine: &Engine, matchers: &[Matcher], range: TimeRange) -> Answer {
-    let series = engine.select(&t(), &selection(matchers, range)).unwrap();
+    let series = engine.select(&t(), &selection(matchers, range), NOW).unwrap();
     let points = |s: &model::SeriesColumns| {
         let values = s.floats.values.iter().map(|v| v.to_bits());
         s.floats.timestamps_ms.iter().copied().zip(values).collect()
@@ -178,7 +178,7 @@ fn check(engine: &Engine, model: &Model) {
         assert_eq!(everything(engine, matchers, range), want, "{matchers:?} {range:?}");
         let ask = |want, range| {
             let matcher_sets = vec![matchers.to_vec()];
-            engine.labels(&t(), &LabelQuery { want, matcher_sets, range, limit: 0 }).unwrap()
+            engine.labels(&t(), &LabelQuery { want, matcher_sets, range, limit: 0 }, NOW).unwrap()
         };
         let labels: Vec<LabelSet> = want.into_iter().map(|(labels, _)| labels).collect();
         assert_eq!(ask(LabelWant::Series, range), LabelAnswer::Series(labels));
@@ -542,7 +542,7 @@ fn a_read_that_too_many_deletes_touch_fails_by_name_and_others_do_not() {
     let delete = |i: i64| engine.delete(&t(), &request(&[], i * 10, i * 10 + 5), NOW);
     let read = |end| {
         let range = TimeRange { start: TimestampMs(0), end: TimestampMs(end) };
-        engine.select(&t(), &selection(&[], range))
+        engine.select(&t(), &selection(&[], range), NOW)
     };
     for i in 0..4 {
         delete(i).unwrap();

@@ -69,7 +69,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    let series = engine.select(&tenant(), &selection).unwrap().into_iter();
+    let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
     series.map(|one| (one.labels, one.floats.timestamps_ms, one.floats.values)).collect()
 }
 
@@ -184,7 +184,7 @@ fn histograms(engine: &Engine) -> Vec<(i64, u32)> {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    let series = engine.select_at(&tenant(), &selection, NOW).unwrap();
+    let series = engine.select(&tenant(), &selection, NOW).unwrap();
     let samples = series
         .iter()
         .flat_map(|one| (0..one.histograms.len()).map(|index| one.histograms.sample(index)));

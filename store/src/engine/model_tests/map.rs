@@ -1,9 +1,13 @@
-//! The plain map: every sample that came, the winner of each moment, and what was deleted.
+//! The plain map: every sample that came, the winner of each moment, what was deleted, and how long
+//! what is kept. What rules hide when others take their place is taken out of it.
 
 use super::steps::{Cell, Row, series};
 use model::matcher::CompiledMatcher;
 use model::sample::STALE_NAN_BITS;
-use model::{DeleteRequest, LabelSet, Matcher, SeriesColumns, TimeRange, TimestampMs};
+use model::{
+    CompiledRetention, DeleteRequest, LabelSet, Matcher, RetentionRules, SeriesColumns, TenantId,
+    TimeRange, TimestampMs, Tombstone,
+};
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -59,14 +63,24 @@ impl Point {
 /// Matchers that all must match. Shared: to compile one takes longer than all else here.
 type Compiled = Arc<Vec<CompiledMatcher>>;
 
+/// An hour after the last sample of its range has expired a tombstone may go.
+const SLACK_MS: i64 = 60 * 60 * 1000;
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Map {
     samples: BTreeMap<LabelSet, BTreeMap<i64, Point>>,
-    deletes: Vec<(Compiled, TimeRange, u32)>,
+    deletes: Vec<(Compiled, Tombstone)>,
+    kept: CompiledRetention,
+    /// The moment it is.
+    pub(super) now: TimestampMs,
 }
 
 impl Map {
+    pub(super) fn new(now: TimestampMs) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     pub(super) fn keep(&mut self, row: &Row, revision: u32) {
         let point = Point::new(row, revision);
         let held = self.samples.entry(series(row.series)).or_default();
@@ -76,14 +90,38 @@ impl Map {
         }
     }
 
+    /// What is kept how long.
+    pub(super) fn rules(&self) -> &RetentionRules {
+        self.kept.rules()
+    }
+
+    /// Other rules: they bring nothing back of what those before hid.
+    pub(super) fn keep_for(&mut self, rules: &RetentionRules) {
+        if rules != self.rules() {
+            for (labels, points) in &mut self.samples {
+                let first = self.kept.of_labels(labels).first_kept_ms(self.now);
+                points.retain(|at, _| first <= *at);
+            }
+            self.kept = rules.compile().unwrap();
+        }
+    }
+
     /// The store said up to which revision it deletes: all that can be seen.
     pub(super) fn delete(
         &mut self,
+        tenant: &TenantId,
         request: &DeleteRequest,
         revision_max: u32,
     ) -> Result<(), String> {
         for matchers in &request.matcher_sets {
-            self.deletes.push((compiled(matchers), request.range, revision_max));
+            let stone = Tombstone {
+                tenant: tenant.clone(),
+                matchers: matchers.clone(),
+                range: request.range,
+                revision_max,
+                created: self.now,
+            };
+            self.deletes.push((compiled(matchers), stone));
             let left = self.answer(matchers, request.range);
             if !left.is_empty() {
                 return Err(format!("up to revision {revision_max} leaves {left:?}"));
@@ -92,11 +130,25 @@ impl Map {
         Ok(())
     }
 
+    /// The store holds these tombstones. It may have forgotten those of which all that they can
+    /// hide expired more than an hour ago, whatever the series.
+    pub(super) fn forget(&mut self, held: &[Tombstone]) -> Result<(), String> {
+        let longest = self.kept.bounds().1;
+        let first_kept_ms = longest.first_kept_ms(self.now.minus_ms(SLACK_MS));
+        let is_held = |stone: &Tombstone| held.iter().any(|other| other.covers(stone));
+        let mut gone = self.deletes.iter().filter(|(_, stone)| !is_held(stone));
+        if let Some((_, stone)) = gone.find(|(_, stone)| stone.range.end.0 > first_kept_ms) {
+            return Err(format!("forgot too early: {stone:?}"));
+        }
+        self.deletes.retain(|(_, stone)| is_held(stone));
+        Ok(())
+    }
+
     /// A winner that is hidden leaves nothing: those that lost to it have no higher revision.
     fn is_hidden(&self, labels: &LabelSet, point: &Point) -> bool {
-        self.deletes.iter().any(|(matchers, range, revision_max)| {
-            point.revision <= *revision_max
-                && range.contains(TimestampMs(point.timestamp_ms))
+        self.deletes.iter().any(|(matchers, stone)| {
+            point.revision <= stone.revision_max
+                && stone.range.contains(TimestampMs(point.timestamp_ms))
                 && matches(matchers, labels)
         })
     }
@@ -108,7 +160,9 @@ impl Map {
             if !matches(&matchers, labels) {
                 continue;
             }
-            let wanted = points.values().filter(|p| range.contains(TimestampMs(p.timestamp_ms)));
+            let first = self.kept.of_labels(labels).first_kept_ms(self.now);
+            let kept = points.range(first..).map(|(_, point)| point);
+            let wanted = kept.filter(|p| range.contains(TimestampMs(p.timestamp_ms)));
             let seen: Vec<Point> = wanted.filter(|p| !self.is_hidden(labels, p)).cloned().collect();
             if !seen.is_empty() {
                 answer.push((labels.clone(), seen));

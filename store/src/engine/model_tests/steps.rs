@@ -5,7 +5,8 @@ use model::histogram::{Counts, Span};
 use model::sample::{SampleKind, stale_marker};
 use model::time::DAY_MS;
 use model::{
-    DeleteRequest, Histogram, LabelSet, METRIC_NAME, MatchOp, Matcher, TimeRange, TimestampMs,
+    DeleteRequest, Histogram, LabelSet, METRIC_NAME, MatchOp, Matcher, Retention, RetentionRule,
+    RetentionRules, TimeRange, TimestampMs,
 };
 use std::sync::Arc;
 
@@ -61,8 +62,7 @@ pub(super) struct Row {
     pub(super) start_timestamp_ms: i64,
 }
 
-/// One step. Who adds expiry adds `Retention(rules)` and `Pass` here, and a lower bound of time to
-/// the map's answer.
+/// One step.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Append {
@@ -80,6 +80,14 @@ pub(super) enum Step {
     Compact(u64),
     Seal,
     Purge,
+    /// Other rules of retention, or the same once more.
+    Retention(usize),
+    /// What a change of rules left to do: all of it, or one file.
+    Pass {
+        is_whole: bool,
+    },
+    /// What has expired goes.
+    Expire,
     /// So many milliseconds pass.
     Later(i64),
     Restore,
@@ -98,6 +106,32 @@ pub(super) fn series(index: usize) -> LabelSet {
     }
     set
 }
+
+/// The rules of retention that there are, by a step's number.
+pub(super) fn rules(index: usize) -> RetentionRules {
+    let days = |days: u64| Retention::from_ms(days * DAY_MS.unsigned_abs());
+    let rule = |name: &str, value: &str, retention| RetentionRule {
+        matchers: vec![Matcher::equal(name, value)],
+        retention,
+    };
+    match index {
+        0 => RetentionRules::default(),
+        1 => RetentionRules::all(days(2)),
+        2 => RetentionRules {
+            default: Retention::FOR_EVER,
+            rules: vec![rule(METRIC_NAME, "m", days(1))],
+        },
+        3 => RetentionRules { default: days(5), rules: vec![rule("instance", "a", days(3))] },
+        4 => RetentionRules::all(days(60)),
+        _ => RetentionRules {
+            default: days(1),
+            rules: vec![rule("job", "j", Retention::FOR_EVER), rule(METRIC_NAME, "n", days(2))],
+        },
+    }
+}
+
+/// How many rules there are.
+const RULES: u64 = 6;
 
 pub(super) fn matchers() -> Vec<Vec<Matcher>> {
     vec![
@@ -214,7 +248,7 @@ fn step(random: &mut Random) -> Step {
         0 => 1 + u32::try_from(random.below(2)).unwrap(),
         _ => 0,
     };
-    match random.below(28) {
+    match random.below(34) {
         0..=10 => {
             let (rows, revision) = (rows(random, false), revision(random));
             Step::Append { rows, revision, by_number: random.below(2) == 0 }
@@ -228,6 +262,9 @@ fn step(random: &mut Random) -> Step {
         24 => Step::Later(random.pick(&[1_000, 3_600_000, DAY_MS, 3 * DAY_MS])),
         25 => Step::Kill,
         26 => Step::PowerCut,
+        27..=29 => Step::Retention(usize::try_from(random.below(RULES)).unwrap()),
+        30 | 31 => Step::Pass { is_whole: random.below(2) == 0 },
+        32 => Step::Expire,
         _ if random.below(2) == 0 => Step::Restore,
         _ => Step::Kill,
     }

@@ -13,30 +13,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const DAY: u64 = 86_400_000;
 
-fn days(days: u64) -> Retention {
+pub(in crate::engine) fn days(days: u64) -> Retention {
     Retention::from_ms(days * DAY)
 }
 
 /// `debug_.*` for some days, the rest by default.
-fn rules(debug_days: u64, default_days: u64) -> RetentionConfig {
+pub(in crate::engine) fn rules(debug_days: u64, default_days: u64) -> RetentionConfig {
     let matchers = vec![Matcher::new("__name__", MatchOp::Regex, "debug_.*")];
     let rule = RetentionRule { matchers, retention: days(debug_days) };
     let default = RetentionRules { default: days(default_days), rules: vec![rule] };
     RetentionConfig { default, ..RetentionConfig::default() }
 }
 
-fn keep_all(retention: Retention) -> RetentionConfig {
+pub(in crate::engine) fn keep_all(retention: Retention) -> RetentionConfig {
     let default = RetentionRules::all(retention);
     RetentionConfig { default, ..RetentionConfig::default() }
 }
 
 /// An engine whose clock may jump.
-fn open_jumping(disk: &SimDisk) -> Engine {
+pub(in crate::engine) fn open_jumping(disk: &SimDisk) -> Engine {
     open_with(disk, Config { clock_step_max_ms: i64::MAX, ..Config::default() }).0
 }
 
 /// Everything that is due after a change of rules.
-fn pass(engine: &Engine, now: i64) -> usize {
+pub(in crate::engine) fn pass(engine: &Engine, now: i64) -> usize {
     let now = TimestampMs(now);
     let mut compactions = 0;
     while let Some(due) = engine.next_pass(now).unwrap() {
@@ -53,22 +53,22 @@ fn series(metric: &str) -> LabelSet {
     labels(&[("__name__", metric), ("job", metric)])
 }
 
-fn push(engine: &Engine, metric: &str, times: &[i64]) {
+pub(in crate::engine) fn push(engine: &Engine, metric: &str, times: &[i64]) {
     let mut mutation = mutation("t");
     mutation.push(SeriesRef::Labels(series(metric)), times.iter().map(|at| (*at, 1.0)));
     write(engine, &mutation);
 }
 
 /// What is shown: metric and times.
-fn shown(engine: &Engine, now: i64) -> Vec<(String, Vec<i64>)> {
-    let series = engine.select_at(&tenant("t"), &all(&[]), TimestampMs(now)).unwrap();
+pub(in crate::engine) fn shown(engine: &Engine, now: i64) -> Vec<(String, Vec<i64>)> {
+    let series = engine.select(&tenant("t"), &all(&[]), TimestampMs(now)).unwrap();
     let metric = |labels: &LabelSet| labels.metric_name().to_owned();
     series.into_iter().map(|s| (metric(&s.labels), s.floats.timestamps_ms)).collect()
 }
 
 fn texts(engine: &Engine, want: LabelWant, now: i64) -> Vec<String> {
     let query = LabelQuery { want, matcher_sets: Vec::new(), range: TimeRange::ALL, limit: 0 };
-    match engine.labels_at(&tenant("t"), &query, TimestampMs(now)).unwrap() {
+    match engine.labels(&tenant("t"), &query, TimestampMs(now)).unwrap() {
         LabelAnswer::Texts(texts) => texts.iter().map(|text| text.to_string()).collect(),
         LabelAnswer::Series(sets) => sets.iter().map(|set| set.metric_name().to_owned()).collect(),
     }
@@ -184,6 +184,138 @@ fn a_shortened_retention_gives_the_space_back_and_a_lengthened_one_brings_nothin
     let engine = open_jumping(&disk);
     engine.set_retention(&keep_all(days(30)), later).unwrap();
     assert_eq!(shown(&engine, later.0), [("up".to_owned(), with_old)], "reopened");
+}
+
+/// The bytes of all sstables.
+fn sstable_bytes(disk: &SimDisk) -> usize {
+    let paths = disk.paths().into_iter().filter(|path| path.starts_with("sstables/"));
+    paths.filter_map(|path| disk.bytes_of(&path)).map(|bytes| bytes.len()).sum()
+}
+
+#[test]
+fn retention_shortened_from_for_ever_to_three_days_with_thirty_on_disk_frees_the_space_in_one_pass()
+{
+    let disk = SimDisk::new(30);
+    let engine = open_jumping(&disk);
+    let minutes = |first: i64, last: i64| -> Vec<i64> {
+        (first / 10..last / 10).map(|tenth| NOW.0 + tenth * 600_000).collect()
+    };
+    const DAY_MINUTES: i64 = 1440;
+    let month = minutes(-30 * DAY_MINUTES, 1);
+    for metric in ["debug_x", "up"] {
+        push(&engine, metric, &month);
+    }
+    engine.flush(NOW).unwrap();
+    for lot in engine.windows_to_seal() {
+        if let Some(due) = engine.seal(lot).unwrap() {
+            engine.compact(&due, NOW, &mut |_| true).unwrap();
+        }
+    }
+    let (files, bytes) = (sstables(&disk), sstable_bytes(&disk));
+    assert_eq!(files, 31, "30 days touch 31 windows");
+
+    engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+    pass(&engine, NOW.0);
+    let kept: Vec<i64> = month.iter().copied().filter(|at| NOW.0 - 3 * DAY_MS <= *at).collect();
+    let rest = [("debug_x".to_owned(), kept.clone()), ("up".to_owned(), kept.clone())];
+    assert_eq!(shown(&engine, NOW.0), rest, "the rest is intact");
+    assert_eq!(sstables(&disk), 4);
+    let left = sstable_bytes(&disk);
+    assert!(left * 6 < bytes, "{left} bytes of {bytes} are left");
+
+    engine.set_retention(&RetentionConfig::default(), NOW).unwrap();
+    pass(&engine, NOW.0);
+    assert_eq!(shown(&engine, NOW.0), rest, "nothing comes back");
+    assert!(sstable_bytes(&disk) <= left, "what is hidden of the oldest window goes too");
+    drop(engine);
+    let engine = open_jumping(&disk);
+    engine.set_retention(&RetentionConfig::default(), NOW).unwrap();
+    assert_eq!(shown(&engine, NOW.0), rest, "nor after a restart");
+
+    let old = minutes(-20 * DAY_MINUTES, -19 * DAY_MINUTES);
+    let options = crate::engine::ImportOptions { tenant: tenant("t"), revision: 0 };
+    let mut import = engine.import(options, NOW);
+    let sample = |at: &i64| model::Sample {
+        timestamp_ms: *at,
+        value: 1.0,
+        start_timestamp_ms: 0,
+        revision: 0,
+    };
+    import.samples(&series("up"), &old.iter().map(sample).collect::<Vec<_>>()).unwrap();
+    assert_eq!(import.finish().unwrap().samples, old.len() as u64);
+    let with_old: Vec<i64> = old.into_iter().chain(kept.clone()).collect();
+    let expected = [("debug_x".to_owned(), kept), ("up".to_owned(), with_old)];
+    assert_eq!(shown(&engine, NOW.0), expected, "an import of older data is taken");
+}
+
+#[test]
+fn a_flush_writes_nothing_of_a_window_that_has_expired() {
+    let disk = SimDisk::new(34);
+    let engine = open_jumping(&disk);
+    engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+    push(&engine, "up", &[NOW.0 - 9 * DAY_MS, NOW.0]);
+    let report = engine.flush(NOW).unwrap();
+    assert_eq!((report.samples_expired, report.samples, report.sstables), (1, 1, 1));
+}
+
+#[test]
+fn expiry_is_due_with_an_empty_head_and_before_a_flush_that_may_find_no_room() {
+    let disk = SimDisk::new(32);
+    let engine = open_jumping(&disk);
+    engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+    push(&engine, "up", &[NOW.0]);
+    engine.flush(NOW).unwrap();
+    let later = TimestampMs(NOW.0 + 9 * DAY_MS);
+    assert_eq!(engine.next_job(later), Some(Job::Expire), "nothing was written since");
+    push(&engine, "up", &[later.0]);
+    disk.set_hook(|call| match call.action {
+        Action::CreateNew => crate::sim::Outcome::Fail(std::io::ErrorKind::StorageFull),
+        _ => crate::sim::Outcome::Done,
+    });
+    assert!(engine.flush(later).is_err(), "no file can be made");
+    assert_eq!(engine.next_job(later), Some(Job::Expire));
+    assert_eq!(engine.run(Job::Expire, later).unwrap().expired.len(), 1);
+    assert_eq!(sstables(&disk), 0);
+}
+
+#[test]
+fn a_sample_that_waited_for_the_log_when_more_was_kept_does_not_come_back_by_a_replay() {
+    for flushes in [false, true] {
+        let disk = SimDisk::new(33);
+        let engine = open_jumping(&disk);
+        engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+        push(&engine, "up", &[NOW.0]);
+        let mut old = mutation("t");
+        old.push(SeriesRef::Labels(series("old")), [(NOW.0 - 4 * DAY_MS, 1.0)]);
+        engine.append(&old, crate::engine::AppendLimits::NONE, NOW).unwrap();
+        if flushes {
+            engine.flush(NOW).unwrap();
+        }
+        engine.set_retention(&RetentionConfig::default(), NOW).unwrap();
+        let expected = [("up".to_owned(), vec![NOW.0])];
+        assert_eq!(shown(&engine, NOW.0), expected, "{flushes}");
+        engine.sync().unwrap();
+        drop(engine);
+        disk.kill();
+        let engine = open_jumping(&disk);
+        engine.set_retention(&RetentionConfig::default(), NOW).unwrap();
+        assert_eq!(shown(&engine, NOW.0), expected, "{flushes}, after a restart");
+    }
+}
+
+#[test]
+fn a_compaction_that_holds_what_has_expired_lets_no_job_be_due_over_and_over() {
+    let disk = SimDisk::new(31);
+    let engine = open_jumping(&disk);
+    engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+    push(&engine, "up", &[NOW.0]);
+    engine.flush(NOW).unwrap();
+    let later = TimestampMs(NOW.0 + 9 * DAY_MS);
+    let held = engine.seal(engine.windows_to_seal()[0]).unwrap().unwrap();
+    assert_eq!(engine.next_job(later), None);
+    assert_eq!(engine.run(Job::Expire, later).unwrap().expired, [], "nor taken away under it");
+    drop(held);
+    assert_eq!(engine.next_job(later), Some(Job::Expire));
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_snapshot_under_load_answers_fifty_questions_as_of_its_moment() {
                     limit: 0,
                 };
                 let want = want.into_iter().map(|(labels, _)| labels).collect();
-                let found = engine.labels(&tenant("t"), &query).unwrap();
+                let found = engine.labels(&tenant("t"), &query, NOW).unwrap();
                 assert_eq!(found, LabelAnswer::Series(want), "{name}: {query:?}");
             }
         }

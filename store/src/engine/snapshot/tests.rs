@@ -77,7 +77,7 @@ fn numbers(engine: &Engine) -> Vec<Vec<i64>> {
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
     };
-    let answer = engine.select(&TenantId::parse("t").unwrap(), &selection).unwrap();
+    let answer = engine.select(&TenantId::parse("t").unwrap(), &selection, NOW).unwrap();
     let sorted = |values: Vec<f64>| {
         #[expect(clippy::cast_possible_truncation, reason = "small whole numbers")]
         let mut numbers: Vec<i64> = values.into_iter().map(|value| value as i64).collect();

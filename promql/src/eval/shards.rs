@@ -1,0 +1,149 @@
+//! Selectors that return much are worked through in shards: parts of the series by their labels,
+//! fetched, put through the function around the selector, and let go, on several threads. What is
+//! left is a column a series, in the order it would have had at once.
+//!
+//! # Invariants
+//! - The result is the same as without shards, bit for bit: only what looks at one series at a time
+//!   is done in a shard, and everything that is folded over series is folded behind it.
+//!
+//! Not here: which selectors are worked through so (`plan.rs`).
+
+use super::error::EvalError;
+use super::evaluator::{Evaluator, bare};
+use super::grid::Grid;
+use super::merge;
+use super::params::EvalParams;
+use super::value::{Series, Val, drop_reserved};
+use crate::annotations::Annotations;
+use crate::ast::{Expr, VectorSelector};
+use crate::plan::Need;
+use model::QueryShard;
+use model::read::Estimate;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many samples a shard should have: their columns stay near the processor.
+const SAMPLES_WANTED: u64 = 400_000;
+/// How many samples the labels of a series are worth.
+const SERIES_WORTH: u64 = 16;
+/// Each shard costs a walk over all series that match.
+const SHARDS_MAX: u64 = 32;
+
+/// Into how many shards a selection goes that is likely to return this; 1 is not worth a thread.
+pub(crate) fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
+    let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(estimate.samples);
+    let workers = params.workers.max(1) as u64;
+    let count = (work / SAMPLES_WANTED).min(SHARDS_MAX);
+    // Half of what one shard may have pays for a thread each.
+    let least = if work > SAMPLES_WANTED / 2 { workers } else { 1 };
+    u32::try_from(count.max(least).max(1)).unwrap_or(1)
+}
+
+/// The selector of an expression that looks at one series at a time: a selector, or a function of
+/// the samples in the windows of one.
+pub(crate) fn leaf(expr: &Expr) -> Option<&VectorSelector> {
+    match expr {
+        Expr::Vector(node) => Some(node),
+        Expr::Call(node) if node.function.name != "absent_over_time" => {
+            let args = node.args.iter().map(bare);
+            let is_other = |arg: &&Expr| !matches!(arg, Expr::Number(_) | Expr::Matrix(_));
+            if args.clone().any(|arg| is_other(&arg)) {
+                return None;
+            }
+            args.filter_map(|arg| match arg {
+                Expr::Matrix(matrix) => Some(&matrix.vector),
+                _ => None,
+            })
+            .next()
+        }
+        _ => None,
+    }
+}
+
+/// A selection that was not fetched yet, because it is worked through in shards.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    pub(crate) need: Need,
+    pub(crate) count: u32,
+}
+
+/// What the shards gave.
+#[derive(Default)]
+struct Gathered {
+    vector: Vec<Series>,
+    /// By shard, so that they come out in an order that does not depend on threads.
+    notes: Vec<(u32, Annotations)>,
+    error: Option<(u32, EvalError)>,
+}
+
+/// Evaluates a [`leaf`] whose selection was deferred.
+pub(crate) fn eval(
+    ctx: &Evaluator<'_>,
+    expr: &Expr,
+    deferred: &Deferred,
+    grid: Grid,
+) -> Result<Val, EvalError> {
+    // Names are dropped behind the shards: with their own labels series come back into order.
+    let params = EvalParams { delayed_name_removal: true, ..ctx.params.clone() };
+    let (next, gathered) = (AtomicU32::new(0), Mutex::new(Gathered::default()));
+    let parts = ctx.parts();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= deferred.count {
+                return;
+            }
+            let shard = QueryShard { index, count: deferred.count };
+            let done = parts.shard(&params, &deferred.need, shard, expr, grid);
+            let Ok(mut gathered) = gathered.lock() else { return };
+            match done {
+                Ok((vector, notes)) => {
+                    gathered.vector.extend(vector);
+                    gathered.notes.push((index, notes));
+                }
+                Err(error) => {
+                    // The others end before they begin another one.
+                    next.store(deferred.count, Ordering::Relaxed);
+                    if gathered.error.as_ref().is_none_or(|(first, _)| index < *first) {
+                        gathered.error = Some((index, error));
+                    }
+                }
+            }
+        }
+    };
+    let threads = ctx.params.workers.max(1).min(deferred.count as usize);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let gathered = gathered.into_inner();
+    let broke_off = |_| EvalError::internal("a shard broke off");
+    finish(ctx, gathered.map_err(broke_off)?, grid)
+}
+
+/// All series in their order, as if there had been no shards.
+fn finish(ctx: &Evaluator<'_>, gathered: Gathered, grid: Grid) -> Result<Val, EvalError> {
+    let Gathered { mut vector, mut notes, error } = gathered;
+    if let Some((_, error)) = error {
+        return Err(error);
+    }
+    notes.sort_by_key(|(index, _)| *index);
+    for (_, notes) in notes {
+        ctx.note(|all| all.absorb(notes));
+    }
+    vector.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    for series in &vector {
+        ctx.budget.take_column(grid.len)?;
+        ctx.budget.fits(series.samples())?;
+    }
+    if !ctx.params.delayed_name_removal {
+        let drops = vector.iter_mut().filter(|series| series.drop_name);
+        drops.for_each(|series| drop_reserved(&mut series.labels));
+        if merge::has_same_labels(&vector) {
+            return Err(EvalError::same_labels());
+        }
+    }
+    Ok(Val::Vector(vector))
+}
