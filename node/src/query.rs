@@ -86,11 +86,11 @@ pub(crate) fn run(flags: &QueryFlags, now: TimestampMs) -> Result<(), Error> {
     Ok(())
 }
 
+/// Names and values of what is sent.
+type Parameters = Vec<(&'static str, String)>;
+
 /// Where to ask, and when.
-fn times(
-    flags: &QueryFlags,
-    now: TimestampMs,
-) -> Result<(&'static str, Vec<(&'static str, String)>), Error> {
+fn times(flags: &QueryFlags, now: TimestampMs) -> Result<(&'static str, Parameters), Error> {
     if flags.start.is_none() && flags.end.is_none() && flags.step.is_none() {
         let at = time("time", flags.time.as_deref().unwrap_or("now"), now)?;
         return Ok(("query", vec![("time", seconds(at))]));
