@@ -16,6 +16,9 @@ Examples:
   cumae snapshot create                    then: list, verify, copy, restore, delete
   cumae store verify                       every byte against its checksum; then: inspect, dump
   cumae import prometheus /var/lib/prometheus
+  cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
+  cumae promql lint 'rate(up[5m])'         also: fmt, parse
+  cumae test alerts.test                   queries against series that a script loads
   cumae bench write --target 127.0.0.1:9009
 
 Prometheus sends to it with
@@ -74,6 +77,18 @@ pub enum Command {
     /// Load what others wrote into a data directory that no server works on
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Ask a server, and print the answer as a table, JSON, CSV or a chart
+    Query(QueryFlags),
+    /// Lay out, check or take apart a query, without a server
+    #[command(subcommand)]
+    Promql(PromqlCommand),
+    /// Run scripts of queries and expected answers; exit status 1 if one differs
+    #[command(after_help = SCRIPT)]
+    Test {
+        /// The scripts
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Measure a server from outside
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -223,6 +238,93 @@ impl std::str::FromStr for Revision {
         }
     }
 }
+
+/// Flags of `cumae query`.
+#[derive(Debug, Args)]
+pub struct QueryFlags {
+    /// The query, in PromQL; `-` reads it from stdin
+    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    pub query: String,
+    /// Where a server serves the query API: http://host:port, and a path before /api/v1 if it has one
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9009", env = "CUMAE_SERVER")]
+    pub server: String,
+    /// Whose data; it is sent as X-Scope-OrgID
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Of an instant query, its moment: seconds since 1970, RFC 3339, `now`, `-1h` [default: now]
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["start", "end", "step"])]
+    pub time: Option<String>,
+    /// Of a range query, its begin [default: an hour before its end]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub start: Option<String>,
+    /// Of a range query, its end [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub end: Option<String>,
+    /// Of a range query, its step: 30s, 5m [default: 250 steps at most, of whole seconds]
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// How the answer is printed
+    #[arg(long, short, value_enum, default_value_t = QueryFormat::Table)]
+    pub format: QueryFormat,
+    /// When the server is to give up
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// A header to send, such as `Authorization: Bearer …`; may repeat
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+}
+
+/// How `cumae query` prints an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum QueryFormat {
+    /// For people
+    Table,
+    /// As the server answers
+    Json,
+    /// A column for each label, then timestamp and value
+    Csv,
+    /// Lines over a range, bars at an instant
+    Chart,
+}
+
+/// `cumae promql …`. Every feature of the language is switched on.
+#[derive(Debug, Subcommand)]
+pub enum PromqlCommand {
+    /// Print the query laid out
+    Fmt(QueryText),
+    /// Tell what is legal and mostly a mistake, each with line, column and a caret; exit status 1 if
+    /// there is something
+    Lint(QueryText),
+    /// Print the syntax tree as JSON
+    Parse(QueryText),
+}
+
+/// The query that `cumae promql` works on.
+#[derive(Debug, Args)]
+pub struct QueryText {
+    /// The query; `-`, or none, reads it from stdin
+    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    pub query: Option<String>,
+}
+
+/// What is said at the end of `cumae test --help`.
+const SCRIPT: &str = "\
+A script loads series and asks queries, as the tests of Prometheus do:
+
+  load 1m
+    http_requests_total{job=\"a\"} 0+60x10
+
+  eval instant at 10m sum by (job) (rate(http_requests_total[5m]))
+    {job=\"a\"} 1
+
+  eval range from 0 to 2m step 1m http_requests_total
+    http_requests_total{job=\"a\"} 0 60 120
+
+  eval instant at 0 rate(http_requests_total)
+    expect fail
+
+`clear` forgets the series. `expect warn`, `expect info`, `expect no_warn`, `expect no_info` and
+`expect ordered` may stand below an eval; `msg:` or `regex:` behind them gives the text.";
 
 /// `cumae bench …`.
 #[derive(Debug, Subcommand)]

@@ -9,17 +9,23 @@ pub mod cli;
 pub mod config;
 mod data_dir;
 mod files;
+mod language;
 mod measure;
 mod parts;
+mod query;
 mod roles;
 mod routes;
+mod scripts;
 mod self_metrics;
 mod serve;
 mod server;
 mod telemetry;
+mod told;
 
 use clap::Parser;
 use cli::{BenchCommand, Cli, Command, ConfigCommand};
+use model::Clock;
+use parts::SystemClock;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
@@ -36,8 +42,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    if let Some(Command::Bench(BenchCommand::Write(flags))) = cli.command {
-        return finish(measure::write(&flags));
+    // These know no data directory, and need no configuration.
+    match &cli.command {
+        Some(Command::Bench(BenchCommand::Write(flags))) => return finish(measure::write(flags)),
+        Some(Command::Query(flags)) => {
+            return finish(query::run(flags, SystemClock::start().now()));
+        }
+        Some(Command::Promql(command)) => return finish(language::run(command)),
+        Some(Command::Test { files }) => return finish(scripts::run(files)),
+        _ => {}
     }
     let (config, faults) = cli.flags.load();
     match cli.command {

@@ -51,3 +51,119 @@ fn the_files_in_deploy_are_configurations_that_start() {
     }
     assert_eq!(seen, 3);
 }
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs a command with a text on its stdin.
+fn cumae_reading(args: &[&str], text: &str) -> Output {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cumae"))
+        .args(args)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn promql_fmt_and_parse_print_the_query_laid_out_and_as_a_tree() {
+    let long = "sum by(job)(rate(http_requests_total{code=~\"5..\",job!=\"a\"}[5m]))/sum by(job)(rate(http_requests_total[5m]))>0.01";
+    let laid_out = cumae(&["promql", "fmt", long]);
+    assert!(laid_out.status.success());
+    let text = stdout(&laid_out);
+    assert!(
+        text.lines().count() > 5 && text.contains("\n/\n") || text.contains("\n  /\n"),
+        "{text}"
+    );
+    // What is laid out is the same query, from stdin too.
+    let again = cumae_reading(&["promql", "fmt"], &text);
+    assert_eq!(stdout(&again), text);
+
+    let tree = cumae(&["promql", "parse", "-foo offset 5m"]);
+    let tree: serde_json::Value = serde_json::from_str(&stdout(&tree)).unwrap();
+    assert_eq!((&tree["type"], &tree["op"]), (&"unaryExpr".into(), &"-".into()));
+    assert_eq!((&tree["expr"]["name"], &tree["expr"]["offset"]), (&"foo".into(), &300_000.into()));
+}
+
+#[test]
+fn a_query_that_does_not_parse_has_a_caret_under_the_place_that_line_and_column_name() {
+    for command in ["fmt", "lint", "parse"] {
+        let refused = cumae_reading(&["promql", command, "-"], "sum(\n  foo{a=\"b\"} bar)\n");
+        assert_eq!(refused.status.code(), Some(1));
+        let told = stderr(&refused);
+        assert!(told.starts_with("cumae: 2:14: parse error: "), "{told}");
+        assert!(told.contains("\n    foo{a=\"b\"} bar)\n               ^^^\n"), "{told}");
+    }
+}
+
+#[test]
+fn promql_lint_names_rule_and_place_and_fails_if_it_finds_something() {
+    let found = cumae(&["promql", "lint", "1 + rate(up{job=~\"a\"}[5m])"]);
+    assert_eq!(found.status.code(), Some(1));
+    let told = stdout(&found);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(
+        lines[0].starts_with("1:5: counter-name: rate() is for counters, and up is not"),
+        "{told}"
+    );
+    assert_eq!(lines[2], format!("  {}{}", " ".repeat(4), "^".repeat(22)));
+    assert!(lines[3].starts_with("1:10: literal-regex: job=~\"a\" is no pattern: write job=\"a\""));
+    assert_eq!(stderr(&found), "cumae: 2 findings\n");
+    assert!(!told.contains('\x1b'), "no colours where no terminal is");
+    let good = cumae(&["promql", "lint", "sum(rate(x_total[5m]))"]);
+    assert!(good.status.success() && stdout(&good).is_empty());
+}
+
+#[test]
+fn test_runs_scripts_and_tells_file_line_expected_and_got_of_each_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let load = "load 1m\n  x_total{job=\"a\"} 0+60x10\n  x_total{job=\"b\"} 0+120x10\n\n";
+    let good = "eval instant at 10m sum(rate(x_total[5m]))\n  {} 3\n";
+    let bad = "\neval instant at 10m sum by (job) (rate(x_total[5m]))\n  {job=\"a\"} 1\n  {job=\"b\"} 7\n\
+               \neval instant at 10m sum(x_total\n  {} 1\n\
+               \neval range from 0 to 2m step 1m x_total{job=\"a\"}\n  x_total{job=\"a\"} 0 60\n";
+    let passing = write("good.test", &format!("{load}{good}"));
+    let passed = cumae(&["test", &passing]);
+    assert!(passed.status.success(), "{passed:?}");
+    assert_eq!(stdout(&passed), format!("{passing}: 1 passed\n"));
+
+    let failing = write("bad.test", &format!("{load}{good}{bad}"));
+    let failed = cumae(&["test", &passing, &failing]);
+    assert_eq!(failed.status.code(), Some(1));
+    let told = stdout(&failed);
+    let expected = format!(
+        "{failing}:8: failed\n  sum by (job) (rate(x_total[5m]))\n  {{job=\"b\"}}\n  expected: 7\n  got:      2\n"
+    );
+    assert!(told.contains(&expected), "{told}");
+    let expected = format!(
+        "{failing}:12: failed\n  sum(x_total\n             ^\n  expected: {{}} 1\n  \
+         got:      1:12: parse error: unclosed left parenthesis\n"
+    );
+    assert!(told.contains(&expected), "{told}");
+    let expected = format!(
+        "{failing}:15: failed\n  x_total{{job=\"a\"}}\n  x_total{{job=\"a\"}}\n  expected: 0 at 0 ms\n            60 at 60000 ms\n  got:      0 at 0 ms\n            60 at 60000 ms\n            120 at 120000 ms\n"
+    );
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains(&format!("{passing}: 1 passed\n")), "{told}");
+    assert!(told.ends_with(&format!("{failing}: 1 passed, 3 failed\n")), "{told}");
+    assert_eq!(stderr(&failed), "cumae: 3 of 5 cases failed, and 0 files could not be read\n");
+
+    let broken = write("broken.test", "load 1m\n  x{job=a} 1\n");
+    let refused = cumae(&["test", &broken, &passing]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stdout(&refused);
+    assert!(told.starts_with(&format!("{broken}:2:9: ")), "{told}");
+    assert!(told.contains("\n    x{job=a} 1\n          ^\n"), "{told}");
+    let nothing = cumae(&["test", &write("empty.test", "clear\n")]);
+    assert_eq!(stderr(&nothing), "cumae: there is no case in these files\n");
+}

@@ -10,6 +10,7 @@ pub mod features;
 mod functions;
 pub mod histogram;
 mod lexer;
+pub mod lint;
 mod math;
 mod number;
 pub mod operator;

@@ -44,3 +44,6 @@ pub use querier::{Parts, Querier, Settings};
 pub use routes::PREFIXES;
 pub use select::ReplicatedSource;
 pub use source::{AllReplicas, SingleReplica, Source, SourceAnswer};
+pub use status::rfc3339;
+pub use syntax::tree;
+pub use time_param::{parse_duration, parse_time};

@@ -88,8 +88,9 @@ pub(crate) async fn runtimeinfo(querier: Querier, _: Call) -> Result<Response, E
     Ok(success(Data::Json(out), &Annotations::default()))
 }
 
-/// `2026-01-02T03:04:05Z`.
-fn rfc3339(moment: TimestampMs) -> String {
+/// A time as `2026-01-02T03:04:05Z`; what is below a second is cut off.
+#[must_use]
+pub fn rfc3339(moment: TimestampMs) -> String {
     let seconds = moment.0.div_euclid(1_000).rem_euclid(86_400);
     // Days since 0000-03-01, cut into eras of 400 years.
     let days = i64::from(moment.day().0) + 719_468;

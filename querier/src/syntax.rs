@@ -15,6 +15,14 @@ use promql::duration::Duration;
 use promql::signature::{Arity, Signature};
 use std::io::Write;
 
+/// The tree, as JSON.
+#[must_use]
+pub fn tree(expr: &Expr) -> Vec<u8> {
+    let mut out = Vec::new();
+    push(&mut out, expr);
+    out
+}
+
 /// Appends the tree.
 pub(crate) fn push(out: &mut Vec<u8>, expr: &Expr) {
     match expr {

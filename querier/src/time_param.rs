@@ -37,7 +37,7 @@ const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_776;
 ///
 /// # Errors
 /// The text that says that it is none.
-pub(crate) fn parse_time(text: &str) -> Result<TimestampMs, String> {
+pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
     let parsed = match parse_float(text) {
         Some(seconds) => millis_of(seconds),
         None if text == TIME_MIN_TEXT => Some(TIME_MIN.0),
@@ -51,7 +51,7 @@ pub(crate) fn parse_time(text: &str) -> Result<TimestampMs, String> {
 ///
 /// # Errors
 /// The text that says that it is none.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
+pub fn parse_duration(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_float(text) {
         if seconds.abs() > DURATION_SECONDS_MAX {
             return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));

@@ -402,6 +402,15 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     status
 }
 
+/// Runs a command of the binary to its end.
+///
+/// # Panics
+/// If it cannot be run.
+#[must_use]
+pub fn command(args: &[&str]) -> std::process::Output {
+    Command::new(binary()).args(args).output().expect("the binary runs")
+}
+
 /// The binary of the profile this test was built with, built first if it is older than its sources.
 /// `CUMAE_BIN` names another.
 fn binary() -> &'static Path {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use tests::process::workspace;
 
 /// Our crates, and which of ours each may name.
-const KNOWS: [(&str, &[&str]); 13] = [
+const KNOWS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("bench", &[]),
     ("store", &["model"]),
     ("import", &["model", "store"]),
     ("cluster", &["model"]),
     ("promql", &["model"]),
+    ("promqltest", &["promql", "model"]),
     ("guard", &["model"]),
     ("wire", &["cluster", "guard", "model"]),
     ("distributor", &["wire", "cluster", "guard", "model"]),
@@ -22,13 +23,14 @@ const KNOWS: [(&str, &[&str]); 13] = [
     ("tests", &EVERYTHING),
 ];
 
-const EVERYTHING: [&str; 12] = [
+const EVERYTHING: [&str; 13] = [
     "model",
     "bench",
     "import",
     "store",
     "cluster",
     "promql",
+    "promqltest",
     "guard",
     "wire",
     "distributor",
@@ -38,7 +40,7 @@ const EVERYTHING: [&str; 12] = [
 ];
 
 /// Crates that decide, and what would make them do: I/O, tasks, formats.
-const PURE: [&str; 4] = ["store", "cluster", "promql", "model"];
+const PURE: [&str; 5] = ["store", "cluster", "promql", "promqltest", "model"];
 const DOING: [&str; 8] =
     ["tokio", "tokio-util", "axum", "hyper", "hyper-util", "tower-http", "serde", "serde_json"];
 

@@ -14,8 +14,9 @@ use promql::{EvalParams, ParseOptions, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use tests::StoreSubject;
 use tests::promqltest::{
-    Ask, EngineSubject, Outcome, Report, StoreSubject, Subject, evaluate, parse_script, run,
+    Ask, EngineSubject, Outcome, Report, Subject, evaluate, parse_script, run,
 };
 use tests::random_series::Numbers;
 use tests::{compliance, random_query, random_series, shared};
@@ -81,7 +82,7 @@ fn print_table(reports: &BTreeMap<String, Report>) {
     for (name, report) in reports {
         for (line, outcome) in &report.cases {
             if let Outcome::Failed(reason) = outcome {
-                let reason: String = reason.chars().take(300).collect();
+                let reason: String = reason.to_string().chars().take(300).collect();
                 println!("{name}:{line} {reason}");
             }
         }

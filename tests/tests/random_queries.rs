@@ -8,9 +8,10 @@ use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
 use promql::{Cancel, EvalParams, Evaluation, Expr, ParseOptions, Query, SeriesSource, parse};
 use std::fs;
 use std::path::Path;
+use tests::StoreSource;
 use tests::memory::MemorySource;
 use tests::naive::{self, Data, NaiveSubject};
-use tests::promqltest::{Outcome, StoreSource, parse_script, run};
+use tests::promqltest::{Outcome, parse_script, run};
 use tests::random::census::Census;
 use tests::random::data;
 use tests::random::judge::{self, Outcome as Answered, difference};
@@ -32,7 +33,7 @@ fn failures(folder: &Path, are_names_late: bool) -> (Vec<String>, usize) {
         passed += report.passed();
         for (line, outcome) in report.cases {
             if let Outcome::Failed(reason) = outcome {
-                let reason: String = reason.chars().take(400).collect();
+                let reason: String = reason.to_string().chars().take(400).collect();
                 failures.push(format!("{name}:{line} {reason}"));
             }
         }

@@ -5,7 +5,7 @@ use bench::http;
 use bench::remote_write::{self, Series};
 use serde_json::json;
 use std::time::Duration;
-use tests::process::{Cumae, Launch, eventually, now, wall_ms};
+use tests::process::{Cumae, Launch, command, eventually, now, wall_ms};
 
 const QUIET: &str = "self_metrics: false\n";
 
@@ -347,4 +347,82 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
     assert!(cumae.terminate().status.is_some());
     let again = quiet(&dir);
     assert_eq!(every_route(&again, end_s), without, "after a restart");
+}
+
+/// What `cumae query` prints of this server, and what it says beside.
+fn asked(cumae: &Cumae, args: &[&str]) -> (bool, String, String) {
+    let server = format!("http://{}", cumae.address());
+    let done = command(&[&["query", "--server", &server], args].concat());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (done.status.success(), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn query_prints_tables_json_csv_and_charts_of_what_a_server_answers() {
+    let dir = dir();
+    let cumae =
+        Launch::new(&dir.path().join("data")).config(&format!("{QUIET}tenancy: multi\n")).start();
+    let start = wall_ms() / 1_000 - 600;
+    let series = |job: &str, factor: i32| {
+        let at = |n: i32| ((start + i64::from(n) * 10) * 1_000, f64::from(n * factor));
+        Series::new("x_total", &[("job", job)], &(0..=60).map(at).collect::<Vec<_>>())
+    };
+    assert_eq!(cumae.push_as("team", &[series("a", 1), series("b, c", 2)]).status, 204);
+    let (begin, end) = (start.to_string(), (start + 600).to_string());
+    let ask = |args: &[&str]| asked(&cumae, &[&["--tenant", "team"], args].concat());
+    let good = |args: &[&str]| {
+        let (is_good, out, err) = ask(args);
+        assert!(is_good && err.is_empty(), "{args:?}: {err}");
+        out
+    };
+
+    let table = good(&["x_total", "--time", &end]);
+    assert_eq!(table, "x_total{job=\"a\"}     60\nx_total{job=\"b, c\"}  120\n");
+    assert_eq!(good(&["count(x_total)", "--time", "-1s"]), "2\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&good(&["x_total", "--time", &end, "--format", "json"])).unwrap();
+    assert_eq!(json["data"]["result"][1]["value"][1], "120");
+    let csv = good(&["x_total", "--start", &begin, "--end", &end, "--step", "5m", "-f", "csv"]);
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows[..2], ["__name__,job,timestamp,value", &format!("x_total,a,{begin}.000,0")]);
+    assert_eq!((rows.len(), rows[6]), (7, &*format!("x_total,\"b, c\",{end}.000,120")));
+    let table = good(&["x_total", "--start", &begin, "--end", &end, "--step", "5m"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (8, "x_total{job=\"a\"}"));
+    assert!(lines[3].ends_with("Z  60") && lines[7].ends_with("Z  120"), "{table}");
+    let chart = good(&["x_total", "--start", &begin, "--end", &end, "-f", "chart"]);
+    let lines: Vec<&str> = chart.lines().collect();
+    assert!(lines[0].trim_start().starts_with("120 ┤") && lines[0].ends_with('+'), "{chart}");
+    assert!(chart.ends_with("  ● x_total{job=\"a\"}\n  + x_total{job=\"b, c\"}\n"), "{chart}");
+    let bars = good(&["x_total", "--time", &end, "-f", "chart"]);
+    let bar = |line: usize| bars.lines().nth(line).unwrap().matches('█').count();
+    assert!(bar(1) > 20 && bar(0).abs_diff(bar(1) / 2) <= 1, "{bars}");
+    assert!(!chart.contains('\x1b'), "no colours where no terminal is");
+}
+
+#[test]
+fn query_tells_what_the_server_refuses_with_a_caret_and_what_it_warns_of() {
+    let dir = dir();
+    let cumae = quiet(&dir);
+    let (is_good, out, err) = asked(&cumae, &["sum(x[5m]) + 1"]);
+    assert!(!is_good && out.is_empty());
+    assert!(
+        err.contains("1:5: parse error: ") && err.ends_with("\n  sum(x[5m]) + 1\n      ^\n\n"),
+        "{err}"
+    );
+    let warned = asked(&cumae, &["quantile(7, vector(1))"]);
+    assert!(
+        warned.0 && warned.2.starts_with("warning: PromQL warning: quantile value"),
+        "{warned:?}"
+    );
+    let (is_good, _, err) = asked(&cumae, &["x", "--tenant", "other"]);
+    assert!(!is_good && err == "cumae: access to this tenant is denied\n", "{err}");
+    let (is_good, _, err) = asked(&cumae, &["x", "--start", "then"]);
+    assert!(!is_good && err.starts_with("cumae: --start: cannot parse \"then\""), "{err}");
+    let gone = tests::process::free_address().to_string();
+    let refused = command(&["query", "x", "--server", &gone]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().starts_with(&format!("cumae: {gone}: ")));
+    let tls = command(&["query", "x", "--server", "https://example.org"]);
+    assert!(String::from_utf8(tls.stderr).unwrap().contains("TLS is not spoken here"));
 }

@@ -1,11 +1,11 @@
 //! Whether a histogram is the expected one.
 
-use super::judge::same_float;
+use crate::judge::same_float;
 use model::histogram::{Counts, Histogram, Span};
 use std::collections::BTreeMap;
 
 /// Compares schema, bounds and buckets that count something; the hint only if one was stated.
-pub(super) fn same(want: &Histogram, have: &Histogram, is_hinted: bool) -> bool {
+pub(crate) fn same(want: &Histogram, have: &Histogram, is_hinted: bool) -> bool {
     let (counts, have_counts) = (totals(want), totals(have));
     want.schema == have.schema
         && want.zero_threshold == have.zero_threshold

@@ -1,7 +1,6 @@
 //! The real store beneath the engine: what is loaded is written in two rounds, each flushed, then
 //! compacted and sealed before anything is asked.
 
-use super::run::{Ask, Subject, evaluate};
 use model::delete::DeleteRequest;
 use model::mutation::Mutation;
 use model::read::Selection;
@@ -11,6 +10,7 @@ use model::{
     TimestampMs,
 };
 use promql::{EvalParams, Evaluation, ParseOptions, SeriesSource, SourceError};
+use promqltest::{Ask, Subject, evaluate};
 use std::sync::Arc;
 use store::engine::{AppendLimits, Appended, Parts};
 use store::sim::SimDisk;
@@ -152,7 +152,7 @@ impl StoreSubject {
     /// # Errors
     /// What the store says.
     pub fn upstream() -> Result<Self, String> {
-        let like = super::EngineSubject::upstream();
+        let like = promqltest::EngineSubject::upstream();
         let source = StoreSource::new(1)?;
         Ok(Self { source, params: like.params, options: like.options, loads: 0 })
     }

@@ -24,7 +24,7 @@ const LOOKS_AT_TIME: &[&str] = &[
 
 /// The query held at `at_ms`, printed; and the moments to ask it at. None if its value depends on
 /// the evaluation time.
-pub(super) fn held(query: &str, at_ms: i64) -> Result<Option<(String, Vec<i64>)>, String> {
+pub(crate) fn held(query: &str, at_ms: i64) -> Result<Option<(String, Vec<i64>)>, String> {
     let mut expr = promql::parse(query, ParseOptions::ALL).map_err(|error| error.to_string())?;
     if depends_on_time(&expr) {
         return Ok(None);
@@ -90,7 +90,7 @@ fn hold_selector(node: &mut VectorSelector, at: Option<At>) {
 }
 
 /// Whether the text asks for the query's own times, which differ in a range query.
-pub(super) fn asks_for_query_times(query: &str) -> bool {
+pub(crate) fn asks_for_query_times(query: &str) -> bool {
     ["start", "end", "range", "step"].iter().any(|name| {
         query.match_indices(name).any(|(at, _)| {
             let before = query[..at].chars().next_back();

@@ -1,7 +1,7 @@
 //! Reads scripts: `load`, `clear`, `eval`.
 
-use super::case::{Case, Expectation, Expected, Mode, Text};
-use super::{custom_buckets, starts};
+use crate::case::{Case, Expectation, Expected, Mode, Text};
+use crate::{custom_buckets, starts};
 use model::sample::{HistogramSample, Sample};
 use model::{LabelSet, SeriesColumns};
 use promql::{Point, SeriesDescription, parse_series};
@@ -34,12 +34,15 @@ pub enum Command {
 pub struct ScriptError {
     /// From 1.
     pub line: usize,
+    /// The byte in the line, from 1, if it is one place that is wrong.
+    pub column: Option<usize>,
     /// What is wrong.
     pub reason: String,
 }
 
 struct Reader<'s> {
-    lines: Vec<&'s str>,
+    /// Each with the bytes of blanks that stand before it.
+    lines: Vec<(&'s str, usize)>,
     /// The next line's index.
     next: usize,
 }
@@ -50,8 +53,9 @@ struct Reader<'s> {
 /// [`ScriptError`] at the first line that cannot be read.
 pub fn parse_script(text: &str) -> Result<Script, ScriptError> {
     // A comment ends a body, as a blank line does.
-    let trimmed = text.lines().map(str::trim);
-    let lines = trimmed.map(|line| if line.starts_with('#') { "" } else { line }).collect();
+    let trimmed = text.lines().map(|line| (line.trim(), line.len() - line.trim_start().len()));
+    let is_comment = |line: &str| line.starts_with('#');
+    let lines = trimmed.map(|line| if is_comment(line.0) { ("", 0) } else { line }).collect();
     let mut reader = Reader { lines, next: 0 };
     let mut script = Script::default();
     while let Some(line) = reader.take() {
@@ -72,20 +76,27 @@ pub fn parse_script(text: &str) -> Result<Script, ScriptError> {
 
 impl<'s> Reader<'s> {
     fn take(&mut self) -> Option<&'s str> {
-        let line = self.lines.get(self.next).copied();
+        let line = self.lines.get(self.next).map(|line| line.0);
         self.next += 1;
         line
     }
 
     /// The next line of a body; a blank line ends it.
     fn take_body(&mut self) -> Option<&'s str> {
-        let line = self.lines.get(self.next).copied().filter(|line| !line.is_empty())?;
+        let line = self.lines.get(self.next).map(|line| line.0).filter(|line| !line.is_empty())?;
         self.next += 1;
         Some(line)
     }
 
     fn fault(&self, reason: impl Into<String>) -> ScriptError {
-        ScriptError { line: self.next, reason: reason.into() }
+        ScriptError { line: self.next, column: None, reason: reason.into() }
+    }
+
+    /// A series that was read from the beginning of the last line.
+    fn bad_series(&self, error: promql::ParseError) -> ScriptError {
+        let indent = self.lines.get(self.next.saturating_sub(1)).map_or(0, |line| line.1);
+        let column = error.position.map(|position| indent + position.column);
+        ScriptError { line: self.next, column, reason: error.message }
     }
 
     fn load(&mut self, line: &str) -> Result<Command, ScriptError> {
@@ -96,8 +107,7 @@ impl<'s> Reader<'s> {
         let mut series = BTreeMap::new();
         let mut starts: Option<(LabelSet, Vec<Option<i64>>)> = None;
         while let Some(line) = self.take_body() {
-            let read =
-                |text: &str| parse_series(text).map_err(|error| self.fault(error.to_string()));
+            let read = |text: &str| parse_series(text).map_err(|error| self.bad_series(error));
             if let Some((metric, offsets)) = start_timestamps(line) {
                 let offsets = starts::offsets(offsets).map_err(|reason| self.fault(reason))?;
                 starts = Some((read(&format!("{metric} _"))?.labels, offsets));
@@ -196,7 +206,7 @@ impl<'s> Reader<'s> {
                 case.expected = Expected::Scalar(value);
                 return Ok(());
             }
-            series.push(parse_series(line).map_err(|error| self.fault(error.to_string()))?);
+            series.push(parse_series(line).map_err(|error| self.bad_series(error))?);
         }
         case.expected = match range {
             Some((from, step)) => Expected::RangeVector(from, step, series),
@@ -289,7 +299,7 @@ fn duration_ms(text: &str) -> Option<i64> {
 }
 
 /// More points than a script has.
-pub(super) const POINTS_MAX: usize = 1_000_000;
+pub(crate) const POINTS_MAX: usize = 1_000_000;
 
 /// The samples of a description at `0`, `step_ms`, … with their starts, relative to each of them.
 fn columns(
@@ -342,5 +352,14 @@ mod tests {
         assert_eq!(series[0].floats.timestamps_ms, [0, 300_000, 600_000, 1_200_000]);
         assert_eq!((case.line, case.mode), (5, Mode::Instant(600_000)));
         assert_eq!(case.expectations, [Expectation::NoWarn]);
+    }
+
+    #[test]
+    fn a_script_that_cannot_be_read_is_told_by_line_and_column() {
+        let error = parse_script("load 5m\n  a 1 2\n   b{c=d} 1\n").unwrap_err();
+        assert_eq!((error.line, error.column), (3, Some(8)), "{error}");
+        let error = parse_script("load 5m\n  a 1\n\nlode 5m").unwrap_err();
+        assert_eq!((error.line, error.column), (4, None), "{error}");
+        assert_eq!(error.to_string(), "line 4: unknown command lode");
     }
 }

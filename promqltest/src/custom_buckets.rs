@@ -18,7 +18,7 @@ struct Classic {
 ///
 /// # Errors
 /// If some of them contradict each other.
-pub(super) fn convert(series: &[SeriesColumns]) -> Result<Vec<SeriesColumns>, String> {
+pub(crate) fn convert(series: &[SeriesColumns]) -> Result<Vec<SeriesColumns>, String> {
     let mut found: BTreeMap<LabelSet, BTreeMap<i64, Classic>> = BTreeMap::new();
     for of in series {
         let name = of.labels.metric_name();

@@ -65,6 +65,15 @@ pub enum Text {
     Pattern(String),
 }
 
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exactly(text) => f.write_str(text),
+            Self::Pattern(pattern) => write!(f, "what matches {pattern}"),
+        }
+    }
+}
+
 impl Text {
     /// Whether `text` is as expected.
     #[must_use]

@@ -1,8 +1,9 @@
 //! Runs a script against a storage and an engine.
 
-use super::case::{Case, Expected, Mode};
-use super::script::{Command, Script};
-use super::{judge, variants};
+use crate::case::{Case, Expected, Mode};
+use crate::failure::{Failure, float};
+use crate::script::{Command, Script};
+use crate::{judge, variants};
 use model::{LabelSet, SeriesColumns};
 use promql::{Cancel, EvalParams, Evaluation, ParseOptions, Query, SeriesSource, Value};
 
@@ -100,7 +101,7 @@ pub enum Outcome {
     /// As expected, in all its forms.
     Passed,
     /// Not as expected.
-    Failed(String),
+    Failed(Failure),
 }
 
 /// What became of a script's cases.
@@ -122,7 +123,7 @@ impl Report {
 pub fn run(script: &Script, subject: &mut dyn Subject) -> Report {
     subject.clear();
     let mut report = Report::default();
-    let mut loaded = Ok(());
+    let mut loaded: Result<(), String> = Ok(());
     for command in &script.commands {
         match command {
             Command::Clear => {
@@ -131,7 +132,10 @@ pub fn run(script: &Script, subject: &mut dyn Subject) -> Report {
             }
             Command::Load { series } => loaded = loaded.and_then(|()| subject.load(series)),
             Command::Eval(case) => {
-                let judged = loaded.clone().and_then(|()| judge_case(case, subject));
+                let judged = match &loaded {
+                    Ok(()) => judge_case(case, subject),
+                    Err(reason) => Err(Failure::new("a load", String::clone(reason)).about("load")),
+                };
                 let outcome = match judged {
                     Ok(()) => Outcome::Passed,
                     Err(reason) => Outcome::Failed(reason),
@@ -144,7 +148,7 @@ pub fn run(script: &Script, subject: &mut dyn Subject) -> Report {
     report
 }
 
-fn judge_case(case: &Case, subject: &dyn Subject) -> Result<(), String> {
+fn judge_case(case: &Case, subject: &dyn Subject) -> Result<(), Failure> {
     match case.mode {
         Mode::Range(start_ms, end_ms, step_ms) => {
             judge_one(case, subject, Ask { query: &case.query, start_ms, end_ms, step_ms })?;
@@ -152,12 +156,14 @@ fn judge_case(case: &Case, subject: &dyn Subject) -> Result<(), String> {
         }
         Mode::Instant(at_ms) => {
             judge_instant(case, subject, &case.query, at_ms)?;
-            let Some((query, moments)) = variants::held(&case.query, at_ms)? else {
+            let held = variants::held(&case.query, at_ms);
+            let Some((query, moments)) = held.map_err(|error| Failure::new("a query", error))?
+            else {
                 return Ok(());
             };
             for moment in moments {
                 judge_instant(case, subject, &query, moment)
-                    .map_err(|reason| format!("{query} at {moment}: {reason}"))?;
+                    .map_err(|failure| failure.about(format!("{query} at {moment} ms")))?;
             }
             Ok(())
         }
@@ -169,11 +175,13 @@ fn judge_one(
     case: &Case,
     subject: &dyn Subject,
     ask: Ask<'_>,
-) -> Result<Option<Evaluation>, String> {
+) -> Result<Option<Evaluation>, Failure> {
     let evaluation = match subject.ask(ask) {
         Err(error) if case.is_failure() => return judge::failure(case, &error).map(|()| None),
-        Err(error) => return Err(format!("failed: {error}")),
-        Ok(_) if case.is_failure() => return Err("a failure was expected".into()),
+        Err(error) => return Err(Failure::new(judge::told(&case.expected), error)),
+        Ok(have) if case.is_failure() => {
+            return Err(Failure::new("a failure", judge::told_value(&have.value)));
+        }
         Ok(evaluation) => evaluation,
     };
     // Places in a query that was printed anew are places in another text.
@@ -187,7 +195,7 @@ fn judge_instant(
     subject: &dyn Subject,
     query: &str,
     at_ms: i64,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let ask = Ask { query, start_ms: at_ms, end_ms: at_ms, step_ms: 0 };
     if judge_one(case, subject, ask)?.is_none() {
         return Ok(());
@@ -196,23 +204,22 @@ fn judge_instant(
         return Ok(());
     }
     let (start_ms, end_ms, step_ms) = (at_ms - 60_000, at_ms + 60_000, 60_000);
-    let around = subject
-        .ask(Ask { query, start_ms, end_ms, step_ms })
-        .map_err(|error| format!("failed in range mode: {error}"))?;
+    let around = subject.ask(Ask { query, start_ms, end_ms, step_ms }).map_err(|error| {
+        Failure::new(judge::told(&case.expected), error).about("as a range query")
+    })?;
     if case.is_ordered {
         return Ok(());
     }
     let Value::Matrix(matrix) = around.value else {
-        return Err("a range query has to answer a matrix".into());
+        let got = judge::told_value(&around.value);
+        return Err(Failure::new("a matrix", got).about("as a range query"));
     };
-    middle(case, &matrix, at_ms).map_err(|reason| format!("in range mode: {reason}"))
+    middle(case, &matrix, at_ms).map_err(|failure| failure.about("as a range query"))
 }
 
 /// Compares the step in the middle.
-fn middle(case: &Case, matrix: &[SeriesColumns], at_ms: i64) -> Result<(), String> {
-    if !matrix.is_sorted_by(|a, b| a.labels < b.labels) {
-        return Err("series are not sorted by labels, or not unique".into());
-    }
+fn middle(case: &Case, matrix: &[SeriesColumns], at_ms: i64) -> Result<(), Failure> {
+    judge::sorted(matrix)?;
     let at = |series: &SeriesColumns| judge::samples_of(series).remove(&at_ms);
     let vector: Vec<(&LabelSet, judge::Sample)> = matrix
         .iter()
@@ -222,7 +229,7 @@ fn middle(case: &Case, matrix: &[SeriesColumns], at_ms: i64) -> Result<(), Strin
         Expected::Series(want) => judge::vector(want, &vector, false),
         Expected::Scalar(want) => match &vector[..] {
             [(_, judge::Sample::Float(have))] if judge::same_float(*want, *have) => Ok(()),
-            _ => Err(format!("expected {want}, got {vector:?}")),
+            _ => Err(Failure::new(float(*want), judge::told_vector(&vector))),
         },
         Expected::Text(_) | Expected::RangeVector(..) => Ok(()),
     }
