@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
-use store::compaction::decision::Reason;
+use store::compaction::decision::{Lot, Reason};
 use store::engine::{Compaction, CompactionReport};
 use tokio::sync::oneshot;
 
@@ -237,17 +237,38 @@ impl Compactor {
         }
     }
 
+    /// A window that cannot be sealed holds up no other: the first error is told when all had
+    /// their turn.
     fn seal(&mut self) -> Result<Sealed, store::Error> {
         let mut sealed = Sealed::default();
+        let mut first = self.pass_all().err();
+        for window in self.engine.windows_to_seal() {
+            match self.seal_window(window) {
+                Ok(None) => {}
+                Ok(Some(report)) => {
+                    sealed.written_bytes += report.written_bytes;
+                    sealed.windows += 1;
+                }
+                Err(store::Error::Stopped) => return Err(store::Error::Stopped),
+                Err(error) => {
+                    tracing::error!(%window, %error, "a window cannot be sealed, others go on");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(sealed), Err)
+    }
+
+    fn seal_window(&mut self, window: Lot) -> Result<Option<CompactionReport>, store::Error> {
+        self.engine.seal(window)?.map(|compaction| self.compact(&compaction)).transpose()
+    }
+
+    /// Brings what other rules of retention wrote to those in force.
+    fn pass_all(&mut self) -> Result<(), store::Error> {
         while let Some(pass) = self.engine.next_pass(self.clock.now())? {
             self.compact(&pass)?;
         }
-        for window in self.engine.windows_to_seal() {
-            let Some(compaction) = self.engine.seal(window)? else { continue };
-            sealed.written_bytes += self.compact(&compaction)?.written_bytes;
-            sealed.windows += 1;
-        }
-        Ok(sealed)
+        Ok(())
     }
 
     fn compact(&mut self, compaction: &Compaction) -> Result<CompactionReport, store::Error> {

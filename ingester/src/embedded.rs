@@ -439,6 +439,7 @@ mod tests {
     use model::mutation::{SeriesRefusal, Written};
     use model::read::{LabelWant, SelectBounds};
     use model::{LabelSet, Matcher, Principal, RequestId, SeriesRef, TimeRange, TimestampMs};
+    use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::atomic::{AtomicU64, Ordering};
     use store::disk::FileDisk;
@@ -457,6 +458,10 @@ mod tests {
     }
 
     fn open(dir: &Path, max_series: u64) -> Arc<Embedded> {
+        open_as(dir, max_series, &Config::default())
+    }
+
+    fn open_as(dir: &Path, max_series: u64, config: &Config) -> Arc<Embedded> {
         let limits = Limits { max_series: Limit(max_series), ..Limits::default() };
         let parts = EmbeddedParts {
             name: "n0".into(),
@@ -470,7 +475,7 @@ mod tests {
             topology: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
             registry: Registry::new(),
         };
-        Embedded::open(parts, &Config::default()).unwrap().0
+        Embedded::open(parts, config).unwrap().0
     }
 
     fn context(tenant: &str) -> Arc<Context> {
@@ -633,5 +638,49 @@ mod tests {
         assert_eq!(files, 1);
         replica.shutdown().await.unwrap();
         assert_eq!(replica.seal().await.unwrap_err().kind, Kind::Unavailable);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_damaged_window_is_told_and_holds_up_the_sealing_of_no_other() {
+        const DAY_MS: i64 = 86_400_000;
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing is compacted that nobody asks for.
+        let config = Config { job_poll_ms: 60_000, ..Config::default() };
+        let replica = open_as(dir.path(), 0, &config);
+        let write = async |replica: &Embedded, day: i64, metric: &str| {
+            let mut mutation = Mutation::empty(context("a"));
+            let labels = LabelSet::from_pairs([("__name__", metric)]).unwrap();
+            mutation.push(SeriesRef::Labels(labels), [(NOW_MS - day * DAY_MS, 1.0)]);
+            replica.write(mutation).await.unwrap();
+            replica.flush().await.unwrap();
+        };
+        let files = || {
+            let names = std::fs::read_dir(dir.path().join("sstables")).unwrap();
+            names.map(|entry| entry.unwrap().path()).collect::<BTreeSet<_>>()
+        };
+        write(&replica, 1, "m1").await;
+        let damaged = files().pop_first().unwrap();
+        write(&replica, 1, "m2").await;
+        for (day, metric) in [(0, "m1"), (0, "m2"), (2, "m1"), (2, "m2")] {
+            write(&replica, day, metric).await;
+        }
+        let mut bytes = std::fs::read(&damaged).unwrap();
+        // In the first block: the file can be opened, and read only in part.
+        bytes[26] ^= 1;
+        replica.shutdown().await.unwrap();
+        // Nothing is in a cache.
+        drop(replica);
+        std::fs::write(&damaged, bytes).unwrap();
+        let replica = open_as(dir.path(), 0, &config);
+
+        assert!(replica.seal().await.is_err());
+        assert_eq!(replica.stats().sstables, 4, "two windows are sealed, one is as it was");
+        // Now the damage is known from the start.
+        write(&replica, 0, "m3").await;
+        write(&replica, 2, "m3").await;
+        assert!(replica.seal().await.is_err());
+        assert_eq!(replica.stats().sstables, 4);
+        assert!(files().contains(&damaged));
+        replica.shutdown().await.unwrap();
     }
 }
