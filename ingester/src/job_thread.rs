@@ -35,6 +35,34 @@ fn say_wide_reads(engine: &Engine) {
     }
 }
 
+/// Names what reads asked for that many deletes touch.
+fn say_deleted_reads(engine: &Engine) {
+    for read in engine.take_deleted_reads() {
+        let (tenant, metric) = (read.tenant.as_str(), read.metric.as_deref().unwrap_or("any"));
+        let (first_day, last_day) = (read.first_day.0, read.last_day.0);
+        let tombstones = read.tombstones;
+        if read.is_refused {
+            tracing::error!(
+                tenant,
+                metric,
+                first_day,
+                last_day,
+                tombstones,
+                "too many deletes touch a read, it is refused"
+            );
+        } else {
+            tracing::warn!(
+                tenant,
+                metric,
+                first_day,
+                last_day,
+                tombstones,
+                "many deletes touch a read"
+            );
+        }
+    }
+}
+
 /// So many large partitions are remembered as named.
 const LARGE_SAID_MAX: usize = 1_000;
 
@@ -114,6 +142,7 @@ fn run(
         if clock.monotonic_ns().saturating_sub(said_ns) >= WIDE_READS_EVERY_NS {
             said_ns = clock.monotonic_ns();
             say_wide_reads(engine);
+            say_deleted_reads(engine);
             say_large_partitions(engine, &mut large);
         }
         say_faults(engine);

@@ -160,7 +160,7 @@ fn gauges() -> [Named; 19] {
     ]
 }
 
-fn counters() -> [Named; 14] {
+fn counters() -> [Named; 15] {
     [
         ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
         ("cumae_store_samples_appended_total", "Samples appended.", |s| s.samples_appended_total),
@@ -181,6 +181,11 @@ fn counters() -> [Named; 14] {
             "cumae_store_reads_tombstones_warned_total",
             "Reads that more than 1,000 deletes touched.",
             |s| s.reads_tombstones_warned_total,
+        ),
+        (
+            "cumae_store_reads_tombstones_refused_total",
+            "Of them those that were refused, for more than 100,000.",
+            |s| s.reads_tombstones_refused_total,
         ),
         (
             "cumae_store_reads_sstables_warned_total",

@@ -15,6 +15,7 @@
 mod claim;
 mod compact;
 mod delete;
+mod deleted_read;
 mod door;
 mod exemplars;
 mod faults;
@@ -33,6 +34,7 @@ mod versions;
 mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
+pub use deleted_read::DeletedRead;
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
 pub(crate) use large_partition::PART_BYTES_MIN;
@@ -116,7 +118,7 @@ pub struct Engine {
     late: AtomicU64,
     /// What is deleted. It changes with the manifest held, as `tables` does.
     tombstones: RwLock<Arc<Tombstones>>,
-    reads_warned: AtomicU64,
+    deleted_reads: deleted_read::DeletedReads,
     wide_reads: wide_read::WideReads,
     large: large_partition::LargeCounts,
     /// Somebody wants deleted bytes to leave the disk.
@@ -176,7 +178,7 @@ impl Engine {
             appended: AtomicU64::new(0),
             late: AtomicU64::new(0),
             tombstones,
-            reads_warned: AtomicU64::new(0),
+            deleted_reads: deleted_read::DeletedReads::default(),
             wide_reads: wide_read::WideReads::default(),
             large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
@@ -483,6 +485,8 @@ impl Engine {
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let (reads_tombstones_warned_total, reads_tombstones_refused_total) =
+            self.deleted_reads.counts();
         let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
@@ -490,7 +494,8 @@ impl Engine {
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
             tombstones: self.tombstones.read().len() as u64,
-            reads_tombstones_warned_total: self.reads_warned.load(Ordering::Relaxed),
+            reads_tombstones_warned_total,
+            reads_tombstones_refused_total,
             reads_sstables_warned_total,
             reads_sstables_alarmed_total,
             ..Stats::default()

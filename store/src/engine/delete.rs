@@ -8,6 +8,7 @@
 //! Not here: what a tombstone hides (`tombstone.rs`), how the bytes go (`flush.rs`, compaction).
 
 use super::Engine;
+use super::deleted_read::{self, DeletedRead};
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, MANIFEST_FILE, State};
 use crate::select::{self, Gather, Query};
@@ -15,7 +16,6 @@ use crate::tombstone::{self, Change, Tombstones};
 use model::{DeleteAnswer, DeleteRequest, METRIC_NAME, TenantId, TimestampMs, Tombstone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The tombstones of a manifest, ready to be asked.
 pub(super) fn tombstones_of(state: &State) -> Result<Tombstones> {
@@ -121,12 +121,21 @@ impl Engine {
         let tombstones = Arc::clone(&self.tombstones.read());
         let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
         let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        if let Some(metric) = on_name.filter_map(|matcher| matcher.equal_to()).next() {
+        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
+        if let Some(metric) = metric {
             touching.only_metric(metric);
         }
         let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
         if count > self.config.read_tombstones_warn {
-            self.reads_warned.fetch_add(1, Ordering::Relaxed);
+            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
+            self.deleted_reads.note(DeletedRead {
+                tenant: tenant.clone(),
+                metric: metric.cloned(),
+                first_day,
+                last_day,
+                tombstones: count,
+                is_refused: count > max,
+            });
         }
         if count > max {
             return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });

@@ -137,6 +137,8 @@ pub struct Stats {
     pub samples_late_total: u64,
     pub tombstones: u64,
     pub reads_tombstones_warned_total: u64,
+    /// Of them those that were refused.
+    pub reads_tombstones_refused_total: u64,
     pub reads_sstables_warned_total: u64,
     pub reads_sstables_alarmed_total: u64,
     pub cache_bytes: u64,

@@ -13,7 +13,7 @@ use model::{
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 static STARTS: AtomicU64 = AtomicU64::new(1);
 const NOW: TimestampMs = TimestampMs(1_760_000_000_000);
@@ -551,6 +551,12 @@ fn a_read_that_too_many_deletes_touch_fails_by_name_and_others_do_not() {
     assert_eq!(engine.stats().reads_tombstones_warned_total, 1);
     let error = read(100).unwrap_err();
     assert!(matches!(error, Error::TooManyReadTombstones { tombstones: 4, tombstones_max: 3 }));
+    let named = engine.take_deleted_reads();
+    assert_eq!(named.len(), 1, "the worst read of a metric is named");
+    assert_eq!((named[0].tombstones, named[0].is_refused), (4, true));
+    assert_eq!(engine.take_deleted_reads(), []);
+    let stats = engine.stats();
+    assert_eq!((stats.reads_tombstones_warned_total, stats.reads_tombstones_refused_total), (2, 1));
     assert!(matches!(delete(4), Err(Error::TooManyTombstones { limit: 4, .. })));
 }
 
