@@ -14,7 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
 use store::engine::{
-    DiskSpace, Job, JobReport, LargePartition, PARTITION_BYTES_ALARM, READ_SSTABLES_ALARM, WideRead,
+    CrowdedWindow, DiskSpace, Job, JobReport, LargePartition, PARTITION_BYTES_ALARM,
+    READ_SSTABLES_ALARM, WideRead,
 };
 
 /// After a failed job the store is left alone for this many polls.
@@ -60,6 +61,13 @@ fn say_deleted_reads(engine: &Engine) {
                 "many deletes touch a read"
             );
         }
+    }
+}
+
+/// Names the windows in which too many sstables overlap.
+fn say_crowded_windows(engine: &Engine) {
+    for CrowdedWindow { window, overlap, bound } in engine.crowded_windows() {
+        tracing::error!(%window, overlap, bound, "too many sstables overlap, compaction is behind");
     }
 }
 
@@ -143,6 +151,7 @@ fn run(
             said_ns = clock.monotonic_ns();
             say_wide_reads(engine);
             say_deleted_reads(engine);
+            say_crowded_windows(engine);
             say_large_partitions(engine, &mut large);
         }
         say_faults(engine);

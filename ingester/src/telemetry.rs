@@ -120,7 +120,7 @@ type Size = fn(&Stats) -> u64;
 /// The name of a size, what it means, and where it is.
 type Named = (&'static str, &'static str, Size);
 
-fn gauges() -> [Named; 19] {
+fn gauges() -> [Named; 20] {
     [
         ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
@@ -130,6 +130,11 @@ fn gauges() -> [Named; 19] {
         ("cumae_commit_log_segments", "Segments of the commit log.", |s| s.log_segments),
         ("cumae_commit_log_pending_bytes", "Bytes that wait for a sync.", |s| s.log_pending_bytes),
         ("cumae_store_sstables", "Live sstables.", |s| s.sstables),
+        (
+            "cumae_store_window_overlap_max",
+            "Sstables of one window that overlap, in the window with the most.",
+            |s| s.overlap_max,
+        ),
         ("cumae_store_sstable_bytes", "Their bytes.", |s| s.sstable_bytes),
         ("cumae_store_sstable_samples", "Their samples.", |s| s.sstable_samples),
         ("cumae_store_tombstones", "Deletes that hide samples.", |s| s.tombstones),

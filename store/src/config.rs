@@ -162,6 +162,16 @@ impl Default for CompactionConfig {
 }
 
 impl CompactionConfig {
+    /// The scaling parameters of the strategy.
+    #[must_use]
+    pub fn scaling(&self) -> Scaling {
+        match self.strategy {
+            Strategy::Ucs | Strategy::Twcs => self.scaling_parameters.clone(),
+            Strategy::Stcs => Scaling::tiered(4),
+            Strategy::Lcs => Scaling::levelled(10),
+        }
+    }
+
     /// Every fault of the settings, under the names users know; none if they can be used.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {

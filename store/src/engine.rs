@@ -14,6 +14,7 @@
 
 mod claim;
 mod compact;
+mod crowded;
 mod delete;
 mod deleted_read;
 mod door;
@@ -34,6 +35,7 @@ mod versions;
 mod wide_read;
 
 pub use compact::{Compaction, CompactionReport};
+pub use crowded::CrowdedWindow;
 pub use deleted_read::DeletedRead;
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
@@ -493,6 +495,7 @@ impl Engine {
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
+            overlap_max: self.overlap_max(),
             tombstones: self.tombstones.read().len() as u64,
             reads_tombstones_warned_total,
             reads_tombstones_refused_total,

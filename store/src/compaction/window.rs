@@ -69,11 +69,7 @@ impl Decider {
     /// A decider for these settings and what the node owns.
     #[must_use]
     pub fn new(config: CompactionConfig, space: Space) -> Self {
-        let scaling = match config.strategy {
-            Strategy::Ucs | Strategy::Twcs => config.scaling_parameters.clone(),
-            Strategy::Stcs => Scaling::tiered(4),
-            Strategy::Lcs => Scaling::levelled(10),
-        };
+        let scaling = config.scaling();
         Self { config, scaling, delta_scaling: Scaling::tiered(8), space }
     }
 

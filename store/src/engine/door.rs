@@ -133,6 +133,8 @@ pub struct Stats {
     pub sstables: u64,
     pub sstable_bytes: u64,
     pub sstable_samples: u64,
+    /// How many sstables of one window overlap at most.
+    pub overlap_max: u64,
     pub samples_appended_total: u64,
     pub samples_late_total: u64,
     pub tombstones: u64,

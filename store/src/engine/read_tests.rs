@@ -385,3 +385,25 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
     let stats = engine.stats();
     assert_eq!((stats.reads_sstables_warned_total, stats.reads_sstables_alarmed_total), (3, 0));
 }
+
+#[test]
+fn a_window_in_which_more_than_three_times_a_merges_sstables_overlap_is_named() {
+    let disk = SimDisk::new(1);
+    let config = Config {
+        compaction: crate::config::CompactionConfig {
+            scaling_parameters: "T2".parse().unwrap(),
+            ..Default::default()
+        },
+        ..Config::default()
+    };
+    let (engine, _) = super::tests::open_with(&disk, config);
+    let labels = LabelSet::from_pairs([("__name__", "m")]).unwrap();
+    for n in 0..7 {
+        assert_eq!(engine.crowded_windows(), [], "{n} sstables");
+        write(&engine, &vec![(labels.clone(), 20_000 * DAY_MS + n)]);
+        engine.flush(NOW).unwrap();
+    }
+    let [crowded] = engine.crowded_windows()[..] else { panic!("one window") };
+    assert_eq!((crowded.window.first_day, crowded.overlap, crowded.bound), (20_000, 7, 6));
+    assert_eq!(engine.stats().overlap_max, 7);
+}
