@@ -379,8 +379,11 @@ mod tests {
         fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
             self.answer(|value| {
                 let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
-                let floats =
-                    Column { timestamps_ms: vec![1], values: vec![value], ..Column::default() };
+                let floats = Column {
+                    timestamps_ms: vec![1].into(),
+                    values: vec![value],
+                    ..Column::default()
+                };
                 vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
             })
         }

@@ -70,7 +70,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         bounds: SelectBounds::NONE,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
-    series.map(|one| (one.labels, one.floats.timestamps_ms, one.floats.values)).collect()
+    series.map(|one| (one.labels, one.floats.timestamps_ms.to_vec(), one.floats.values)).collect()
 }
 
 #[test]
