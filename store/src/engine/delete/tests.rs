@@ -608,14 +608,17 @@ fn replicas_that_tell_each_other_end_with_the_same_set() {
     b.delete(&t(), &request(&[Matcher::equal("x", "1")], 0, 10), NOW).unwrap();
     b.delete(&t(), &request(&[], 5, 20), NOW.plus_ms(1)).unwrap();
     for _ in 0..2 {
-        a.adopt(b.tombstones()).unwrap();
-        b.adopt(a.tombstones()).unwrap();
+        a.adopt(b.tombstones(), NOW).unwrap();
+        b.adopt(a.tombstones(), NOW).unwrap();
     }
     let contents = |engine: &Engine| -> BTreeSet<String> {
         engine.tombstones().iter().map(|stone| format!("{stone:?}")).collect()
     };
     assert_eq!((contents(&a), a.tombstones().len()), (contents(&b), 2));
-    assert_eq!((a.adopt(b.tombstones()).unwrap(), b.adopt(a.tombstones()).unwrap()), (0, 0));
+    assert_eq!(
+        (a.adopt(b.tombstones(), NOW).unwrap(), b.adopt(a.tombstones(), NOW).unwrap()),
+        (0, 0)
+    );
 }
 
 /// A life with deletes and flushes; which deletes were answered, and which one was being written.
