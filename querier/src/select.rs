@@ -474,6 +474,7 @@ mod tests {
             matcher_sets: Vec::new(),
             range: TimeRange::ALL,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         let error = two_dead.labels(&context(0), &query).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);
@@ -502,7 +503,7 @@ mod tests {
     #[tokio::test]
     async fn bounds_hold_for_all_replicas_together() {
         let source = source(&[Scripted::new(Ok(1.0))]);
-        let bounds = SelectBounds { series_max: 0, samples_max: 9 };
+        let bounds = SelectBounds { series_max: 0, samples_max: 9, ..SelectBounds::NONE };
         let selection = Selection { bounds, ..selection() };
         let error = source.select(&context(0), &selection).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unexecutable);

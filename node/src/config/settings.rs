@@ -205,6 +205,7 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     count(v, "max_query_series", "Series of one query.", &mut query.max_series);
     count(v, "max_query_samples", "Samples one query holds at once.", &mut query.max_samples);
     bytes(v, "max_query_bytes", "Memory of one query.", &mut query.max_bytes);
+    count(v, "max_query_tombstones", "Deletes that touch one read.", &mut query.max_tombstones);
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
     count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
     count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);

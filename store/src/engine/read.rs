@@ -10,11 +10,13 @@ use super::deleted_read::{self, DeletedRead};
 use super::{Engine, READ_SSTABLES_WARN};
 use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
+use crate::tombstone::Touching;
+use model::matcher::CompiledMatcher;
 use model::read::{
     Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
     Selection,
 };
-use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, TimestampMs};
+use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, Text, TimestampMs};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
-            self.hide(tenant, &query, &mut gather)?;
+            self.hide(tenant, &query, selection.bounds.tombstones_max, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -88,9 +90,10 @@ impl Engine {
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
+            let tombstones_max = query.tombstones_max;
             if let Some(mut query) = Query::of_labels(query, matchers, want)? {
                 query.clip = self.retention.read().clip(tenant, now);
-                self.hide(tenant, &query, &mut gather)?;
+                self.hide(tenant, &query, tombstones_max, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -117,31 +120,51 @@ impl Engine {
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
     /// Makes the answer to a question leave out what is deleted.
-    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
+    fn hide(
+        &self,
+        tenant: &TenantId,
+        query: &Query,
+        tombstones_max: u64,
+        gather: &mut Gather,
+    ) -> Result<()> {
+        let span = (query.start_ms, query.end_ms);
+        let touching = self.touching(tenant, span, metric_of(&query.matchers), tombstones_max)?;
+        gather.hide(touching, query.want);
+        Ok(())
+    }
+
+    /// The tombstones that a read of `[start, end)` has to look at, of this metric only if it names
+    /// one. Many of them are noted, and too many refused.
+    pub(super) fn touching(
+        &self,
+        tenant: &TenantId,
+        (start_ms, end_ms): (i64, i64),
+        metric: Option<&Text>,
+        tombstones_max: u64,
+    ) -> Result<Touching> {
         let tombstones = Arc::clone(&self.tombstones.read());
-        let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
-        let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
+        let mut touching = tombstones.touching(tenant, start_ms, end_ms);
         if let Some(metric) = metric {
             touching.only_metric(metric);
         }
-        let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
-        if count > self.config.read_tombstones_warn {
-            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
+        let count = touching.len() as u64;
+        let is_refused = count > tombstones_max;
+        if is_refused || count > self.config.read_tombstones_warn {
+            let (first_day, last_day) = deleted_read::days(start_ms, end_ms);
             self.deleted_reads.note(DeletedRead {
                 tenant: tenant.clone(),
                 metric: metric.cloned(),
                 first_day,
                 last_day,
                 tombstones: count,
-                is_refused: count > max,
+                is_refused,
             });
         }
-        if count > max {
-            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
+        if is_refused {
+            let tenant = tenant.clone();
+            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max, tenant });
         }
-        gather.hide(touching, query.want);
-        Ok(())
+        Ok(touching)
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -164,4 +187,10 @@ impl Engine {
         tenants.extend(self.tables.read().tenants());
         tenants.into_iter().collect()
     }
+}
+
+/// The metric that matchers name, if they do.
+pub(super) fn metric_of(matchers: &[CompiledMatcher]) -> Option<&Text> {
+    let on_name = matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
+    on_name.filter_map(|matcher| matcher.equal_to()).next()
 }

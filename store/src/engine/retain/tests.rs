@@ -67,7 +67,13 @@ pub(in crate::engine) fn shown(engine: &Engine, now: i64) -> Vec<(String, Vec<i6
 }
 
 fn texts(engine: &Engine, want: LabelWant, now: i64) -> Vec<String> {
-    let query = LabelQuery { want, matcher_sets: Vec::new(), range: TimeRange::ALL, limit: 0 };
+    let query = LabelQuery {
+        want,
+        matcher_sets: Vec::new(),
+        range: TimeRange::ALL,
+        limit: 0,
+        tombstones_max: u64::MAX,
+    };
     match engine.labels(&tenant("t"), &query, TimestampMs(now)).unwrap() {
         LabelAnswer::Texts(texts) => texts.iter().map(|text| text.to_string()).collect(),
         LabelAnswer::Series(sets) => sets.iter().map(|set| set.metric_name().to_owned()).collect(),
