@@ -8,12 +8,11 @@
 //! Not here: what a tombstone hides (`tombstone.rs`), how the bytes go (`flush.rs`, compaction).
 
 use super::Engine;
-use super::deleted_read::{self, DeletedRead};
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, MANIFEST_FILE, State};
-use crate::select::{self, Gather, Query};
+use crate::select;
 use crate::tombstone::{self, Change, Tombstones};
-use model::{DeleteAnswer, DeleteRequest, METRIC_NAME, TenantId, TimestampMs, Tombstone};
+use model::{DeleteAnswer, DeleteRequest, TenantId, TimestampMs, Tombstone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -114,34 +113,6 @@ impl Engine {
         let flushed = self.manifest.lock().state().revisions.get(tenant).copied().unwrap_or(0);
         let head = self.tenants.read().get(tenant).map_or(0, |tenant| tenant.revision_max());
         head.max(flushed)
-    }
-
-    /// Makes the answer to a question leave out what is deleted.
-    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
-        let tombstones = Arc::clone(&self.tombstones.read());
-        let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
-        let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
-        if let Some(metric) = metric {
-            touching.only_metric(metric);
-        }
-        let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
-        if count > self.config.read_tombstones_warn {
-            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
-            self.deleted_reads.note(DeletedRead {
-                tenant: tenant.clone(),
-                metric: metric.cloned(),
-                first_day,
-                last_day,
-                tombstones: count,
-                is_refused: count > max,
-            });
-        }
-        if count > max {
-            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
-        }
-        gather.hide(touching, query.want);
-        Ok(())
     }
 }
 

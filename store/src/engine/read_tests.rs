@@ -2,13 +2,18 @@
 
 use super::*;
 use crate::RetentionConfig;
+use crate::error::Error;
 use crate::sim::{Action, Outcome, SimDisk};
-use model::read::SelectBounds;
+use model::mutation::Mutation;
+use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
 use model::time::DAY_MS;
-use model::{Context, LabelSet, MatchOp, Principal, RequestId, Text, TimeRange};
+use model::{
+    Context, LabelSet, MatchOp, Matcher, Principal, RequestId, SeriesRef, Text, TimeRange,
+};
 use model::{Retention, RetentionRules};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 const NOW: TimestampMs = TimestampMs(1_760_000_000_000);
 const METRICS: [&str; 6] = ["a", "ab", "abc", "b", "up", ""];

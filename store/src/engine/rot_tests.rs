@@ -3,10 +3,12 @@
 use super::tests::{Answer, NOW, all, answer, mutation, open, up, write};
 use super::*;
 use crate::disk::Disk;
+use crate::error::Error;
 use crate::inspect;
 use crate::sim::SimDisk;
 use crate::verify::{self, FileKind};
 use model::time::DAY_MS;
+use model::{Matcher, SeriesRef};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -1,15 +1,19 @@
 //! The engine against a model: a map of every sample, joined by D4.
 
 use super::*;
+use crate::error::Error;
 use crate::sim::SimDisk;
-use model::mutation::{MetricType, SeriesRefusal};
-use model::read::SelectBounds;
+use model::mutation::{MetricMetadata, MetricType, Mutation, SeriesRefusal, Written};
+use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataQuery, SelectBounds, Selection};
 use model::sample::{join_order, stale_marker};
 use model::time::DAY_MS;
-use model::{Context, DayBucket, LabelSet, Principal, RequestId, Sample, Text, TimeRange};
+use model::{
+    Context, DayBucket, LabelSet, Matcher, Principal, RequestId, Sample, SeriesRef, Text, TimeRange,
+};
 use proptest::prelude::*;
 use std::cmp::Ordering as Order;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 /// Each start draws another seed.
 static STARTS: AtomicU64 = AtomicU64::new(1);

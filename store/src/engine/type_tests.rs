@@ -3,11 +3,16 @@
 use super::compact::tests::seal;
 use super::tests::{NOW, labels, mutation, open, tenant, write};
 use super::*;
+use crate::error::Error;
 use crate::sim::SimDisk;
 use model::histogram::{Counts, Span};
-use model::read::SelectBounds;
+use model::mutation::Mutation;
+use model::read::{SelectBounds, Selection};
 use model::sample::SampleKind;
-use model::{Exemplar, Histogram, HistogramSample, LabelSet, Sample, TimeRange};
+use model::{
+    Exemplar, Histogram, HistogramSample, LabelSet, Matcher, Sample, SeriesColumns, SeriesRef,
+    TimeRange,
+};
 
 fn histogram(n: u64) -> Arc<Histogram> {
     Arc::new(Histogram {

@@ -9,7 +9,8 @@ use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
 use model::sample::join_order;
 use model::time::DAY_MS;
 use model::{
-    Context, LabelSet, MatchOp, Matcher, Principal, RequestId, Sample, SeriesRef, Text, TimeRange,
+    Context, LabelSet, METRIC_NAME, MatchOp, Matcher, Principal, RequestId, Sample, SeriesRef,
+    Text, TimeRange,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
