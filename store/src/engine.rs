@@ -30,6 +30,7 @@ mod pass;
 mod purge;
 mod read;
 mod recover;
+mod renumber;
 mod reserve;
 mod retain;
 mod scrub;

@@ -96,7 +96,8 @@ fn walk_compaction(v: &mut impl Visitor, compaction: &mut CompactionConfig) {
         "Shards of a window, once each has min_sstable_size.",
         &mut compaction.base_shards,
     );
-    size(v, "flush_size", "What a flush is taken to write.", &mut compaction.flush_bytes);
+    let meaning = "What a flush writes at least; where the levels of ucs begin. Rather too small.";
+    size(v, "flush_size", meaning, &mut compaction.flush_bytes);
     v.setting(
         "max_sstables_to_compact",
         "The most overlapping sstables that are merged at once.",

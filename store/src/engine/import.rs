@@ -140,7 +140,7 @@ impl Import<'_> {
         let kept: Vec<Sample> = kept.map(|sample| Sample { revision, ..*sample }).collect();
         self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
-            head.push(number, now_s, kept.into_iter());
+            head.replay(revision, now_s).push(number, &kept);
         })
     }
 
@@ -156,7 +156,7 @@ impl Import<'_> {
         self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.unseen += kept.len() as u64 * HISTOGRAM_LOOK;
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
-            head.push_histograms(number, now_s, kept.into_iter());
+            head.replay(revision, now_s).push_histograms(number, &kept);
         })
     }
 
