@@ -1,6 +1,7 @@
 //! `query`, `query_range` and the calls about a query's text.
 
 use crate::active::{Asked, QueryId};
+use crate::cache::{self, Cache, Question};
 use crate::call::Call;
 use crate::error::Error;
 use crate::history::{self, Ended, Text};
@@ -13,7 +14,7 @@ use crate::time_param::parse_duration;
 use crate::{json, language, stats, syntax};
 use axum::response::Response;
 use guard::QueryLimits;
-use model::Kind;
+use model::{Kind, TenantId};
 use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,9 @@ struct Job {
     query: QueryText,
     params: EvalParams,
     timeout: Duration,
+    tenant: TenantId,
+    /// Where parts of the answer may lie.
+    cache: Option<Arc<Cache>>,
 }
 
 fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Error> {
@@ -99,7 +103,14 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
         ..settings.features.applied(params)
     };
     let query = language::query_text(&call.params, limits, settings.features)?;
-    Ok(Job { query, params, timeout: run::timeout(limits, timeout_ms) })
+    let cache = (!is_yes(call.params.get("nocache"))).then(|| Arc::clone(&querier.inner.cache));
+    let (timeout, tenant) = (run::timeout(limits, timeout_ms), call.context.tenant.clone());
+    Ok(Job { query, params, timeout, tenant, cache })
+}
+
+/// Whether a switch is set: by anything but `0` and `false`.
+fn is_yes(param: &str) -> bool {
+    !matches!(param, "" | "0" | "false")
 }
 
 /// Parses and evaluates; blocks.
@@ -114,7 +125,10 @@ fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
         return Err(Error::param("query", reason));
     }
     let query = Query { text: &job.query.text, expr: &expr };
-    promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
+    let (tenant, params) = (&job.tenant, &job.params);
+    let question = Question { tenant, query, params, cancel: &desk.cancel };
+    let answer = cache::answer(job.cache.as_deref(), &desk.source, question);
+    answer.map(|(evaluation, _)| evaluation).map_err(|error| {
         let message = match &error {
             EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
             EvalError::TooManyBytes(_) => desk.source.name_limit(&error, "max_query_bytes"),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod bad_input;
+mod cache;
 mod exemplars;
 mod grafana;
 mod labels;

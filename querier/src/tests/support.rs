@@ -1,6 +1,6 @@
 //! A source in memory, a clock that stands still, a client.
 
-use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, dress};
+use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, VersionAsk, dress};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -119,6 +119,14 @@ pub(crate) struct Memory {
     pub(crate) tenants: BTreeMap<String, Data>,
     pub(crate) stuck: bool,
     pub(crate) fault: Option<SourceError>,
+    /// The version of everything; as long as it is 0 there are none.
+    pub(crate) version: Arc<AtomicU64>,
+    /// What came late, of all tenants.
+    pub(crate) late: Arc<Mutex<Data>>,
+    /// How many selections were asked for.
+    pub(crate) selects: Arc<AtomicU64>,
+    /// How often versions were asked for.
+    pub(crate) version_asks: Arc<AtomicU64>,
     /// Answers that are waited for.
     pub(crate) waiting: Arc<AtomicU64>,
     /// Deletes that were asked for, and of which tenant.
@@ -137,7 +145,9 @@ impl Drop for Waiting {
 
 impl Memory {
     fn of(&self, context: &Context) -> Data {
-        self.tenants.get(context.tenant.as_str()).cloned().unwrap_or_default()
+        let mut data = self.tenants.get(context.tenant.as_str()).cloned().unwrap_or_default();
+        data.series.extend(self.late.lock().unwrap().series.clone());
+        data
     }
 
     fn answer<T: Send + 'static>(&self, answer: T) -> SourceAnswer<T> {
@@ -160,8 +170,18 @@ impl Source for Memory {
         context: Arc<Context>,
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>> {
+        self.selects.fetch_add(1, Ordering::SeqCst);
         let found = self.of(&context).matching(&[selection.matchers], selection.range);
         self.answer(found)
+    }
+
+    fn versions(&self, _: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {
+        self.version_asks.fetch_add(1, Ordering::SeqCst);
+        let version = self.version.load(Ordering::SeqCst);
+        let kind = model::Kind::Unsupported;
+        let none = SourceError { kind, message: "no versions".to_owned() };
+        let answer = if version == 0 { Err(none) } else { Ok(vec![version; asks.len()]) };
+        Box::pin(std::future::ready(answer))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
@@ -288,13 +308,22 @@ impl Got {
 
 impl Server {
     pub(crate) fn new(memory: Memory, tenancy: Tenancy, limits: Limits) -> Self {
+        Self::with(memory, tenancy, limits, Settings::default())
+    }
+
+    pub(crate) fn with(
+        memory: Memory,
+        tenancy: Tenancy,
+        limits: Limits,
+        settings: Settings,
+    ) -> Self {
         let registry = prometheus::Registry::new();
         let parts = Parts {
             source: Arc::new(memory),
             clock: Arc::new(StandingClock::default()),
             tenancy,
             limits: LimitTable::new(limits),
-            settings: Settings::default(),
+            settings,
             version: "0.1.0-test".to_owned(),
             config_yaml: "tenancy: single\n".to_owned(),
             registry: registry.clone(),
