@@ -10,6 +10,7 @@ pub mod coverage;
 mod delete;
 mod error;
 mod exemplar_calls;
+mod flights;
 mod histogram_json;
 mod history;
 mod http;

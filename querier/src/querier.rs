@@ -3,6 +3,7 @@
 use crate::active::Active;
 use crate::admission::Admission;
 use crate::cache::{Cache, CacheMetrics};
+use crate::flights::Flights;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::routes;
@@ -89,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<Admission>,
     pub(crate) active: Arc<Active>,
     pub(crate) history: History,
+    pub(crate) flights: Arc<Flights>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
@@ -111,6 +113,7 @@ impl Querier {
             admission: Admission::new(parts.settings.evaluations_max),
             active: Arc::default(),
             history: History::default(),
+            flights: Arc::default(),
             cache: Arc::new(Cache::new(
                 parts.settings.cache_bytes,
                 CacheMetrics::new(&parts.registry)?,

@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod cache;
 mod exemplars;
+mod flights;
 mod grafana;
 mod labels;
 mod language;

@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 /// When the tests happen: 2023-11-14T22:13:20Z.
@@ -127,6 +128,8 @@ pub(crate) struct Memory {
     pub(crate) selects: Arc<AtomicU64>,
     /// How often versions were asked for.
     pub(crate) version_asks: Arc<AtomicU64>,
+    /// As long as it says no, nothing is answered.
+    pub(crate) open: Option<watch::Receiver<bool>>,
     /// Answers that are waited for.
     pub(crate) waiting: Arc<AtomicU64>,
     /// Deletes that were asked for, and of which tenant.
@@ -151,13 +154,16 @@ impl Memory {
     }
 
     fn answer<T: Send + 'static>(&self, answer: T) -> SourceAnswer<T> {
-        let (stuck, fault) = (self.stuck, self.fault.clone());
+        let (stuck, fault, open) = (self.stuck, self.fault.clone(), self.open.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let waiting = Waiting(self.waiting.clone());
         Box::pin(async move {
             let _waiting = waiting;
             if stuck {
                 std::future::pending::<()>().await;
+            }
+            if let Some(mut open) = open {
+                open.wait_for(|open| *open).await.unwrap();
             }
             fault.map_or(Ok(answer), Err)
         })

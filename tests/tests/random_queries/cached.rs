@@ -14,7 +14,7 @@ use tests::random_series::Numbers;
 /// What versions tell apart; the data lies around the borders at 0 and at twice this.
 const BLOCK_MS: i64 = 7_200_000;
 const SEEDS: u64 = 6;
-const TEXTS: usize = 16;
+const TEXTS: u32 = 16;
 const ASKS: usize = 160;
 
 /// What a bug does to a range before its version is asked for.
@@ -62,7 +62,7 @@ struct Tally {
 fn panels(seed: u64, numbers: &mut Numbers) -> Vec<Panel> {
     let mut queries = Queries::new(seed + 9_000);
     let mut panels: Vec<Panel> = Vec::new();
-    while panels.len() < TEXTS {
+    while panels.len() < TEXTS as usize {
         let question = queries.question();
         let Ok(expr) = parse(&question.text, ParseOptions::ALL) else { continue };
         let is_range = matches!(expr.value_type(), promql::ValueType::Vector);
@@ -162,7 +162,7 @@ fn run_seed(seed: u64, bug: Bug, tally: &mut Tally) {
     let (tenant, cancel) = (TenantId::parse("t").unwrap(), Cancel::default());
     let source = Versioned { store: &store, bug };
     for _ in 0..ASKS {
-        let Panel { text, expr, params } = &panels[numbers.below(TEXTS as u32) as usize];
+        let Panel { text, expr, params } = &panels[numbers.below(TEXTS) as usize];
         let steps = 8 + i64::from(numbers.below(30));
         let around_ms = moment(&mut numbers).div_euclid(600_000) * 600_000;
         let first = (around_ms / params.step_ms - steps / 2) * params.step_ms;
