@@ -64,6 +64,8 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
         v.setting("slow_query", meaning, &mut config.query.slow_query);
+        let meaning = "Answers to range queries kept in memory for the next time; 0 keeps none.";
+        size(v, "cache_bytes", meaning, &mut config.query.cache_bytes);
         let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
         v.setting("features", meaning, &mut config.query.features);
         let query = &mut config.limits.query;
