@@ -16,7 +16,7 @@ use super::{Engine, Job};
 use crate::compaction::decision::{Plan, Reason};
 use crate::compaction::worker::{self, Look};
 use crate::engine::FlushReason;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{SstableMeta, Stage};
 use crate::sstable::writer::Encoding;
 use model::TimestampMs;
@@ -106,8 +106,11 @@ impl Engine {
                 bytes_after,
                 samples_purged,
             };
-            let looked = worker::look(&*self.parts.disk, &meta, &cut);
-            match looked.inspect_err(|error| self.quarantine(error, [meta.id]))? {
+            let failed = |error: &Error| {
+                self.quarantine(error, [meta.id]);
+                self.rest(error, &[meta.id], now);
+            };
+            match worker::look(&*self.parts.disk, &meta, &cut).inspect_err(failed)? {
                 Look::Nothing => {
                     self.looked_at.lock().insert(meta.id, through);
                     if !pace(0) {
@@ -115,7 +118,7 @@ impl Engine {
                     }
                 }
                 Look::All => {
-                    self.publish(&[], &[meta.id], &[])?;
+                    self.publish(&[], &[meta.id], &[]).inspect_err(failed)?;
                     let _ = self.remove_retired();
                     return Ok(Some(report(0, meta.samples)));
                 }
@@ -145,7 +148,7 @@ impl Engine {
         for meta in &metas {
             let seen = looked_at.get(&meta.id).copied().unwrap_or(0);
             let through = meta.tombstones_through.max(seen);
-            if through >= tombstones.through() || claims.suspect(meta.id).is_some() {
+            if through >= tombstones.through() || !claims.is_free(meta.id, now) {
                 continue;
             }
             let range = (meta.min_timestamp_ms, meta.max_timestamp_ms.saturating_add(1));
