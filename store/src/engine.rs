@@ -260,6 +260,8 @@ mod late_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod race_tests;
+#[cfg(test)]
 mod read_tests;
 #[cfg(test)]
 mod rot_tests;

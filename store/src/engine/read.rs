@@ -1,8 +1,10 @@
 //! Reading: a question is asked of the head and then of the sstables, and put together.
 //!
 //! # Invariants
-//! - The rules of retention and the tombstones are taken before the head, and the head before the
-//!   sstables: what moves meanwhile is seen twice at most, and never missed.
+//! - The rules of retention are taken before the head, and the head before the sstables: what moves
+//!   meanwhile is seen twice at most, and never missed.
+//! - The tombstones that an answer leaves out are as new as any that its sstables were freed of: a
+//!   delete is seen whole or not at all.
 //!
 //! Not here: what a question is and how answers are joined (`select.rs`).
 
@@ -10,6 +12,7 @@ use super::deleted_read::{self, DeletedRead};
 use super::{Engine, READ_SSTABLES_WARN};
 use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
+use crate::tombstone::Tombstones;
 use model::read::{
     Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
     Selection,
@@ -33,7 +36,6 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
-            self.hide(tenant, &query, &mut gather)?;
             self.collect(tenant, &query, &mut gather)?;
         }
         gather.finish()
@@ -90,7 +92,6 @@ impl Engine {
         for matchers in sets {
             if let Some(mut query) = Query::of_labels(query, matchers, want)? {
                 query.clip = self.retention.read().clip(tenant, now);
-                self.hide(tenant, &query, &mut gather)?;
                 self.collect(tenant, &query, &mut gather)?;
             }
         }
@@ -109,16 +110,38 @@ impl Engine {
     /// gave is mostly newer, so it is decoded last.
     fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        let hits = tenant.map(|tenant| tenant.collect(query, gather));
-        let tables = Arc::clone(&self.tables.read());
+        let of_head = |gather: &mut Gather| tenant.as_ref().map(|t| t.collect(query, gather));
+        let before = Arc::clone(&self.tombstones.read());
+        self.hide(id, query, &before, gather)?;
+        let mark = gather.mark();
+        let mut hits = of_head(gather);
+        let mut tables = Arc::clone(&self.tables.read());
+        // A file may be without what a delete hides that came in between, and others not yet.
+        let mut later = Arc::clone(&self.tombstones.read());
+        if later.through() != before.through() {
+            if query.want != Want::Samples {
+                // The head was asked for less than it takes to leave something out afterwards.
+                gather.ask_for_samples(mark);
+                hits = of_head(gather);
+                tables = Arc::clone(&self.tables.read());
+                later = Arc::clone(&self.tombstones.read());
+            }
+            self.hide(id, query, &later, gather)?;
+        }
         let collected = tables.collect(id, query, gather);
         collected.inspect_err(|error| self.faults.note_read(error))?;
         self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
+
     /// Makes the answer to a question leave out what is deleted.
-    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
-        let tombstones = Arc::clone(&self.tombstones.read());
+    fn hide(
+        &self,
+        tenant: &TenantId,
+        query: &Query,
+        tombstones: &Tombstones,
+        gather: &mut Gather,
+    ) -> Result<()> {
         let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
         let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
         let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
