@@ -4,6 +4,9 @@
 //! it. It is looked at first, without a sample being read: often nothing of it is hidden, or all;
 //! then it stays, or goes, as it is. Else it is written anew without what is hidden.
 //!
+//! It waits for some time after the delete, so that many deletes share one rewriting; but no longer
+//! than that, however often the same is deleted anew.
+//!
 //! Asked for ([`Engine::ask_for_purge`]), the head goes first: one flush lets the log's segments
 //! and the idle series go, another writes the checkpoint without them. Tombstones themselves stay,
 //! and with them the texts of their matchers: what comes late has to stay hidden.
@@ -113,6 +116,7 @@ impl Engine {
             match worker::look(&*self.parts.disk, &meta, &cut).inspect_err(failed)? {
                 Look::Nothing => {
                     self.looked_at.lock().insert(meta.id, through);
+                    self.to_purge.lock().remove(&meta.id);
                     if !pace(0) {
                         return Ok(None);
                     }
@@ -145,6 +149,8 @@ impl Engine {
         let metas = tables.metas();
         let live: BTreeSet<u64> = metas.iter().map(|meta| meta.id).collect();
         looked_at.retain(|id, _| live.contains(id));
+        let mut to_purge = self.to_purge.lock();
+        to_purge.retain(|id, _| live.contains(id));
         for meta in &metas {
             let seen = looked_at.get(&meta.id).copied().unwrap_or(0);
             let through = meta.tombstones_through.max(seen);
@@ -161,9 +167,12 @@ impl Engine {
             if !is_touched(i64::MAX) {
                 // Not to be asked again before there is a newer one.
                 looked_at.insert(meta.id, tombstones.through());
+                to_purge.remove(&meta.id);
                 continue;
             }
-            if !is_touched(before_ms) {
+            // A delete that covers the one before takes its place, and is young again.
+            let since = *to_purge.entry(meta.id).or_insert(now);
+            if since.0 >= before_ms && !is_touched(before_ms) {
                 continue;
             }
             // It comes back as dense as it was.
