@@ -15,10 +15,12 @@
 use super::delete;
 use super::flush::Written;
 use super::{AppendLimits, Engine, seconds};
+use crate::bytes::runs;
 use crate::error::{Error, Result};
 use crate::head::series::Takes;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, SstableMeta};
+use crate::record;
 use crate::retention::Retentions;
 use crate::tombstone::Touching;
 use model::exemplar::SeriesExemplars;
@@ -43,6 +45,8 @@ const HISTOGRAM_LOOK: u64 = 63;
 const EXEMPLARS_MAX: usize = 100_000;
 /// So many go into one record of the log.
 const RECORD_EXEMPLARS: usize = 1_000;
+/// So many bytes of metadata go into one: far from what a record may have.
+const RECORD_METADATA_BYTES: usize = 4 << 20;
 
 /// What is the same for all samples of an import.
 #[derive(Clone, Debug)]
@@ -355,15 +359,15 @@ impl Import<'_> {
         for entry in known {
             self.metadata.remove(&*entry.metric);
         }
-        if self.metadata.is_empty() {
-            return Ok(0);
+        let news: Vec<MetricMetadata> = std::mem::take(&mut self.metadata).into_values().collect();
+        for some in runs(&news, usize::MAX, RECORD_METADATA_BYTES, record::metadata_bytes) {
+            let mut mutation = self.mutation();
+            mutation.metadata = some.to_vec();
+            self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            // One by one: what waits for the log is bounded.
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        let mut mutation = self.mutation();
-        mutation.metadata = std::mem::take(&mut self.metadata).into_values().collect();
-        let written = mutation.metadata.len() as u64;
-        self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
-        self.engine.sync().map_err(|failed| failed.error)?;
-        Ok(written)
+        Ok(news.len() as u64)
     }
 
     /// Writes the exemplars that are not known, by the log, as if they had just come in; returns how

@@ -365,3 +365,22 @@ fn an_abandoned_import_leaves_nothing() {
     import.abandon().unwrap();
     assert!(disk.list("sstables").unwrap().is_empty() && answer(&engine).is_empty());
 }
+
+#[test]
+fn an_import_of_more_metadata_than_a_log_record_holds_is_taken() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
+    for metric in 0..70 {
+        import.metadata(MetricMetadata {
+            metric: format!("m{metric}").into(),
+            metric_type: MetricType::Gauge,
+            help: "h".repeat(1 << 20).into(),
+            unit: "".into(),
+        });
+    }
+    assert_eq!(import.finish().unwrap().metadata, 70);
+    drop(engine);
+    let engine = open(&disk);
+    assert_eq!(engine.metadata(&tenant(), &MetadataQuery { metric: None }).len(), 70);
+}
