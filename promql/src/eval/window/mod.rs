@@ -9,6 +9,7 @@ pub(crate) mod edges;
 pub(crate) mod mixed;
 pub(crate) mod moments;
 pub(crate) mod over_time;
+mod pieces;
 pub(crate) mod rate;
 pub(crate) mod regression;
 
