@@ -22,6 +22,7 @@ mod grid;
 pub(crate) mod merge;
 mod names;
 mod params;
+mod repeats;
 mod selector;
 pub(crate) mod shards;
 mod smooth;
