@@ -75,6 +75,18 @@ impl<'a> Budget<'a> {
         self.tick(len)
     }
 
+    /// A column of so many equal values.
+    pub(crate) fn column(&self, value: f64, len: usize) -> Result<Vec<f64>, EvalError> {
+        self.take_column(len)?;
+        let mut column = Vec::with_capacity(len);
+        while column.len() < len {
+            // Whoever leaves meanwhile does not wait for gigabytes.
+            column.resize(len.min(column.len() + (1 << 18)), value);
+            self.tick(1 << 18)?;
+        }
+        Ok(column)
+    }
+
     /// Takes memory for texts or anything else.
     pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EvalError> {
         let bytes = self.bytes.get().saturating_add(bytes);

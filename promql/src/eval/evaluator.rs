@@ -287,9 +287,7 @@ impl<'a> Evaluator<'a> {
         match val {
             Val::Vector(vector) => {
                 for series in vector {
-                    self.budget.take_column(len)?;
-                    let value = series.values[0];
-                    series.values = vec![value; len];
+                    series.values = self.budget.column(series.values[0], len)?;
                     if let Some(points) = &mut series.histograms {
                         *points = vec![points[0].clone(); len];
                     }

@@ -10,6 +10,7 @@ pub(crate) mod mixed;
 pub(crate) mod moments;
 pub(crate) mod order;
 pub(crate) mod over_time;
+mod pieces;
 pub(crate) mod rate;
 pub(crate) mod regression;
 
