@@ -18,8 +18,13 @@ pub(crate) struct Budget<'a> {
     cancel: &'a Cancel,
     samples: Cell<u64>,
     bytes: Cell<u64>,
+    /// What of the bytes is taken from the memory of all evaluations; never less than they are.
+    reserved: Cell<u64>,
     ticks: Cell<u64>,
 }
+
+/// Memory is reserved in pieces of so many bytes.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// What was in memory at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +36,8 @@ pub(crate) struct Mark {
 impl<'a> Budget<'a> {
     pub(crate) fn new(limits: Limits, cancel: &'a Cancel) -> Self {
         let zero = || Cell::new(0);
-        Self { limits, cancel, samples: zero(), bytes: zero(), ticks: zero() }
+        let (samples, bytes, reserved, ticks) = (zero(), zero(), zero(), zero());
+        Self { limits, cancel, samples, bytes, reserved, ticks }
     }
 
     /// What may still be used.
@@ -76,7 +82,20 @@ impl<'a> Budget<'a> {
         if bytes > self.limits.bytes_max {
             return Err(EvalError::TooManyBytes(self.limits.bytes_max));
         }
+        self.reserve(bytes)?;
         self.bytes.set(bytes);
+        Ok(())
+    }
+
+    /// Sees to it that so many bytes are taken from the memory of all evaluations.
+    fn reserve(&self, bytes: u64) -> Result<(), EvalError> {
+        let reserved = self.reserved.get();
+        let (Some(meter), true) = (self.cancel.meter(), bytes > reserved) else { return Ok(()) };
+        let more = (bytes - reserved).next_multiple_of(PIECE_BYTES);
+        if !meter.reserve(more) {
+            return Err(EvalError::OutOfMemory(more));
+        }
+        self.reserved.set(reserved + more);
         Ok(())
     }
 
@@ -89,8 +108,12 @@ impl<'a> Budget<'a> {
 
     /// Whether so many samples more would fit.
     pub(crate) fn fits(&self, more: u64) -> Result<(), EvalError> {
-        if self.samples.get().saturating_add(more) > self.limits.samples_max {
+        let samples = self.samples.get().saturating_add(more);
+        if samples > self.limits.samples_max {
             return Err(EvalError::TooManySamples);
+        }
+        if let Some(meter) = self.cancel.meter() {
+            meter.see_samples(samples);
         }
         Ok(())
     }
@@ -125,8 +148,18 @@ impl<'a> Budget<'a> {
         // For a moment the inputs and the result are in memory together.
         self.fits(samples)?;
         self.samples.set(before.samples.saturating_add(samples));
-        self.bytes.set(before.bytes.saturating_add(bytes));
+        let bytes = before.bytes.saturating_add(bytes);
+        self.reserve(bytes)?;
+        self.bytes.set(bytes);
         Ok(())
+    }
+}
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.cancel.meter() {
+            meter.release(self.reserved.get());
+        }
     }
 }
 

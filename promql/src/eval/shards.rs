@@ -30,7 +30,8 @@ const SERIES_WORTH: u64 = 16;
 const SHARDS_MAX: u64 = 32;
 
 /// Into how many shards a selection goes that is likely to return this; 1 is not worth a thread.
-pub(crate) fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
+#[must_use]
+pub fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
     let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(estimate.samples);
     let workers = params.workers.max(1) as u64;
     let count = (work / SAMPLES_WANTED).min(SHARDS_MAX);
