@@ -10,6 +10,7 @@ pub mod config;
 mod data_dir;
 mod files;
 mod language;
+mod machine;
 mod measure;
 mod parts;
 mod query;
