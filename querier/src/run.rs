@@ -176,6 +176,9 @@ impl Drop for Stop {
     }
 }
 
+/// What is in the message of an error that names its limit by itself.
+pub(crate) const NAMED_LIMIT: &str = "limit `max_query_";
+
 /// The source as one query's evaluation sees it: blocking, bounded by what the query has left.
 #[derive(Debug)]
 pub(crate) struct BlockingQuery {
@@ -205,7 +208,7 @@ impl SeriesSource for BlockingQuery {
             self.purse.put_back(reserved.saturating_sub(bytes));
             match answer {
                 // It was more than was likely.
-                Err(error) if error.kind == Kind::Unexecutable && reserved < left => {
+                Err(error) if is_too_much(&error) && reserved < left => {
                     reserved = reserved.saturating_mul(16).min(left);
                 }
                 Err(error) => return Err(self.name_limits(error)),
@@ -257,6 +260,7 @@ impl BlockingQuery {
                 .saturating_sub(self.samples_read.load(Ordering::Relaxed)),
         );
         bounds.samples_max = bounds.samples_max.min(reserved / SAMPLE_BYTES);
+        bounds.tombstones_max = bounds.tombstones_max.min(self.limits.max_tombstones.get());
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
         let series = self.wait(answer)?;
@@ -308,7 +312,7 @@ impl BlockingQuery {
 
     /// A source says that a bound was met; whose limit that was is known here.
     fn name_limits(&self, error: SourceError) -> SourceError {
-        if error.kind != Kind::Unexecutable {
+        if error.kind != Kind::Unexecutable || error.message.contains(NAMED_LIMIT) {
             return error;
         }
         let message = format!(
@@ -317,6 +321,11 @@ impl BlockingQuery {
         );
         SourceError { message, ..error }
     }
+}
+
+/// Whether a source had more than it was asked for at most.
+fn is_too_much(error: &SourceError) -> bool {
+    error.kind == Kind::Unexecutable && !error.message.contains(NAMED_LIMIT)
 }
 
 /// How many bytes series take, about.

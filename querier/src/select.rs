@@ -379,8 +379,11 @@ mod tests {
         fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
             self.answer(|value| {
                 let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
-                let floats =
-                    Column { timestamps_ms: vec![1], values: vec![value], ..Column::default() };
+                let floats = Column {
+                    timestamps_ms: vec![1].into(),
+                    values: vec![value],
+                    ..Column::default()
+                };
                 vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
             })
         }
@@ -474,6 +477,7 @@ mod tests {
             matcher_sets: Vec::new(),
             range: TimeRange::ALL,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         let error = two_dead.labels(&context(0), &query).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);
@@ -532,7 +536,7 @@ mod tests {
     #[tokio::test]
     async fn bounds_hold_for_all_replicas_together() {
         let source = source(&[Scripted::new(Ok(1.0))]);
-        let bounds = SelectBounds { series_max: 0, samples_max: 9 };
+        let bounds = SelectBounds { series_max: 0, samples_max: 9, ..SelectBounds::NONE };
         let selection = Selection { bounds, ..selection() };
         let error = source.select(&context(0), &selection).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unexecutable);

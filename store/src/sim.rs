@@ -14,14 +14,15 @@
 //! - A rename is atomic; what was not synced may be kept in any combination, in no order.
 //! - Same seed, same calls, same outcome.
 //!
-//! Not here: the page cache's rules (`sim/nodes.rs`).
+//! Not here: each call of a disk (`sim/files.rs`), the page cache's rules (`sim/nodes.rs`).
 
+mod files;
 mod nodes;
 
-use crate::disk::{Disk, DiskFile, DiskReader};
 use crate::error::{Error, Result};
 use nodes::{NodeId, Nodes};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +65,9 @@ pub enum Outcome {
     Fail(io::ErrorKind),
 }
 
+/// The bytes of a sector.
+const SECTOR_BYTES: u64 = 512;
+
 /// Decides what becomes of a call. It is asked in the order of the calls, one at a time.
 pub type Hook = Box<dyn FnMut(Call<'_>) -> Outcome + Send>;
 
@@ -83,6 +87,8 @@ struct Inner {
     /// Which life of the process it is: files opened in an earlier one are dead.
     life: u64,
     capacity_bytes: Option<u64>,
+    /// Sectors that cannot be read: path and number.
+    bad_sectors: BTreeSet<(String, u64)>,
     hook: Option<Hook>,
 }
 
@@ -104,6 +110,7 @@ impl SimDisk {
             is_stopped: false,
             life: 0,
             capacity_bytes: None,
+            bad_sectors: BTreeSet::new(),
             hook: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -187,6 +194,11 @@ impl SimDisk {
         }
     }
 
+    /// From now on the sector of a file that has this byte cannot be read.
+    pub fn break_sector(&self, path: &str, offset: u64) {
+        self.inner.lock().bad_sectors.insert((path.to_owned(), offset / SECTOR_BYTES));
+    }
+
     /// Every file's path, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
@@ -246,6 +258,16 @@ impl Inner {
         }
     }
 
+    /// Whether the disk does not give some of these bytes.
+    fn is_bad(&self, path: &str, offset: u64, len: usize) -> bool {
+        if self.bad_sectors.is_empty() {
+            return false;
+        }
+        let last = offset.saturating_add(len as u64).saturating_sub(1) / SECTOR_BYTES;
+        let sectors = (path.to_owned(), offset / SECTOR_BYTES)..=(path.to_owned(), last);
+        len > 0 && self.bad_sectors.range(sectors).next().is_some()
+    }
+
     /// How much of `wanted` bytes fits.
     fn room(&self, wanted: usize) -> usize {
         let Some(capacity_bytes) = self.capacity_bytes else { return wanted };
@@ -270,181 +292,6 @@ fn failure(action: Action, path: &str, kind: io::ErrorKind) -> Error {
     Error::io(verb, path, io::Error::new(kind, "simulated"))
 }
 
-impl Disk for SimDisk {
-    fn create_new(&self, path: &str) -> Result<Box<dyn DiskFile>> {
-        let mut inner = self.inner.lock();
-        let mut node = None;
-        inner.change(Action::CreateNew, path, |nodes| {
-            node = Some(nodes.create(path)?);
-            Ok(())
-        })?;
-        let node = node.unwrap_or_default();
-        let (disk, life) = (self.clone(), inner.life);
-        Ok(Box::new(Writer { disk, path: path.to_owned(), node, life, written_bytes: 0 }))
-    }
-
-    fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>> {
-        let inner = self.inner.lock();
-        inner.alive(Action::Read, path)?;
-        let missing = || failure(Action::Read, path, io::ErrorKind::NotFound);
-        let node = inner.nodes.find(path).ok_or_else(missing)?;
-        let file_bytes = inner.nodes.bytes(node).len() as u64;
-        let (disk, life) = (self.clone(), inner.life);
-        Ok(Arc::new(Reader { disk, path: path.to_owned(), node, life, file_bytes }))
-    }
-
-    fn list(&self, directory: &str) -> Result<Vec<String>> {
-        let inner = self.inner.lock();
-        inner.alive(Action::Read, directory)?;
-        Ok(inner.nodes.list(directory))
-    }
-
-    fn len(&self, path: &str) -> Result<Option<u64>> {
-        let inner = self.inner.lock();
-        inner.alive(Action::Read, path)?;
-        Ok(inner.nodes.find(path).map(|node| inner.nodes.bytes(node).len() as u64))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.inner.lock().change(Action::Rename, to, |nodes| nodes.rename(from, to))
-    }
-
-    fn hard_link(&self, from: &str, to: &str) -> Result<()> {
-        self.inner.lock().change(Action::HardLink, to, |nodes| nodes.link(from, to))
-    }
-
-    fn unlink(&self, path: &str) -> Result<()> {
-        let mut inner = self.inner.lock();
-        if inner.nodes.find(path).is_none() {
-            return inner.alive(Action::Unlink, path);
-        }
-        inner.change(Action::Unlink, path, |nodes| {
-            nodes.unlink(path);
-            Ok(())
-        })
-    }
-
-    fn create_dir(&self, path: &str) -> Result<()> {
-        let mut inner = self.inner.lock();
-        if inner.nodes.has_dir(path) {
-            return inner.alive(Action::CreateDir, path);
-        }
-        inner.change(Action::CreateDir, path, |nodes| nodes.create_dir(path))
-    }
-
-    fn remove_dir(&self, path: &str) -> Result<()> {
-        let mut inner = self.inner.lock();
-        if !inner.nodes.has_dir(path) {
-            return inner.alive(Action::RemoveDir, path);
-        }
-        inner.change(Action::RemoveDir, path, |nodes| nodes.remove_dir(path))
-    }
-
-    fn sync_dir(&self, directory: &str) -> Result<()> {
-        self.inner.lock().change(Action::SyncDir, directory, |nodes| nodes.sync_dir(directory))
-    }
-
-    fn sync_file(&self, path: &str) -> Result<()> {
-        let mut inner = self.inner.lock();
-        inner.alive(Action::SyncFile, path)?;
-        let missing = || failure(Action::SyncFile, path, io::ErrorKind::NotFound);
-        let node = inner.nodes.find(path).ok_or_else(missing)?;
-        inner.sync(Action::SyncFile, path, node)
-    }
-
-    fn free_bytes(&self) -> Result<u64> {
-        let inner = self.inner.lock();
-        inner.alive(Action::Read, "")?;
-        let capacity_bytes = inner.capacity_bytes.unwrap_or(1 << 40);
-        Ok(capacity_bytes.saturating_sub(inner.nodes.used_bytes()))
-    }
-
-    fn total_bytes(&self) -> Result<u64> {
-        Ok(self.inner.lock().capacity_bytes.unwrap_or(1 << 40))
-    }
-}
-
-#[derive(Debug)]
-struct Writer {
-    disk: SimDisk,
-    path: String,
-    node: NodeId,
-    life: u64,
-    written_bytes: u64,
-}
-
-impl DiskFile for Writer {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut inner = self.disk.inner.lock();
-        if inner.life != self.life {
-            return Err(failure(Action::Append, &self.path, io::ErrorKind::BrokenPipe));
-        }
-        let outcome = inner.begin(Action::Append, &self.path)?;
-        let (written, failed) = match outcome {
-            Outcome::Lie => (0, None),
-            Outcome::Fail(kind) => (bytes.len() / 2, Some(kind)),
-            Outcome::Done => match inner.room(bytes.len()) {
-                all if all == bytes.len() => (all, None),
-                part => (part, Some(io::ErrorKind::StorageFull)),
-            },
-        };
-        inner.nodes.append(self.node, bytes.get(..written).unwrap_or_default());
-        if let Some(kind) = failed {
-            return Err(failure(Action::Append, &self.path, kind));
-        }
-        self.written_bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn sync_data(&mut self) -> Result<()> {
-        let mut inner = self.disk.inner.lock();
-        if inner.life != self.life {
-            return Err(failure(Action::SyncData, &self.path, io::ErrorKind::BrokenPipe));
-        }
-        inner.sync(Action::SyncData, &self.path, self.node)
-    }
-
-    fn written_bytes(&self) -> u64 {
-        self.written_bytes
-    }
-}
-
-#[derive(Debug)]
-struct Reader {
-    disk: SimDisk,
-    path: String,
-    node: NodeId,
-    life: u64,
-    file_bytes: u64,
-}
-
-impl DiskReader for Reader {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let mut inner = self.disk.inner.lock();
-        inner.alive(Action::Read, &self.path)?;
-        let fail = |kind| Err(failure(Action::Read, &self.path, kind));
-        if inner.life != self.life {
-            return fail(io::ErrorKind::BrokenPipe);
-        }
-        if let Outcome::Fail(kind) = inner.ask(Action::Read, &self.path) {
-            return fail(kind);
-        }
-        let bytes = inner.nodes.bytes(self.node);
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        match bytes.get(from..from.saturating_add(buffer.len())) {
-            Some(found) => {
-                buffer.copy_from_slice(found);
-                Ok(())
-            }
-            None => fail(io::ErrorKind::UnexpectedEof),
-        }
-    }
-
-    fn file_bytes(&self) -> u64 {
-        self.file_bytes
-    }
-}
-
 /// The disk's chance: `SplitMix64`.
 #[derive(Debug)]
 struct Random(u64);
@@ -465,104 +312,4 @@ impl Random {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(disk: &SimDisk, path: &str, bytes: &[u8]) -> Box<dyn DiskFile> {
-        let mut file = disk.create_new(path).unwrap();
-        file.append(bytes).unwrap();
-        file
-    }
-
-    #[test]
-    fn a_kill_keeps_what_was_written_and_a_power_cut_only_what_was_synced() {
-        let mut outcomes = std::collections::BTreeSet::new();
-        for seed in 0..60 {
-            let disk = SimDisk::new(seed);
-            written(&disk, "synced", &[1; 9000]).sync_data().unwrap();
-            disk.sync_dir("").unwrap();
-            drop(written(&disk, "loose", &[2; 9000]));
-            disk.kill();
-            assert_eq!(disk.bytes_of("loose").unwrap(), [2; 9000]);
-            disk.power_cut();
-            assert_eq!(disk.bytes_of("synced").unwrap(), [1; 9000]);
-            let loose = disk.bytes_of("loose");
-            assert!(loose.iter().flatten().all(|byte| *byte == 0 || *byte == 2));
-            outcomes.insert(loose.map(|bytes| (bytes.len(), bytes.contains(&0))));
-        }
-        // Gone, empty, whole, cut, with holes: all of it happens.
-        assert!(outcomes.len() > 6, "{outcomes:?}");
-        assert!(outcomes.contains(&None) && outcomes.contains(&Some((9000, false))));
-    }
-
-    #[test]
-    fn after_a_failed_sync_the_next_says_ok_and_the_bytes_are_lost() {
-        let disk = SimDisk::new(5);
-        let mut file = written(&disk, "f", &[1; 100]);
-        disk.sync_dir("").unwrap();
-        disk.set_hook(|call| match call.action {
-            Action::SyncData => Outcome::Fail(io::ErrorKind::Other),
-            _ => Outcome::Done,
-        });
-        file.sync_data().unwrap_err();
-        disk.clear_hook();
-        file.sync_data().unwrap();
-        assert_eq!(disk.bytes_of("f").unwrap(), [1; 100], "the page cache still has them");
-        disk.power_cut();
-        assert_eq!(disk.bytes_of("f").unwrap(), [0; 100]);
-    }
-
-    #[test]
-    fn a_stopped_process_does_nothing_more_and_its_files_are_dead() {
-        let disk = SimDisk::new(5);
-        let mut file = written(&disk, "f", b"1234");
-        disk.stop_at(disk.calls());
-        file.append(b"5678").unwrap_err();
-        assert!(disk.is_stopped() && disk.list("").is_err() && disk.sync_dir("").is_err());
-        disk.kill();
-        assert_eq!(disk.bytes_of("f").unwrap(), b"123456", "a part of the last write is there");
-        file.append(b"9").unwrap_err();
-        assert!(disk.list("").is_ok());
-    }
-
-    #[test]
-    fn a_rename_that_was_not_synced_leaves_one_name_or_the_other() {
-        for seed in 0..40 {
-            let disk = SimDisk::new(seed);
-            written(&disk, "old", b"old").sync_data().unwrap();
-            written(&disk, "new", b"new").sync_data().unwrap();
-            disk.sync_dir("").unwrap();
-            disk.rename("new", "old").unwrap();
-            disk.power_cut();
-            let left = (disk.bytes_of("old").unwrap(), disk.bytes_of("new"));
-            let before = (b"old".to_vec(), Some(b"new".to_vec()));
-            assert!(left == before || left == (b"new".to_vec(), None), "{left:?}");
-        }
-    }
-
-    #[test]
-    fn same_seed_and_calls_give_the_same_outcome() {
-        let outcome = |seed| {
-            let disk = SimDisk::new(seed);
-            for name in ["a", "b", "c", "d"] {
-                drop(written(&disk, name, &[7; 20_000]));
-            }
-            disk.power_cut();
-            disk.paths().iter().map(|path| disk.bytes_of(path)).collect::<Vec<_>>()
-        };
-        assert!((0..20).all(|seed| outcome(seed) == outcome(seed)));
-        assert!((0..20).any(|seed| outcome(seed) != outcome(seed + 1)));
-    }
-
-    #[test]
-    fn a_full_disk_takes_what_fits_and_a_removed_file_makes_room() {
-        let disk = SimDisk::new(5);
-        disk.set_capacity_bytes(Some(10));
-        let mut file = written(&disk, "f", b"12345678");
-        assert_eq!(disk.free_bytes().unwrap(), 2);
-        file.append(b"9abc").unwrap_err();
-        assert_eq!(disk.bytes_of("f").unwrap(), b"123456789a");
-        Disk::unlink(&disk, "f").unwrap();
-        assert_eq!(disk.free_bytes().unwrap(), 10);
-    }
-}
+mod tests;

@@ -9,8 +9,8 @@ use model::{
     Context, Kind, Matcher, Principal, RequestId, SeriesColumns, SeriesRef, TenantId, TimeRange,
     TimestampMs,
 };
-use promql::{EvalParams, Evaluation, ParseOptions, SeriesSource, SourceError};
-use promqltest::{Ask, Subject, evaluate};
+use promql::{EvalParams, ParseOptions, SeriesSource, SourceError};
+use promqltest::{Answer, Ask, Subject, evaluate};
 use std::sync::Arc;
 use store::engine::{AppendLimits, Appended, Parts};
 use store::sim::SimDisk;
@@ -205,7 +205,7 @@ impl Subject for StoreSubject {
         self.source.compact_and_seal()
     }
 
-    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
-        evaluate(&self.source, ask, &self.params, self.options)
+    fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
+        evaluate(&self.source, ask, &self.params, self.options).map(Answer::from)
     }
 }

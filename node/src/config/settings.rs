@@ -100,7 +100,8 @@ fn walk_compaction(v: &mut impl Visitor, compaction: &mut CompactionConfig) {
         "Shards of a window, once each has min_sstable_size.",
         &mut compaction.base_shards,
     );
-    size(v, "flush_size", "What a flush is taken to write.", &mut compaction.flush_bytes);
+    let meaning = "What a flush writes at least; where the levels of ucs begin. Rather too small.";
+    size(v, "flush_size", meaning, &mut compaction.flush_bytes);
     v.setting(
         "max_sstables_to_compact",
         "The most overlapping sstables that are merged at once.",
@@ -209,6 +210,7 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     count(v, "max_query_series", "Series of one query.", &mut query.max_series);
     count(v, "max_query_samples", "Samples one query holds at once.", &mut query.max_samples);
     bytes(v, "max_query_bytes", "Memory of one query.", &mut query.max_bytes);
+    count(v, "max_query_tombstones", "Deletes that touch one read.", &mut query.max_tombstones);
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
     count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
     count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);

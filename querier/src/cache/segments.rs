@@ -62,7 +62,7 @@ pub(super) fn between(series: &[SeriesColumns], steps: &RangeInclusive<i64>) -> 
         };
         let (at, of_floats) = (place(&of.floats.timestamps_ms), &of.floats);
         let floats = Column {
-            timestamps_ms: of_floats.timestamps_ms[at.clone()].to_vec(),
+            timestamps_ms: of_floats.timestamps_ms[at.clone()].to_vec().into(),
             values: of_floats.values[at].to_vec(),
             ..Column::default()
         };

@@ -8,12 +8,12 @@
 //! Not here: what a tombstone hides (`tombstone.rs`), how the bytes go (`flush.rs`, compaction).
 
 use super::Engine;
-use super::deleted_read::{self, DeletedRead};
+use super::retain::Judge;
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, MANIFEST_FILE, State};
-use crate::select::{self, Gather, Query};
+use crate::select;
 use crate::tombstone::{self, Change, Tombstones};
-use model::{DeleteAnswer, DeleteRequest, METRIC_NAME, TenantId, TimestampMs, Tombstone};
+use model::{DeleteAnswer, DeleteRequest, TenantId, TimestampMs, Tombstone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -55,17 +55,34 @@ impl Engine {
             revision_max,
             created: now,
         };
-        self.adopt(request.matcher_sets.iter().map(tombstone).collect())?;
+        self.keep(request.matcher_sets.iter().map(tombstone).collect(), None)?;
         Ok(DeleteAnswer { revision_max })
     }
 
-    /// Takes in tombstones that another replica has. Those that are known, or covered, are left
-    /// out. They are on disk when this returns; returns how many were news.
+    /// Takes in tombstones that another replica has. Those that are known, or covered, or would be
+    /// forgotten at once, are left out. They are on disk when this returns; returns how many were
+    /// news.
     ///
     /// # Errors
     /// As [`Engine::delete`].
-    pub fn adopt(&self, tombstones: Vec<Tombstone>) -> Result<u64> {
+    pub fn adopt(&self, tombstones: Vec<Tombstone>, now: TimestampMs) -> Result<u64> {
+        self.keep(tombstones, Some(&self.judge(self.trusted(now))))
+    }
+
+    /// Takes tombstones in: by a judge, without those that would go at once.
+    fn keep(&self, mut tombstones: Vec<Tombstone>, judge: Option<&Judge>) -> Result<u64> {
+        let lasting = judge.map(|judge| {
+            let mut lasting = tombstones.clone();
+            // It asks the head, whose locks come before the manifest's.
+            self.retain_lasting(&mut lasting, judge);
+            (lasting, judge)
+        });
         let mut manifest = self.manifest.lock();
+        if let Some((lasting, judge)) = lasting
+            && Arc::ptr_eq(&judge.rules, &self.retention.read())
+        {
+            tombstones = lasting;
+        }
         let held = &manifest.state().tombstones;
         let Change { added, removed } = tombstone::join(held, tombstones);
         if added.is_empty() {
@@ -114,34 +131,6 @@ impl Engine {
         let flushed = self.manifest.lock().state().revisions.get(tenant).copied().unwrap_or(0);
         let head = self.tenants.read().get(tenant).map_or(0, |tenant| tenant.revision_max());
         head.max(flushed)
-    }
-
-    /// Makes the answer to a question leave out what is deleted.
-    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
-        let tombstones = Arc::clone(&self.tombstones.read());
-        let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
-        let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
-        if let Some(metric) = metric {
-            touching.only_metric(metric);
-        }
-        let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
-        if count > self.config.read_tombstones_warn {
-            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
-            self.deleted_reads.note(DeletedRead {
-                tenant: tenant.clone(),
-                metric: metric.cloned(),
-                first_day,
-                last_day,
-                tombstones: count,
-                is_refused: count > max,
-            });
-        }
-        if count > max {
-            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
-        }
-        gather.hide(touching, query.want);
-        Ok(())
     }
 }
 

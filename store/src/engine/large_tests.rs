@@ -1,8 +1,8 @@
 //! Large partitions, summed over everything that holds a part of them.
 
 use super::tests::{NOW, mutation, open, tenant, up, write};
-use super::*;
 use crate::sim::SimDisk;
+use model::SeriesRef;
 use model::time::DAY_MS;
 
 #[test]

@@ -11,8 +11,8 @@ use crate::compaction::scaling::Strategy;
 use crate::config::CompactionConfig;
 use crate::manifest::Stage;
 use crate::sim::SimDisk;
-use model::LabelSet;
 use model::time::DAY_MS;
+use model::{LabelSet, SeriesRef};
 
 const SERIES: u64 = 10;
 const SEALED_SAMPLES: u64 = 480_000;

@@ -1,15 +1,19 @@
 //! The engine against a model: a map of every sample, joined by D4.
 
 use super::*;
+use crate::error::Error;
 use crate::sim::SimDisk;
-use model::mutation::{MetricType, SeriesRefusal};
-use model::read::SelectBounds;
+use model::mutation::{MetricMetadata, MetricType, Mutation, SeriesRefusal, Written};
+use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataQuery, SelectBounds, Selection};
 use model::sample::{join_order, stale_marker};
 use model::time::DAY_MS;
-use model::{Context, DayBucket, LabelSet, Principal, RequestId, Sample, Text, TimeRange};
+use model::{
+    Context, DayBucket, LabelSet, Matcher, Principal, RequestId, Sample, SeriesRef, Text, TimeRange,
+};
 use proptest::prelude::*;
 use std::cmp::Ordering as Order;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 /// Each start draws another seed.
 static STARTS: AtomicU64 = AtomicU64::new(1);
@@ -265,7 +269,7 @@ fn a_reader_gets_an_error_and_never_a_cut() {
     }
     write(&engine, &m);
     let bounded = |series_max, samples_max| Selection {
-        bounds: SelectBounds { series_max, samples_max },
+        bounds: SelectBounds { series_max, samples_max, ..SelectBounds::NONE },
         ..all(&[])
     };
     let select = |selection: &Selection| engine.select(&tenant("t"), selection, NOW);
@@ -418,6 +422,7 @@ fn check(engine: &Engine, model: &Model) {
             matcher_sets: vec![selection.matchers.clone()],
             range: selection.range,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         if selection.days.is_none() {
             let series =

@@ -89,7 +89,7 @@ fn two_hours(seed: u64) -> Vec<SeriesColumns> {
     let mut all = Vec::new();
     for (seed, shift_ms) in [(seed, -1_800_000), (seed + 500, 2 * BLOCK_MS - 1_800_000)] {
         for mut of in data::series(seed) {
-            let floats = of.floats.timestamps_ms.iter_mut();
+            let floats = of.floats.timestamps_ms.to_mut().iter_mut();
             for at in floats.chain(&mut of.histograms.timestamps_ms) {
                 *at += shift_ms;
             }

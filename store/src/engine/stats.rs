@@ -1,0 +1,56 @@
+//! The store's sizes and counts, gathered for metrics.
+
+use super::{Engine, Stats};
+use crate::head::Tenant;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Engine {
+    /// Sizes, for metrics.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (reads_tombstones_warned_total, reads_tombstones_refused_total) =
+            self.deleted_reads.counts();
+        let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
+        let mut stats = Stats {
+            log_pending_bytes: self.log.pending_bytes() as u64,
+            log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
+            samples_appended_total: self.appended.load(Ordering::Relaxed),
+            samples_late_total: self.late.load(Ordering::Relaxed),
+            overlap_max: self.overlap_max(),
+            tombstones: self.tombstones.read().len() as u64,
+            reads_tombstones_warned_total,
+            reads_tombstones_refused_total,
+            reads_sstables_warned_total,
+            reads_sstables_alarmed_total,
+            ..Stats::default()
+        };
+        let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
+        stats.tenants = tenants.len() as u64;
+        for tenant in tenants {
+            let (series, created) = tenant.series();
+            stats.series += series;
+            stats.series_created_total += created;
+            for shard in tenant.shards() {
+                stats.head_samples += shard.samples;
+                stats.head_sample_bytes += shard.sample_bytes;
+                stats.exemplars += shard.exemplars;
+                stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
+                stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
+            }
+        }
+        let tables = Arc::clone(&self.tables.read());
+        tables.count(&mut stats);
+        (stats.partitions_large, stats.partitions_alarming) = self.large.get();
+        (stats.damaged_blocks, stats.reads_damaged_total) =
+            self.faults.counts(|path| tables.has_path(path));
+        (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
+        stats.disk_reserve_bytes = self.reserve.bytes();
+        let scrubbed = &self.scrub;
+        stats.scrubbed_bytes_total = scrubbed.bytes.load(Ordering::Relaxed);
+        stats.scrub_cycles_total = scrubbed.cycles.load(Ordering::Relaxed);
+        stats.scrub_faults_total = scrubbed.faults.load(Ordering::Relaxed);
+        stats.scrub_completed_ms = scrubbed.completed_ms.load(Ordering::Relaxed);
+        stats
+    }
+}
