@@ -20,8 +20,13 @@ pub(crate) struct Budget<'a> {
     bytes: Cell<u64>,
     /// Bytes of what is kept aside, whatever node is evaluated.
     held: Cell<u64>,
+    /// What of the bytes is taken from the memory of all evaluations; never less than they are.
+    reserved: Cell<u64>,
     ticks: Cell<u64>,
 }
+
+/// Memory is reserved in pieces of so many bytes.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// What was in memory at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +38,8 @@ pub(crate) struct Mark {
 impl<'a> Budget<'a> {
     pub(crate) fn new(limits: Limits, cancel: &'a Cancel) -> Self {
         let zero = || Cell::new(0);
-        Self { limits, cancel, samples: zero(), bytes: zero(), held: zero(), ticks: zero() }
+        let (samples, bytes, held, reserved, ticks) = (zero(), zero(), zero(), zero(), zero());
+        Self { limits, cancel, samples, bytes, held, reserved, ticks }
     }
 
     /// What may still be used.
@@ -90,9 +96,11 @@ impl<'a> Budget<'a> {
     /// Takes memory for texts or anything else.
     pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EvalError> {
         let bytes = self.bytes.get().saturating_add(bytes);
-        if bytes.saturating_add(self.held.get()) > self.limits.bytes_max {
+        let with_held = bytes.saturating_add(self.held.get());
+        if with_held > self.limits.bytes_max {
             return Err(EvalError::TooManyBytes(self.limits.bytes_max));
         }
+        self.reserve(with_held)?;
         self.bytes.set(bytes);
         Ok(())
     }
@@ -108,6 +116,18 @@ impl<'a> Budget<'a> {
         self.held.set(self.held.get().saturating_sub(bytes));
     }
 
+    /// Sees to it that so many bytes are taken from the memory of all evaluations.
+    fn reserve(&self, bytes: u64) -> Result<(), EvalError> {
+        let reserved = self.reserved.get();
+        let (Some(meter), true) = (self.cancel.meter(), bytes > reserved) else { return Ok(()) };
+        let more = (bytes - reserved).next_multiple_of(PIECE_BYTES);
+        if !meter.reserve(more) {
+            return Err(EvalError::OutOfMemory(more));
+        }
+        self.reserved.set(reserved + more);
+        Ok(())
+    }
+
     /// Takes so many samples into the count.
     pub(crate) fn take_samples(&self, count: u64) -> Result<(), EvalError> {
         let samples = self.samples.get().saturating_add(count);
@@ -117,8 +137,12 @@ impl<'a> Budget<'a> {
 
     /// Whether so many samples more would fit.
     pub(crate) fn fits(&self, more: u64) -> Result<(), EvalError> {
-        if self.samples.get().saturating_add(more) > self.limits.samples_max {
+        let samples = self.samples.get().saturating_add(more);
+        if samples > self.limits.samples_max {
             return Err(EvalError::TooManySamples);
+        }
+        if let Some(meter) = self.cancel.meter() {
+            meter.see_samples(samples);
         }
         Ok(())
     }
@@ -150,7 +174,17 @@ impl<'a> Budget<'a> {
         // For a moment the inputs and the result are in memory together.
         self.fits(samples)?;
         self.samples.set(before.samples.saturating_add(samples));
-        self.bytes.set(before.bytes.saturating_add(result.bytes()));
+        let bytes = before.bytes.saturating_add(result.bytes());
+        self.reserve(bytes.saturating_add(self.held.get()))?;
+        self.bytes.set(bytes);
         Ok(())
+    }
+}
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.cancel.meter() {
+            meter.release(self.reserved.get());
+        }
     }
 }

@@ -20,6 +20,7 @@ mod error;
 mod evaluator;
 mod grid;
 pub(crate) mod merge;
+mod meter;
 mod names;
 mod params;
 mod repeats;
@@ -31,6 +32,7 @@ mod value;
 mod window;
 
 pub use error::EvalError;
+pub use meter::{Memory, Meter};
 pub use params::{Cancel, EvalParams, Limits, Query};
 
 pub(crate) use evaluator::{BucketsWanted, Evaluator, bare};
