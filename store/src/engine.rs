@@ -103,7 +103,7 @@ pub struct Engine {
     retired: Mutex<Vec<Retired>>,
     /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
     /// succeeds. Changes with the manifest held.
-    doubtful: Mutex<Vec<u64>>,
+    doubtful: Mutex<Vec<Retired>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -253,6 +253,8 @@ fn seconds(now: TimestampMs) -> u32 {
     u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

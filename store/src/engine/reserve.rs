@@ -107,10 +107,19 @@ impl Engine {
     /// Refuses a compaction for whose outputs there is no room beside its inputs: they leave writers
     /// their space, or are small and leave a flush its own.
     pub(super) fn check_room(&self, input_bytes: u64) -> Result<()> {
-        let free_bytes = self.parts.disk.free_bytes()?;
         let is_small = input_bytes <= self.reserve.bytes / SMALL_SHARE;
         let kept = if is_small { self.flush_bytes() } else { self.reserve.bytes };
-        let reserve_bytes = input_bytes.saturating_add(kept);
+        self.check_beside(kept, input_bytes)
+    }
+
+    /// Refuses to write so many bytes if that would leave less than the reserve.
+    pub(super) fn check_free(&self, bytes: u64) -> Result<()> {
+        self.check_beside(self.reserve.bytes, bytes)
+    }
+
+    fn check_beside(&self, kept: u64, bytes: u64) -> Result<()> {
+        let free_bytes = self.parts.disk.free_bytes()?;
+        let reserve_bytes = bytes.saturating_add(kept);
         match free_bytes < reserve_bytes {
             true => Err(Error::DiskReserve { free_bytes, reserve_bytes }),
             false => Ok(()),
