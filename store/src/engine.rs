@@ -141,7 +141,18 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+        match Self::try_open(parts.clone(), config.clone(), now) {
+            // A start writes: the manifest anew, and the end of the log. What it began is no more
+            // to the next one than what a crash leaves.
+            Err(error) if error.is_full() && reserve::make_room(&*parts.disk).is_ok() => {
+                Self::try_open(parts, config, now)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         prepare(&*disk)?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;

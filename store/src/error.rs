@@ -89,6 +89,13 @@ impl Error {
         Self::Corrupt { path: path.to_owned(), offset, detail: detail.into() }
     }
 
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// What the error asks of the caller.
     #[must_use]
     pub fn kind(&self) -> Kind {
