@@ -31,6 +31,11 @@ pub enum Error {
     /// One record is bigger than the log takes.
     #[error("a log record of {bytes} bytes is over the limit of {bytes_max}")]
     RecordTooLarge { bytes: usize, bytes_max: usize },
+    /// The manifest cannot take more. Nothing was changed.
+    #[error(
+        "the manifest would have {bytes} bytes, at most {bytes_max} may be written: there are too many sstables or deletes"
+    )]
+    ManifestFull { bytes: u64, bytes_max: u64 },
     /// A matcher of a query cannot be used.
     #[error("matcher {matcher}: {detail}")]
     BadMatcher { matcher: String, detail: String },
@@ -102,7 +107,9 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } | Self::Stopped | Self::Busy => Kind::Unavailable,
+            Self::ManifestFull { .. } | Self::Locked { .. } | Self::Stopped | Self::Busy => {
+                Kind::Unavailable
+            }
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -10,6 +10,8 @@
 //!   neither unlinked nor reused.
 //! - A file that is no longer live is unlinked by its owner after the edit; what a crash left over
 //!   is found by [`Manifest::orphans`].
+//! - What is written can be read: the file never has more than half of what a start reads. An edit
+//!   for which that cannot be is refused, and nothing is touched.
 //! - A bad edit with a good one behind it is damage, and the store does not open: no live sstable
 //!   is guessed. A bad last one was never acknowledged. Behind each edit lies a small mark, so that
 //!   also a damaged last edit is told from a torn one.
@@ -46,6 +48,8 @@ pub const LOG_DIRECTORY: &str = "log";
 const EDIT_BYTES_MAX: u64 = 256 << 10;
 /// The largest manifest that is read: more than a million sstables.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// The largest that is written.
+const WRITTEN_BYTES_MAX: u64 = FILE_BYTES_MAX / 2;
 
 /// What is live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +145,8 @@ pub struct Manifest {
     file: Option<Box<dyn DiskFile>>,
     snapshot_bytes: u64,
     next_number: u64,
+    /// [`WRITTEN_BYTES_MAX`], but in tests.
+    bytes_max: u64,
 }
 
 impl Manifest {
@@ -160,9 +166,12 @@ impl Manifest {
         }
         // Orphans stay while the log is damaged: no later file gets the number of one.
         state.next_file_id = state.next_file_id.max(leftovers::number_behind(disk.as_ref())?);
-        let mut manifest = Self { disk, state, file: None, snapshot_bytes: 0, next_number };
-        // Also what was only in the page cache is on disk now, and a torn tail is gone.
-        manifest.rewrite(manifest.state.clone())?;
+        let bytes_max = WRITTEN_BYTES_MAX;
+        let mut manifest =
+            Self { disk, state, file: None, snapshot_bytes: 0, next_number, bytes_max };
+        // Also what was only in the page cache is on disk now, and a torn tail is gone. What was
+        // read is not refused for its size.
+        manifest.rewrite(manifest.state.clone(), u64::MAX)?;
         Ok(manifest)
     }
 
@@ -186,7 +195,8 @@ impl Manifest {
     ///
     /// # Errors
     /// If the operating system refuses; then [`Manifest::state`] is as before, and whether the
-    /// change is on disk is not known until a later edit succeeds.
+    /// change is on disk is not known until a later edit succeeds. [`Error::ManifestFull`]; then it
+    /// is not.
     pub fn apply(&mut self, edits: &[Edit]) -> Result<()> {
         let done = self.try_apply(edits);
         let is_full = done.as_ref().is_err_and(Error::is_full);
@@ -205,9 +215,11 @@ impl Manifest {
         let record = edit::encode_record(self.next_number, state.next_file_id, edits);
         let written = self.written_bytes();
         let edit_bytes = written.saturating_sub(self.snapshot_bytes);
-        let is_long = edit_bytes > EDIT_BYTES_MAX.max(4 * self.snapshot_bytes);
+        let is_long = edit_bytes > EDIT_BYTES_MAX.max(4 * self.snapshot_bytes)
+            || written.saturating_add(record.len() as u64) > self.bytes_max;
         if is_long || self.file.is_none() {
-            return self.rewrite(state);
+            // One that makes less of too much is welcome.
+            return self.rewrite(state, self.bytes_max.max(self.snapshot_bytes));
         }
         let Some(mut file) = self.file.take() else { return Ok(()) };
         // Its number is not used again even if this fails: the failed one may be on disk.
@@ -238,9 +250,13 @@ impl Manifest {
         self.file.as_ref().map_or(self.snapshot_bytes, |file| file.written_bytes())
     }
 
-    /// Writes a new file with `state`, and puts it in place of the old one.
-    fn rewrite(&mut self, state: State) -> Result<()> {
+    /// Writes a new file with `state`, and puts it in place of the old one, if it has not more than
+    /// `bytes_max`.
+    fn rewrite(&mut self, state: State, bytes_max: u64) -> Result<()> {
         let bytes = state.encode_as(self.next_number);
+        if bytes.len() as u64 > bytes_max {
+            return Err(Error::ManifestFull { bytes: bytes.len() as u64, bytes_max });
+        }
         self.next_number += 1;
         self.file = None;
         let disk = Arc::clone(&self.disk);

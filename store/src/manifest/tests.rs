@@ -182,6 +182,39 @@ fn a_long_manifest_is_written_anew() {
 }
 
 #[test]
+fn a_manifest_is_never_written_larger_than_may_be_and_an_edit_too_many_changes_nothing() {
+    let disk = SimDisk::new(3);
+    let mut manifest = open(&disk).unwrap();
+    manifest.bytes_max = 20_000;
+    let mark_bytes = 28;
+    let refused = loop {
+        let id = manifest.allocate_file_id();
+        let gone = manifest.allocate_file_id();
+        let edits = [Edit::AddSstable(sstable(gone)), Edit::RemoveSstable(gone)];
+        let done =
+            manifest.apply(&edits).and_then(|()| manifest.apply(&[Edit::AddSstable(sstable(id))]));
+        let bytes = disk.bytes_of(MANIFEST_FILE).unwrap().len();
+        assert!(bytes <= 20_000 + mark_bytes, "{bytes}");
+        if let Err(error) = done {
+            break error;
+        }
+        assert!(id < 1_000, "it is never full");
+    };
+    assert!(matches!(refused, Error::ManifestFull { bytes_max: 20_000, .. }), "{refused}");
+    let state = manifest.state().clone();
+    assert!(state.sstables.len() > 100, "{}", state.sstables.len());
+    assert_eq!(open(&disk.fork(0)).unwrap().state().sstables, state.sstables);
+    let (first, last) = (*state.sstables.keys().next().unwrap(), manifest.allocate_file_id());
+    manifest.apply(&[Edit::AddSstable(sstable(last))]).unwrap_err();
+    manifest.apply(&[Edit::RemoveSstable(first)]).unwrap();
+    manifest.apply(&[Edit::AddSstable(sstable(last))]).unwrap();
+    // One that came from elsewhere and is too large already may become smaller, and no larger.
+    manifest.bytes_max = 10_000;
+    manifest.apply(&[Edit::AddSstable(sstable(first))]).unwrap_err();
+    manifest.apply(&[Edit::RemoveSstable(last)]).unwrap();
+}
+
+#[test]
 fn what_an_edit_names_is_no_leftover_for_the_disk_may_come_back_with_an_earlier_one() {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
