@@ -6,9 +6,10 @@
 //!   source is dropped.
 
 use crate::admission::Ticket;
+use crate::cache::VersionedSource;
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::source::{Source, SourceAnswer};
+use crate::source::{Source, SourceAnswer, VersionAsk};
 use guard::QueryLimits;
 use model::read::{Estimate, Selection};
 use model::{Context, Kind, SeriesColumns};
@@ -164,6 +165,9 @@ impl Drop for Stop {
     }
 }
 
+/// What is in the message of an error that names its limit by itself.
+pub(crate) const NAMED_LIMIT: &str = "limit `max_query_";
+
 /// The source as one query's evaluation sees it: blocking, bounded by what the query has left.
 #[derive(Debug)]
 pub(crate) struct BlockingQuery {
@@ -188,6 +192,7 @@ impl SeriesSource for BlockingQuery {
             (self.limits.max_bytes.get() / SAMPLE_BYTES)
                 .saturating_sub(self.samples_read.load(Ordering::Relaxed)),
         );
+        bounds.tombstones_max = bounds.tombstones_max.min(self.limits.max_tombstones.get());
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
         let series = self.wait(answer).map_err(|error| self.name_limits(error))?;
@@ -217,6 +222,13 @@ impl SeriesSource for BlockingQuery {
     }
 }
 
+impl VersionedSource for BlockingQuery {
+    fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>> {
+        let answer = self.source.versions(Arc::clone(&self.context), asks.to_vec());
+        self.wait(answer).inspect_err(|error| tracing::debug!(%error, "no versions")).ok()
+    }
+}
+
 impl BlockingQuery {
     /// Waits for an answer, or until nobody wants it any more.
     fn wait<T>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
@@ -241,7 +253,7 @@ impl BlockingQuery {
 
     /// A source says that a bound was met; whose limit that was is known here.
     fn name_limits(&self, error: SourceError) -> SourceError {
-        if error.kind != Kind::Unexecutable {
+        if error.kind != Kind::Unexecutable || error.message.contains(NAMED_LIMIT) {
             return error;
         }
         let message = format!(

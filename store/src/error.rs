@@ -1,6 +1,6 @@
 //! What can go wrong in the store, and what it asks of the caller.
 
-use model::Kind;
+use model::{Kind, TenantId};
 use std::io;
 use std::sync::Arc;
 
@@ -54,11 +54,11 @@ pub enum Error {
     /// Another job works on the same sstables: come back later.
     #[error("another job works on the same sstables")]
     Busy,
-    /// More tombstones touch a query than may.
+    /// More tombstones touch a query than the tenant's queries may meet.
     #[error(
-        "{tombstones} deletes touch the query, at most {tombstones_max} may (max_query_tombstones): ask for a shorter range"
+        "{tombstones} deletes touch the query: limit `max_query_tombstones` {tombstones_max} of tenant `{tenant}`; ask for a shorter range"
     )]
-    TooManyReadTombstones { tombstones: u64, tombstones_max: u64 },
+    TooManyReadTombstones { tombstones: u64, tombstones_max: u64, tenant: TenantId },
     /// There are as many tombstones as there may be. Nothing was deleted.
     #[error(
         "nothing was deleted: the deletes kept here have reached the limit of {limit} {unit}; delete by fewer, wider requests"

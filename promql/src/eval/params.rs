@@ -67,7 +67,8 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn select_bounds(&self) -> SelectBounds {
-        SelectBounds { series_max: self.series_max, samples_max: self.fetched_samples_max }
+        let (series_max, samples_max) = (self.series_max, self.fetched_samples_max);
+        SelectBounds { series_max, samples_max, ..SelectBounds::NONE }
     }
 }
 

@@ -191,6 +191,9 @@ impl Engine {
         retired.extend(old.map(|old| Retired::unheld(manifest::checkpoint_path(old.id))));
         // This edit succeeded, so those that failed before are not on disk.
         retired.extend(self.doubtful.lock().drain(..));
+        drop(retired);
+        drop(manifest);
+        self.claims.lock().forget(removed);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //!   samples are counted.
 
 use super::OpenReport;
+use super::renumber::Renumbering;
 use crate::bytes::{Damaged, Input, put_text, put_uvarint, runs};
 use crate::engine::AppendLimits;
 use crate::error::Result;
@@ -100,9 +101,6 @@ impl Held<'_> {
     }
 }
 
-/// The numbers of one earlier generation -> those of this one.
-type Numbers = HashMap<u32, u32, RandomState>;
-
 /// A head that is being put together again.
 pub(super) struct Recovery<'a> {
     /// Makes a tenant that is not there yet.
@@ -110,7 +108,7 @@ pub(super) struct Recovery<'a> {
     pub(super) now_s: u32,
     pub(super) metadata_max: usize,
     pub(super) report: OpenReport,
-    numbers: HashMap<(TenantId, u64), Numbers, RandomState>,
+    numbers: HashMap<(TenantId, u64), Renumbering, RandomState>,
 }
 
 impl<'a> Recovery<'a> {
@@ -139,7 +137,7 @@ impl<'a> Recovery<'a> {
         definitions::decode(&mut input, |number, labels| definitions.push((number, labels)))?;
         let metadata = record::read_metadata(&mut input)?;
         let exemplars = record::read_exemplars(&mut input)?;
-        let tenant = self.define(&id, generation, definitions);
+        let tenant = self.define(&id, generation, &definitions);
         self.keep_metadata(&tenant, metadata);
         self.keep_exemplars(&tenant, generation, &exemplars);
         Ok(())
@@ -155,24 +153,22 @@ impl<'a> Recovery<'a> {
     fn try_record(&mut self, payload: &[u8]) -> Result<(), Damaged> {
         let mut record = record::decode(payload)?;
         let definitions = std::mem::take(&mut record.definitions);
-        let tenant = self.define(&record.tenant, record.generation, definitions);
+        let tenant = self.define(&record.tenant, record.generation, &definitions);
         self.keep_metadata(&tenant, record.metadata.clone());
-        let numbers = self.numbers.get(&(record.tenant.clone(), record.generation));
+        let mut numbers = self.numbers.get_mut(&(record.tenant.clone(), record.generation));
         let (mut samples, mut lost) = (0, 0);
-        record.rows(|old, rows| match numbers.and_then(|numbers| numbers.get(&old)) {
+        let mut replay = tenant.replay(record.revision, self.now_s);
+        record.rows(|old, rows| match numbers.as_mut().and_then(|numbers| numbers.get(old)) {
             Some(number) => {
                 match rows {
-                    Samples::Floats(rows) => {
-                        tenant.push(*number, self.now_s, rows.iter().copied());
-                    }
-                    Samples::Histograms(rows) => {
-                        tenant.push_histograms(*number, self.now_s, rows.iter().cloned());
-                    }
+                    Samples::Floats(rows) => replay.push(number, rows),
+                    Samples::Histograms(rows) => replay.push_histograms(number, rows),
                 }
                 samples += rows.len() as u64;
             }
             None => lost += rows.len() as u64,
         })?;
+        drop(replay);
         self.keep_exemplars(&tenant, record.generation, &record.exemplars);
         self.report.samples += samples;
         self.report.samples_without_series += lost;
@@ -183,26 +179,21 @@ impl<'a> Recovery<'a> {
         &mut self,
         id: &TenantId,
         generation: u64,
-        definitions: Vec<(u32, LabelSet)>,
+        definitions: &[(u32, LabelSet)],
     ) -> Arc<Tenant> {
         let tenant = (self.tenant)(id);
         let numbers = self.numbers.entry((id.clone(), generation)).or_default();
-        for (old, labels) in definitions {
-            // Without limits only a tenant with 2^28 series in a shard refuses.
-            if let Ok(number) = tenant.find_or_insert(&labels, AppendLimits::NONE, self.now_s) {
-                numbers.insert(old, number);
-            }
-        }
+        tenant.define(definitions, self.now_s, |old, number| numbers.insert(old, number));
         tenant
     }
 
-    fn keep_exemplars(&self, tenant: &Tenant, generation: u64, exemplars: &[(u32, Exemplar)]) {
-        let numbers = self.numbers.get(&(tenant.id.clone(), generation));
+    fn keep_exemplars(&mut self, tenant: &Tenant, generation: u64, exemplars: &[(u32, Exemplar)]) {
+        let mut numbers = self.numbers.get_mut(&(tenant.id.clone(), generation));
         for (old, exemplar) in exemplars {
-            if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
+            if let Some(number) = numbers.as_mut().and_then(|numbers| numbers.get(*old)) {
                 // What the limit is now the next append says.
                 let max = AppendLimits::NONE.exemplars_max;
-                tenant.push_exemplar(*number, self.now_s, max, exemplar);
+                tenant.push_exemplar(number, self.now_s, max, exemplar);
             }
         }
     }
