@@ -257,6 +257,8 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod churn_tests;
+#[cfg(test)]
 mod large_tests;
 #[cfg(test)]
 mod late_tests;
