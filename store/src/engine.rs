@@ -269,6 +269,8 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod churn_tests;
+#[cfg(test)]
 mod full_tests;
 #[cfg(test)]
 mod large_tests;
