@@ -3,8 +3,8 @@
 use super::*;
 use cluster::TopologyConfig;
 use guard::{Limit, Limits};
-use model::mutation::{Mutation, SeriesRefusal, WriteAnswer, Written};
-use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
+use model::mutation::{MetricMetadata, MetricType, Mutation, SeriesRefusal, WriteAnswer, Written};
+use model::read::{LabelQuery, LabelWant, MetadataQuery, SelectBounds, Selection};
 use model::{
     DeleteRequest, LabelSet, Matcher, Principal, RequestId, Retention, RetentionRule, SeriesRef,
     TenantId, TimeRange, TimestampMs,
@@ -144,6 +144,36 @@ async fn beyond_the_limit_a_new_series_is_refused_by_name_and_a_known_one_goes_o
     // Another tenant has a limit of its own.
     assert!(written(replica.write(mutation("b", "n", 4.0)).await.unwrap()).refused.is_empty());
     assert_eq!(values(&replica, "a").await, [3.0]);
+    replica.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_has_metadata_of_no_more_metrics_than_its_limit_and_what_was_not_kept_is_counted()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_metadata: Limit(2), ..Limits::default() };
+    let open = || open_with(dir.path(), limits.clone(), &Config::default());
+    let replica = open();
+    for (tenant, metric) in [("a", "m1"), ("a", "m2"), ("a", "m3"), ("b", "m3")] {
+        let mut mutation = mutation(tenant, metric, 1.0);
+        let (help, unit) = ("what it is".into(), "".into());
+        let metric = metric.into();
+        mutation.metadata.push(MetricMetadata {
+            metric,
+            metric_type: MetricType::Gauge,
+            help,
+            unit,
+        });
+        written(replica.write(mutation).await.unwrap());
+    }
+    let stats = replica.stats();
+    assert_eq!((stats.metadata, stats.metadata_lost_limit_total), (3, 1));
+    replica.shutdown().await.unwrap();
+    drop(replica);
+    let replica = open();
+    let known = replica.metadata(context("a"), MetadataQuery::default()).await.unwrap();
+    let known: Vec<&str> = known.iter().map(|entry| &*entry.metric).collect();
+    assert_eq!(known, ["m1", "m2"]);
     replica.shutdown().await.unwrap();
 }
 
