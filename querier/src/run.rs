@@ -195,13 +195,7 @@ impl SeriesSource for BlockingQuery {
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
         let series = self.wait(answer).map_err(|error| self.name_limits(error))?;
-        // A histogram counts as the samples that take as much memory.
-        let each = |one: &SeriesColumns| {
-            let values = one.histograms.values.iter();
-            let histograms = values.map(|h| to_u64(h.bytes()).div_ceil(SAMPLE_BYTES)).sum::<u64>();
-            to_u64(one.floats.len()) + histograms
-        };
-        let samples = series.iter().map(each).sum::<u64>();
+        let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
         let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
         let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;

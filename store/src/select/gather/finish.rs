@@ -33,7 +33,7 @@ impl Gather {
                 floats.timestamps_ms.shrink_to_fit();
                 floats.values.shrink_to_fit();
             }
-            samples += (floats.len() + columns.histograms.len()) as u64;
+            samples += columns.samples();
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }
