@@ -1,9 +1,10 @@
 //! The command line.
 
-use crate::config::{Config, Fault, Role};
-use clap::{Args, Parser, Subcommand};
+use crate::config::{Bytes, Config, Fault, Role, Setting};
+use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use store::compaction::scaling::{Scaling, Strategy};
 
 /// What is said at the end of `--help`.
 const EXAMPLES: &str = "\
@@ -15,6 +16,7 @@ Examples:
   cumae config check --config cumae.yaml   every fault of a file at once
   cumae snapshot create                    then: list, verify, copy, restore, delete
   cumae store verify                       every byte against its checksum; then: inspect, dump
+  cumae store simulate --flush-size 6MiB   what each compaction strategy would write and hold
   cumae import prometheus /var/lib/prometheus
   cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
   cumae promql lint 'rate(up[5m])'         also: fmt, parse
@@ -179,6 +181,50 @@ pub enum StoreCommand {
         #[arg(long, value_name = "LINES", default_value_t = 0)]
         limit: u64,
     },
+    /// Say what the compaction strategies would cost for a load: bytes written for each byte flushed,
+    /// sstables that a read opens, space. It plays the settings in force, and touches no file
+    #[command(after_help = SIMULATE)]
+    Simulate(SimulateFlags),
+}
+
+/// Flags of `cumae store simulate`: what is flushed into one window of a day.
+#[derive(Debug, Args)]
+pub struct SimulateFlags {
+    /// Flushes while the window is open
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = value_parser!(u64).range(1..=10_000))]
+    pub flushes: u64,
+    /// The size of each
+    #[arg(long, value_name = "BYTES", default_value = "100MiB", value_parser = bytes)]
+    pub flush_size: Bytes,
+    /// Flushes of late data, an hour apart, after the window was closed and sealed
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = value_parser!(u64).range(0..=10_000))]
+    pub late_flushes: u64,
+    /// The size of each
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = bytes)]
+    pub late_size: Bytes,
+    /// Leave the window open, without a seal; late data is then more of the same
+    #[arg(long)]
+    pub open: bool,
+    /// ucs, stcs, lcs, twcs, or scaling parameters of ucs such as T8; may repeat [default: several]
+    #[arg(long = "strategy", value_name = "NAME")]
+    pub strategies: Vec<Simulated>,
+}
+
+/// A strategy that is simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Simulated {
+    /// By its name; `ucs` has the scaling parameters of the configuration.
+    Named(Strategy),
+    /// `ucs` with these.
+    Scaled(Scaling),
+}
+
+/// Bytes as the configuration has them, from 1 B to 1 TiB.
+fn bytes(text: &str) -> Result<Bytes, String> {
+    let value = text.parse::<u64>().map_or_else(|_| text.into(), serde_json::Value::from);
+    let bytes = Bytes::read(&value)?;
+    let is_sound = (1..=1 << 40).contains(&bytes.0);
+    is_sound.then_some(bytes).ok_or_else(|| "wanted 1 byte to 1024GiB".to_owned())
 }
 
 /// `cumae import …`. Once more changes nothing; the samples are seen all at once, at the end.
@@ -306,6 +352,15 @@ pub struct QueryText {
     #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     pub query: Option<String>,
 }
+
+/// What is said at the end of `cumae store simulate --help`.
+const SIMULATE: &str = "\
+Example: a day that is flushed 145 times by 6 MiB, with the strategy of the configuration and T4
+  cumae store simulate --flushes 145 --flush-size 6MiB --strategy ucs --strategy T4
+
+WA is bytes written for each byte flushed, the flush itself included; `read opens` how many sstables
+a read of one partition opens at most; space the most bytes on disk at once; compacted what was
+written until the seal, and late what was written for late data.";
 
 /// What is said at the end of `cumae test --help`.
 const SCRIPT: &str = "\

@@ -37,6 +37,10 @@ pub(crate) fn run(config: &Config, command: &StoreCommand) -> Result<(), Error> 
             let (disk, name) = disk_of(file)?;
             print_lines(*limit, |lines| inspect::dump(&disk, &name, lines))
         }
+        StoreCommand::Simulate(flags) => {
+            crate::print(&crate::costs::table(&config.compaction, flags));
+            Ok(())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod backup;
 mod bulk;
 pub mod cli;
 pub mod config;
+mod costs;
 mod data_dir;
 mod files;
 mod language;

@@ -309,8 +309,8 @@ impl<'a> Assembly<'a> {
     fn query_settings(&self) -> querier::Settings {
         let query = &self.config.query;
         let slow_query_ms = u64::try_from(query.slow_query.as_millis()).unwrap_or(u64::MAX);
-        let features = query.features;
-        querier::Settings { slow_query_ms, features, ..querier::Settings::default() }
+        let (features, cache_bytes) = (query.features, query.cache_bytes);
+        querier::Settings { slow_query_ms, cache_bytes, features, ..querier::Settings::default() }
     }
 
     fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {

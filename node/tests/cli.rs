@@ -167,3 +167,31 @@ fn test_runs_scripts_and_tells_file_line_expected_and_got_of_each_failure() {
     let nothing = cumae(&["test", &write("empty.test", "clear\n")]);
     assert_eq!(stderr(&nothing), "cumae: there is no case in these files\n");
 }
+
+#[test]
+fn store_simulate_tells_what_each_strategy_costs() {
+    // The golden figures of unified compaction: 64 flushes of 100 MiB with Cassandra's sizes.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cumae.yaml");
+    let sizes = "target_sstable_size: 1GiB, min_sstable_size: 100MiB, scaling_parameters: T4";
+    std::fs::write(&path, format!("store: {{compaction: {{{sizes}}}}}\n")).unwrap();
+    let config = ["--config", path.to_str().unwrap()];
+    let open = ["store", "simulate", "--flushes", "64", "--late-flushes", "0", "--open"];
+    let told = stdout(&cumae(&[&open[..], &config].concat()));
+    let rows: Vec<Vec<&str>> =
+        told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let row = |name: &[&str]| rows.iter().find(|row| row.starts_with(name)).unwrap();
+    assert_eq!(row(&["ucs", "T4"])[2..], ["4.00", "9", "8000", "19200", "0", "4"]);
+    assert_eq!(row(&["stcs"])[1..], row(&["ucs", "T4"])[2..], "a preset of the same");
+    assert_eq!(row(&["ucs", "L10"])[3], "2", "what a read opens");
+    assert_eq!(rows.len(), 9, "{told}");
+
+    let asked = stdout(&cumae(&[&open[..], &config, &["--strategy", "ucs"]].concat()));
+    assert_eq!(asked.lines().count(), 2, "{asked}");
+    assert!(asked.lines().last().unwrap().starts_with("ucs T4 "), "{asked}");
+    for wrong in [["--strategy", "dtcs"], ["--flush-size", "0"], ["--flush-size", "2TiB"]] {
+        let refused = cumae(&[&["store", "simulate"], &wrong[..]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+    }
+    assert!(stdout(&cumae(&["store", "simulate", "--help"])).contains("Example: "));
+}

@@ -27,11 +27,13 @@ pub mod span;
 mod token;
 pub mod value;
 
+pub use annotations::{is_tally, without_place};
 pub use ast::{Expr, ValueType};
 pub use error::ParseError;
 pub use eval::{Cancel, EvalError, EvalParams, Limits, Query, evaluate};
 pub use features::Features;
 pub use parse::{ParseOptions, parse, parse_selector};
+pub use plan::{Read, reads};
 pub use pretty::pretty;
 pub use series_desc::{SeriesDescription, parse_series};
 pub use series_points::{Point, TooManyPoints};

@@ -3,12 +3,14 @@
 mod active;
 mod admin;
 mod admission;
+pub mod cache;
 mod call;
 mod cardinality;
 pub mod coverage;
 mod delete;
 mod error;
 mod exemplar_calls;
+mod flights;
 mod histogram_json;
 mod history;
 mod http;
@@ -37,13 +39,14 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod time_param;
+mod versions;
 
 pub use error::Error;
 pub use http::{Origins, dress};
 pub use querier::{Parts, Querier, Settings};
 pub use routes::PREFIXES;
 pub use select::ReplicatedSource;
-pub use source::{AllReplicas, SingleReplica, Source, SourceAnswer};
+pub use source::{AllReplicas, SingleReplica, Source, SourceAnswer, VersionAsk};
 pub use status::rfc3339;
 pub use syntax::tree;
 pub use time_param::{parse_duration, parse_time};

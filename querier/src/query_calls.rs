@@ -1,20 +1,24 @@
 //! `query`, `query_range` and the calls about a query's text.
 
 use crate::active::{Asked, QueryId};
+use crate::cache::{self, Cache, Question, VersionedSource};
 use crate::call::Call;
 use crate::error::Error;
+use crate::flights::{self, Answered, Seat, State};
 use crate::history::{self, Ended, Text};
 use crate::language::QueryText;
 use crate::params::Params;
 use crate::querier::Querier;
 use crate::render::{Annotations, Data, TRUNCATED, success};
-use crate::run::{self, Desk, Took};
+use crate::run::{self, BlockingQuery, Desk};
+use crate::source::VersionAsk;
 use crate::time_param::parse_duration;
 use crate::{json, language, stats, syntax};
 use axum::response::Response;
 use guard::QueryLimits;
-use model::Kind;
-use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
+use model::read::{Estimate, Selection};
+use model::{Kind, SeriesColumns, TenantId};
+use promql::{EvalError, EvalParams, Query, SeriesSource, SourceError, Value, ValueType};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +80,52 @@ struct Job {
     query: QueryText,
     params: EvalParams,
     timeout: Duration,
+    tenant: TenantId,
+    /// Where parts of the answer may lie.
+    cache: Option<Arc<Cache>>,
+}
+
+impl Job {
+    /// First step, last step and step in milliseconds.
+    fn steps(&self) -> (i64, i64, i64) {
+        (self.params.start_ms, self.params.end_ms, self.params.step_ms)
+    }
+
+    /// What others have to ask to be answered with it.
+    fn key(&self) -> flights::Key {
+        flights::Key {
+            tenant: self.tenant.clone(),
+            text: self.query.text.clone(),
+            steps: self.steps(),
+            lookback_ms: self.params.lookback_ms,
+            timeout: self.timeout,
+            is_cached: self.cache.is_some(),
+        }
+    }
+}
+
+/// A source that says under which versions it is read.
+struct Told<'a> {
+    source: &'a BlockingQuery,
+    state: &'a State,
+}
+
+impl SeriesSource for Told<'_> {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
+        self.source.select(selection)
+    }
+
+    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
+        self.source.estimate(selection)
+    }
+}
+
+impl VersionedSource for Told<'_> {
+    fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>> {
+        let versions = self.source.versions(asks)?;
+        self.state.read_under(asks, &versions);
+        Some(versions)
+    }
 }
 
 fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Error> {
@@ -99,11 +149,20 @@ fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Er
         ..settings.features.applied(params)
     };
     let query = language::query_text(&call.params, limits, settings.features)?;
-    Ok(Job { query, params, timeout: run::timeout(limits, timeout_ms) })
+    let cache = (!is_yes(call.params.get("nocache"))).then(|| Arc::clone(&querier.inner.cache));
+    let (timeout, tenant) = (run::timeout(limits, timeout_ms), call.context.tenant.clone());
+    Ok(Job { query, params, timeout, tenant, cache })
+}
+
+/// Whether a switch is set: by anything but `0` and `false`.
+fn is_yes(param: &str) -> bool {
+    !matches!(param, "" | "0" | "false")
 }
 
 /// Parses and evaluates; blocks.
-fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
+fn evaluate(job: &Job, desk: &Desk, state: &State) -> Result<Answered, Error> {
+    state.progress.runs(&desk.source.samples_read);
+    state.begin();
     let expr = language::parse(&job.query).map_err(|reason| Error::param("query", reason))?;
     let value_type = expr.value_type();
     if !job.params.is_instant() && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
@@ -114,7 +173,11 @@ fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
         return Err(Error::param("query", reason));
     }
     let query = Query { text: &job.query.text, expr: &expr };
-    promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
+    let (tenant, params) = (&job.tenant, &job.params);
+    let question = Question { tenant, query, params, cancel: &desk.cancel };
+    let source = Told { source: &desk.source, state };
+    let answer = cache::answer(job.cache.as_deref(), &source, question);
+    answer.map(|(evaluation, _)| Answered { evaluation }).map_err(|error| {
         let message = match &error {
             EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
             EvalError::TooManyBytes(_) => desk.source.name_limit(&error, "max_query_bytes"),
@@ -134,28 +197,33 @@ fn engine_limits(limits: &QueryLimits) -> promql::Limits {
 }
 
 /// Evaluates where everybody can see it: in the table of active queries, in the history when it has
-/// ended, in the log if it was slow.
-async fn watched(querier: &Querier, call: &Call, job: Job) -> Result<(Evaluation, Took), Error> {
+/// ended, in the log if it was slow. Who asks what is being answered waits for that answer.
+async fn watched(querier: &Querier, call: &Call, job: Job) -> flights::Outcome {
     let inner = &querier.inner;
-    let (params, tenant) = (&job.params, call.context.tenant.clone());
-    let steps = (params.start_ms, params.end_ms, params.step_ms);
-    let asked = Asked { tenant, text: Text::of(&job.query.text), steps };
     let began_ns = inner.clock.monotonic_ns();
-    let id = QueryId(call.context.request_id.0);
-    let running = inner.active.begin(id, asked.clone(), began_ns);
-    let (timeout, progress) = (job.timeout, Arc::clone(&running.progress));
-    let work = move |desk: &Desk| {
-        progress.runs(&desk.source.samples_read);
-        evaluate(&job, desk)
+    let waited = || Duration::from_nanos(inner.clock.monotonic_ns().saturating_sub(began_ns));
+    let asked =
+        Asked { tenant: job.tenant.clone(), text: Text::of(&job.query.text), steps: job.steps() };
+    let (key, job) = (job.key(), Arc::new(job));
+    let ask = |asks| inner.source.versions(Arc::clone(&call.context), asks);
+    let seat = inner.flights.join(&key, ask).await;
+    let mut seat = match seat {
+        Some(seat) => seat,
+        None => take_off(querier, call, &job, job.timeout),
     };
-    let outcome = tokio::select! {
-        outcome = run::run(querier, &call.context, timeout, work) => outcome,
-        () = running.stopped() => Err(run::canceled().into()),
-    };
-    let ended_ns = inner.clock.monotonic_ns();
-    let took = Duration::from_nanos(ended_ns.saturating_sub(began_ns));
+    let mut outcome = seated(querier, call, &asked, began_ns, &seat).await;
+    let is_late = outcome.as_ref().is_err_and(|error| error.kind() == Kind::Timeout);
+    if seat.is_joined && is_late {
+        // The time of who came first is up, not ours.
+        seat = take_off(querier, call, &job, job.timeout.saturating_sub(waited()));
+        outcome = seated(querier, call, &asked, began_ns, &seat).await;
+    }
+    if seat.is_joined {
+        inner.metrics.joined.inc();
+    }
+    let (ended_ns, took) = (inner.clock.monotonic_ns(), waited());
     let queued = outcome.as_ref().map_or(0, |(_, took)| took.queued_ns);
-    let samples_read = running.progress.samples_read();
+    let samples_read = seat.state.progress.samples_read();
     let ended = Ended { asked, ended_ns, took, samples_read };
     let slow_ms = inner.settings.slow_query_ms;
     history::log_slow(slow_ms, &ended, Duration::from_nanos(queued), outcome.as_ref().err());
@@ -163,8 +231,47 @@ async fn watched(querier: &Querier, call: &Call, job: Job) -> Result<(Evaluation
     outcome
 }
 
+/// Starts to answer a query, for whoever will wait for it.
+fn take_off(querier: &Querier, call: &Call, job: &Arc<Job>, timeout: Duration) -> Seat {
+    let (querier, context, job) = (querier.clone(), Arc::clone(&call.context), Arc::clone(job));
+    let flights = Arc::clone(&querier.inner.flights);
+    flights.start(job.key(), move |state| async move {
+        let work = move |desk: &Desk| evaluate(&job, desk, &state);
+        let (answered, took) = run::run(&querier, &context, timeout, work).await?;
+        Ok((Arc::new(answered), took))
+    })
+}
+
+/// Waits for the answer, or until somebody stops the query of who waits.
+async fn seated(
+    querier: &Querier,
+    call: &Call,
+    asked: &Asked,
+    began_ns: u64,
+    seat: &Seat,
+) -> flights::Outcome {
+    let id = QueryId(call.context.request_id.0);
+    let progress = Arc::clone(&seat.state.progress);
+    let running = querier.inner.active.begin(id, asked.clone(), began_ns, progress);
+    tokio::select! {
+        outcome = seat.answer.clone() => outcome,
+        () = running.stopped() => Err(run::canceled().into()),
+    }
+}
+
+/// The answer as one's own. Others may have asked for the same one.
+async fn own(answered: Arc<Answered>) -> Result<Answered, Error> {
+    match Arc::try_unwrap(answered) {
+        Ok(answered) => Ok(answered),
+        Err(shared) => tokio::task::spawn_blocking(move || Answered::clone(&shared))
+            .await
+            .map_err(|_| Error::new(Kind::Internal, "the answer could not be copied")),
+    }
+}
+
 async fn answer(querier: &Querier, call: &Call, job: Job, limit: u64) -> Result<Response, Error> {
-    let (evaluation, took) = watched(querier, call, job).await?;
+    let (answered, took) = watched(querier, call, job).await?;
+    let Answered { evaluation } = own(answered).await?;
     let (stats, deprecated) = stats::render(call.params.get("stats"), &took);
     let mut annotations = Annotations { warnings: evaluation.warnings, infos: evaluation.infos };
     let mut value = evaluation.value;

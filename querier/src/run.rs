@@ -6,9 +6,10 @@
 //!   source is dropped.
 
 use crate::admission::Ticket;
+use crate::cache::VersionedSource;
 use crate::error::Error;
 use crate::querier::Querier;
-use crate::source::{Source, SourceAnswer};
+use crate::source::{Source, SourceAnswer, VersionAsk};
 use guard::QueryLimits;
 use model::read::{Estimate, Selection};
 use model::{Context, Kind, SeriesColumns};
@@ -212,6 +213,13 @@ impl SeriesSource for BlockingQuery {
 
     fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
         self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))
+    }
+}
+
+impl VersionedSource for BlockingQuery {
+    fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>> {
+        let answer = self.source.versions(Arc::clone(&self.context), asks.to_vec());
+        self.wait(answer).inspect_err(|error| tracing::debug!(%error, "no versions")).ok()
     }
 }
 

@@ -114,8 +114,10 @@ pub struct CompactionConfig {
     /// How much of the growth of the data goes to larger sstables instead of more of them, in
     /// thousandths: 0 for more only, 1000 for larger only. Default 333.
     pub growth_permille: u32,
-    /// What a flush is taken to write: the base of the levels. Fixed, so that small late flushes do
-    /// not move it. Default 100 MiB.
+    /// What a flush writes at least while much comes in: the base of the levels. One that is too
+    /// small costs nothing, as levels without sstables are none; one that is too large makes one
+    /// level of several, and each merge rewrites what the last one wrote. Fixed, so that small late
+    /// flushes do not move it. Default 4 MiB: 4 million samples, after which a head is flushed, take 6.
     pub flush_bytes: u64,
     /// The most overlapping sstables that are merged at once, unless the fan factor is larger.
     /// Default 32.
@@ -144,7 +146,7 @@ impl Default for CompactionConfig {
             sstable_bytes_min: 64 << 20,
             base_shards: 4,
             growth_permille: 333,
-            flush_bytes: 100 << 20,
+            flush_bytes: 4 << 20,
             sstables_max: 32,
             twcs_threshold_min: 4,
             twcs_threshold_max: 32,

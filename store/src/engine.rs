@@ -30,6 +30,7 @@ mod pass;
 mod purge;
 mod read;
 mod recover;
+mod renumber;
 mod reserve;
 mod retain;
 mod scrub;
@@ -124,6 +125,8 @@ pub struct Engine {
     purge_asked: purge::Asked,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
+    /// Files of which a tombstone may hide something, and since when that is known. A leaf.
+    to_purge: Mutex<BTreeMap<u64, TimestampMs>>,
     /// What is damaged.
     faults: faults::Faults,
     /// Its lock comes before `manifest`, `tables` and `claims`.
@@ -182,6 +185,7 @@ impl Engine {
             large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
+            to_purge: Mutex::default(),
             faults: faults::Faults::default(),
             scrub: scrub::Scrub::default(),
             reserve,
@@ -259,6 +263,8 @@ mod large_tests;
 mod late_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod race_tests;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]

@@ -129,6 +129,7 @@ pub struct Data {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Query {
     pub slow_query: Duration,
+    pub cache_bytes: u64,
     pub features: promql::Features,
 }
 
@@ -202,6 +203,7 @@ impl Default for Config {
             compaction: store::config::CompactionConfig::default(),
             query: Query {
                 slow_query: Duration::from_secs(10),
+                cache_bytes: 256 << 20,
                 features: promql::Features::default(),
             },
             limits: Limits::default(),

@@ -120,7 +120,7 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
             ..HistogramColumn::default()
         };
         let floats = Column {
-            timestamps_ms: of.samples.times_ms.into_owned(),
+            timestamps_ms: of.samples.times_ms.into_timestamps(),
             values: of.samples.values.into_owned(),
             ..Column::default()
         };

@@ -2,7 +2,9 @@
 
 mod admin;
 mod bad_input;
+mod cache;
 mod exemplars;
+mod flights;
 mod grafana;
 mod labels;
 mod language;

@@ -13,6 +13,7 @@ use crate::tombstone::{Tombstones, Touching};
 use model::exemplar::SeriesExemplars;
 use model::read::ExemplarQuery;
 use model::{LabelSet, Matcher, TenantId, TimeRange, TimestampMs};
+use std::sync::Arc;
 
 impl Engine {
     /// The exemplars that a query asks for, as [`Engine::exemplars`] gives them.
@@ -68,7 +69,8 @@ impl Engine {
             _ => None,
         };
         let span = (range.start.0, range.end.0);
-        let stones = self.touching(tenant, span, metric, tombstones_max)?;
+        let all = Arc::clone(&self.tombstones.read());
+        let stones = self.touching((&all, tombstones_max), tenant, span, metric)?;
         let mut found = held.exemplars(&sets, range);
         let hides = self.exemplars_hidden(tenant, now);
         for series in &mut found {

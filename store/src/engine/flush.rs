@@ -153,6 +153,9 @@ impl Engine {
         retired.extend(gone);
         // This edit succeeded, so those that failed before are not on disk.
         retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
+        drop(retired);
+        drop(manifest);
+        self.claims.lock().forget(removed);
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl Engine {
         let judge = self.judge(trusted);
         let mut moves = Vec::new();
         let mut rewrite = None;
-        let files = self.stale_files(&judge).into_iter();
+        let files = self.stale_files(&judge, now).into_iter();
         for (meta, tenants) in files.filter(|(meta, _)| !tried.contains(&meta.id)) {
             match self.fate(&meta, &tenants, &judge) {
                 // A damaged file stays as it is: reads clip it.
@@ -117,12 +117,16 @@ impl Engine {
     }
 
     /// The stale files that can be read, that no job works on, and that are not over.
-    fn stale_files(&self, judge: &retain::Judge) -> Vec<(SstableMeta, Vec<TenantId>)> {
+    fn stale_files(
+        &self,
+        judge: &retain::Judge,
+        now: TimestampMs,
+    ) -> Vec<(SstableMeta, Vec<TenantId>)> {
         let claims = self.claims.lock();
         let tables = Arc::clone(&self.tables.read());
         let is_stale = |meta: &SstableMeta, tenants: &[TenantId]| {
             judge.is_stale(meta, Some(tenants))
-                && claims.is_free(meta.id)
+                && claims.is_free(meta.id, now)
                 && !judge.is_over(meta, Some(tenants))
         };
         let files = tables.with_tenants().filter_map(|(meta, tenants)| {

@@ -152,7 +152,8 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         bounds,
     };
     let found = engine.select(&tenant(), &selection, NOW).unwrap();
-    let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms)).collect();
+    let found: Vec<_> =
+        found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms.to_vec())).collect();
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{matchers:?} {range:?}");
 
     let wants = [

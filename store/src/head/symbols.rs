@@ -70,7 +70,8 @@ impl Symbols {
         self.by_text.find(hash, |symbol| *self.texts[*symbol as usize] == *text).copied()
     }
 
-    fn intern(&mut self, text: &Text) -> u32 {
+    /// The symbol of a text, which gets one if it has none.
+    pub(super) fn intern(&mut self, text: &Text) -> u32 {
         let hash = self.hasher.hash_one(&**text);
         let Self { texts, by_text, hasher, .. } = self;
         let entry = by_text.entry(
@@ -94,20 +95,23 @@ impl Symbols {
 
     /// The ids of a label set; new strings and shapes get numbers.
     pub(crate) fn intern_labels(&mut self, labels: &LabelSet) -> LabelIds {
-        let names: Box<[u32]> = labels.iter().map(|(name, _)| self.intern(name)).collect();
-        let shape = match self.by_shape.get(&names) {
-            Some(shape) => *shape,
-            None => {
-                let shape = u32::try_from(self.shapes.len()).unwrap_or(u32::MAX);
-                self.shapes.push(names.clone());
-                self.by_shape.insert(names, shape);
-                shape
-            }
-        };
+        let names = labels.iter().map(|(name, _)| self.intern(name)).collect();
+        let shape = self.shape_of(names);
         let mut ids = Vec::with_capacity(1 + labels.len());
         ids.push(shape);
         ids.extend(labels.iter().map(|(_, value)| self.intern(value)));
         ids.into()
+    }
+
+    /// The number of a shape, given as the symbols of its names.
+    pub(super) fn shape_of(&mut self, names: Box<[u32]>) -> u32 {
+        if let Some(shape) = self.by_shape.get(&names) {
+            return *shape;
+        }
+        let shape = u32::try_from(self.shapes.len()).unwrap_or(u32::MAX);
+        self.shapes.push(names.clone());
+        self.by_shape.insert(names, shape);
+        shape
     }
 
     /// The (name, value) symbols of a series, in the order of its labels.

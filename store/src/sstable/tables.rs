@@ -104,6 +104,9 @@ impl Tables {
                 Err(error) => {
                     let error = match tables.disk.len(&path)? {
                         None => Error::corrupt(&path, 0, "it is missing"),
+                        Some(_) if matches!(error, Error::Io { .. }) => {
+                            Error::corrupt(&path, 0, format!("it cannot be opened: {error}"))
+                        }
                         Some(_) => error,
                     };
                     report.sstables_damaged.push((path, error.clone()));

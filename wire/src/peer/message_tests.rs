@@ -304,7 +304,7 @@ fn a_long_series_travels_in_many_parts_and_arrives_whole() {
     let other = LabelSet::from_pairs([("__name__", "z")]).unwrap();
     let short = SeriesColumns {
         labels: other,
-        floats: Column { timestamps_ms: vec![1], values: vec![1.0], ..Column::default() },
+        floats: Column { timestamps_ms: vec![1].into(), values: vec![1.0], ..Column::default() },
         ..SeriesColumns::default()
     };
     let whole =
@@ -397,8 +397,11 @@ fn the_bytes_of_a_write_of_version_1_stay_as_they_are() {
 #[test]
 fn the_bytes_of_floats_of_version_1_stay_as_they_are() {
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
-    let floats =
-        Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0], ..Column::default() };
+    let floats = Column {
+        timestamps_ms: vec![1_000, 1_015].into(),
+        values: vec![1.0, 2.0],
+        ..Column::default()
+    };
     let parts =
         Response::Select(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }])
             .encode();

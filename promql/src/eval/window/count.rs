@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn events_are_counted_between_samples_of_the_window_only() {
         let samples = Samples {
-            times_ms: Cow::Owned(vec![0, 1, 2, 3]),
+            times_ms: vec![0, 1, 2, 3].into(),
             values: Cow::Owned(vec![5.0, 1.0, f64::NAN, f64::NAN]),
         };
         let mut out = [0.0; 4];

@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_line_is_found_and_a_constant_has_no_slope() {
         let line = Samples {
-            times_ms: Cow::Owned(vec![0, 1_000, 2_000]),
+            times_ms: vec![0, 1_000, 2_000].into(),
             values: Cow::Owned(vec![1.0, 3.0, 5.0]),
         };
         let mut out = [0.0];

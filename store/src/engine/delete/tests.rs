@@ -385,6 +385,28 @@ fn nobody_asked_a_delete_is_purged_when_it_is_old_enough_and_only_what_it_hides(
     assert_eq!((report.samples_purged, at(later)), (1, None));
 }
 
+#[test]
+fn a_delete_that_is_repeated_again_and_again_does_not_put_off_its_purge() {
+    const MINUTE_MS: i64 = 60 * 1000;
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    assert!(write(&engine, 0, &[(0, NOW.0, 1.0), (1, NOW.0, 1.0)]));
+    engine.flush(NOW).unwrap();
+    let mut purged = Vec::new();
+    for minute in 0..60 {
+        let now = NOW.plus_ms(minute * MINUTE_MS);
+        if minute % 5 == 0 {
+            let again = request(&[Matcher::equal(METRIC_NAME, "m")], 0, now.0 + 1);
+            engine.delete(&t(), &again, now).unwrap();
+            assert_eq!(engine.stats().tombstones, 1);
+        }
+        while let Some(report) = engine.purge(now, &mut |_| true).unwrap() {
+            purged.push((minute, report.samples_purged));
+        }
+    }
+    assert_eq!(purged, [(16, 1)]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(u32, Vec<(usize, i64, f64)>),
