@@ -160,6 +160,18 @@ impl Cache {
         found
     }
 
+    /// Whether the answer of a segment is there; that it was asked for does not count.
+    pub(super) fn has(
+        &self,
+        key: &Key,
+        version: Option<u64>,
+        wanted: &RangeInclusive<i64>,
+    ) -> bool {
+        let kept = self.lock();
+        let entry = kept.extents.get(key);
+        version.is_some_and(|version| entry.is_some_and(|entry| entry.is(version, wanted)))
+    }
+
     /// Keeps the answer of a segment; what was kept under its key goes. Without a version nothing
     /// is kept.
     pub(super) fn put(&self, key: Key, version: Option<u64>, extent: Extent) {
@@ -201,6 +213,14 @@ impl Cache {
     }
 }
 
+impl Entry {
+    fn is(&self, version: u64, wanted: &RangeInclusive<i64>) -> bool {
+        let steps = &self.extent.steps;
+        let has_steps = steps.start() <= wanted.start() && steps.end() >= wanted.end();
+        self.version == version && has_steps
+    }
+}
+
 impl Kept {
     fn get(
         &mut self,
@@ -209,9 +229,7 @@ impl Kept {
         wanted: &RangeInclusive<i64>,
     ) -> Option<Arc<Extent>> {
         let (key, entry) = self.extents.get_key_value(key)?;
-        let steps = &entry.extent.steps;
-        let has_steps = steps.start() <= wanted.start() && steps.end() >= wanted.end();
-        if entry.version != version || !has_steps {
+        if !entry.is(version, wanted) {
             return None;
         }
         let key = Arc::clone(key);

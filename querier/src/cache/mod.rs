@@ -87,6 +87,16 @@ pub fn answer(
     }
 }
 
+/// How much of the answer is there now; `None` if the query is not cut, or has no versions.
+pub fn look(cache: &Cache, source: &dyn VersionedSource, question: Question<'_>) -> Option<Share> {
+    let plan = Plan::new(cache, source, question)?;
+    let both = plan.segments.iter().zip(&plan.versions);
+    let is_there = |(segment, version): &(&Segment, &Option<u64>)| {
+        cache.has(&plan.key(segment), **version, &segment.wanted)
+    };
+    Some(Share { segments: plan.segments.len(), hits: both.filter(is_there).count() })
+}
+
 /// A query that is cut.
 struct Plan<'q> {
     cache: &'q Cache,

@@ -1,9 +1,10 @@
 //! `sum_over_time`, `avg_over_time`, extremes, quantiles and deviations.
 
+use super::order::SlidingOrder;
 use super::{Samples, Window, Windows};
 use crate::math::convert::seconds;
 use crate::math::kahan::{Kahan, Mean};
-use crate::math::quantile::quantile;
+use crate::math::quantile::{quantile, quantile_of};
 use std::collections::VecDeque;
 
 /// Integers up to here add up without rounding.
@@ -95,6 +96,9 @@ pub(crate) fn variance(
     })
 }
 
+/// If each sample is in so many windows or more, sorting each is dearer than keeping their order.
+const OVERLAP_WORTH: usize = 3;
+
 /// `quantile_over_time`; `q` is asked at each step.
 pub(crate) fn quantiles(
     samples: &Samples<'_>,
@@ -102,6 +106,17 @@ pub(crate) fn quantiles(
     q: impl Fn(usize) -> f64,
     out: &mut [f64],
 ) -> usize {
+    let mut total = 0;
+    windows.slide(&samples.times_ms, |window| total += window.range().len());
+    if total > OVERLAP_WORTH * samples.values.len()
+        && let Some(mut order) = SlidingOrder::new(&samples.values)
+    {
+        return windows.slide(&samples.times_ms, |window| {
+            order.slide_to(window.range());
+            let at = |place: usize| order.at(place);
+            out[window.step] = quantile_of(q(window.step), window.range().len(), at);
+        });
+    }
     let mut scratch = Vec::new();
     windows.slide(&samples.times_ms, |window| {
         scratch.clear();
