@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it is all test, its helpers too")]
 
 mod hostile {
+    mod bombs;
     mod door;
+    mod heavy;
+    mod noisy;
     mod regexes;
     mod stack;
     mod texts;

@@ -41,17 +41,17 @@ fn source() -> MemorySource {
 
 /// Queries that go on for seconds, each in another part of the engine.
 const LONG: &[&str] = &[
-    "vector(1)[12h:1ms]",
-    "sum_over_time(vector(1)[12h:1ms])",
-    "avg_over_time(vector(1)[12h:1ms])",
-    "stddev_over_time(vector(1)[12h:1ms])",
-    "quantile_over_time(0.5, vector(time())[10h:1ms])",
-    "mad_over_time(vector(time())[10h:1ms])",
-    "deriv(vector(1)[6h:1ms])",
-    "rate(vector(1)[10h:1ms])",
-    "changes(vector(1)[10h:1ms])",
-    "double_exponential_smoothing(vector(1)[10h:1ms], 0.3, 0.3)",
-    "last_over_time((vector(1) + vector(2) * vector(3))[6h:1ms])",
+    "vector(1)[5h:1ms]",
+    "sum_over_time(vector(1)[5h:1ms])",
+    "avg_over_time(vector(1)[5h:1ms])",
+    "stddev_over_time(vector(1)[5h:1ms])",
+    "quantile_over_time(0.5, vector(time())[5h:1ms])",
+    "mad_over_time(vector(time())[5h:1ms])",
+    "deriv(vector(1)[5h:1ms])",
+    "rate(vector(1)[5h:1ms])",
+    "changes(vector(1)[5h:1ms])",
+    "double_exponential_smoothing(vector(1)[5h:1ms], 0.3, 0.3)",
+    "last_over_time((vector(1) + vector(2) * vector(3))[4h:1ms])",
     "max_over_time(sum(m)[1h:5ms])",
     "max_over_time(topk(5, m)[1h:50ms])",
     "max_over_time(quantile(0.5, m)[1h:50ms])",
@@ -63,8 +63,8 @@ const LONG: &[&str] = &[
     "max_over_time(label_replace(m, \"a\", \"$1\", \"i\", \"(.*)\")[1h:100ms])",
     "max_over_time(sort(m)[1h:100ms])",
     "max_over_time(absent(m)[1h:1ms])",
-    "max_over_time(hour(vector(time()))[10h:1ms])",
-    "max_over_time(vector(scalar(vector(1)))[10h:1ms])",
+    "max_over_time(hour(vector(time()))[5h:1ms])",
+    "max_over_time(vector(scalar(vector(1)))[5h:1ms])",
 ];
 
 /// A query that was told to stop: what it said, and how much of the processor it used after that;
