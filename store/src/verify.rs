@@ -163,7 +163,8 @@ fn bad_payload(path: &str, offset: u64, payload: &[u8]) -> Option<Error> {
     if payload.is_empty() {
         return None;
     }
-    let read = record::decode(payload).and_then(|record| record.rows(|_, _| ()));
+    let read = record::decode(payload)
+        .and_then(|record| record.rows(&mut record::Room::default(), |_, _| ()));
     read.err().map(|damaged| damaged.at(path, offset))
 }
 
