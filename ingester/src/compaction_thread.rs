@@ -4,8 +4,8 @@
 //! and those that were asked for do not keep to the budget.
 //!
 //! # Invariants
-//! - A compaction that failed is reported and tried again after a pause that grows, never in a loop
-//!   without one; a full disk ends nothing but the compaction.
+//! - A job that failed is reported and holds up no other: its files rest for a while, and the next
+//!   kind of work has its turn before the thread looks again.
 //! - Everybody who asks is answered. It stops between two pieces of work.
 //!
 //! Not here: what is worth compacting, and how (`store`); how fast (`pace.rs`).
@@ -26,8 +26,6 @@ use tokio::sync::oneshot;
 
 /// So many may ask at once.
 const ASKS_MAX: usize = 16;
-/// After the n-th failure in a row the store is left alone for 2^n polls, up to this n.
-const DOUBLINGS_MAX: u32 = 10;
 
 /// What came of bringing everything into its dense form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +72,15 @@ impl CompactionQueue {
     }
 }
 
+/// What came of a look for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Something was done, and there may be more.
+    Done,
+    /// Nothing is due, or what is failed.
+    Rest,
+}
+
 /// Starts the thread.
 pub(crate) fn start(
     engine: Arc<Engine>,
@@ -115,7 +122,6 @@ struct Compactor {
 impl Compactor {
     fn run(mut self, poll: Duration) {
         let mut pause = poll;
-        let mut failures = 0;
         loop {
             self.listen(pause);
             if self.stopped {
@@ -126,19 +132,12 @@ impl Compactor {
                 continue;
             }
             pause = match self.next() {
-                None => {
+                Step::Done => Duration::ZERO,
+                Step::Rest => {
                     self.scrub();
                     poll
                 }
-                Some(Ok(())) => Duration::ZERO,
-                Some(Err(())) => {
-                    failures = (failures + 1).min(DOUBLINGS_MAX);
-                    poll * 2_u32.pow(failures)
-                }
             };
-            if pause < poll {
-                failures = 0;
-            }
         }
         for ask in self.asks {
             drop(ask.send(Err(store::Error::Stopped)));
@@ -162,8 +161,8 @@ impl Compactor {
         }
     }
 
-    /// Does the compaction that is due, if one is.
-    fn next(&mut self) -> Option<Result<(), ()>> {
+    /// Does what is due, if anything is. What fails leaves the turn to the next kind of work.
+    fn next(&mut self) -> Step {
         // What readers held until now.
         if let Err(error) = self.engine.remove_retired() {
             tracing::warn!(%error, "files that are no longer live cannot be unlinked yet");
@@ -171,18 +170,21 @@ impl Compactor {
         let unsealed = self.engine.windows_to_seal().len();
         self.telemetry.compaction.unsealed.set(i64::try_from(unsealed).unwrap_or(i64::MAX));
         let chance = self.clock.monotonic_ns();
-        match self.engine.next_pass(self.clock.now()) {
-            Ok(Some(due)) => return Some(self.compact(&due).map(drop).map_err(drop)),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, "files cannot be brought to the rules of retention yet");
-                return Some(Err(()));
-            }
+        let pass = self.engine.next_pass(self.clock.now()).unwrap_or_else(|error| {
+            tracing::error!(%error, "files cannot be brought to the rules of retention yet");
+            None
+        });
+        if pass.is_some_and(|due| self.compact(&due).is_ok()) {
+            return Step::Done;
         }
-        match self.engine.next_compaction(self.clock.now(), chance) {
-            Some(due) => Some(self.compact(&due).map(drop).map_err(drop)),
-            None => self.purge(),
+        if self.stopped {
+            return Step::Rest;
         }
+        let due = self.engine.next_compaction(self.clock.now(), chance);
+        if due.is_some_and(|due| self.compact(&due).is_ok()) {
+            return Step::Done;
+        }
+        if self.stopped { Step::Rest } else { self.purge() }
     }
 
     /// Reads on in the live files, as far as the time since the last step allows.
@@ -199,7 +201,7 @@ impl Compactor {
     }
 
     /// Frees a file of what is deleted, if there is one.
-    fn purge(&mut self) -> Option<Result<(), ()>> {
+    fn purge(&mut self) -> Step {
         let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
         let mut pace = Pace::new(self.bytes_per_second, clock.monotonic_ns());
         let outcome = engine.purge(clock.now(), &mut |bytes| {
@@ -207,7 +209,7 @@ impl Compactor {
             self.wait(&mut pace, false)
         });
         match outcome {
-            Ok(None) | Err(store::Error::Stopped) => None,
+            Ok(None) | Err(store::Error::Stopped) => Step::Rest,
             Ok(Some(report)) => {
                 self.telemetry.purged_samples.inc_by(report.samples_purged);
                 tracing::info!(
@@ -217,12 +219,12 @@ impl Compactor {
                     bytes_after = report.bytes_after,
                     "purged what is deleted"
                 );
-                Some(Ok(()))
+                Step::Done
             }
             Err(error) => {
                 self.telemetry.compaction.failed();
                 tracing::error!(%error, "purge failed, what is deleted stays on disk for now");
-                Some(Err(()))
+                Step::Rest
             }
         }
     }
@@ -326,3 +328,6 @@ impl Compactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use store::Engine;
 use store::disk::FileDisk;
 use store::engine::{ImportOptions, ImportReport, Parts};
 
-/// Why an import failed. Nothing of it was kept then.
+/// Why an import failed, and what is kept of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Usually: a server works on it.
@@ -27,6 +27,16 @@ pub(crate) enum Error {
     /// The store refused.
     #[error("{0}; nothing was imported")]
     Store(#[from] store::Error),
+    /// It refused when the files were made live.
+    #[error(
+        "{0}; it is not known whether the samples are imported, all of them or none: import again, what is there is not taken twice"
+    )]
+    Publish(store::Error),
+    /// It refused after the samples were live.
+    #[error(
+        "{0}; all samples are imported, metadata and exemplars may not be: import again, what is there is not taken twice"
+    )]
+    Rest(store::Error),
     /// Not a tenant's name.
     #[error("--tenant: {0}")]
     Tenant(String),
@@ -66,7 +76,7 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
     };
     let options = ImportOptions { tenant, revision };
     let (read, done) = load(&engine, options, command, into, clock.now())?;
-    engine.close(clock.now())?;
+    engine.close(clock.now()).map_err(Error::Rest)?;
     summary(&read, &done);
     Ok(())
 }
@@ -89,7 +99,11 @@ fn load(
         }
     };
     match read {
-        Ok(read) => Ok((read, import.finish()?)),
+        Ok(read) => {
+            import.write()?;
+            import.publish().map_err(Error::Publish)?;
+            Ok((read, import.finish().map_err(Error::Rest)?))
+        }
         Err(error) => {
             // What this leaves, the next start removes.
             let _ = import.abandon();

@@ -32,9 +32,8 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
-    /// A read that more tombstones touch fails by name. Default 100,000.
-    pub read_tombstones_max: u64,
-    /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
+    /// A read that more tombstones touch is counted, to be warned of; how many it may meet is in the
+    /// question (`SelectBounds`). Default 1,000.
     pub read_tombstones_warn: u64,
     /// Files are rewritten without what a delete hides when it is this old, so that many deletes
     /// share one rewriting; 0 is at once. Default 15 min.
@@ -65,7 +64,6 @@ impl Default for Config {
             clock_step_max_ms: 24 * 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
-            read_tombstones_max: 100_000,
             read_tombstones_warn: 1_000,
             purge_delay_ms: 15 * 60 * 1000,
             tombstones_max: 200_000,

@@ -104,7 +104,7 @@ pub struct Engine {
     retired: Mutex<Vec<Retired>>,
     /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
     /// succeeds. Changes with the manifest held.
-    doubtful: Mutex<Vec<u64>>,
+    doubtful: Mutex<Vec<Retired>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -125,6 +125,8 @@ pub struct Engine {
     purge_asked: purge::Asked,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
+    /// Files of which a tombstone may hide something, and since when that is known. A leaf.
+    to_purge: Mutex<BTreeMap<u64, TimestampMs>>,
     /// What is damaged.
     faults: faults::Faults,
     /// Its lock comes before `manifest`, `tables` and `claims`.
@@ -142,7 +144,18 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+        match Self::try_open(parts.clone(), config.clone(), now) {
+            // A start writes: the manifest anew, and the end of the log. What it began is no more
+            // to the next one than what a crash leaves.
+            Err(error) if error.is_full() && reserve::make_room(&*parts.disk).is_ok() => {
+                Self::try_open(parts, config, now)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         prepare(&*disk)?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;
@@ -183,6 +196,7 @@ impl Engine {
             large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
             looked_at: Mutex::default(),
+            to_purge: Mutex::default(),
             faults: faults::Faults::default(),
             scrub: scrub::Scrub::default(),
             reserve,
@@ -255,11 +269,15 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod full_tests;
+#[cfg(test)]
 mod large_tests;
 #[cfg(test)]
 mod late_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod race_tests;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod nodes;
 use crate::error::{Error, Result};
 use nodes::{NodeId, Nodes};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +65,9 @@ pub enum Outcome {
     Fail(io::ErrorKind),
 }
 
+/// The bytes of a sector.
+const SECTOR_BYTES: u64 = 512;
+
 /// Decides what becomes of a call. It is asked in the order of the calls, one at a time.
 pub type Hook = Box<dyn FnMut(Call<'_>) -> Outcome + Send>;
 
@@ -83,6 +87,8 @@ struct Inner {
     /// Which life of the process it is: files opened in an earlier one are dead.
     life: u64,
     capacity_bytes: Option<u64>,
+    /// Sectors that cannot be read: path and number.
+    bad_sectors: BTreeSet<(String, u64)>,
     hook: Option<Hook>,
 }
 
@@ -104,6 +110,7 @@ impl SimDisk {
             is_stopped: false,
             life: 0,
             capacity_bytes: None,
+            bad_sectors: BTreeSet::new(),
             hook: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -187,6 +194,11 @@ impl SimDisk {
         }
     }
 
+    /// From now on the sector of a file that has this byte cannot be read.
+    pub fn break_sector(&self, path: &str, offset: u64) {
+        self.inner.lock().bad_sectors.insert((path.to_owned(), offset / SECTOR_BYTES));
+    }
+
     /// Every file's path, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
@@ -244,6 +256,16 @@ impl Inner {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the disk does not give some of these bytes.
+    fn is_bad(&self, path: &str, offset: u64, len: usize) -> bool {
+        if self.bad_sectors.is_empty() {
+            return false;
+        }
+        let last = offset.saturating_add(len as u64).saturating_sub(1) / SECTOR_BYTES;
+        let sectors = (path.to_owned(), offset / SECTOR_BYTES)..=(path.to_owned(), last);
+        len > 0 && self.bad_sectors.range(sectors).next().is_some()
     }
 
     /// How much of `wanted` bytes fits.

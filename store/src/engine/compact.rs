@@ -21,6 +21,7 @@ use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
 use crate::manifest::{SstableMeta, Stage};
+use crate::sstable::tables::Retired;
 use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
@@ -138,7 +139,7 @@ impl Engine {
         let metas = self.tables.read().metas();
         // The pass comes first: by the rules in force a stale file is not of one class.
         let stale = self.stale_ids();
-        let is_held = |id: u64| stale.contains(&id) || !claims.is_free(id);
+        let is_held = |id: u64| stale.contains(&id) || !claims.is_free(id, now);
         let candidate = |meta: &SstableMeta| Candidate::of(meta, is_held(meta.id));
         let candidates: Vec<Candidate> = metas.iter().map(candidate).collect();
         // Without its class nothing is ever dropped: expiry is a job of its own.
@@ -178,14 +179,33 @@ impl Engine {
     /// # Errors
     /// What the disk says, [`Error::DiskReserve`] if it has no room for as much as the inputs,
     /// [`Error::Corrupt`] if one of them is damaged, [`Error::Stopped`]. The files are as they were
-    /// before; a damaged input is not compacted again.
+    /// before; a damaged input is not compacted again, and others rest for a while: what is due is
+    /// something else then.
     pub fn compact(
         &self,
         compaction: &Compaction,
         now: TimestampMs,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
+        let done = self.carry_out(compaction, now, pace);
+        done.inspect_err(|error| self.rest(error, &compaction.inputs(), now))
+    }
+
+    /// After a job that failed, so that it holds up no other.
+    pub(super) fn rest(&self, error: &Error, ids: &[u64], now: TimestampMs) {
+        if !matches!(error, Error::Stopped) {
+            self.claims.lock().rest(ids, now);
+        }
+    }
+
+    fn carry_out(
+        &self,
+        compaction: &Compaction,
+        now: TimestampMs,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<CompactionReport> {
         let Compaction { task, reason, lot, pass, .. } = compaction;
+        self.settle()?;
         self.check_room(compaction.input_bytes())?;
         let deleted = self.deleted_cut();
         let both = pass.as_ref().map(|pass| Both(&deleted, pass));
@@ -240,6 +260,12 @@ impl Engine {
             }
         });
         outcome.map(|()| retired.len())
+    }
+
+    /// Unlinks files that never became live, now or as soon as that can be done.
+    pub(super) fn let_go(&self, paths: impl IntoIterator<Item = String>) {
+        self.retired.lock().extend(paths.into_iter().map(Retired::unheld));
+        let _ = self.remove_retired();
     }
 
     /// What tombstones hide, for a compaction to leave out.

@@ -38,7 +38,7 @@ impl Faults {
     pub(super) fn note(&self, error: &Error) -> bool {
         let place = match error {
             Error::Corrupt { path, offset, .. } => (path.clone(), *offset),
-            // A sector that cannot be read.
+            // Of a checkpoint or the manifest; what cannot be read of an sstable is corrupt.
             Error::Io { path, .. } => (path.clone(), u64::MAX),
             _ => return false,
         };

@@ -2,24 +2,27 @@
 //!
 //! They are gathered in a head of their own, which is written out whenever it holds too many bytes
 //! or when whoever imports says that a window is complete. Nothing of it can be read until one edit
-//! of the manifest, at the end, makes all files live at once; a crash before leaves files that the
-//! next start removes.
+//! of the manifest, at the end, makes all files live at once; an import that ends without unlinks
+//! them, and a crash before leaves files that the next start removes.
 //!
 //! # Invariants
 //! - The same samples in the same order make the same files, and a file that is live already is not
-//!   made live again. So an import that is repeated changes nothing; one that is repeated in other
-//!   pieces is joined away (DESIGN.md D4).
+//!   made live again, unless rules of before still hide some of it. So an import that is repeated
+//!   changes nothing; one that is repeated in other pieces is joined away (DESIGN.md D4).
 //!
 //! Not here: where the samples come from (the crate `import`).
 
 use super::delete;
 use super::flush::Written;
 use super::{AppendLimits, Engine, seconds};
+use crate::bytes::runs;
 use crate::error::{Error, Result};
 use crate::head::series::Takes;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, SstableMeta};
+use crate::record;
 use crate::retention::Retentions;
+use crate::tombstone::Touching;
 use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation};
 use model::read::MetadataQuery;
@@ -42,6 +45,8 @@ const HISTOGRAM_LOOK: u64 = 63;
 const EXEMPLARS_MAX: usize = 100_000;
 /// So many go into one record of the log.
 const RECORD_EXEMPLARS: usize = 1_000;
+/// So many bytes of metadata go into one: far from what a record may have.
+const RECORD_METADATA_BYTES: usize = 4 << 20;
 
 /// What is the same for all samples of an import.
 #[derive(Clone, Debug)]
@@ -90,6 +95,9 @@ pub struct Import<'a> {
     /// The oldest first.
     exemplars: BTreeSet<(Exemplar, LabelSet)>,
     written: Vec<SstableMeta>,
+    is_published: bool,
+    /// What deletes hide of the tenant, and up to which of them.
+    deleted: Option<(u64, Touching)>,
     /// What is kept how long: when it changes meanwhile, files are as from before the change.
     rules: Arc<Retentions>,
     report: ImportReport,
@@ -109,6 +117,8 @@ impl Engine {
             metadata: BTreeMap::new(),
             exemplars: BTreeSet::new(),
             written: Vec::new(),
+            is_published: false,
+            deleted: None,
             rules: Arc::clone(&self.retention.read()),
             report,
         }
@@ -169,8 +179,14 @@ impl Import<'_> {
 
     /// Counts the samples that a delete hides; whether they are written does not matter to readers.
     fn count_hidden(&mut self, labels: &LabelSet, times: impl Iterator<Item = i64>) {
-        let tombstones = Arc::clone(&self.engine.tombstones.read());
-        let touching = tombstones.touching(&self.options.tenant, i64::MIN, i64::MAX);
+        let tombstones = self.engine.tombstones.read();
+        let through = tombstones.through();
+        // Once, and not for each series: there may be very many.
+        let held = self.deleted.take().filter(|(held, _)| *held == through);
+        let (_, touching) = self.deleted.insert(held.unwrap_or_else(|| {
+            (through, tombstones.touching(&self.options.tenant, i64::MIN, i64::MAX))
+        }));
+        drop(tombstones);
         if touching.is_empty() {
             return;
         }
@@ -241,6 +257,12 @@ impl Import<'_> {
     /// # Errors
     /// What the disk says.
     pub fn write(&mut self) -> Result<()> {
+        self.engine.settle()?;
+        // A writer like any other: the reserve is not for it.
+        let bytes = self.gathered.shards().map(|shard| shard.sample_bytes).sum();
+        if bytes > 0 {
+            self.engine.check_free(bytes)?;
+        }
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
         let tombstones = Arc::clone(&self.engine.tombstones.read());
@@ -266,35 +288,51 @@ impl Import<'_> {
         self.report
     }
 
-    /// Makes all of it live, at once. When this returns it is on disk.
+    /// Makes all samples live, at once. When this returns they are on disk.
     ///
     /// # Errors
-    /// What the disk says; then nothing of it is live.
-    pub fn finish(mut self) -> Result<ImportReport> {
+    /// What the disk says; then all of them are live or none, and nobody knows which.
+    pub fn publish(&mut self) -> Result<()> {
+        if self.is_published {
+            return Ok(());
+        }
         self.write()?;
         let live = self.engine.manifest.lock().state().sstables.clone();
         let is_same = |a: &SstableMeta, b: &SstableMeta| {
             (a.file_hash, a.file_bytes, a.window_first_day, a.window_days, a.retention_class)
                 == (b.file_hash, b.file_bytes, b.window_first_day, b.window_days, b.retention_class)
         };
-        let (known, mut new): (Vec<_>, Vec<_>) =
-            self.written.drain(..).partition(|meta| live.values().any(|one| is_same(one, meta)));
-        for meta in &known {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
-        let published = self.publish(&mut new);
+        // Of a stale file the rules of before hide some, and the pass purges it.
+        let stale = self.engine.stale_ids();
+        let is_known = |meta: &SstableMeta| {
+            live.values().any(|one| !stale.contains(&one.id) && is_same(one, meta))
+        };
+        let (known, mut new): (Vec<_>, Vec<_>) = self.written.drain(..).partition(is_known);
+        self.engine.let_go(known.iter().map(|meta| manifest::sstable_path(meta.id)));
+        let published = self.make_live(&mut new);
         // Also when it failed: nobody knows whether it is live then.
         self.engine.versions.mark_whole(&self.options.tenant);
         published?;
         self.report.sstables = new.len() as u64;
         self.report.sstable_bytes = new.iter().map(|meta| meta.file_bytes).sum();
         self.report.sstables_known = known.len() as u64;
+        self.is_published = true;
+        Ok(())
+    }
+
+    /// [Publishes](Self::publish) the samples if that is not done, and then writes metadata and
+    /// exemplars. When this returns all is on disk.
+    ///
+    /// # Errors
+    /// What the disk says; then some metadata and exemplars may be missing.
+    pub fn finish(mut self) -> Result<ImportReport> {
+        self.publish()?;
         self.report.metadata = self.write_metadata()?;
         self.report.exemplars = self.write_exemplars()?;
         Ok(self.report)
     }
 
-    fn publish(&self, new: &mut [SstableMeta]) -> Result<()> {
+    fn make_live(&self, new: &mut [SstableMeta]) -> Result<()> {
         let Self { engine, options: ImportOptions { tenant, revision }, .. } = self;
         let _one = engine.flushing.lock();
         let rules = Arc::clone(&engine.retention.read());
@@ -310,12 +348,11 @@ impl Import<'_> {
     /// Lets go of what was written.
     ///
     /// # Errors
-    /// What the disk says; then the next start does it.
+    /// What the disk says; then a later job or the next start does it.
     pub fn abandon(self) -> Result<()> {
-        for meta in &self.written {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
-        Ok(())
+        let engine = self.engine;
+        drop(self);
+        engine.remove_retired().map(drop)
     }
 
     /// Writes the metadata of metrics that have none, by the log.
@@ -325,15 +362,15 @@ impl Import<'_> {
         for entry in known {
             self.metadata.remove(&*entry.metric);
         }
-        if self.metadata.is_empty() {
-            return Ok(0);
+        let news: Vec<MetricMetadata> = std::mem::take(&mut self.metadata).into_values().collect();
+        for some in runs(&news, usize::MAX, RECORD_METADATA_BYTES, record::metadata_bytes) {
+            let mut mutation = self.mutation();
+            mutation.metadata = some.to_vec();
+            self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            // One by one: what waits for the log is bounded.
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        let mut mutation = self.mutation();
-        mutation.metadata = std::mem::take(&mut self.metadata).into_values().collect();
-        let written = mutation.metadata.len() as u64;
-        self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
-        self.engine.sync().map_err(|failed| failed.error)?;
-        Ok(written)
+        Ok(news.len() as u64)
     }
 
     /// Writes the exemplars that are not known, by the log, as if they had just come in; returns how
@@ -362,8 +399,8 @@ impl Import<'_> {
                 mutation.exemplars.push((index, exemplar.clone()));
             }
             self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        self.engine.sync().map_err(|failed| failed.error)?;
         let count = |held: &[SeriesExemplars]| -> usize {
             held.iter().map(|series| series.exemplars.len()).sum()
         };
@@ -385,6 +422,14 @@ impl Import<'_> {
             ring_version: 0,
             now: self.now,
         }))
+    }
+}
+
+/// What was written and did not become live goes, however the import ends.
+impl Drop for Import<'_> {
+    fn drop(&mut self) {
+        let written = self.written.drain(..);
+        self.engine.let_go(written.map(|meta| manifest::sstable_path(meta.id)));
     }
 }
 

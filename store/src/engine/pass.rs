@@ -81,7 +81,7 @@ impl Engine {
         let judge = self.judge(trusted);
         let mut moves = Vec::new();
         let mut rewrite = None;
-        for (meta, tenants) in self.stale_files(&judge) {
+        for (meta, tenants) in self.stale_files(&judge, now) {
             match self.fate(&meta, &tenants, &judge) {
                 // A damaged file stays as it is: reads clip it.
                 Err(_) => {}
@@ -103,12 +103,16 @@ impl Engine {
     }
 
     /// The stale files that can be read, that no job works on, and that are not over.
-    fn stale_files(&self, judge: &retain::Judge) -> Vec<(SstableMeta, Vec<TenantId>)> {
+    fn stale_files(
+        &self,
+        judge: &retain::Judge,
+        now: TimestampMs,
+    ) -> Vec<(SstableMeta, Vec<TenantId>)> {
         let claims = self.claims.lock();
         let tables = Arc::clone(&self.tables.read());
         let is_stale = |meta: &SstableMeta, tenants: &[TenantId]| {
             judge.is_stale(meta, Some(tenants))
-                && claims.is_free(meta.id)
+                && claims.is_free(meta.id, now)
                 && !judge.is_over(meta, Some(tenants))
         };
         let files = tables.with_tenants().filter_map(|(meta, tenants)| {

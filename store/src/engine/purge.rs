@@ -4,6 +4,9 @@
 //! it. It is looked at first, without a sample being read: often nothing of it is hidden, or all;
 //! then it stays, or goes, as it is. Else it is written anew without what is hidden.
 //!
+//! It waits for some time after the delete, so that many deletes share one rewriting; but no longer
+//! than that, however often the same is deleted anew.
+//!
 //! Asked for ([`Engine::ask_for_purge`]), the head goes first: one flush lets the log's segments
 //! and the idle series go, another writes the checkpoint without them. Tombstones themselves stay,
 //! and with them the texts of their matchers: what comes late has to stay hidden.
@@ -16,7 +19,7 @@ use super::{Engine, Job};
 use crate::compaction::decision::{Plan, Reason};
 use crate::compaction::worker::{self, Look};
 use crate::engine::FlushReason;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{SstableMeta, Stage};
 use crate::sstable::writer::Encoding;
 use model::TimestampMs;
@@ -106,16 +109,20 @@ impl Engine {
                 bytes_after,
                 samples_purged,
             };
-            let looked = worker::look(&*self.parts.disk, &meta, &cut);
-            match looked.inspect_err(|error| self.quarantine(error, [meta.id]))? {
+            let failed = |error: &Error| {
+                self.quarantine(error, [meta.id]);
+                self.rest(error, &[meta.id], now);
+            };
+            match worker::look(&*self.parts.disk, &meta, &cut).inspect_err(failed)? {
                 Look::Nothing => {
                     self.looked_at.lock().insert(meta.id, through);
+                    self.to_purge.lock().remove(&meta.id);
                     if !pace(0) {
                         return Ok(None);
                     }
                 }
                 Look::All => {
-                    self.publish(&[], &[meta.id], &[])?;
+                    self.publish(&[], &[meta.id], &[]).inspect_err(failed)?;
                     let _ = self.remove_retired();
                     return Ok(Some(report(0, meta.samples)));
                 }
@@ -142,10 +149,12 @@ impl Engine {
         let metas = tables.metas();
         let live: BTreeSet<u64> = metas.iter().map(|meta| meta.id).collect();
         looked_at.retain(|id, _| live.contains(id));
+        let mut to_purge = self.to_purge.lock();
+        to_purge.retain(|id, _| live.contains(id));
         for meta in &metas {
             let seen = looked_at.get(&meta.id).copied().unwrap_or(0);
             let through = meta.tombstones_through.max(seen);
-            if through >= tombstones.through() || claims.suspect(meta.id).is_some() {
+            if through >= tombstones.through() || !claims.is_free(meta.id, now) {
                 continue;
             }
             let range = (meta.min_timestamp_ms, meta.max_timestamp_ms.saturating_add(1));
@@ -158,9 +167,12 @@ impl Engine {
             if !is_touched(i64::MAX) {
                 // Not to be asked again before there is a newer one.
                 looked_at.insert(meta.id, tombstones.through());
+                to_purge.remove(&meta.id);
                 continue;
             }
-            if !is_touched(before_ms) {
+            // A delete that covers the one before takes its place, and is young again.
+            let since = *to_purge.entry(meta.id).or_insert(now);
+            if since.0 >= before_ms && !is_touched(before_ms) {
                 continue;
             }
             // It comes back as dense as it was.

@@ -1,8 +1,10 @@
 //! Reading: a question is asked of the head and then of the sstables, and put together.
 //!
 //! # Invariants
-//! - The rules of retention and the tombstones are taken before the head, and the head before the
-//!   sstables: what moves meanwhile is seen twice at most, and never missed.
+//! - The rules of retention are taken before the head, and the head before the sstables: what moves
+//!   meanwhile is seen twice at most, and never missed.
+//! - The tombstones that an answer leaves out are as new as any that its sstables were freed of: a
+//!   delete is seen whole or not at all.
 //!
 //! Not here: what a question is and how answers are joined (`select.rs`).
 
@@ -10,11 +12,13 @@ use super::deleted_read::{self, DeletedRead};
 use super::{Engine, READ_SSTABLES_WARN};
 use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
+use crate::tombstone::{Tombstones, Touching};
+use model::matcher::CompiledMatcher;
 use model::read::{
     Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
     Selection,
 };
-use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, TimestampMs};
+use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, Text, TimestampMs};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,8 +37,7 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
-            self.hide(tenant, &query, &mut gather)?;
-            self.collect(tenant, &query, &mut gather)?;
+            self.collect(tenant, &query, selection.bounds.tombstones_max, &mut gather)?;
         }
         gather.finish()
     }
@@ -88,10 +91,10 @@ impl Engine {
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
+            let tombstones_max = query.tombstones_max;
             if let Some(mut query) = Query::of_labels(query, matchers, want)? {
                 query.clip = self.retention.read().clip(tenant, now);
-                self.hide(tenant, &query, &mut gather)?;
-                self.collect(tenant, &query, &mut gather)?;
+                self.collect(tenant, &query, tombstones_max, &mut gather)?;
             }
         }
         Ok(match &query.want {
@@ -107,41 +110,84 @@ impl Engine {
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
     /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
     /// gave is mostly newer, so it is decoded last.
-    fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
+    fn collect(
+        &self,
+        id: &TenantId,
+        query: &Query,
+        tombstones_max: u64,
+        gather: &mut Gather,
+    ) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        let hits = tenant.map(|tenant| tenant.collect(query, gather));
-        let tables = Arc::clone(&self.tables.read());
+        let of_head = |gather: &mut Gather| tenant.as_ref().map(|t| t.collect(query, gather));
+        let before = Arc::clone(&self.tombstones.read());
+        self.hide(id, query, (&before, tombstones_max), gather)?;
+        let mark = gather.mark();
+        let mut hits = of_head(gather);
+        let mut tables = Arc::clone(&self.tables.read());
+        // A file may be without what a delete hides that came in between, and others not yet.
+        let mut later = Arc::clone(&self.tombstones.read());
+        if later.through() != before.through() {
+            if query.want != Want::Samples {
+                // The head was asked for less than it takes to leave something out afterwards.
+                gather.ask_for_samples(mark);
+                hits = of_head(gather);
+                tables = Arc::clone(&self.tables.read());
+                later = Arc::clone(&self.tombstones.read());
+            }
+            self.hide(id, query, (&later, tombstones_max), gather)?;
+        }
         let collected = tables.collect(id, query, gather);
         collected.inspect_err(|error| self.faults.note_read(error))?;
         self.wide_reads.note(id, gather.take_wide(READ_SSTABLES_WARN));
         hits.map_or(Ok(()), |hits| hits.add(query, gather))
     }
+
     /// Makes the answer to a question leave out what is deleted.
-    pub(super) fn hide(&self, tenant: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
-        let tombstones = Arc::clone(&self.tombstones.read());
-        let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
-        let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
+    fn hide(
+        &self,
+        tenant: &TenantId,
+        query: &Query,
+        (tombstones, tombstones_max): (&Tombstones, u64),
+        gather: &mut Gather,
+    ) -> Result<()> {
+        let span = (query.start_ms, query.end_ms);
+        let metric = metric_of(&query.matchers);
+        let touching = self.touching((tombstones, tombstones_max), tenant, span, metric)?;
+        gather.hide(touching, query.want);
+        Ok(())
+    }
+
+    /// Those of all tombstones that a read of `[start, end)` has to look at, of this metric only if
+    /// it names one. Many of them are noted, and too many refused.
+    pub(super) fn touching(
+        &self,
+        (tombstones, tombstones_max): (&Tombstones, u64),
+        tenant: &TenantId,
+        (start_ms, end_ms): (i64, i64),
+        metric: Option<&Text>,
+    ) -> Result<Touching> {
+        let mut touching = tombstones.touching(tenant, start_ms, end_ms);
         if let Some(metric) = metric {
             touching.only_metric(metric);
         }
-        let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
-        if count > self.config.read_tombstones_warn {
-            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
+        let count = touching.len() as u64;
+        let is_refused = count > tombstones_max;
+        if is_refused || count > self.config.read_tombstones_warn {
+            let (first_day, last_day) = deleted_read::days(start_ms, end_ms);
             self.deleted_reads.note(DeletedRead {
                 tenant: tenant.clone(),
                 metric: metric.cloned(),
                 first_day,
                 last_day,
                 tombstones: count,
-                is_refused: count > max,
+                is_refused,
             });
         }
-        if count > max {
-            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
+        if is_refused {
+            let tenant = tenant.clone();
+            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max, tenant });
         }
-        gather.hide(touching, query.want);
-        Ok(())
+        Ok(touching)
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -164,4 +210,10 @@ impl Engine {
         tenants.extend(self.tables.read().tenants());
         tenants.into_iter().collect()
     }
+}
+
+/// The metric that matchers name, if they do.
+pub(super) fn metric_of(matchers: &[CompiledMatcher]) -> Option<&Text> {
+    let on_name = matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
+    on_name.filter_map(|matcher| matcher.equal_to()).next()
 }

@@ -9,7 +9,7 @@
 
 use super::OpenReport;
 use super::renumber::Renumbering;
-use crate::bytes::{Damaged, Input, put_text, put_uvarint};
+use crate::bytes::{Damaged, Input, put_text, put_uvarint, runs};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
@@ -18,72 +18,86 @@ use crate::record::{Room, Samples};
 use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use model::mutation::MetricMetadata;
 use model::{Exemplar, LabelSet, TenantId};
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
-/// So many definitions go into one frame: a few megabytes.
+
+// A frame is read and decoded whole, so it is bounded in bytes too, well below
+// `checkpoint::FRAME_BYTES_MAX`: labels and help texts may be long. Only what is larger than this
+// by itself, and came in one record of the log, has a larger frame.
+/// So many definitions go into one frame …
 const FRAME_SERIES_MAX: usize = 50_000;
-
-/// So many exemplars go into one frame: a few megabytes.
+/// … or so many exemplars …
 const FRAME_EXEMPLARS_MAX: usize = 10_000;
+/// … but no more bytes of either, or of metadata.
+const FRAME_BYTES: usize = 16 << 20;
 
-/// Hands the frames of a tenant's checkpoint to `frame`.
+/// What goes into one frame.
+#[derive(Default)]
+struct Held<'a> {
+    definitions: &'a [(u32, LabelIds)],
+    metadata: &'a [MetricMetadata],
+    exemplars: &'a [(u32, Exemplar)],
+}
+
+/// Hands the frames of a tenant's checkpoint to `frame`: its metadata, then its series and behind
+/// each frame of them their exemplars. Returns how many series there are.
 pub(super) fn checkpoint(
     tenant: &Tenant,
     mut frame: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
     let metadata: Vec<_> = tenant.metadata.lock().iter().cloned().collect();
-    let mut metadata = &metadata[..];
-    let mut written = 0;
-    let mut held: Vec<(u32, LabelIds)> = Vec::new();
-    let mut shards = tenant.definitions();
-    loop {
-        let mut is_last = false;
-        // Small shards share a frame, so that their strings stand there once.
-        while held.len() < FRAME_SERIES_MAX && !is_last {
-            match shards.next() {
-                Some(series) => held.extend(series),
-                None => is_last = true,
-            }
-        }
-        let part = held.split_off(held.len().saturating_sub(FRAME_SERIES_MAX));
-        let mut out = frame_of(tenant);
-        let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
-        definitions::encode(&mut out, &tenant.symbols.read(), definitions);
-        record::put_metadata(&mut out, metadata.iter());
-        let exemplars = tenant.exemplars_of(part.iter().map(|(number, _)| *number));
-        let mut exemplars = exemplars.chunks(FRAME_EXEMPLARS_MAX);
-        put_exemplars(&mut out, exemplars.next().unwrap_or_default());
-        metadata = &[];
-        frame(&out)?;
-        for more in exemplars {
-            let mut out = frame_of(tenant);
-            definitions::encode(&mut out, &tenant.symbols.read(), std::iter::empty());
-            record::put_metadata(&mut out, std::iter::empty());
-            put_exemplars(&mut out, more);
-            frame(&out)?;
-        }
-        written += part.len() as u64;
-        if is_last && held.is_empty() {
-            return Ok(written);
-        }
+    for metadata in runs(&metadata, usize::MAX, FRAME_BYTES, record::metadata_bytes) {
+        frame(&Held { metadata, ..Held::default() }.encode(tenant))?;
     }
+    let (mut part, mut bytes, mut written) = (Vec::new(), 0, 0);
+    // Shard by shard, but small shards share a frame, so that their strings stand there once.
+    for (number, ids) in tenant.definitions().flatten() {
+        let own = definitions::bytes_max(&tenant.symbols.read(), &ids);
+        if part.len() == FRAME_SERIES_MAX || (!part.is_empty() && bytes + own > FRAME_BYTES) {
+            put_series(tenant, &part, &mut frame)?;
+            part.clear();
+            bytes = 0;
+        }
+        part.push((number, ids));
+        bytes += own;
+        written += 1;
+    }
+    // Also without a series: then it holds the tenant's name.
+    put_series(tenant, &part, &mut frame)?;
+    Ok(written)
 }
 
-/// The head of a frame.
-fn frame_of(tenant: &Tenant) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    put_text(&mut out, tenant.id.as_str());
-    out.extend_from_slice(&tenant.generation.to_le_bytes());
-    out
+fn put_series(
+    tenant: &Tenant,
+    definitions: &[(u32, LabelIds)],
+    frame: &mut impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    frame(&Held { definitions, ..Held::default() }.encode(tenant))?;
+    let exemplars = tenant.exemplars_of(definitions.iter().map(|(number, _)| *number));
+    let bytes_of = |(_, one): &(u32, Exemplar)| exemplar::bytes_max(one);
+    for exemplars in runs(&exemplars, FRAME_EXEMPLARS_MAX, FRAME_BYTES, bytes_of) {
+        frame(&Held { exemplars, ..Held::default() }.encode(tenant))?;
+    }
+    Ok(())
 }
 
-fn put_exemplars(out: &mut Vec<u8>, exemplars: &[(u32, Exemplar)]) {
-    put_uvarint(out, exemplars.len() as u64);
-    for (number, one) in exemplars {
-        put_uvarint(out, u64::from(*number));
-        exemplar::put(out, one);
+impl Held<'_> {
+    fn encode(&self, tenant: &Tenant) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_text(&mut out, tenant.id.as_str());
+        out.extend_from_slice(&tenant.generation.to_le_bytes());
+        let series = self.definitions.iter().map(|(number, ids)| (*number, &**ids));
+        definitions::encode(&mut out, &tenant.symbols.read(), series);
+        record::put_metadata(&mut out, self.metadata.iter());
+        put_uvarint(&mut out, self.exemplars.len() as u64);
+        for (number, one) in self.exemplars {
+            put_uvarint(&mut out, u64::from(*number));
+            exemplar::put(&mut out, one);
+        }
+        out
     }
 }
 
@@ -187,7 +201,7 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn keep_metadata(&self, tenant: &Tenant, entries: Vec<model::mutation::MetricMetadata>) {
+    fn keep_metadata(&self, tenant: &Tenant, entries: Vec<MetricMetadata>) {
         let mut metadata = tenant.metadata.lock();
         for entry in entries {
             if metadata.is_news(&entry, self.metadata_max) {
@@ -196,3 +210,6 @@ impl<'a> Recovery<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

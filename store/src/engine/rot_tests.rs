@@ -224,14 +224,20 @@ fn two_metrics() -> (SimDisk, Engine, String) {
     (disk, engine, path)
 }
 
-/// Breaks the first block of a kind, and returns where it begins.
-fn break_block(disk: &SimDisk, path: &str, kind: u8) -> u64 {
-    let mut bytes = disk.bytes_of(path).unwrap();
+/// Where the first block of a kind begins.
+fn find_block(bytes: &[u8], kind: u8) -> usize {
     let mut at = 16;
     while bytes[at + 8] & 0x7F != kind {
         let len = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         at += 9 + len as usize;
     }
+    at
+}
+
+/// Breaks the first block of a kind, and returns where it begins.
+fn break_block(disk: &SimDisk, path: &str, kind: u8) -> u64 {
+    let mut bytes = disk.bytes_of(path).unwrap();
+    let at = find_block(&bytes, kind);
     bytes[at + 9] ^= 1;
     disk.overwrite(path, &bytes);
     at as u64
@@ -276,6 +282,57 @@ fn a_bad_block_is_named_once_and_only_what_needs_it_is_refused() {
     write(&engine, &more);
     engine.flush(NOW).unwrap();
     assert_eq!(of_metric(&engine, "up").unwrap(), 2);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_named_and_counted_and_holds_up_nothing_else() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    let flush = |metrics: &[&str], from: i64| {
+        let mut some = mutation("t");
+        for metric in metrics {
+            let labels = super::tests::labels(&[("__name__", metric), ("job", "j")]);
+            let samples = (0..2_000).map(|i| (from + i * 1000, (i as f64).sin()));
+            some.push(SeriesRef::Labels(labels), samples);
+        }
+        write(&engine, &some);
+        engine.flush(NOW).unwrap();
+    };
+    let first_day = NOW.0 - NOW.0 % DAY_MS - 3 * DAY_MS;
+    flush(&["down", "up"], first_day);
+    let path = manifest::sstable_path(engine.tables.read().metas()[0].id);
+    flush(&["up"], first_day - DAY_MS);
+    flush(&["up"], first_day - DAY_MS);
+    let at = find_block(&disk.bytes_of(&path).unwrap(), 3) as u64;
+    disk.break_sector(&path, at + 2_000);
+
+    for _ in 0..2 {
+        let Err(Error::Corrupt { path: named, offset, detail }) = of_metric(&engine, "down") else {
+            panic!("it needs the sector");
+        };
+        assert_eq!((named.as_str(), offset), (path.as_str(), at));
+        assert!(detail.contains("cannot be read") && detail.contains("metric down"), "{detail}");
+        assert_eq!(of_metric(&engine, "up").unwrap(), 1);
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.damaged_blocks, stats.reads_damaged_total), (1, 2));
+    assert_eq!(engine.take_faults().len(), 1);
+
+    // The other window is sealed; this one's file is tried once.
+    let mut outcomes = Vec::new();
+    while let Some(due) = engine.next_compaction(NOW, 0) {
+        outcomes.push(engine.compact(&due, NOW, &mut |_| true).map(drop));
+        assert!(outcomes.len() < 5, "{outcomes:?}");
+    }
+    assert!(matches!(outcomes[..], [Err(Error::Corrupt { .. }), Ok(())]), "{outcomes:?}");
+    let later = TimestampMs(NOW.0 + DAY_MS);
+    assert!(engine.next_compaction(later, 0).is_none(), "it is not compacted again");
+
+    // A scrub reads on behind it.
+    let report = (0..3).map(|_| engine.scrub_step(u64::MAX, NOW)).last().unwrap();
+    let [Error::Corrupt { offset, .. }] = &report.faults[..] else { panic!("{report:?}") };
+    assert!(*offset == at && report.bytes == engine.stats().sstable_bytes, "{report:?}");
+    assert_eq!(engine.stats().damaged_blocks, 1);
 }
 
 #[test]

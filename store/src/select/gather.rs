@@ -8,6 +8,7 @@
 //! Not here: the order of the answer (`finish.rs`).
 
 mod finish;
+mod moments;
 
 use super::{Query, Want};
 use crate::engine::READ_SSTABLES_WARN;
@@ -43,6 +44,8 @@ pub(crate) struct Gather {
     tombstones: Touching,
     /// Of a series only that it has a sample is kept.
     only_presence: bool,
+    /// The head is asked for samples, whatever is hidden.
+    asks_for_samples: bool,
     /// For each text whether it is one of those, by its series.
     marked: Vec<bool>,
     /// Those that were found otherwise, ascending in each list.
@@ -76,6 +79,7 @@ impl Gather {
             wants_texts: false,
             tombstones: Touching::default(),
             only_presence: false,
+            asks_for_samples: false,
             marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
@@ -87,6 +91,18 @@ impl Gather {
     pub(crate) fn hide(&mut self, tombstones: Touching, want: Want) {
         self.tombstones = tombstones;
         self.only_presence = want != Want::Samples;
+    }
+
+    /// What was found so far, for [`Gather::ask_for_samples`].
+    pub(crate) fn mark(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// What the head has added since the mark does not count: it is to be asked once more, for samples,
+    /// out of which anything can be left afterwards.
+    pub(crate) fn ask_for_samples(&mut self, mark: usize) {
+        self.lists.truncate(mark);
+        self.asks_for_samples = true;
     }
 
     /// Nothing found yet of the values of a label, or of the names of all; the first so many are
@@ -130,7 +146,10 @@ impl Gather {
 
     /// What the head is asked for: if something may be hidden, its samples are looked at.
     pub(crate) fn want_of_head(&self, query: &Query) -> Want {
-        if self.may_hide_any() { Want::Samples } else { query.want }
+        match self.asks_for_samples || self.may_hide_any() {
+            true => Want::Samples,
+            false => query.want,
+        }
     }
 
     /// The label whose values are wanted; `None` if it is the names.

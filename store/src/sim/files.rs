@@ -172,6 +172,9 @@ impl DiskReader for Reader {
         if let Outcome::Fail(kind) = inner.ask(Action::Read, &self.path) {
             return fail(kind);
         }
+        if inner.is_bad(&self.path, offset, buffer.len()) {
+            return fail(io::ErrorKind::Other);
+        }
         let bytes = inner.nodes.bytes(self.node);
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         match bytes.get(from..from.saturating_add(buffer.len())) {

@@ -176,8 +176,14 @@ pub(crate) fn read_range(reader: &dyn DiskReader, path: &str, at: BlockRef) -> R
     let inside = at.offset.checked_add(at.len).is_some_and(|end| end <= reader.file_bytes());
     let len = usize::try_from(at.len).ok().filter(|_| inside).ok_or_else(beyond)?;
     let mut bytes = vec![0; len];
-    reader.read_at(at.offset, &mut bytes)?;
+    reader.read_at(at.offset, &mut bytes).map_err(|error| unreadable(path, at.offset, &error))?;
     Ok(bytes)
+}
+
+/// Bytes that the disk does not give are as good as wrong ones: rot is mostly a sector that cannot
+/// be read. The path is the one that the manifest knows, and not that of the operating system.
+pub(crate) fn unreadable(path: &str, offset: u64, error: &Error) -> Error {
+    Error::corrupt(path, offset, format!("it cannot be read: {error}"))
 }
 
 impl Footer {
@@ -204,10 +210,10 @@ impl Footer {
             return Err(Error::corrupt(path, 0, "the file is shorter than header and footer"));
         }
         let mut first = [0; HEADER_BYTES];
-        reader.read_at(0, &mut first)?;
+        reader.read_at(0, &mut first).map_err(|error| unreadable(path, 0, &error))?;
         let offset = end - FOOTER_BYTES as u64;
         let mut last = [0; FOOTER_BYTES];
-        reader.read_at(offset, &mut last)?;
+        reader.read_at(offset, &mut last).map_err(|error| unreadable(path, offset, &error))?;
         Self::check(path, &first, 0, (12, &MAGIC, 0), 8)?;
         Self::check(path, &last, offset, (56, &END_MAGIC, 48), 44)?;
         let mut input = Input::new(&last);

@@ -57,9 +57,9 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
-    /// An sstable that readers never saw.
-    pub(crate) fn unheld(id: u64) -> Self {
-        Self { path: manifest::sstable_path(id), table: Weak::new() }
+    /// A file that no reader opens.
+    pub(crate) fn unheld(path: String) -> Self {
+        Self { path, table: Weak::new() }
     }
 
     /// Whether a reader may still open it.
@@ -104,6 +104,9 @@ impl Tables {
                 Err(error) => {
                     let error = match tables.disk.len(&path)? {
                         None => Error::corrupt(&path, 0, "it is missing"),
+                        Some(_) if matches!(error, Error::Io { .. }) => {
+                            Error::corrupt(&path, 0, format!("it cannot be opened: {error}"))
+                        }
                         Some(_) => error,
                     };
                     report.sstables_damaged.push((path, error.clone()));

@@ -70,7 +70,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         bounds: SelectBounds::NONE,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
-    series.map(|one| (one.labels, one.floats.timestamps_ms, one.floats.values)).collect()
+    series.map(|one| (one.labels, one.floats.timestamps_ms.to_vec(), one.floats.values)).collect()
 }
 
 #[test]
@@ -291,6 +291,67 @@ fn an_import_of_older_data_is_taken_once_the_retention_is_lengthened_again() {
 }
 
 #[test]
+fn an_import_is_not_swallowed_by_a_file_that_rules_of_before_still_hide() {
+    let set = |engine: &Engine, days: u64| {
+        let default = RetentionRules::all(Retention::from_ms(days * 86_400_000));
+        let rules = RetentionConfig { default, ..RetentionConfig::default() };
+        engine.set_retention(&rules, NOW).unwrap();
+    };
+    let engine = open(&SimDisk::new(0));
+    let hours = 30 * 24;
+    let all = 2 * usize::try_from(hours).unwrap();
+    set(&engine, 60);
+    load_histograms(&engine, hours);
+    set(&engine, 3);
+    set(&engine, 60);
+    assert_eq!(histograms(&engine).len(), 2 * 3 * 24 + 1, "no pass has been there");
+    load_histograms(&engine, hours);
+    assert_eq!(histograms(&engine).len(), all);
+    while let Some(due) = engine.next_pass(NOW).unwrap() {
+        engine.compact(&due, NOW, &mut |_| true).unwrap();
+    }
+    engine.run(Job::Expire, NOW).unwrap();
+    assert_eq!(histograms(&engine).len(), all, "after the pass");
+    let again = load_histograms(&engine, hours);
+    assert_eq!(histograms(&engine).len(), all);
+    assert!(again.sstables_known > 0, "{again:?}");
+}
+
+#[test]
+fn a_delete_in_the_middle_of_an_import_is_counted_for_the_series_after_it() {
+    let engine = open(&SimDisk::new(0));
+    delete(&engine, 4);
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
+    let take = |import: &mut super::Import<'_>, series: &str| {
+        let samples: Vec<_> = (1..7).map(|hour| histogram(NOW.0 - hour * 3_600_000, 2)).collect();
+        import.histograms(&metric(&[("s", series)]), &samples).unwrap();
+        import.report().samples_hidden
+    };
+    assert_eq!((take(&mut import, "a"), take(&mut import, "b")), (3, 6));
+    delete(&engine, 6);
+    assert_eq!((take(&mut import, "c"), take(&mut import, "d")), (11, 16));
+}
+
+#[test]
+fn what_fails_after_the_samples_are_live_leaves_them_there() {
+    let disk = SimDisk::new(0);
+    let engine = open(&disk);
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
+    import.histograms(&metric(&[]), &[histogram(NOW.0, 2)]).unwrap();
+    import.metadata(MetricMetadata {
+        metric: "m".into(),
+        metric_type: MetricType::Gauge,
+        help: "h".into(),
+        unit: "".into(),
+    });
+    import.publish().unwrap();
+    disk.set_hook(|_| crate::sim::Outcome::Fail(std::io::ErrorKind::Other));
+    assert!(import.finish().is_err());
+    disk.clear_hook();
+    assert_eq!(histograms(&engine).len(), 1);
+}
+
+#[test]
 fn an_abandoned_import_leaves_nothing() {
     let disk = SimDisk::new(0);
     let engine = open(&disk);
@@ -303,4 +364,23 @@ fn an_abandoned_import_leaves_nothing() {
     assert_eq!(disk.list("sstables").unwrap().len(), 1);
     import.abandon().unwrap();
     assert!(disk.list("sstables").unwrap().is_empty() && answer(&engine).is_empty());
+}
+
+#[test]
+fn an_import_of_more_metadata_than_a_log_record_holds_is_taken() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
+    for metric in 0..70 {
+        import.metadata(MetricMetadata {
+            metric: format!("m{metric}").into(),
+            metric_type: MetricType::Gauge,
+            help: "h".repeat(1 << 20).into(),
+            unit: "".into(),
+        });
+    }
+    assert_eq!(import.finish().unwrap().metadata, 70);
+    drop(engine);
+    let engine = open(&disk);
+    assert_eq!(engine.metadata(&tenant(), &MetadataQuery { metric: None }).len(), 70);
 }
