@@ -23,6 +23,7 @@ pub(crate) mod merge;
 mod meter;
 mod names;
 mod params;
+mod repeats;
 mod selector;
 pub(crate) mod shards;
 mod smooth;

@@ -355,9 +355,10 @@ impl Marks {
 
     /// Marks what a shard has, by its postings: mostly the first series of a list has a sample.
     fn whole(&mut self, shard: &Shard, is_shown: &dyn Fn(&Series) -> bool) {
-        let mut tried: Vec<Option<bool>> = vec![None; shard.locals_end()];
+        let mut tried: Vec<Option<bool>> = vec![None; shard.slots_end()];
         let mut is_alive = |local: u32| {
-            let Some(tried) = tried.get_mut(local as usize) else { return false };
+            let tried = shard.slot(local).and_then(|slot| tried.get_mut(slot));
+            let Some(tried) = tried else { return false };
             *tried.get_or_insert_with(|| shard.get(local).is_some_and(is_shown))
         };
         let mut has = |name: u32, value: u32| {

@@ -22,10 +22,9 @@ pub(crate) fn extrapolated(
     let values = &*samples.values;
     let resets = if slope.is_counter { resets(values) } else { Vec::new() };
     let mut next_reset = 0;
-    let slots = windows.stretched(&samples.times_ms);
-    for (window, stretch) in slots.windows.iter().zip(&slots.stretches) {
+    windows.slide_stretched(&samples.times_ms, |window, stretch| {
         if window.end - window.first < 2 {
-            continue;
+            return;
         }
         let first = values[window.first];
         let mut change = values[window.end - 1] - first;
@@ -42,8 +41,7 @@ pub(crate) fn extrapolated(
         };
         let factor = if slope.is_rate { factor / seconds(windows.range_ms) } else { factor };
         out[window.step] = change * factor;
-    }
-    slots.most
+    })
 }
 
 /// So many neighbours are looked at without a branch for each: counters seldom drop.
