@@ -158,7 +158,7 @@ impl Cost {
         let spent = &mut counted.spent;
         spent.selections += 1;
         let series = answer?;
-        let samples = series.iter().map(weight).sum::<u64>();
+        let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         spent.series += series.len() as u64;
         spent.samples += samples;
         if self.tally.is_some() {
@@ -186,13 +186,6 @@ impl Cost {
 pub(crate) fn selector(matchers: &[Matcher]) -> String {
     let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
     format!("{{{}}}", texts.join(","))
-}
-
-/// How many samples a series is, a histogram as many as take its memory.
-pub(crate) fn weight(series: &SeriesColumns) -> u64 {
-    let histograms = series.histograms.values.iter();
-    let histograms = histograms.map(|one| (one.bytes() as u64).div_ceil(SAMPLE_BYTES));
-    series.floats.len() as u64 + histograms.sum::<u64>()
 }
 
 /// A source that counts what is asked of it, and says under which versions it is read.

@@ -106,19 +106,14 @@ pub(super) struct Recovery<'a> {
     /// Makes a tenant that is not there yet.
     pub(super) tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>,
     pub(super) now_s: u32,
-    pub(super) metadata_max: usize,
     pub(super) report: OpenReport,
     numbers: HashMap<(TenantId, u64), Renumbering, RandomState>,
 }
 
 impl<'a> Recovery<'a> {
-    pub(super) fn new(
-        tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>,
-        now_s: u32,
-        metadata_max: usize,
-    ) -> Self {
+    pub(super) fn new(tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>, now_s: u32) -> Self {
         let (report, numbers) = (OpenReport::default(), HashMap::default());
-        Self { tenant, now_s, metadata_max, report, numbers }
+        Self { tenant, now_s, report, numbers }
     }
 
     /// Takes in a frame of the checkpoint at `path`.
@@ -201,9 +196,8 @@ impl<'a> Recovery<'a> {
     fn keep_metadata(&self, tenant: &Tenant, entries: Vec<MetricMetadata>) {
         let mut metadata = tenant.metadata.lock();
         for entry in entries {
-            if metadata.is_news(&entry, self.metadata_max) {
-                metadata.insert(entry);
-            }
+            // There was room for it, when it was said.
+            metadata.insert(entry, self.now_s);
         }
     }
 }
