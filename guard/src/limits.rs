@@ -82,6 +82,8 @@ pub struct QueryLimits {
     pub max_samples: Limit,
     /// Memory of one query in bytes (`max_query_bytes`).
     pub max_bytes: Limit,
+    /// Deletes one read may meet (`max_query_tombstones`): each series is tried against every one.
+    pub max_tombstones: Limit,
     /// How long one query may take in milliseconds (`query_timeout`).
     pub timeout_ms: Limit,
     /// Queries that run at once (`max_query_concurrency`).
@@ -131,6 +133,7 @@ impl Default for QueryLimits {
             max_series: Limit(500_000),
             max_samples: Limit(50_000_000),
             max_bytes: Limit(512 * MIB),
+            max_tombstones: Limit(100_000),
             timeout_ms: Limit(120_000),
             max_concurrency: Limit(20),
             max_queue: Limit(100),

@@ -3,6 +3,7 @@
 use crate::histogram::Histogram;
 use crate::label::LabelSet;
 use crate::sample::{HistogramSample, Sample, histogram_wins};
+use crate::timestamps::Timestamps;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Column {
     /// When, in milliseconds since 1970.
-    pub timestamps_ms: Vec<i64>,
+    pub timestamps_ms: Timestamps,
     /// What, by position; stale markers included.
     pub values: Vec<f64>,
     /// Since when values count up, in milliseconds since 1970, 0 if unknown; empty if all are.
@@ -52,7 +53,10 @@ impl Column {
         let (len, more) = (self.len(), later.len());
         append(&mut self.start_timestamps_ms, later.start_timestamps_ms, len, more);
         append(&mut self.revisions, later.revisions, len, more);
-        self.timestamps_ms.append(&mut later.timestamps_ms);
+        match len {
+            0 => self.timestamps_ms = later.timestamps_ms,
+            _ => self.timestamps_ms.to_mut().extend_from_slice(&later.timestamps_ms),
+        }
         self.values.append(&mut later.values);
     }
 

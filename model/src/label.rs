@@ -59,6 +59,12 @@ impl LabelTable {
         Arc::new(Self { texts, keys })
     }
 
+    /// Each text once, ascending.
+    #[must_use]
+    pub fn texts(&self) -> &[Text] {
+        &self.texts
+    }
+
     /// The label set of some keys; `None` if they are no label set: a place or name out of order,
     /// an empty value, half a pair.
     #[must_use]
@@ -132,8 +138,10 @@ impl LabelSet {
         Self { pairs: Pairs::Own(Arc::new(pairs)) }
     }
 
-    /// The places of a table's row.
-    fn row(&self) -> Option<(&Arc<LabelTable>, &[u32])> {
+    /// The table that it is a row of, if it is one, and the places of its texts there: name, value,
+    /// name, value …
+    #[must_use]
+    pub fn places(&self) -> Option<(&Arc<LabelTable>, &[u32])> {
         match &self.pairs {
             Pairs::Own(_) => None,
             Pairs::Row { table, start, end } => {
@@ -253,7 +261,7 @@ impl Default for LabelSet {
 
 impl PartialEq for LabelSet {
     fn eq(&self, other: &Self) -> bool {
-        if let (Some((a, a_row)), Some((b, b_row))) = (self.row(), other.row())
+        if let (Some((a, a_row)), Some((b, b_row))) = (self.places(), other.places())
             && Arc::ptr_eq(a, b)
         {
             return a_row == b_row;
@@ -279,7 +287,7 @@ impl PartialOrd for LabelSet {
 
 impl Ord for LabelSet {
     fn cmp(&self, other: &Self) -> Ordering {
-        if let (Some((a, a_row)), Some((b, b_row))) = (self.row(), other.row())
+        if let (Some((a, a_row)), Some((b, b_row))) = (self.places(), other.places())
             && Arc::ptr_eq(a, b)
         {
             return a_row.cmp(b_row);

@@ -22,6 +22,7 @@ pub mod sample;
 pub mod series;
 pub mod tenant;
 pub mod time;
+pub mod timestamps;
 
 pub use column::{Column, HistogramColumn, SeriesColumns};
 pub use context::{Context, Principal, RequestId};
@@ -38,3 +39,4 @@ pub use sample::{HistogramSample, Sample};
 pub use series::{Handle, SeriesId, SeriesRef};
 pub use tenant::TenantId;
 pub use time::{Clock, DayBucket, TimeRange, TimestampMs};
+pub use timestamps::Timestamps;

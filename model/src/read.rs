@@ -53,11 +53,14 @@ pub struct SelectBounds {
     pub series_max: u64,
     /// The most samples.
     pub samples_max: u64,
+    /// The most deletes that may touch it: every series is tried against each of them.
+    pub tombstones_max: u64,
 }
 
 impl SelectBounds {
     /// No bound.
-    pub const NONE: Self = Self { series_max: u64::MAX, samples_max: u64::MAX };
+    pub const NONE: Self =
+        Self { series_max: u64::MAX, samples_max: u64::MAX, tombstones_max: u64::MAX };
 }
 
 /// A question about labels.
@@ -71,6 +74,8 @@ pub struct LabelQuery {
     pub range: TimeRange,
     /// At most so many, the first in order; 0 is no limit. Ask for one more to see a cut.
     pub limit: u64,
+    /// The most deletes that may touch it; beyond it the answer is an error.
+    pub tombstones_max: u64,
 }
 
 /// What a [`LabelQuery`] wants.
@@ -102,6 +107,8 @@ pub struct ExemplarQuery {
     pub range: TimeRange,
     /// The most exemplars; beyond it the answer is an error, never a cut.
     pub exemplars_max: u64,
+    /// The most deletes that may touch it; beyond it the answer is an error.
+    pub tombstones_max: u64,
 }
 
 /// A question about metadata.

@@ -4,7 +4,10 @@
 //! An alternation of literals (a dashboard's "All" variable) is never compiled: it is a sorted
 //! list, so five thousand values cost a binary search.
 
+mod literals;
+
 use crate::label::Text;
+use literals::{LITERALS_MAX, literal_set, plain_alternation, sorted};
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input, meta, util::syntax};
@@ -85,7 +88,7 @@ impl AnchoredRegex {
             return literals(plain);
         }
         let hir = parse(pattern)?;
-        if let Some(set) = literal_set(&hir) {
+        if let Some(set) = literal_set(&hir, pattern.len()) {
             return literals(sorted(set));
         }
         let mut prefixes = prefixes_of(&hir);
@@ -162,32 +165,6 @@ fn fault(pattern: &str, reason: impl Into<String>) -> RegexError {
     RegexError { reason: reason.into(), pattern: pattern.into() }
 }
 
-fn sorted(mut literals: Vec<Text>) -> Arc<[Text]> {
-    literals.sort_unstable();
-    literals.dedup();
-    literals.into()
-}
-
-/// `a|b\.c` without any character that means something else: the fast way for long lists.
-fn plain_alternation(pattern: &str) -> Option<Arc<[Text]>> {
-    let mut all = Vec::new();
-    let mut text = String::new();
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '|' => {
-                all.push(Text::from(text.as_str()));
-                text.clear();
-            }
-            '\\' => text.push(chars.next().filter(char::is_ascii_punctuation)?),
-            '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
-            _ => text.push(c),
-        }
-    }
-    all.push(Text::from(text));
-    Some(sorted(all))
-}
-
 fn parse(pattern: &str) -> Result<Hir, RegexError> {
     // Go spells a named group `(?P<n>)` or `(?<n>)`; both are known here. `\z` is; `\Z` is not,
     // in neither. Perl classes are ASCII in Go.
@@ -202,8 +179,7 @@ fn parse(pattern: &str) -> Result<Hir, RegexError> {
         regex_syntax::Error::Translate(error) => fault(pattern, error.kind().to_string()),
         _ => fault(pattern, "invalid regexp"),
     })?;
-    let alternation = matches!(hir.kind(), HirKind::Alternation(_)) && literal_set(&hir).is_some();
-    if pattern.len() > PATTERN_BYTES_MAX && !alternation {
+    if pattern.len() > PATTERN_BYTES_MAX && literal_set(&hir, pattern.len()).is_none() {
         return Err(fault(pattern, format!("expression longer than {PATTERN_BYTES_MAX} bytes")));
     }
     Ok(hir)
@@ -347,27 +323,6 @@ fn compile(hir: &Hir, pattern: &str) -> Result<Regex, RegexError> {
         .map_err(|_| fault(pattern, "expression too large"))
 }
 
-/// The strings a regex matches if it is nothing but literals, at most [`LITERALS_MAX`] of them.
-fn literal_set(hir: &Hir) -> Option<Vec<Text>> {
-    match hir.kind() {
-        HirKind::Empty => Some(vec!["".into()]),
-        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.into()]),
-        HirKind::Capture(capture) => literal_set(&capture.sub),
-        HirKind::Alternation(parts) => {
-            let mut all = Vec::new();
-            for part in parts {
-                all.extend(literal_set(part)?);
-            }
-            Some(all)
-        }
-        HirKind::Concat(parts) => cross_product(parts),
-        HirKind::Class(class) => small_class(class),
-        HirKind::Look(_) | HirKind::Repetition(_) => None,
-    }
-}
-
-const LITERALS_MAX: usize = 256;
-
 impl Prefix {
     fn new(text: &str, rest: Rest) -> Self {
         Self { text: text.into(), rest }
@@ -380,7 +335,7 @@ fn prefixes_of(hir: &Hir) -> Vec<Prefix> {
     let literals = |set: Vec<Text>| {
         set.into_iter().map(|text| Prefix { text, rest: Rest::Nothing }).collect::<Vec<_>>()
     };
-    if let Some(set) = literal_set(hir).filter(|set| set.len() <= LITERALS_MAX) {
+    if let Some(set) = literal_set(hir, 0).filter(|set| set.len() <= LITERALS_MAX) {
         return literals(set);
     }
     match hir.kind() {
@@ -433,35 +388,6 @@ fn concat_prefixes(parts: &[Hir]) -> Vec<Prefix> {
 fn is_any_char(hir: &Hir) -> bool {
     let HirKind::Class(Class::Unicode(class)) = hir.kind() else { return false };
     matches!(class.ranges(), [all] if all.start() == '\0' && all.end() == char::MAX)
-}
-
-fn cross_product(parts: &[Hir]) -> Option<Vec<Text>> {
-    let mut all: Vec<String> = vec![String::new()];
-    for part in parts {
-        let tails = literal_set(part)?;
-        if all.len() * tails.len() > LITERALS_MAX.max(tails.len()) {
-            return None;
-        }
-        all = all
-            .iter()
-            .flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}")))
-            .collect();
-    }
-    Some(all.into_iter().map(Text::from).collect())
-}
-
-fn small_class(class: &Class) -> Option<Vec<Text>> {
-    let Class::Unicode(class) = class else { return None };
-    let mut all = Vec::new();
-    for range in class.iter() {
-        for c in range.start()..=range.end() {
-            if all.len() >= LITERALS_MAX {
-                return None;
-            }
-            all.push(Text::from(c.to_string()));
-        }
-    }
-    Some(all)
 }
 
 #[cfg(test)]
@@ -522,6 +448,13 @@ mod tests {
         let regex = AnchoredRegex::new(&many).unwrap();
         assert_eq!(regex.literals().map(<[Text]>::len), Some(5_000));
         assert!(regex.is_match("host-4999.example") && !regex.is_match("host-4999xexample"));
+        // As dashboards put a variable of many values in: in brackets, and with something around.
+        for around in ["(V)", "(?:V)", "^(V)$", "((V))", "node-(V)", "(V):9100", "a(V)b"] {
+            let regex = AnchoredRegex::new(&around.replace('V', &many)).unwrap();
+            let value = around.replace('V', "host-4999.example").replace(['(', ')', '^', '$'], "");
+            assert!(regex.is_match(value.trim_start_matches("?:")), "{around} {value}");
+            assert!(!regex.is_match(&value.replace("4999", "5000")), "{around}");
+        }
         let prefixed = AnchoredRegex::new("node-(a|b|c)").unwrap();
         assert_eq!(prefixed.literals().unwrap().len(), 3);
     }
@@ -574,6 +507,9 @@ mod tests {
         assert!(AnchoredRegex::new(&"(".repeat(100_000)).is_err());
         assert!(AnchoredRegex::new(&format!("{}.+", "a".repeat(PATTERN_BYTES_MAX))).is_err());
         assert!(AnchoredRegex::new("a(").is_err());
+        // Spelled out, this is 10 GB.
+        let values = (0..50_000).map(|n| n.to_string()).collect::<Vec<_>>().join("|");
+        assert!(AnchoredRegex::new(&format!("b|{}({values})", "a".repeat(200_000))).is_err());
     }
 
     #[test]

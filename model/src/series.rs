@@ -41,19 +41,25 @@ pub fn target_hash(labels: &LabelSet) -> u64 {
 }
 
 fn hash_pairs(seed: u64, labels: &LabelSet, keep: impl Fn(&str) -> bool) -> u64 {
-    let mut hasher = Xxh3::with_seed(seed);
-    for (name, value) in labels.iter().filter(|(name, _)| keep(name)) {
-        hash_part(&mut hasher, name.as_bytes());
-        hash_part(&mut hasher, value.as_bytes());
+    // In one piece it takes half the time of a part after the other.
+    let kept = || labels.iter().filter(|(name, _)| keep(name));
+    let bytes = kept().map(|(name, value)| name.len() + value.len() + 8).sum();
+    let mut parts = Vec::with_capacity(bytes);
+    for part in kept().flat_map(|(name, value)| [name, value]) {
+        parts.extend_from_slice(&part_len(part.as_bytes()));
+        parts.extend_from_slice(part.as_bytes());
     }
-    hasher.digest()
+    xxh3_64_with_seed(&parts, seed)
+}
+
+fn part_len(part: &[u8]) -> [u8; 4] {
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 /// Feeds one part, its length (u32, little-endian) in front, so that no two lists of parts collide
 /// by being cut elsewhere.
 pub(crate) fn hash_part(hasher: &mut Xxh3, part: &[u8]) {
-    let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
-    hasher.update(&len.to_le_bytes());
+    hasher.update(&part_len(part));
     hasher.update(part);
 }
 
@@ -95,6 +101,18 @@ mod tests {
         let le2 = set(&[("__name__", "b_bucket"), ("pod", "p"), ("le", "2")]);
         assert_eq!(target_hash(&le1), target_hash(&le2));
         assert_ne!(target_hash(&le1), target_hash(&set(&[("pod", "q")])));
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_hash_of_each_part_behind_its_length() {
+        let labels = set(&[("__name__", "up"), ("job", "j"), ("long", &"x".repeat(700))]);
+        let mut hasher = Xxh3::with_seed(9);
+        for (name, value) in labels.iter() {
+            hash_part(&mut hasher, name.as_bytes());
+            hash_part(&mut hasher, value.as_bytes());
+        }
+        assert_eq!(SeriesId::of(9, &labels).0, hasher.digest());
+        assert_eq!(SeriesId::of(9, &set(&[])).0, Xxh3::with_seed(9).digest());
     }
 
     #[test]

@@ -6,6 +6,24 @@ use crate::math::format::{general, two_digits};
 use crate::span::{Span, line_column};
 use std::collections::HashMap;
 
+/// What is said of classic histograms whose buckets decrease.
+const NOT_MONOTONIC: &str = "needed to be fixed for monotonicity";
+/// What is said of start timestamps that lie before the sample before.
+const START_OVERLAPS: &str = "sample has start time that overlaps";
+
+/// Whether a rendered annotation may tell numbers of everything that was evaluated, so that those of
+/// two parts of a range are not that of the whole.
+#[must_use]
+pub fn is_tally(text: &str) -> bool {
+    text.contains(NOT_MONOTONIC) || text.contains(START_OVERLAPS)
+}
+
+/// A rendered annotation without the place in the query that it ends with.
+#[must_use]
+pub fn without_place(text: &str) -> &str {
+    text.rfind(" (").map_or(text, |at| &text[..at])
+}
+
 /// How grave an annotation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Severity {
@@ -223,9 +241,7 @@ impl Annotations {
     }
 
     fn start_overlap(&mut self, name: &str, span: Span) {
-        let text = format!(
-            "sample has start time that overlaps with previous sample timestamp for metric {name}"
-        );
+        let text = format!("{START_OVERLAPS} with previous sample timestamp for metric {name}");
         self.warn(text.clone(), span);
         if let Some(entry) = self.by_text.get(&text).and_then(|at| self.entries.get_mut(*at)) {
             entry.told.get_or_insert(1);
@@ -273,10 +289,11 @@ impl Annotations {
 
     /// Buckets that decrease.
     pub(crate) fn forced_monotonicity(&mut self, metric: &str, span: Span, forced: Forced) {
-        let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
-                    https://prometheus.io/docs/prometheus/latest/querying/functions/\
-                    #histogram_quantile)";
-        let text = with_metric(text.into(), metric);
+        let text = format!(
+            "input to histogram_quantile {NOT_MONOTONIC} (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+        );
+        let text = with_metric(text, metric);
         self.add(Severity::Info, text, span, Some(forced));
     }
 

@@ -9,7 +9,7 @@
 
 use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::duration::{Allowed, Duration, QueryWindow};
-use crate::eval::{EvalError, EvalParams, Grid, shards};
+use crate::eval::{EvalError, EvalParams, Grid, Query, shards};
 use crate::functions::info;
 use crate::span::line_column;
 use model::read::{SelectBounds, Selection};
@@ -236,6 +236,40 @@ impl Need {
     }
 }
 
+/// A selection that an evaluation asks its source for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Which series: all of them have to match.
+    pub matchers: Vec<Matcher>,
+    /// Samples of which times: windows, offsets, `@`, subqueries and the lookback are in it.
+    pub range: TimeRange,
+    /// Whether the reset hints of its histograms can be seen in the answer. Then the evaluation may
+    /// ask too for what was there a lookback earlier.
+    pub shows_hints: bool,
+    /// Whether it is worked through in parts if it is large.
+    pub in_shards: bool,
+}
+
+/// Every selection that an evaluation of the query asks its source for: beside the query and its
+/// parameters, its answer depends on nothing else.
+///
+/// # Errors
+/// [`EvalError::Invalid`] if a duration makes no sense or the end lies before the start.
+pub fn reads(query: Query<'_>, params: &EvalParams) -> Result<Vec<Read>, EvalError> {
+    let end_ms = if params.is_instant() { params.start_ms } else { params.end_ms };
+    let Some(grid) = Grid::new(params.start_ms, end_ms, params.step_ms) else {
+        return Err(EvalError::Invalid("end timestamp must not be before start time".into()));
+    };
+    let needs = needs(query.expr, grid, &Times::new(query.text, params))?;
+    let read = |need: Need| Read {
+        range: TimeRange::inclusive(TimestampMs(need.first_ms), TimestampMs(need.last_ms)),
+        matchers: need.matchers,
+        shows_hints: need.shows_hints,
+        in_shards: need.in_shards,
+    };
+    Ok(needs.into_iter().map(read).collect())
+}
+
 /// Every selection that the expression needs over the steps of `grid`.
 pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times<'_>) -> Result<Vec<Need>, EvalError> {
     let mut found = Vec::new();
@@ -338,6 +372,11 @@ fn united(found: Vec<Need>) -> Vec<Need> {
         let start = united.len();
         for need in group {
             match united[start..].last_mut() {
+                // Who stand side by side and want the same are each worked through in shards.
+                Some(last) if (last.first_ms, last.last_ms) == (need.first_ms, need.last_ms) => {
+                    last.shows_hints |= need.shows_hints;
+                    last.in_shards &= need.in_shards;
+                }
                 Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
                     last.last_ms = last.last_ms.max(need.last_ms);
                     last.shows_hints |= need.shows_hints;
@@ -362,9 +401,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_query_reads_is_widened_by_all_that_looks_elsewhere() {
+        let read = |text: &str| {
+            let expr = crate::parse(text, crate::ParseOptions::default()).unwrap();
+            let query = Query { text, expr: &expr };
+            let found = reads(query, &EvalParams::range(1_000_000, 1_060_000, 15_000)).unwrap();
+            found.iter().map(|read| (read.range.start.0, read.range.end.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(read("up"), [(700_001, 1_060_001)]);
+        assert_eq!(read("up offset 10s"), [(690_001, 1_050_001)]);
+        assert_eq!(read("up offset -10s"), [(710_001, 1_070_001)]);
+        assert_eq!(read("rate(up[1m])"), [(940_001, 1_060_001)]);
+        assert_eq!(read("up @ 100"), [(-199_999, 100_001)]);
+        assert_eq!(read("max_over_time(up[1m:10s])"), [(650_001, 1_060_001)]);
+        assert_eq!(read("up - rate(up[10m])"), [(400_001, 1_060_001)]);
+        assert_eq!(read("up - up offset 1h"), [(-2_899_999, -2_539_999), (700_001, 1_060_001)]);
+        assert_eq!(read("1 + time()"), []);
+    }
+
+    #[test]
     fn selections_that_touch_are_asked_for_once() {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
         let together = Need { in_shards: false, ..need("a", 0, 30) };
         assert_eq!(united(found), [together, need("b", 0, 10)]);
+        assert_eq!(united(vec![need("a", 0, 10), need("a", 0, 10)]), [need("a", 0, 10)]);
     }
 }

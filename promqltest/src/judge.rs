@@ -1,15 +1,13 @@
 //! Whether an answer is the expected one.
 
+use crate::answer::{Answer, Data, Sample, Samples};
 use crate::case::{Case, Expectation, Expected, Mode, Text};
 use crate::failure::{Failure, float, histogram, lines, name};
-use crate::histograms;
 use crate::script::POINTS_MAX;
-use model::histogram::Histogram;
+use model::LabelSet;
 use model::sample::is_stale;
-use model::{LabelSet, SeriesColumns};
-use promql::{Evaluation, Point, SeriesDescription, Value};
+use promql::{Point, SeriesDescription};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Floats differ less than this, relative to the sum of their magnitudes.
 const SAME: f64 = 1e-6;
@@ -43,7 +41,7 @@ pub(crate) fn failure(case: &Case, error: &str) -> Result<(), Failure> {
 }
 
 /// Whether warnings and infos are the expected ones.
-pub(crate) fn annotations(case: &Case, have: &Evaluation) -> Result<(), Failure> {
+pub(crate) fn annotations(case: &Case, have: &Answer) -> Result<(), Failure> {
     let (mut warnings, mut infos) = (Vec::new(), Vec::new());
     for line in &case.expectations {
         match line {
@@ -79,36 +77,29 @@ fn texts(what: &str, expected: &[&Option<Text>], have: &[String]) -> Result<(), 
 }
 
 /// Whether the value is the expected one.
-pub(crate) fn value(case: &Case, have: &Value) -> Result<(), Failure> {
+pub(crate) fn value(case: &Case, have: &Data) -> Result<(), Failure> {
     match (&case.expected, have) {
-        (Expected::Scalar(want), Value::Scalar { value, .. }) if same_float(*want, *value) => {
-            Ok(())
-        }
-        (Expected::Text(want), Value::String { text, .. }) if want == text => Ok(()),
-        (Expected::Series(want), Value::Vector(have)) => {
-            let value = |sample: &promql::InstantSample| match &sample.histogram {
-                Some(histogram) => Sample::Histogram(Arc::clone(histogram)),
-                None => Sample::Float(sample.value),
-            };
-            let have: Vec<(&LabelSet, Sample)> =
-                have.iter().map(|sample| (&sample.labels, value(sample))).collect();
+        (Expected::Scalar(want), Data::Scalar(have)) if same_float(*want, *have) => Ok(()),
+        (Expected::Text(want), Data::Text(have)) if want == have => Ok(()),
+        (Expected::Series(want), Data::Vector(have)) => {
+            let have: Vec<(&LabelSet, &Sample)> = have.iter().map(|of| (&of.0, &of.1)).collect();
             vector(want, &have, case.is_ordered)
         }
-        (Expected::Series(want), Value::Matrix(have)) => match case.mode {
+        (Expected::Series(want), Data::Matrix(have)) => match case.mode {
             Mode::Range(from, _, step) => matrix(want, have, from, step),
             Mode::Instant(_) => Err(Failure::new(told_series(want), told_matrix(have))),
         },
-        (Expected::RangeVector(from, step, want), Value::Matrix(have)) => {
+        (Expected::RangeVector(from, step, want), Data::Matrix(have)) => {
             matrix(want, have, *from, *step)
         }
-        (want, have) => Err(Failure::new(told(want), told_value(have))),
+        (want, have) => Err(Failure::new(told(want), told_data(have))),
     }
 }
 
 /// Whether the vector is the expected one.
 pub(crate) fn vector(
     want: &[SeriesDescription],
-    have: &[(&LabelSet, Sample)],
+    have: &[(&LabelSet, &Sample)],
     is_ordered: bool,
 ) -> Result<(), Failure> {
     let whole = || Failure::new(told_series(want), told_vector(have));
@@ -134,8 +125,8 @@ pub(crate) fn vector(
 }
 
 /// A range query answers its series in order, each once.
-pub(crate) fn sorted(matrix: &[SeriesColumns]) -> Result<(), Failure> {
-    match matrix.is_sorted_by(|a, b| a.labels < b.labels) {
+pub(crate) fn sorted(matrix: &[(LabelSet, Samples)]) -> Result<(), Failure> {
+    match matrix.is_sorted_by(|a, b| a.0 < b.0) {
         true => Ok(()),
         false => Err(Failure::new("series that are sorted and unique", told_matrix(matrix))),
     }
@@ -143,7 +134,7 @@ pub(crate) fn sorted(matrix: &[SeriesColumns]) -> Result<(), Failure> {
 
 fn matrix(
     want: &[SeriesDescription],
-    have: &[SeriesColumns],
+    have: &[(LabelSet, Samples)],
     from: i64,
     step: i64,
 ) -> Result<(), Failure> {
@@ -160,12 +151,10 @@ fn matrix(
             expected.insert(&series.labels, samples);
         }
     }
-    if !expected.keys().copied().eq(have.iter().map(|series| &series.labels)) {
+    if !expected.keys().copied().eq(have.iter().map(|(labels, _)| labels)) {
         return Err(Failure::new(told_series(want), told_matrix(have)));
     }
-    for (series, samples) in have.iter().zip(expected.values()) {
-        let labels = &series.labels;
-        let have = samples_of(series);
+    for ((labels, have), samples) in have.iter().zip(expected.values()) {
         if !samples.keys().eq(have.keys()) {
             let want = lines(samples.iter().map(|(time, point)| at(*time, &told_point(point))));
             let have = lines(have.iter().map(|(time, sample)| at(*time, &sample.told())));
@@ -183,43 +172,6 @@ fn matrix(
 
 fn at(time_ms: i64, value: &str) -> String {
     format!("{value} at {time_ms} ms")
-}
-
-/// A sample that was answered.
-#[derive(Clone, Debug)]
-pub(crate) enum Sample {
-    Float(f64),
-    Histogram(Arc<Histogram>),
-}
-
-impl Sample {
-    /// As scripts write it.
-    pub(crate) fn told(&self) -> String {
-        match self {
-            Self::Float(value) => float(*value),
-            Self::Histogram(value) => histogram(value),
-        }
-    }
-
-    /// Whether it is the expected one.
-    pub(crate) fn is(&self, want: &Point) -> bool {
-        match (self, want) {
-            (Self::Float(have), Point::Float(want)) => same_float(*want, *have),
-            (Self::Histogram(have), Point::Histogram(want, is_hinted)) => {
-                histograms::same(want, have, *is_hinted)
-            }
-            _ => false,
-        }
-    }
-}
-
-/// The samples of a series by their time.
-pub(crate) fn samples_of(series: &SeriesColumns) -> BTreeMap<i64, Sample> {
-    let floats = series.floats.timestamps_ms.iter().zip(&series.floats.values);
-    let floats = floats.map(|(time, value)| (*time, Sample::Float(*value)));
-    let histograms = series.histograms.timestamps_ms.iter().zip(&series.histograms.values);
-    let histograms = histograms.map(|(time, of)| (*time, Sample::Histogram(Arc::clone(of))));
-    floats.chain(histograms).collect()
 }
 
 fn points(series: &SeriesDescription) -> Result<Vec<Point>, Failure> {
@@ -256,27 +208,25 @@ fn told_point(point: &Point) -> String {
 }
 
 /// What was answered, as scripts write it.
-pub(crate) fn told_value(value: &Value) -> String {
-    match value {
-        Value::Scalar { value, .. } => float(*value),
-        Value::String { text, .. } => format!("{text:?}"),
-        Value::Vector(vector) => lines(vector.iter().map(|sample| {
-            let value = sample.histogram.as_ref().map_or(float(sample.value), |h| histogram(h));
-            format!("{} {value}", name(&sample.labels))
-        })),
-        Value::Matrix(matrix) => told_matrix(matrix),
+pub(crate) fn told_data(data: &Data) -> String {
+    match data {
+        Data::Scalar(value) => float(*value),
+        Data::Text(text) => format!("{text:?}"),
+        Data::Vector(vector) => {
+            lines(vector.iter().map(|(labels, of)| format!("{} {}", name(labels), of.told())))
+        }
+        Data::Matrix(matrix) => told_matrix(matrix),
     }
 }
 
-pub(crate) fn told_vector(vector: &[(&LabelSet, Sample)]) -> String {
+pub(crate) fn told_vector(vector: &[(&LabelSet, &Sample)]) -> String {
     lines(vector.iter().map(|(labels, value)| format!("{} {}", name(labels), value.told())))
 }
 
-fn told_matrix(matrix: &[SeriesColumns]) -> String {
-    let one = |series: &SeriesColumns| {
-        let samples = samples_of(series);
+fn told_matrix(matrix: &[(LabelSet, Samples)]) -> String {
+    let one = |(labels, samples): &(LabelSet, Samples)| {
         let told: Vec<String> = samples.iter().map(|(time, of)| at(*time, &of.told())).collect();
-        format!("{} {}", name(&series.labels), told.join(", "))
+        format!("{} {}", name(labels), told.join(", "))
     };
     lines(matrix.iter().map(one))
 }

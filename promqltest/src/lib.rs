@@ -5,6 +5,7 @@
 //!
 //! Not here: files, and who reads the report (`cumae test`, `tests/conformance.rs`).
 
+mod answer;
 mod case;
 mod custom_buckets;
 mod failure;
@@ -16,6 +17,7 @@ mod script;
 mod starts;
 mod variants;
 
+pub use answer::{Answer, Data, Sample, Samples, ShownHistogram};
 pub use case::{Case, Expectation, Expected, Mode};
 pub use failure::Failure;
 pub use run::{Ask, EngineSubject, Outcome, Report, Subject, evaluate, run};

@@ -1,11 +1,12 @@
 //! Runs a script against a storage and an engine.
 
+use crate::answer::{Answer, Data, Sample, Samples};
 use crate::case::{Case, Expected, Mode};
 use crate::failure::{Failure, float};
 use crate::script::{Command, Script};
 use crate::{judge, variants};
 use model::{LabelSet, SeriesColumns};
-use promql::{Cancel, EvalParams, Evaluation, ParseOptions, Query, SeriesSource, Value};
+use promql::{Cancel, EvalParams, Evaluation, ParseOptions, Query, SeriesSource};
 
 /// A query and when it is asked. A step of 0 is an instant query.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ pub trait Subject {
     ///
     /// # Errors
     /// The text of the failure.
-    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String>;
+    fn ask(&self, ask: Ask<'_>) -> Result<Answer, String>;
 }
 
 /// An engine over a source that can be filled.
@@ -57,6 +58,14 @@ impl EngineSubject {
         params.limits.samples_max = 10_000;
         Self { source: Default::default(), params, options: ParseOptions::ALL }
     }
+
+    /// Parses and evaluates.
+    ///
+    /// # Errors
+    /// The text of the failure.
+    pub fn evaluate(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
+        evaluate(&self.source, ask, &self.params, self.options)
+    }
 }
 
 impl Subject for EngineSubject {
@@ -69,8 +78,8 @@ impl Subject for EngineSubject {
         Ok(())
     }
 
-    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
-        evaluate(&self.source, ask, &self.params, self.options)
+    fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
+        self.evaluate(ask).map(Answer::from)
     }
 }
 
@@ -171,23 +180,19 @@ fn judge_case(case: &Case, subject: &dyn Subject) -> Result<(), Failure> {
 }
 
 /// Asks and judges; `None` if the query failed as expected.
-fn judge_one(
-    case: &Case,
-    subject: &dyn Subject,
-    ask: Ask<'_>,
-) -> Result<Option<Evaluation>, Failure> {
-    let evaluation = match subject.ask(ask) {
+fn judge_one(case: &Case, subject: &dyn Subject, ask: Ask<'_>) -> Result<Option<Answer>, Failure> {
+    let answer = match subject.ask(ask) {
         Err(error) if case.is_failure() => return judge::failure(case, &error).map(|()| None),
         Err(error) => return Err(Failure::new(judge::told(&case.expected), error)),
         Ok(have) if case.is_failure() => {
-            return Err(Failure::new("a failure", judge::told_value(&have.value)));
+            return Err(Failure::new("a failure", judge::told_data(&have.data)));
         }
-        Ok(evaluation) => evaluation,
+        Ok(answer) => answer,
     };
     // Places in a query that was printed anew are places in another text.
-    judge::annotations(case, &evaluation)?;
-    judge::value(case, &evaluation.value)?;
-    Ok(Some(evaluation))
+    judge::annotations(case, &answer)?;
+    judge::value(case, &answer.data)?;
+    Ok(Some(answer))
 }
 
 fn judge_instant(
@@ -210,25 +215,24 @@ fn judge_instant(
     if case.is_ordered {
         return Ok(());
     }
-    let Value::Matrix(matrix) = around.value else {
-        let got = judge::told_value(&around.value);
+    let Data::Matrix(matrix) = around.data else {
+        let got = judge::told_data(&around.data);
         return Err(Failure::new("a matrix", got).about("as a range query"));
     };
     middle(case, &matrix, at_ms).map_err(|failure| failure.about("as a range query"))
 }
 
 /// Compares the step in the middle.
-fn middle(case: &Case, matrix: &[SeriesColumns], at_ms: i64) -> Result<(), Failure> {
+fn middle(case: &Case, matrix: &[(LabelSet, Samples)], at_ms: i64) -> Result<(), Failure> {
     judge::sorted(matrix)?;
-    let at = |series: &SeriesColumns| judge::samples_of(series).remove(&at_ms);
-    let vector: Vec<(&LabelSet, judge::Sample)> = matrix
+    let vector: Vec<(&LabelSet, &Sample)> = matrix
         .iter()
-        .filter_map(|series| at(series).map(|value| (&series.labels, value)))
+        .filter_map(|(labels, samples)| samples.get(&at_ms).map(|of| (labels, of)))
         .collect();
     match &case.expected {
         Expected::Series(want) => judge::vector(want, &vector, false),
         Expected::Scalar(want) => match &vector[..] {
-            [(_, judge::Sample::Float(have))] if judge::same_float(*want, *have) => Ok(()),
+            [(_, Sample::Float(have))] if judge::same_float(*want, *have) => Ok(()),
             _ => Err(Failure::new(float(*want), judge::told_vector(&vector))),
         },
         Expected::Text(_) | Expected::RangeVector(..) => Ok(()),

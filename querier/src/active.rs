@@ -96,18 +96,21 @@ pub(crate) struct Running {
     active: Arc<Active>,
     id: QueryId,
     stopped: watch::Receiver<bool>,
-    /// How far it is.
-    pub(crate) progress: Arc<Progress>,
 }
 
 impl Active {
     /// Lists a query. `id` is used once in the life of the process.
-    pub(crate) fn begin(self: &Arc<Self>, id: QueryId, asked: Asked, began_ns: u64) -> Running {
+    /// How far it is, `progress` tells.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        id: QueryId,
+        asked: Asked,
+        began_ns: u64,
+        progress: Arc<Progress>,
+    ) -> Running {
         let (stop, stopped) = watch::channel(false);
-        let progress = Arc::<Progress>::default();
-        let entry = Entry { asked, began_ns, progress: Arc::clone(&progress), stop };
-        self.lock().insert(id, entry);
-        Running { active: Arc::clone(self), id, stopped, progress }
+        self.lock().insert(id, Entry { asked, began_ns, progress, stop });
+        Running { active: Arc::clone(self), id, stopped }
     }
 
     /// A tenant's queries, the oldest first.
@@ -166,11 +169,12 @@ mod tests {
     fn a_tenant_lists_and_stops_its_own_queries_only() {
         let active = Arc::<Active>::default();
         let (a, b) = (TenantId::parse("a").unwrap(), TenantId::parse("b").unwrap());
-        let running = active.begin(QueryId(7), asked("a", "up"), 5);
+        let progress = Arc::<Progress>::default();
+        let running = active.begin(QueryId(7), asked("a", "up"), 5, Arc::clone(&progress));
         assert!(active.of(&b).is_empty());
         let [listed] = &active.of(&a)[..] else { panic!("one") };
         assert_eq!((listed.id.to_string(), listed.samples_read), ("0000000000000007".into(), None));
-        running.progress.runs(&Arc::new(AtomicU64::new(3)));
+        progress.runs(&Arc::new(AtomicU64::new(3)));
         assert_eq!(active.of(&a)[0].samples_read, Some(3));
 
         assert!(!active.cancel(&b, QueryId(7)) && !active.cancel(&a, QueryId(8)));

@@ -31,6 +31,7 @@ pub(crate) async fn tsdb(querier: Querier, call: Call) -> Result<Response, Error
         matcher_sets: Vec::new(),
         range: TimeRange::inclusive(start, now),
         limit: SERIES_MAX + 1,
+        tombstones_max: querier.limits_of(&call.context.tenant).max_tombstones.get(),
     };
     let ask = |context| querier.inner.source.labels(context, query);
     let LabelAnswer::Series(sets) = run::bounded(&querier, &call.context, ask).await? else {

@@ -175,6 +175,13 @@ impl Coverage {
         slow
     }
 
+    /// Every node that holds a copy of what is read.
+    #[must_use]
+    pub fn nodes(&self) -> NodeSet {
+        let replicas = self.needs.iter().flat_map(|need| &need.replicas);
+        replicas.map(|(node, _)| *node).collect()
+    }
+
     /// Asks these last.
     pub fn avoid(&mut self, nodes: NodeSet) {
         self.avoided = nodes;

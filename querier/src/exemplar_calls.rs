@@ -28,13 +28,15 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
     if matcher_sets.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let limit = querier.limits_of(&call.context.tenant).max_samples;
+    let limits = querier.limits_of(&call.context.tenant);
+    let limit = limits.max_samples;
+    let tombstones_max = limits.max_tombstones.get();
     let range = TimeRange::inclusive(start, end);
-    let query = ExemplarQuery { matcher_sets, range, exemplars_max: limit.get() };
+    let query = ExemplarQuery { matcher_sets, range, exemplars_max: limit.get(), tombstones_max };
     let ask = |context| querier.inner.source.exemplars(context, query);
     let answer = run::bounded(&querier, &call.context, ask).await;
     let answer = answer.map_err(|error| match error.kind() {
-        Kind::Unexecutable => {
+        Kind::Unexecutable if !error.to_string().contains(run::NAMED_LIMIT) => {
             let tenant = &call.context.tenant;
             let limit = format!("limit `max_query_samples` {} of tenant `{tenant}`", limit.0);
             Error::new(Kind::Unexecutable, format!("{error}: {limit}"))

@@ -47,13 +47,15 @@ fn label_query(
     let start = params.time_or("start", TIME_MIN)?;
     let end = params.time_or("end", TIME_MAX)?;
     let range = TimeRange::inclusive(start, end);
-    Ok(LabelQuery { want, matcher_sets, range, limit })
+    Ok(LabelQuery { want, matcher_sets, range, limit, tombstones_max: u64::MAX })
 }
 
 /// Asks for one more than may be answered, to see a cut.
 async fn ask(querier: &Querier, call: &Call, mut query: LabelQuery) -> Result<Response, Error> {
     let wanted = Limit(query.limit).get();
-    let allowed = querier.limits_of(&call.context.tenant).max_series;
+    let limits = querier.limits_of(&call.context.tenant);
+    query.tombstones_max = limits.max_tombstones.get();
+    let allowed = limits.max_series;
     query.limit = match wanted.min(allowed.get()) {
         u64::MAX => 0,
         least => least.saturating_add(1),

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     /// Samples that queries have read.
     pub(crate) samples: IntCounter,
+    /// Queries that were answered with one that was being answered already.
+    pub(crate) joined: IntCounter,
 }
 
 impl Metrics {
@@ -41,11 +43,16 @@ impl Metrics {
                 "cumae_querier_samples_read_total",
                 "Samples that queries have read.",
             )?,
+            joined: IntCounter::new(
+                "cumae_querier_queries_joined_total",
+                "Queries answered with one that was being answered already.",
+            )?,
         };
         registry.register(Box::new(metrics.queries.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.samples.clone()))?;
+        registry.register(Box::new(metrics.joined.clone()))?;
         Ok(metrics)
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::active::Active;
 use crate::admission::Admission;
+use crate::cache::{Cache, CacheMetrics};
+use crate::flights::Flights;
 use crate::history::History;
+use crate::memory::Pool;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::source::Source;
@@ -48,6 +51,10 @@ pub struct Settings {
     pub workers: usize,
     /// A query that takes so many milliseconds or longer gets a line in the log; 0 is never.
     pub slow_query_ms: u64,
+    /// How many bytes of answers to range queries are kept for the next time; 0 keeps none.
+    pub cache_bytes: u64,
+    /// How many bytes all queries may take together; more are refused.
+    pub memory_bytes: u64,
     /// Which experiments of the language are on.
     pub features: promql::Features,
 }
@@ -61,6 +68,8 @@ impl Default for Settings {
             evaluations_max: 64,
             workers,
             slow_query_ms: 10_000,
+            cache_bytes: 256 << 20,
+            memory_bytes: u64::MAX,
             features: promql::Features::default(),
         }
     }
@@ -85,6 +94,9 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<Admission>,
     pub(crate) active: Arc<Active>,
     pub(crate) history: History,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) memory: Arc<Pool>,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -106,6 +118,12 @@ impl Querier {
             admission: Admission::new(parts.settings.evaluations_max),
             active: Arc::default(),
             history: History::default(),
+            flights: Arc::default(),
+            memory: Pool::new(parts.settings.memory_bytes, &parts.registry)?,
+            cache: Arc::new(Cache::new(
+                parts.settings.cache_bytes,
+                CacheMetrics::new(&parts.registry)?,
+            )),
             settings: parts.settings,
             started,
             request_ids: AtomicU64::new(started.0.unsigned_abs() << 20),

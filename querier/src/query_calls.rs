@@ -1,22 +1,20 @@
 //! `query`, `query_range` and the calls about a query's text.
 
-use crate::active::{Asked, QueryId};
 use crate::call::Call;
 use crate::error::Error;
-use crate::history::{self, Ended, Text};
+use crate::job::{Job, is_yes, prepare};
 use crate::language::QueryText;
 use crate::params::Params;
 use crate::querier::Querier;
-use crate::render::{Annotations, Data, TRUNCATED, success};
-use crate::run::{self, Desk, Took};
-use crate::time_param::parse_duration;
+use crate::render::{Annotations, Data, QueryAnswer, TRUNCATED, success};
+use crate::run::{self, Desk};
+use crate::trace::Trace;
+use crate::watched::{own, watched};
 use crate::{json, language, stats, syntax};
 use axum::response::Response;
-use guard::QueryLimits;
 use model::Kind;
-use promql::{EvalError, EvalParams, Evaluation, Query, Value, ValueType};
+use promql::{EvalParams, Value};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The most steps that a range has beside its first.
 const STEPS_MAX: i64 = 11_000;
@@ -34,18 +32,8 @@ pub(crate) async fn query_range(querier: Querier, call: Call) -> Result<Response
     answer(&querier, &call, job, limit).await
 }
 
-/// The type as Prometheus spells it out.
-fn type_text(value_type: ValueType) -> &'static str {
-    match value_type {
-        ValueType::Scalar => "scalar",
-        ValueType::Vector => "instant vector",
-        ValueType::Matrix => "range vector",
-        ValueType::String => "string",
-    }
-}
-
 /// `start`, `end` and `step`, checked in this order.
-fn range(params: &Params) -> Result<EvalParams, Error> {
+pub(crate) fn range(params: &Params) -> Result<EvalParams, Error> {
     let (start, end) = (params.time("start")?, params.time("end")?);
     if end < start {
         return Err(Error::param("end", "end timestamp must not be before start time"));
@@ -70,109 +58,21 @@ fn range(params: &Params) -> Result<EvalParams, Error> {
     Ok(EvalParams::range(start.0, end.0, step_ms))
 }
 
-/// What to evaluate, and how long its caller waits.
-#[derive(Debug)]
-struct Job {
-    query: QueryText,
-    params: EvalParams,
-    timeout: Duration,
-}
-
-fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Result<Job, Error> {
-    let limits = querier.limits_of(&call.context.tenant);
-    let timeout_ms = match call.params.get("timeout") {
-        "" => None,
-        _ => Some(u64::try_from(call.params.duration_ms("timeout")?).unwrap_or(0)),
-    };
-    let settings = &querier.inner.settings;
-    let lookback_ms = match call.params.get("lookback_delta") {
-        "" => 0,
-        text => parse_duration(text).map_err(|reason| {
-            Error::invalid(format!("error parsing lookback delta duration: {reason}"))
-        })?,
-    };
-    let params = EvalParams {
-        lookback_ms: if lookback_ms > 0 { lookback_ms } else { settings.lookback_delta_ms },
-        subquery_step_ms: settings.evaluation_interval_ms,
-        workers: settings.workers,
-        limits: engine_limits(limits),
-        ..settings.features.applied(params)
-    };
-    let query = language::query_text(&call.params, limits, settings.features)?;
-    Ok(Job { query, params, timeout: run::timeout(limits, timeout_ms) })
-}
-
-/// Parses and evaluates; blocks.
-fn evaluate(job: &Job, desk: &Desk) -> Result<Evaluation, Error> {
-    let expr = language::parse(&job.query).map_err(|reason| Error::param("query", reason))?;
-    let value_type = expr.value_type();
-    if !job.params.is_instant() && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-        let reason = format!(
-            "invalid expression type {:?} for range query, must be Scalar or instant Vector",
-            type_text(value_type)
-        );
-        return Err(Error::param("query", reason));
-    }
-    let query = Query { text: &job.query.text, expr: &expr };
-    promql::evaluate(&desk.source, query, &job.params, &desk.cancel).map_err(|error| {
-        let message = match &error {
-            EvalError::TooManySamples => desk.source.name_limit(&error, "max_query_samples"),
-            EvalError::TooManyBytes(_) => desk.source.name_limit(&error, "max_query_bytes"),
-            _ => error.to_string(),
-        };
-        Error::new(error.kind(), message)
-    })
-}
-
-fn engine_limits(limits: &QueryLimits) -> promql::Limits {
-    promql::Limits {
-        samples_max: limits.max_samples.get(),
-        series_max: limits.max_series.get(),
-        fetched_samples_max: u64::MAX,
-        bytes_max: limits.max_bytes.get(),
-    }
-}
-
-/// Evaluates where everybody can see it: in the table of active queries, in the history when it has
-/// ended, in the log if it was slow.
-async fn watched(querier: &Querier, call: &Call, job: Job) -> Result<(Evaluation, Took), Error> {
-    let inner = &querier.inner;
-    let (params, tenant) = (&job.params, call.context.tenant.clone());
-    let steps = (params.start_ms, params.end_ms, params.step_ms);
-    let asked = Asked { tenant, text: Text::of(&job.query.text), steps };
-    let began_ns = inner.clock.monotonic_ns();
-    let id = QueryId(call.context.request_id.0);
-    let running = inner.active.begin(id, asked.clone(), began_ns);
-    let (timeout, progress) = (job.timeout, Arc::clone(&running.progress));
-    let work = move |desk: &Desk| {
-        progress.runs(&desk.source.samples_read);
-        evaluate(&job, desk)
-    };
-    let outcome = tokio::select! {
-        outcome = run::run(querier, &call.context, timeout, work) => outcome,
-        () = running.stopped() => Err(run::canceled().into()),
-    };
-    let ended_ns = inner.clock.monotonic_ns();
-    let took = Duration::from_nanos(ended_ns.saturating_sub(began_ns));
-    let queued = outcome.as_ref().map_or(0, |(_, took)| took.queued_ns);
-    let samples_read = running.progress.samples_read();
-    let ended = Ended { asked, ended_ns, took, samples_read };
-    let slow_ms = inner.settings.slow_query_ms;
-    history::log_slow(slow_ms, &ended, Duration::from_nanos(queued), outcome.as_ref().err());
-    inner.history.push(ended);
-    outcome
-}
-
 async fn answer(querier: &Querier, call: &Call, job: Job, limit: u64) -> Result<Response, Error> {
-    let (evaluation, took) = watched(querier, call, job).await?;
-    let (stats, deprecated) = stats::render(call.params.get("stats"), &took);
+    let (answered, took) = watched(querier, call, job).await?;
+    let answered = own(answered).await?;
+    let evaluation = answered.evaluation;
+    let (stats, deprecated) = stats::render(call.params.get("stats"), &took, &answered.spent);
     let mut annotations = Annotations { warnings: evaluation.warnings, infos: evaluation.infos };
     let mut value = evaluation.value;
     if truncate(&mut value, limit) {
         annotations.warnings.insert(0, TRUNCATED.to_owned());
     }
     annotations.warnings.extend(deprecated);
-    Ok(success(Data::Query(value, stats), &annotations))
+    let trace = is_yes(call.params.get("trace"))
+        .then(|| Trace::new(Arc::clone(&querier.inner.clock), &took, &answered.spent));
+    let answer = QueryAnswer { value, stats, trace, purse: Some(answered.purse) };
+    Ok(success(Data::Query(Box::new(answer)), &annotations))
 }
 
 /// Cuts series, never samples. True if there were more than `limit`; a `limit` of 0 is none.

@@ -66,7 +66,7 @@ pub struct ReplicatedSource {
     /// The replica in this process, if there is one: asked first, it costs no socket.
     local: Option<NodeIndex>,
     pub(crate) config: ReadConfig,
-    suspects: Suspects,
+    pub(crate) suspects: Suspects,
 }
 
 impl ReplicatedSource {
@@ -187,7 +187,7 @@ impl ReplicatedSource {
         Ok(join_metadata(answers))
     }
 
-    fn cover<'a>(
+    pub(crate) fn cover<'a>(
         &self,
         context: &Context,
         matcher_sets: impl IntoIterator<Item = &'a [Matcher]>,
@@ -379,8 +379,11 @@ mod tests {
         fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
             self.answer(|value| {
                 let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
-                let floats =
-                    Column { timestamps_ms: vec![1], values: vec![value], ..Column::default() };
+                let floats = Column {
+                    timestamps_ms: vec![1].into(),
+                    values: vec![value],
+                    ..Column::default()
+                };
                 vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
             })
         }
@@ -398,6 +401,9 @@ mod tests {
             unreachable!("nobody reads exemplars here")
         }
 
+        fn versions(&self, _: Arc<Context>, ranges: Vec<TimeRange>) -> Answer<Vec<u64>> {
+            self.answer(|value| vec![value.to_bits(); ranges.len()])
+        }
         fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
             unreachable!("nobody deletes here")
         }
@@ -471,6 +477,7 @@ mod tests {
             matcher_sets: Vec::new(),
             range: TimeRange::ALL,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         let error = two_dead.labels(&context(0), &query).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);
@@ -497,9 +504,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_version_is_of_all_replicas_and_none_without_one_of_them() {
+        let versions = async |replies: [Result<f64, Kind>; 3]| {
+            let asks = [TimeRange { start: TimestampMs(0), end: TimestampMs(10) }; 2]
+                .map(|range| crate::VersionAsk { matchers: selection().matchers, range });
+            source(&replies.map(Scripted::new)).versions(&context(0), &asks).await
+        };
+        let before = versions([Ok(1.0), Ok(2.0), Ok(3.0)]).await.unwrap();
+        assert!(before.len() == 2 && !before.contains(&0));
+        assert_eq!(versions([Ok(1.0), Ok(2.0), Ok(3.0)]).await.unwrap(), before);
+        for changed in [[4.0, 2.0, 3.0], [1.0, 4.0, 3.0], [1.0, 2.0, 4.0], [2.0, 1.0, 3.0]] {
+            let after = versions(changed.map(Ok)).await.unwrap();
+            assert!(after[0] != before[0] && after[1] != before[1], "{changed:?}");
+        }
+        assert_eq!(versions([Ok(1.0), Ok(0.0), Ok(3.0)]).await.unwrap(), [0, 0], "0 has none");
+        let error = versions([Ok(1.0), Ok(2.0), Err(Kind::Unavailable)]).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_a_version() {
+        let source = source(&[Scripted::new(Ok(1.0)), Scripted::new(Ok(1.0)), Scripted::silent()]);
+        let began = tokio::time::Instant::now();
+        let range = TimeRange { start: TimestampMs(0), end: TimestampMs(10) };
+        let ask = crate::VersionAsk { matchers: selection().matchers, range };
+        let error = source.versions(&context(0), &[ask]).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert!(began.elapsed() <= Duration::from_millis(51));
+    }
+
+    #[tokio::test]
     async fn bounds_hold_for_all_replicas_together() {
         let source = source(&[Scripted::new(Ok(1.0))]);
-        let bounds = SelectBounds { series_max: 0, samples_max: 9 };
+        let bounds = SelectBounds { series_max: 0, samples_max: 9, ..SelectBounds::NONE };
         let selection = Selection { bounds, ..selection() };
         let error = source.select(&context(0), &selection).await.unwrap_err();
         assert_eq!(error.kind, Kind::Unexecutable);

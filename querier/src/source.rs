@@ -5,7 +5,7 @@ use model::exemplar::SeriesExemplars;
 use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
-use model::{Context, DeleteRequest, SeriesColumns};
+use model::{Context, DeleteRequest, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
 use std::fmt;
 use std::future::Future;
@@ -15,6 +15,15 @@ use wire::replica::{Answer, Replica};
 
 /// A source's answer, to be awaited. Dropping it gives the work up.
 pub type SourceAnswer<T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send>>;
+
+/// What a version is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionAsk {
+    /// Which series: all of them have to match.
+    pub matchers: Vec<Matcher>,
+    /// Which samples of them.
+    pub range: TimeRange,
+}
 
 /// Answers for a tenant: everything that is stored, or an error that says why not.
 pub trait Source: Send + Sync + fmt::Debug {
@@ -28,6 +37,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
         let _ = (context, selection);
         Box::pin(async { Ok(Estimate::default()) })
+    }
+    /// The version of each: as long as it is the same, every selection of these matchers in this
+    /// range gives the same, whichever replicas are asked. 0 is one whose answers must not be kept.
+    ///
+    /// `Unsupported` where no versions are kept, `Unavailable` if a replica does not tell at once.
+    fn versions(&self, context: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {
+        drop((context, asks));
+        let message = "no versions are kept here".to_owned();
+        let error = SourceError { kind: Kind::Unsupported, message };
+        Box::pin(std::future::ready(Err(error)))
     }
     /// Names, values or label sets, ascending and unique.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer>;
@@ -62,6 +81,10 @@ impl Source for SingleReplica {
 
     fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
         answer(self.0.estimate(context, selection))
+    }
+
+    fn versions(&self, context: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {
+        answer(self.0.versions(context, asks.into_iter().map(|ask| ask.range).collect()))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
@@ -117,6 +140,11 @@ impl Source for AllReplicas {
     fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.estimate(&context, &selection).await })
+    }
+
+    fn versions(&self, context: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.versions(&context, &asks).await })
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {

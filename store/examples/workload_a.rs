@@ -173,7 +173,8 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
     select("1 h of 5,000 literals", hour, &many);
     let labels = |name: &str, want: LabelWant, matchers: Option<Matcher>| {
         let matcher_sets = matchers.into_iter().map(|matcher| vec![matcher]).collect();
-        let query = LabelQuery { want, matcher_sets, range: hour, limit: 0 };
+        let query =
+            LabelQuery { want, matcher_sets, range: hour, limit: 0, tombstones_max: u64::MAX };
         timed(&format!("labels {name}"), || {
             match engine.labels(tenant, &query, TimestampMs(last)).unwrap() {
                 LabelAnswer::Texts(texts) => (texts.len(), 0),

@@ -41,6 +41,28 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Cuts `items` into runs of at most `count_max`, and of at most `bytes_max` by `bytes_of` unless an
+/// item has more by itself: then it is alone. Nothing of nothing.
+pub(crate) fn runs<T>(
+    items: &[T],
+    count_max: usize,
+    bytes_max: usize,
+    bytes_of: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |item: &&T| {
+            bytes += bytes_of(item);
+            bytes <= bytes_max
+        };
+        let len = rest.iter().take(count_max).take_while(fits).count().max(1);
+        let (run, behind) = rest.split_at_checked(len)?;
+        rest = behind;
+        Some(run)
+    })
+}
+
 /// The unsigned form of a signed number: small stays small.
 pub(crate) fn zigzag(value: i64) -> u64 {
     (value << 1).cast_unsigned() ^ (value >> 63).cast_unsigned()
@@ -212,5 +234,15 @@ mod tests {
                 .uvarint()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_run_ends_at_its_count_or_its_bytes_and_a_large_item_is_alone() {
+        let cut = |items: &[usize]| -> Vec<Vec<usize>> {
+            runs(items, 3, 10, |bytes| *bytes).map(<[usize]>::to_vec).collect()
+        };
+        assert_eq!(cut(&[]), Vec::<Vec<usize>>::new());
+        assert_eq!(cut(&[1, 1, 1, 1, 9, 1, 2]), [vec![1, 1, 1], vec![1, 9], vec![1, 2]]);
+        assert_eq!(cut(&[99, 99, 1, 99]), [vec![99], vec![99], vec![1], vec![99]]);
     }
 }

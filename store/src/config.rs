@@ -32,9 +32,8 @@ pub struct Config {
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
-    /// A read that more tombstones touch fails by name. Default 100,000.
-    pub read_tombstones_max: u64,
-    /// A read that more tombstones touch is counted, to be warned of. Default 1,000.
+    /// A read that more tombstones touch is counted, to be warned of; how many it may meet is in the
+    /// question (`SelectBounds`). Default 1,000.
     pub read_tombstones_warn: u64,
     /// Files are rewritten without what a delete hides when it is this old, so that many deletes
     /// share one rewriting; 0 is at once. Default 15 min.
@@ -65,7 +64,6 @@ impl Default for Config {
             clock_step_max_ms: 24 * 60 * 60 * 1000,
             metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
-            read_tombstones_max: 100_000,
             read_tombstones_warn: 1_000,
             purge_delay_ms: 15 * 60 * 1000,
             tombstones_max: 200_000,
@@ -119,8 +117,10 @@ pub struct CompactionConfig {
     /// How much of the growth of the data goes to larger sstables instead of more of them, in
     /// thousandths: 0 for more only, 1000 for larger only. Default 333.
     pub growth_permille: u32,
-    /// What a flush is taken to write: the base of the levels. Fixed, so that small late flushes do
-    /// not move it. Default 100 MiB.
+    /// What a flush writes at least while much comes in: the base of the levels. One that is too
+    /// small costs nothing, as levels without sstables are none; one that is too large makes one
+    /// level of several, and each merge rewrites what the last one wrote. Fixed, so that small late
+    /// flushes do not move it. Default 4 MiB: 4 million samples, after which a head is flushed, take 6.
     pub flush_bytes: u64,
     /// The most overlapping sstables that are merged at once, unless the fan factor is larger.
     /// Default 32.
@@ -149,7 +149,7 @@ impl Default for CompactionConfig {
             sstable_bytes_min: 64 << 20,
             base_shards: 4,
             growth_permille: 333,
-            flush_bytes: 100 << 20,
+            flush_bytes: 4 << 20,
             sstables_max: 32,
             twcs_threshold_min: 4,
             twcs_threshold_max: 32,

@@ -65,6 +65,13 @@ pub(crate) fn encode<'a>(
     }
 }
 
+/// More bytes than the definition of one series takes among others.
+pub(crate) fn bytes_max(symbols: &Symbols, ids: &[u32]) -> usize {
+    // Number and shape; each text, its length and its uses: at most five bytes a number.
+    let text = |symbol: u32| symbols.text(symbol).len() + 11;
+    20 + symbols.pairs(ids).map(|(name, value)| text(name) + text(value)).sum::<usize>()
+}
+
 /// A bit for each value that differs from the base, then those values.
 fn put_values(out: &mut Vec<u8>, values: &[u32], base: &[u32], texts: &mut Locals) {
     let differs = |index: &usize| values.get(*index) != base.get(*index);
@@ -168,6 +175,8 @@ mod tests {
                 series.iter().map(|(number, labels)| (*number, symbols.intern_labels(labels))).collect();
             let mut bytes = Vec::new();
             encode(&mut bytes, &symbols, ids.iter().map(|(number, ids)| (*number, &**ids)));
+            let bound: usize = ids.iter().map(|(_, ids)| bytes_max(&symbols, ids)).sum();
+            prop_assert!(bytes.len() <= 30 + bound, "{} {bound}", bytes.len());
             let mut back = Vec::new();
             let mut input = Input::new(&bytes);
             decode(&mut input, |number, labels| back.push((number, labels))).unwrap();

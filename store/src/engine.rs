@@ -31,6 +31,7 @@ mod pass;
 mod purge;
 mod read;
 mod recover;
+mod renumber;
 mod reserve;
 mod retain;
 mod scrub;
@@ -104,7 +105,7 @@ pub struct Engine {
     retired: Mutex<Vec<Retired>>,
     /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
     /// succeeds. Changes with the manifest held.
-    doubtful: Mutex<Vec<u64>>,
+    doubtful: Mutex<Vec<Retired>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -147,7 +148,18 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+        match Self::try_open(parts.clone(), config.clone(), now) {
+            // A start writes: the manifest anew, and the end of the log. What it began is no more
+            // to the next one than what a crash leaves.
+            Err(error) if error.is_full() && reserve::make_room(&*parts.disk).is_ok() => {
+                Self::try_open(parts, config, now)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         prepare(&*disk)?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;
@@ -263,6 +275,8 @@ fn seconds(now: TimestampMs) -> u32 {
 
 #[cfg(test)]
 mod churn_tests;
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

@@ -15,6 +15,11 @@ pub(crate) fn put(out: &mut Vec<u8>, exemplar: &Exemplar) {
     }
 }
 
+/// More bytes than an exemplar takes, with the number of its series.
+pub(crate) fn bytes_max(exemplar: &Exemplar) -> usize {
+    40 + exemplar.labels.iter().map(|(name, value)| name.len() + value.len() + 20).sum::<usize>()
+}
+
 /// Reads an exemplar.
 pub(crate) fn read(input: &mut Input<'_>) -> Result<Exemplar, Damaged> {
     let timestamp_ms = input.ivarint()?;

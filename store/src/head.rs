@@ -13,11 +13,14 @@
 //!
 //! Not here: the commit log (`engine.rs`), reading (`select.rs`).
 
+mod define;
 mod exemplars;
 pub(crate) mod flush;
 mod locals;
 pub(crate) mod metadata;
+mod postings;
 mod read;
+mod replay;
 pub(crate) mod series;
 pub(crate) mod shard;
 mod slots;
@@ -215,7 +218,7 @@ impl Tenant {
     ) -> Result<u32, SeriesRefusal> {
         let fingerprint = SeriesId::of(self.salt, labels).0;
         let target = target_hash(labels);
-        let index = (target >> 32) as usize % self.shards.len();
+        let index = self.shard_of_target(target);
         {
             let symbols = self.symbols.read();
             if let Some(local) = self.shards[index].lock().find(fingerprint, labels, &symbols) {
@@ -239,6 +242,11 @@ impl Tenant {
                 Err(SeriesRefusal::SeriesLimit { limit: u64::from(LOCAL_MAX) })
             }
         }
+    }
+
+    /// The index of the shard of a target.
+    fn shard_of_target(&self, target: u64) -> usize {
+        (target >> 32) as usize % self.shards.len()
     }
 
     /// Counts a new series, if the limits let it in.
@@ -313,42 +321,6 @@ impl Tenant {
             shard.carried(local_of(carried.number), ticket, carried.is_last);
         }
         (samples, late)
-    }
-
-    /// Adds one replayed series' samples; returns how many came late.
-    pub(crate) fn push(
-        &self,
-        number: u32,
-        now_s: u32,
-        samples: impl Iterator<Item = Sample>,
-    ) -> u64 {
-        match self.shards.get(shard_of(number)) {
-            Some(shard) => {
-                let samples = samples.inspect(|sample| {
-                    self.revision_max.fetch_max(sample.revision, Ordering::AcqRel);
-                });
-                shard.lock().push(local_of(number), now_s, samples)
-            }
-            None => 0,
-        }
-    }
-
-    /// Adds one replayed series' histograms; returns how many came late.
-    pub(crate) fn push_histograms(
-        &self,
-        number: u32,
-        now_s: u32,
-        samples: impl Iterator<Item = HistogramSample>,
-    ) -> u64 {
-        match self.shards.get(shard_of(number)) {
-            Some(shard) => {
-                let samples = samples.inspect(|sample| {
-                    self.revision_max.fetch_max(sample.revision, Ordering::AcqRel);
-                });
-                shard.lock().push_histograms(local_of(number), now_s, samples)
-            }
-            None => 0,
-        }
     }
 
     /// The definitions of all series, shard by shard: numbers and label ids.

@@ -102,7 +102,7 @@ impl Run {
         let mut places = kept.iter();
         self.starts.retain(|_| places.next().copied().unwrap_or(false));
         let mut places = kept.iter();
-        self.column.timestamps_ms.retain(|_| places.next().copied().unwrap_or(false));
+        self.column.timestamps_ms.to_mut().retain(|_| places.next().copied().unwrap_or(false));
         let inside = |sample: &HistogramSample| keep(sample.timestamp_ms);
         self.histograms.retain(inside);
     }
@@ -173,12 +173,9 @@ fn column_of(mut runs: Vec<Run>) -> Column {
     let apart = runs.is_sorted_by(|a, b| {
         a.column.timestamps_ms.last().cmp(&b.column.timestamps_ms.first()) == Ordering::Less
     });
-    let len = runs.iter().map(|run| run.column.len()).sum();
-    let mut column = Column {
-        timestamps_ms: Vec::with_capacity(len),
-        values: Vec::with_capacity(len),
-        ..Column::default()
-    };
+    let len = runs.iter().map(|run| run.column.len()).sum::<usize>();
+    let mut column = Column::default();
+    column.values.reserve(len);
     if apart {
         runs.into_iter().for_each(|run| column.append(run.into_column()));
         return column;

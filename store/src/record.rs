@@ -10,7 +10,7 @@ mod metadata;
 mod read;
 mod value;
 
-pub(crate) use metadata::{put_metadata, read_metadata};
+pub(crate) use metadata::{metadata_bytes, put_metadata, read_metadata};
 pub(crate) use read::{Samples, decode, read_exemplars};
 
 use crate::bytes::{put_ivarint, put_text, put_uvarint};

@@ -159,7 +159,8 @@ fn segment(disk: &dyn Disk, path: &str) -> Vec<Error> {
     faults
 }
 
-fn bad_payload(path: &str, offset: u64, payload: &[u8]) -> Option<Error> {
+/// What is wrong with the payload of a record of the log.
+pub(crate) fn bad_payload(path: &str, offset: u64, payload: &[u8]) -> Option<Error> {
     if payload.is_empty() {
         return None;
     }

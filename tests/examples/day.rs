@@ -4,7 +4,8 @@
 //!
 //! The real engine on files, on a clock that jumps from scrape to scrape. What depends on the size of
 //! a flush (the tail's length, the sizes of sstables) is scaled by the series as against 100,000, so
-//! there are as many flushes and levels as there. Flushes and compactions run as soon as they are
+//! there are as many flushes and levels as there, from 25 targets on: below, the base of the levels
+//! would be less than the 1 MiB it is at least. Flushes and compactions run as soon as they are
 //! due, as a node's threads do; after the day the clock goes on until the window is sealed.
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and tells")]
@@ -178,7 +179,20 @@ impl Day {
     }
 }
 
-fn config(strategy: Strategy, scaling: &str, series: u64) -> Outcome<Config> {
+/// A preset: its name in the table, strategy, scaling parameters, base of the levels if not the default.
+type Preset = (&'static str, Strategy, &'static str, Option<u64>);
+
+const PRESETS: [Preset; 7] = [
+    ("ucs T8 (default)", Strategy::Ucs, "T8", None),
+    ("ucs T4", Strategy::Ucs, "T4", None),
+    ("stcs", Strategy::Stcs, "T8", None),
+    ("lcs", Strategy::Lcs, "T8", None),
+    ("twcs", Strategy::Twcs, "T8", None),
+    ("ucs T8, flush_size 100 MiB", Strategy::Ucs, "T8", Some(100 << 20)),
+    ("ucs T4, flush_size 100 MiB", Strategy::Ucs, "T4", Some(100 << 20)),
+];
+
+fn config(&(_, strategy, scaling, flush_bytes): &Preset, series: u64) -> Outcome<Config> {
     let plain = Config::default();
     let scaled = |bytes: u64| (bytes * series / SERIES).max(1);
     let compaction = CompactionConfig {
@@ -186,13 +200,13 @@ fn config(strategy: Strategy, scaling: &str, series: u64) -> Outcome<Config> {
         scaling_parameters: scaling.parse::<Scaling>().map_err(|_| "no such scaling")?,
         sstable_bytes: scaled(plain.compaction.sstable_bytes),
         sstable_bytes_min: scaled(plain.compaction.sstable_bytes_min),
-        flush_bytes: scaled(plain.compaction.flush_bytes),
+        flush_bytes: scaled(flush_bytes.unwrap_or(plain.compaction.flush_bytes)),
         ..plain.compaction.clone()
     };
     Ok(Config { tail_samples_max: scaled(plain.tail_samples_max), compaction, ..plain })
 }
 
-fn run(name: &str, strategy: Strategy, scaling: &str, targets: u32) -> Outcome<()> {
+fn run(preset: &Preset, targets: u32) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let written = Arc::new(Mutex::new(BTreeMap::new()));
     let disk = FileDisk::open(directory.path())?;
@@ -201,7 +215,7 @@ fn run(name: &str, strategy: Strategy, scaling: &str, targets: u32) -> Outcome<(
         cluster_name: "bench".to_owned(),
         generation_seed: 1,
     };
-    let config = config(strategy, scaling, u64::from(targets) * 1000)?;
+    let (name, config) = (preset.0, config(preset, u64::from(targets) * 1000)?);
     let (engine, _) = Engine::open(parts, config, TimestampMs(BEGIN_MS))?;
     let mut load = EngineLoad::new(&TenantId::parse("default")?, targets, 0..1000, BEGIN_MS);
     let mut day = Day::default();
@@ -261,15 +275,9 @@ fn main() -> Outcome<()> {
         "| preset | flushes | compactions | sstables max | log | checkpoints, manifest | flush | merge | seal | live | WA |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for (name, strategy, scaling) in [
-        ("ucs T8 (default)", Strategy::Ucs, "T8"),
-        ("ucs T4", Strategy::Ucs, "T4"),
-        ("stcs", Strategy::Stcs, "T8"),
-        ("lcs", Strategy::Lcs, "T8"),
-        ("twcs", Strategy::Twcs, "T8"),
-    ] {
-        if wanted.is_empty() || wanted.iter().any(|one| name.contains(one)) {
-            run(name, strategy, scaling, targets)?;
+    for preset in &PRESETS {
+        if wanted.is_empty() || wanted.iter().any(|one| preset.0.contains(one)) {
+            run(preset, targets)?;
         }
     }
     Ok(())

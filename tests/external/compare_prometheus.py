@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Compares answers with a real Prometheus over HTTP.
+"""Compares answers with a real Prometheus over HTTP: values within 1e-9 relative, NaN equals NaN, labels exactly.
 
-Prometheus scrapes itself and cumae every five seconds and remote-writes all of it to cumae. After two minutes both are
-asked the same questions at the same fixed times, and every answer has to agree: values within 1e-9 relative, NaN equals
-NaN, labels exactly.
+Both are written the same two hours of data and asked the questions of every family of operators and functions
+(`written.py`, `questions.py`). Beside that a Prometheus scrapes itself and a cumae every five seconds and remote-writes all
+of it to that cumae; after two minutes these two are asked about it at the same fixed times.
 
     compare_prometheus.py CUMAE_BINARY [SECONDS]
+
+With 0 seconds nothing is scraped.
 """
 
 import math
@@ -14,7 +16,9 @@ import sys
 import tempfile
 import time
 
+import questions
 import servers
+import written
 
 CONFIG = """
 global: {scrape_interval: 5s, evaluation_interval: 1m}
@@ -71,6 +75,11 @@ RANGE = [
     "count({job=~\".+\"})", "go_goroutines > 30", "1 + 1",
 ]
 
+# Written, not scraped; with what has to be switched on for the questions.
+CONFIG_WRITTEN = "global: {scrape_interval: 5s, evaluation_interval: 1m}\n"
+FLAGS_WRITTEN = ["--enable-feature=native-histograms,promql-experimental-functions"]
+CUMAE_WRITTEN = "self_metrics: false\nquery: {features: promql-experimental-functions}\n"
+
 LABELS = [
     ("labels", {}), ("labels", {"match[]": "up"}), ("label/job/values", {}), ("label/__name__/values", {}),
     ("label/le/values", {"match[]": '{__name__=~"prometheus_http_.*"}'}), ("label/nothing/values", {}),
@@ -86,11 +95,27 @@ def same_number(a, b):
     return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
 
 
+def same_value(a, b):
+    """Floats, or native histograms as the API shows them."""
+    if isinstance(a, str) or isinstance(b, str):
+        return isinstance(a, str) and isinstance(b, str) and same_number(a, b)
+    rows = lambda of: [[of["count"], of["sum"]], *of.get("buckets", [])]
+    return len(rows(a)) == len(rows(b)) and all(
+        len(x) == len(y) and all(map(same_number, x, y)) for x, y in zip(rows(a), rows(b)))
+
+
 def same_samples(a, b):
-    return len(a) == len(b) and all(x[0] == y[0] and same_number(x[1], y[1]) for x, y in zip(a, b))
+    return len(a) == len(b) and all(x[0] == y[0] and same_value(x[1], y[1]) for x, y in zip(a, b))
 
 
-def difference(ours, theirs):
+def samples_of(row):
+    """Floats and histograms of a series in the order of time."""
+    if "value" in row or "histogram" in row:
+        return [row.get("value") or row["histogram"]]
+    return sorted([*row.get("values", []), *row.get("histograms", [])], key=lambda sample: sample[0])
+
+
+def difference(ours, theirs, is_ordered=False):
     """What is different in two answers of the query API; empty if nothing is."""
     if ours.get("status") != "success" or theirs.get("status") != "success":
         return f"ours {str(ours)[:300]}, theirs {str(theirs)[:300]}"
@@ -102,16 +127,21 @@ def difference(ours, theirs):
         return "" if ours == theirs else f"only ours {only[0]}, only theirs {only[1]}"
     if ours["resultType"] != theirs["resultType"]:
         return f"ours is a {ours['resultType']}, theirs a {theirs['resultType']}"
-    if ours["resultType"] in ("scalar", "string"):
+    if ours["resultType"] == "string":
+        return "" if ours["result"] == theirs["result"] else f"{ours['result']} {theirs['result']}"
+    if ours["resultType"] == "scalar":
         return "" if same_samples([ours["result"]], [theirs["result"]]) else f"{ours['result']} {theirs['result']}"
-    rows = lambda data: {
-        tuple(sorted(row["metric"].items())): row["values"] if "values" in row else [row["value"]]
-        for row in data["result"]
-    }
+    if len(ours["result"]) != len(theirs["result"]):
+        return f"ours has {len(ours['result'])} rows, theirs {len(theirs['result'])}"
+    rows = lambda data: {tuple(sorted(row["metric"].items())): samples_of(row) for row in data["result"]}
     ours, theirs = rows(ours), rows(theirs)
     for labels in sorted(set(ours) | set(theirs)):
         if not same_samples(ours.get(labels, []), theirs.get(labels, [])):
-            return f"{dict(labels)}: ours {ours.get(labels)}, theirs {theirs.get(labels)}"[:600]
+            ours, theirs = ours.get(labels, []), theirs.get(labels, [])
+            pair = next(((x, y) for x, y in zip(ours, theirs) if not same_samples([x], [y])), (ours, theirs))
+            return f"{dict(labels)}: ours {pair[0]}, theirs {pair[1]}"[:900]
+    if is_ordered and list(ours) != list(theirs):
+        return "in another order"
     return ""
 
 
@@ -155,9 +185,102 @@ def ask_all(cumae, prometheus, moment):
     return failed, len(asked)
 
 
+def ask_one(cumae, prometheus, query, moment):
+    """What differs in a query's answers at a moment and over a range, annotations and the texts of errors included; and how
+    many rows there were. What sorts is asked at the moment only: over a range it has no effect."""
+    query = query.replace("AT", f"{moment - 600:.3f}")
+    asked = [("query", {"query": query, "time": f"{moment:.3f}"})]
+    if not query.startswith("sort"):
+        steps = {"start": f"{moment - 1309:.3f}", "end": f"{moment:.3f}", "step": "17"}
+        asked.append(("query_range", {"query": query, **steps}))
+    rows = 0
+    for path, parameters in asked:
+        ours, theirs = cumae.api(path, parameters), prometheus.api(path, parameters)
+        if theirs.get("status") == "error" and ours.get("error") == theirs["error"]:
+            continue
+        what = difference(ours, theirs, is_ordered=path == "query" and query.startswith("sort"))
+        if what:
+            return f"{path}: {what}", rows
+        rows += size(theirs)
+        for key in ("warnings", "infos"):
+            ours_told, theirs_told = sorted(ours.get(key, [])), sorted(theirs.get(key, []))
+            if ours_told != theirs_told:
+                return f"{path}: {key}: ours {ours_told}, theirs {theirs_told}", rows
+    return "", rows
+
+
+def ask_families(cumae, prometheus, moment):
+    """Asks the questions of every family, and returns how many faults there were."""
+    faults, agreeing, table = 0, 0, []
+    for family, queries in questions.FAMILIES.items():
+        agree = answered = 0
+        for query in queries:
+            what, rows = ask_one(cumae, prometheus, query, moment)
+            reason = questions.DIFFERS.get(query)
+            agree += not what
+            answered += bool(rows)
+            if bool(what) != bool(reason):
+                faults += 1
+                print(f"DIFFERS {family}: {query}\n        {what or 'agrees, and is listed as different: ' + reason}")
+            elif reason:
+                print(f"other   {family}: {query}\n        {reason}")
+        table.append(f"{family:24}{len(queries):8}{agree:8}{len(queries) - agree:8}{answered:8}")
+        if agree < questions.FAMILY_MIN:
+            faults += 1
+            table[-1] += f"   FEWER THAN {questions.FAMILY_MIN} AGREE"
+        agreeing += agree
+    unknown = set(questions.DIFFERS) - {query for queries in questions.FAMILIES.values() for query in queries}
+    print("\n".join([f"{'family':24}{'asked':>8}{'agree':>8}{'differ':>8}{'rows':>8}", *table]))
+    print(f"compare_prometheus: {agreeing} of {sum(map(len, questions.FAMILIES.values()))} queries about written data agree")
+    if agreeing < questions.ALL_MIN or unknown:
+        print(f"DIFFERS {questions.ALL_MIN} have to agree; listed but not asked: {sorted(unknown)}")
+        faults += 1
+    return faults
+
+
+def compare_texts(cumae, prometheus):
+    """Compares every query's tree and its pretty form, and returns how many faults there were."""
+    faults, queries = 0, [query.replace("AT", "1.5") for family in questions.FAMILIES.values() for query in family]
+    for query in queries:
+        for path in ("parse_query", "format_query"):
+            ours, theirs = (server.api(path, {"query": query}) for server in (cumae, prometheus))
+            if ours != theirs:
+                faults += 1
+                print(f"DIFFERS {path}: {query}\n        ours {str(ours)[:900]}\n        theirs {str(theirs)[:900]}")
+    print(f"compare_prometheus: {2 * len(queries) - faults} of {2 * len(queries)} trees and pretty forms agree")
+    return faults
+
+
+def compare_written(binary, directory):
+    """Writes to both what a query may meet, and asks all questions."""
+    cumae = servers.cumae(binary, f"{directory}/cumae-written", CUMAE_WRITTEN)
+    prometheus = servers.prometheus(f"{directory}/prometheus-written", CONFIG_WRITTEN, *FLAGS_WRITTEN)
+    try:
+        end_ms = int(time.time()) // 60 * 60_000 - 60_000
+        sent, moment = written.write(cumae, prometheus, end_ms), end_ms / 1000 - 200 + 0.95
+        held = lambda server: sum(
+            len(samples_of(row)) for row in server.query('{__name__=~".+"}[3h]', end_ms / 1000))
+        print(f"compare_prometheus: {sent} samples sent, cumae holds {held(cumae)}, Prometheus {held(prometheus)} that are not stale")
+        return ask_families(cumae, prometheus, moment) + compare_texts(cumae, prometheus)
+    finally:
+        prometheus.end()
+        cumae.end()
+
+
 def main():
     binary, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 125.0
     directory = tempfile.mkdtemp(prefix="cumae-compare-")
+    failed = compare_written(binary, directory)
+    if seconds > 0:
+        failed += compare_scraped(binary, directory, seconds)
+    if failed:
+        print(f"logs are in {directory}")
+        raise SystemExit(1)
+    shutil.rmtree(directory)
+
+
+def compare_scraped(binary, directory, seconds):
+    """Lets Prometheus scrape and send for a while, asks about it, and returns how many faults there were."""
     cumae = servers.cumae(binary, f"{directory}/cumae")
     prometheus = servers.prometheus(f"{directory}/prometheus", CONFIG.replace("CUMAE", f"127.0.0.1:{cumae.port}"))
     try:
@@ -185,10 +308,7 @@ def main():
         if status != 0:
             print(f"DIFFERS cumae ended with {status} on SIGTERM")
             failed += 1
-        if failed or asked < 25:
-            print(f"logs are in {directory}")
-            raise SystemExit(1)
-        shutil.rmtree(directory)
+        return failed + (asked < 25)
     finally:
         prometheus.end()
         cumae.end()

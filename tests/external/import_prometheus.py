@@ -11,7 +11,6 @@ questions: values within 1e-9 relative, labels exactly. Then it is imported a se
 import http.server
 import math
 import pathlib
-import random
 import re
 import shutil
 import struct
@@ -21,8 +20,10 @@ import tempfile
 import threading
 import time
 
+import remote_write
 import servers
 from compare_prometheus import difference, size
+from remote_write import Native, field, stale_message, varint
 
 CONFIG = """
 global: {scrape_interval: 200ms, scrape_timeout: 200ms}
@@ -39,7 +40,6 @@ scrape_configs:
 """
 FLAGS = ["--web.enable-remote-write-receiver", "--web.enable-admin-api", "--enable-feature=native-histograms,exemplar-storage"]
 DAY = 86400
-STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 INSTANT = [
     "up", '{job="prometheus"}', '{__name__=~"go_.*"}', "count by (__name__) ({__name__=~\".+\",job!=\"native\"})", "leaving_gauge",
@@ -95,81 +95,6 @@ def old_samples(end):
     yield "deleted_block", {"job": "old"}, [(t * 1000, float(t % 1000)) for t in times]
 
 
-class Native:
-    """A native histogram as it grows: positive and negative buckets by index, and the observations of zero."""
-
-    def __init__(self, seed, kind, custom):
-        self.random, self.kind, self.custom = random.Random(seed), kind, custom
-        self.reset()
-
-    def reset(self):
-        self.positive, self.negative, self.zero, self.sum = {}, {}, 0, 0.0
-        self.schema = -53 if self.custom else self.random.choice([-4, 0, 3, 8])
-        self.threshold = 0.0 if self.custom else self.random.choice([0.0, 0.25, 1e-3, 2.0**-128])
-        bounds = sorted(self.random.sample([0.005, 0.1, 0.25, 1.0, 1 / 3, 7.5, 1e9, -2.0], 6)) if self.custom else []
-        self.bounds, self.reach = bounds, 3
-
-    def observe(self):
-        """New observations, sometimes in buckets that were empty; sometimes it begins anew."""
-        if self.random.random() < 0.01:
-            self.reset()
-        if self.random.random() < 0.05:
-            self.reach += 2
-        for _ in range(self.random.randrange(4)):
-            step = 1 if self.kind == "integer" else self.random.choice([0.5, 1 / 3, 2.0])
-            if self.kind == "gauge" and self.random.random() < 0.3:
-                self.positive = {k: v / 2 for k, v in self.positive.items()}
-            if self.custom:
-                buckets, index = self.positive, self.random.randrange(len(self.bounds) + 1)
-            else:
-                buckets = self.random.choice([self.positive, self.positive, self.negative])
-                index = self.random.randrange(-self.reach, self.reach)
-            buckets[index] = buckets.get(index, 0) + step
-            self.zero += 0 if self.custom else step
-            self.sum += self.random.choice([-1.5, 0.1, 3.0])
-
-    def message(self, at):
-        """Remote write's form of it."""
-        is_float = self.kind != "integer"
-        double = lambda number, value: varint(number << 3 | 1) + struct.pack("<d", value)
-        count = sum(self.positive.values()) + sum(self.negative.values()) + self.zero
-        whole = lambda number, value: double(number + 1, value) if is_float else varint(number << 3) + varint(value)
-        out = whole(1, count) + double(3, self.sum) + varint(4 << 3) + varint(zigzag(self.schema)) + double(5, self.threshold)
-        out += whole(6, self.zero)
-        for first, buckets in ((8, self.negative), (11, self.positive)):
-            last = end = 0
-            deltas = counts = b""
-            for start, length in spans(sorted(buckets)):
-                out += field(first, b"\x08" + varint(zigzag(start - end)) + b"\x10" + varint(length))
-                end = start + length
-                for index in range(start, end):
-                    value = buckets[index]
-                    deltas, counts, last = deltas + (b"" if is_float else varint(zigzag(value - last))), counts + struct.pack("<d", value), value
-            out += field(first + 2, counts) if is_float else field(first + 1, deltas)
-        out += varint(14 << 3) + varint(3 if self.kind == "gauge" else 0) + varint(15 << 3) + varint(at)
-        return out + field(16, b"".join(struct.pack("<d", bound) for bound in self.bounds))
-
-
-def stale_message(at, kind):
-    """Of the flavour of its series: Prometheus takes all integers of a request before all floats."""
-    count = b"\x08\x00" if kind == "integer" else b"\x11" + bytes(8)
-    return count + b"\x19" + struct.pack("<d", STALE) + varint(15 << 3) + varint(at)
-
-
-def spans(indexes):
-    found = []
-    for index in indexes:
-        if found and found[-1][0] + found[-1][1] == index:
-            found[-1][1] += 1
-        else:
-            found.append([index, 1])
-    return found
-
-
-def zigzag(number):
-    return number << 1 ^ number >> 63
-
-
 def native_series(end):
     """Native histograms of every sort over three days: labels, and for each moment in ms the message."""
     out = []
@@ -183,26 +108,6 @@ def native_series(end):
                 is_stale = native.random.random() < 0.01
                 samples.append((t * 1000, stale_message(t * 1000, kind) if is_stale else native.message(t * 1000)))
             out.append((labels, samples))
-    return out
-
-
-def varint(number):
-    out = b""
-    while number >= 0x80:
-        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
-    return out + bytes([number])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def snappy(message):
-    """The message as it is, in snappy's literals."""
-    out = varint(len(message))
-    for at in range(0, len(message), 65536):
-        part = message[at:at + 65536]
-        out += bytes([61 << 2]) + struct.pack("<H", len(part) - 1) + part
     return out
 
 
@@ -225,10 +130,7 @@ def push(server, old, native):
             series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in sorted(labels.items()))
             series += b"".join(field(4, histogram) for t, histogram in samples if hour <= t < hour + 3600_000)
             message += field(1, series)
-        status, body = server.request("POST", "/api/v1/write", snappy(message), {
-            "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf",
-            "X-Prometheus-Remote-Write-Version": "0.1.0"})
-        assert status in (200, 204), (status, body)
+        remote_write.push(server, "/api/v1/write", message)
         # Blocks are cut while more comes, so that the log is cut too and has a checkpoint.
         time.sleep(0.2)
 

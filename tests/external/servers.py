@@ -116,7 +116,7 @@ def cumae(binary, directory, config="self_metrics: false\n", port=None, wrapper=
     return Server(name, command, port, directory / "cumae.log", "/-/ready")
 
 
-def prometheus(directory, config):
+def prometheus(directory, config, *flags):
     """A Prometheus with this configuration, taking remote write too."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def prometheus(directory, config):
     (directory / "prometheus.yml").write_text(config.replace("SELF", f"127.0.0.1:{port}"))
     command = [NEIGHBOURS / "prometheus", f"--config.file={directory / 'prometheus.yml'}",
                f"--storage.tsdb.path={directory / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
-               "--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"]
+               "--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y", *flags]
     return Server("prometheus", command, port, directory / "prometheus.log", "/-/ready")
 
 

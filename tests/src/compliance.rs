@@ -1,9 +1,8 @@
 //! Upstream's compliance queries over synthetic data, and what the upstream engine answers.
 
-use crate::memory::MemorySource;
 use model::sample::stale_marker;
 use model::{Column, LabelSet, SeriesColumns};
-use promql::{Evaluation, Value};
+use promqltest::{Answer, Data, Sample};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -24,14 +23,6 @@ const SAME: f64 = 1e-5;
 #[must_use]
 pub fn read_data(text: &str) -> Vec<SeriesColumns> {
     text.lines().map(|line| series(&serde_json::from_str(line).unwrap_or_default())).collect()
-}
-
-/// The samples as a source.
-#[must_use]
-pub fn source(data: &[SeriesColumns]) -> MemorySource {
-    let mut source = MemorySource::default();
-    data.iter().for_each(|series| source.add(series));
-    source
 }
 
 fn series(json: &Json) -> SeriesColumns {
@@ -87,20 +78,19 @@ impl Golden {
     ///
     /// # Errors
     /// What differs.
-    pub fn check_range(&self, have: &Result<Evaluation, String>) -> Result<(), String> {
+    pub fn check_range(&self, have: &Result<Answer, String>) -> Result<(), String> {
         let have = match (have, self.error()) {
             (Err(_), Some(_)) => return Ok(()),
             (Ok(_), Some(error)) => return Err(format!("has to fail: {error}")),
             (Err(error), None) => return Err(format!("failed: {error}")),
             (Ok(have), None) => have,
         };
-        let Value::Matrix(matrix) = &have.value else {
-            return Err(format!("no matrix: {:?}", have.value));
+        let Data::Matrix(matrix) = &have.data else {
+            return Err(format!("no matrix: {:?}", have.data));
         };
-        let have_samples = matrix.iter().map(|series| {
-            let times = series.floats.timestamps_ms.iter().copied();
-            let samples = times.zip(series.floats.values.iter().copied()).collect();
-            (series.labels.clone(), samples)
+        let have_samples = matrix.iter().map(|(labels, samples)| {
+            let samples = samples.iter().map(|(time, of)| (*time, float(of)));
+            (labels.clone(), samples.collect())
         });
         same_samples(&self.range(), &have_samples.collect())?;
         self.check_texts("warnings", &have.warnings)?;
@@ -111,23 +101,21 @@ impl Golden {
     ///
     /// # Errors
     /// What differs.
-    pub fn check_instant(&self, have: &Result<Evaluation, String>) -> Result<(), String> {
+    pub fn check_instant(&self, have: &Result<Answer, String>) -> Result<(), String> {
         let value = match have {
             Err(_) if self.error().is_some() => return Ok(()),
             Err(error) => return Err(format!("failed: {error}")),
-            Ok(have) => &have.value,
+            Ok(have) => &have.data,
         };
         if let Some(want) = self.json["instant_scalar"].as_str() {
             return match value {
-                Value::Scalar { value, .. } if same(number(want), *value) => Ok(()),
+                Data::Scalar(value) if same(number(want), *value) => Ok(()),
                 other => Err(format!("expected {want}, got {other:?}")),
             };
         }
-        let Value::Vector(vector) = value else { return Err(format!("no vector: {value:?}")) };
-        let have: Samples = vector
-            .iter()
-            .map(|sample| (sample.labels.clone(), vec![(sample.timestamp_ms, sample.value)]))
-            .collect();
+        let Data::Vector(vector) = value else { return Err(format!("no vector: {value:?}")) };
+        let have: Samples =
+            vector.iter().map(|(labels, of)| (labels.clone(), vec![(END_MS, float(of))])).collect();
         let want = self.json["instant"].as_array().into_iter().flatten().map(|series| {
             let value = number(series["value"].as_str().unwrap_or_default());
             (labels(&series["metric"]), vec![(END_MS, value)])
@@ -177,6 +165,11 @@ fn same_samples(want: &Samples, have: &Samples) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A float; the answers of this list hold nothing else.
+fn float(sample: &Sample) -> f64 {
+    if let Sample::Float(value) = sample { *value } else { f64::NAN }
 }
 
 fn number(text: &str) -> f64 {

@@ -1,8 +1,8 @@
 //! Tests across crates: architecture, conformance, crashes, real processes.
 //!
 //! What is in here serves the tests in `tests/`: [`process`] runs the real binary, [`compliance`]
-//! upstream's queries; its scripts the crate `promqltest` runs, over [`StoreSubject`] too. [`naive`] is a
-//! second implementation of PromQL, and [`random`] makes data and queries to hold the engine
+//! upstream's queries; its scripts the crate `promqltest` runs, over [`StoreSubject`] and [`HttpSubject`]
+//! too. [`naive`] is a second implementation of PromQL, and [`random`] makes data and queries to hold the engine
 //! against it.
 #![expect(
     clippy::expect_used,
@@ -13,6 +13,7 @@
 pub mod compliance;
 pub mod engine_load;
 pub mod naive;
+mod over_http;
 pub mod process;
 pub mod random;
 pub mod random_query;
@@ -20,5 +21,6 @@ pub mod random_series;
 pub mod shared;
 mod stored;
 
+pub use over_http::HttpSubject;
 pub use promqltest::{self, memory};
 pub use stored::{StoreSource, StoreSubject};

@@ -9,8 +9,8 @@ use model::{
     Context, Kind, Matcher, Principal, RequestId, SeriesColumns, SeriesRef, TenantId, TimeRange,
     TimestampMs,
 };
-use promql::{EvalParams, Evaluation, ParseOptions, SeriesSource, SourceError};
-use promqltest::{Ask, Subject, evaluate};
+use promql::{EvalParams, ParseOptions, SeriesSource, SourceError};
+use promqltest::{Answer, Ask, Subject, evaluate};
 use std::sync::Arc;
 use store::engine::{AppendLimits, Appended, Parts};
 use store::sim::SimDisk;
@@ -57,16 +57,49 @@ impl StoreSource {
     /// # Errors
     /// What the store says.
     pub fn write(&self, series: &[SeriesColumns], remainder: usize) -> Result<(), String> {
-        let is_part = |index: &usize| index % 2 == remainder;
+        self.append_part(series, |index| index % 2 == remainder)?;
+        self.flush()
+    }
+
+    /// Writes samples that stay in memory.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn append(&self, series: &[SeriesColumns]) -> Result<(), String> {
+        self.append_part(series, |_| true)?;
+        self.store.sync().map(drop).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Brings what is in memory to disk.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn flush(&self) -> Result<(), String> {
+        self.store.sync().map_err(|error| format!("{error:?}"))?;
+        self.store.flush(NOW).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// The versions of ranges.
+    #[must_use]
+    pub fn versions(&self, ranges: &[TimeRange]) -> Vec<u64> {
+        self.store.versions(&self.tenant, ranges, NOW)
+    }
+
+    fn append_part(
+        &self,
+        series: &[SeriesColumns],
+        is_part: impl Fn(&usize) -> bool,
+    ) -> Result<(), String> {
         for of in series {
             let (mut floats, mut histograms) = (self.mutation(), self.mutation());
             histograms.kind = SampleKind::Histogram;
-            for sample in (0..of.floats.len()).filter(is_part).map(|at| of.floats.sample(at)) {
+            for sample in (0..of.floats.len()).filter(&is_part).map(|at| of.floats.sample(at)) {
                 floats.timestamps_ms.push(sample.timestamp_ms);
                 floats.values.push(sample.value);
                 floats.start_timestamps_ms.push(sample.start_timestamp_ms);
             }
-            let places = (0..of.histograms.len()).filter(is_part);
+            let places = (0..of.histograms.len()).filter(&is_part);
             for sample in places.map(|at| of.histograms.sample(at)) {
                 histograms.timestamps_ms.push(sample.timestamp_ms);
                 histograms.histograms.push(sample.histogram);
@@ -75,12 +108,10 @@ impl StoreSource {
             for mut mutation in [floats, histograms] {
                 if !mutation.timestamps_ms.is_empty() {
                     mutation.end_series(SeriesRef::Labels(of.labels.clone()));
-                    self.append(&mutation)?;
+                    self.append_one(&mutation)?;
                 }
             }
         }
-        self.store.sync().map_err(|error| format!("{error:?}"))?;
-        self.store.flush(NOW).map_err(|error| error.to_string())?;
         Ok(())
     }
 
@@ -95,7 +126,7 @@ impl StoreSource {
         }))
     }
 
-    fn append(&self, mutation: &Mutation) -> Result<(), String> {
+    fn append_one(&self, mutation: &Mutation) -> Result<(), String> {
         match self.store.append(mutation, AppendLimits::NONE, NOW) {
             Ok(Appended::Queued { .. }) => Ok(()),
             other => Err(format!("not written: {other:?}")),
@@ -174,7 +205,7 @@ impl Subject for StoreSubject {
         self.source.compact_and_seal()
     }
 
-    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
-        evaluate(&self.source, ask, &self.params, self.options)
+    fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
+        evaluate(&self.source, ask, &self.params, self.options).map(Answer::from)
     }
 }

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "it is all test, its helpers too")]
 
+#[path = "random_queries/cached.rs"]
+mod cached;
+
 use model::sample::is_stale;
 use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
 use promql::{Cancel, EvalParams, Evaluation, Expr, ParseOptions, Query, SeriesSource, parse};

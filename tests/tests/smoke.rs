@@ -349,6 +349,52 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
     assert_eq!(every_route(&again, end_s), without, "after a restart");
 }
 
+#[test]
+fn a_read_that_more_deletes_touch_than_its_tenant_may_meet_is_422_and_names_the_limit() {
+    let dir = dir();
+    let config = "tenancy: multi\nself_metrics: false\noverrides: {a: {max_query_tombstones: 2}}\n";
+    let cumae = Launch::new(&dir.path().join("data")).config(config).start();
+    let time = wall_ms() - 60_000;
+    let (start, end) = (seconds(time - 5_000).to_string(), seconds(time).to_string());
+    let routes = [
+        format!("query?query=m&time={end}"),
+        format!("query_range?query=m&start={start}&end={end}&step=1"),
+        format!("labels?match[]=m&start={start}&end={end}"),
+        format!("label/job/values?match[]=m&start={start}&end={end}"),
+        format!("series?match[]=m&start={start}&end={end}"),
+        format!("query_exemplars?query=m&start={start}&end={end}"),
+        "status/tsdb".to_owned(),
+    ];
+    let send = |method, tenant, path: &str| {
+        cumae.send(method, &format!("/api/v1/{path}"), &[("X-Scope-OrgID", tenant)], b"")
+    };
+    let delete = |job: &str| {
+        for tenant in ["a", "b"] {
+            let path = format!("admin/tsdb/delete_series?match[]=m%7Bjob%3D%22{job}%22%7D");
+            assert_eq!(send("POST", tenant, &path).status, 204);
+        }
+    };
+    for tenant in ["a", "b"] {
+        let up = Series::new("m", &[("job", "kept")], &[(time - 1_000, 1.0)]);
+        assert_eq!(cumae.push_as(tenant, &[up]).status, 204);
+    }
+    delete("x");
+    delete("y");
+    for path in &routes {
+        assert_eq!(send("GET", "a", path).status, 200, "{path} at the limit");
+    }
+    delete("z");
+    for path in &routes {
+        let refused = send("GET", "a", path);
+        let limit = "3 deletes touch the query: limit `max_query_tombstones` 2 of tenant `a`";
+        assert_eq!(refused.status, 422, "{path} past the limit");
+        assert!(refused.text().contains(limit), "{path}: {}", refused.text());
+        assert!(!refused.text().contains("max_query_series"), "{path}: {}", refused.text());
+        assert_eq!(send("GET", "b", path).status, 200, "{path} of another tenant");
+    }
+    assert_eq!(send("GET", "a", &format!("query?query=other&time={end}")).status, 200);
+}
+
 /// What `cumae query` prints of this server, and what it says beside.
 fn asked(cumae: &Cumae, args: &[&str]) -> (bool, String, String) {
     let server = format!("http://{}", cumae.address());

@@ -36,7 +36,7 @@ impl Embedded {
         }
         let permit = self.inner.enter(&self.inner.writes).await?;
         let inner = self.inner.clone();
-        let work = move || inner.engine.adopt(tombstones);
+        let work = move || inner.engine.adopt(tombstones, inner.clock.now());
         self.inner.clone().blocking(Some(permit), work).await
     }
 

@@ -124,6 +124,7 @@ async fn a_replica_that_has_stopped_refuses_and_stopping_it_again_does_nothing()
         matcher_sets: Vec::new(),
         range: TimeRange::ALL,
         limit: 0,
+        tombstones_max: u64::MAX,
     };
     let refused = replica.labels(context("a"), query).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Unavailable);

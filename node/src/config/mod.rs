@@ -129,6 +129,8 @@ pub struct Data {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Query {
     pub slow_query: Duration,
+    pub cache_bytes: u64,
+    pub memory_bytes: u64,
     pub features: promql::Features,
 }
 
@@ -202,6 +204,8 @@ impl Default for Config {
             compaction: store::config::CompactionConfig::default(),
             query: Query {
                 slow_query: Duration::from_secs(10),
+                cache_bytes: 256 << 20,
+                memory_bytes: 0,
                 features: promql::Features::default(),
             },
             limits: Limits::default(),

@@ -181,8 +181,12 @@ fn check_params(
 /// The steps at which the window of a series has a sample of either kind.
 fn filled_steps(series: &RangeSeries<'_>, range: &RangeVector<'_>, len: usize) -> Vec<usize> {
     let mut has = vec![false; len];
-    range.windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
-    range.windows.slide(&series.histograms.times_ms, |window| has[window.step] = true);
+    let (floats_ms, histograms_ms) = (&series.samples.times_ms, &series.histograms.times_ms);
+    // When the evaluation is to stop, the caller looks.
+    let _ = range.windows.slide_both(floats_ms, histograms_ms, |both| {
+        has[both.step] = true;
+        Ok(())
+    });
     (0..len).filter(|step| has[*step]).collect()
 }
 

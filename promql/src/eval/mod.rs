@@ -20,8 +20,10 @@ mod error;
 mod evaluator;
 mod grid;
 pub(crate) mod merge;
+mod meter;
 mod names;
 mod params;
+mod repeats;
 mod selector;
 pub(crate) mod shards;
 mod smooth;
@@ -30,6 +32,7 @@ mod value;
 mod window;
 
 pub use error::EvalError;
+pub use meter::{Memory, Meter};
 pub use params::{Cancel, EvalParams, Limits, Query};
 
 pub(crate) use evaluator::{BucketsWanted, Evaluator, bare};
@@ -120,7 +123,7 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
             ..HistogramColumn::default()
         };
         let floats = Column {
-            timestamps_ms: of.samples.times_ms.into_owned(),
+            timestamps_ms: of.samples.times_ms.into_timestamps(),
             values: of.samples.values.into_owned(),
             ..Column::default()
         };

@@ -6,6 +6,7 @@ use super::grid::Grid;
 use super::smooth;
 use super::stored::Stored;
 use super::value::{ABSENT, Series, Val, is_absent};
+use super::window::moments::Moments;
 use super::window::{Histograms, RangeSeries, Samples, Starts, Windows};
 use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::histogram::FloatHistogram;
@@ -15,6 +16,7 @@ use model::histogram::ResetHint;
 use model::sample::is_stale;
 use model::{Column, Matcher, SeriesColumns};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// An instant selector: at each step the newest sample of the lookback, unless it is stale.
@@ -220,7 +222,8 @@ fn samples<'a>(
     }
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
     let budget = Some(&ctx.budget);
-    let windows = Windows { grid, ends, range_ms, edges, outside_ms, budget };
+    let windows =
+        Windows { grid, ends, range_ms, edges, outside_ms, budget, slots: RefCell::default() };
     Ok(RangeVector { series, windows })
 }
 
@@ -229,13 +232,22 @@ pub(super) fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64)
     let times = &series.floats.timestamps_ms;
     let first = times.partition_point(|time| *time < first_ms);
     let end = times.partition_point(|time| *time <= last_ms).max(first);
-    let (times, values) = (&times[first..end], &series.floats.values[first..end]);
-    if !values.iter().any(|value| is_stale(*value)) {
-        return Samples { times_ms: Cow::Borrowed(times), values: Cow::Borrowed(values) };
+    let values = &series.floats.values[first..end];
+    if !has_stale(values) {
+        let times_ms = Moments::within(times, first..end);
+        return Samples { times_ms, values: Cow::Borrowed(values) };
     }
-    let alive = times.iter().zip(values).filter(|(_, value)| !is_stale(**value));
+    let alive = times[first..end].iter().zip(values).filter(|(_, value)| !is_stale(**value));
     let (times, values): (Vec<i64>, Vec<f64>) = alive.unzip();
-    Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values) }
+    Samples { times_ms: times.into(), values: Cow::Owned(values) }
+}
+
+/// Whether there is a stale marker. Whether any of so many is a NaN is told without a branch for
+/// each.
+fn has_stale(values: &[f64]) -> bool {
+    let batches = values.chunks(64);
+    let is_nan = |batch: &[f64]| batch.iter().fold(false, |any, value| any | value.is_nan());
+    batches.into_iter().any(|batch| is_nan(batch) && batch.iter().any(|value| is_stale(*value)))
 }
 
 /// The histograms from `first_ms` to `last_ms`, stale markers left out.
@@ -300,17 +312,22 @@ fn subquery<'a>(
 ) -> Result<RangeVector<'a>, EvalError> {
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
-    let windows = Windows { grid, ends, range_ms, edges, outside_ms: 0, budget };
+    let windows =
+        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, slots: RefCell::default() };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
     let mut series = Vec::with_capacity(vector.len());
     for of in vector {
-        ctx.budget.tick(of.values.len())?;
-        let present = of.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
-        let (times, values): (Vec<i64>, Vec<f64>) =
-            present.map(|(step, value)| (inner.at(step), *value)).unzip();
-        let samples = Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values) };
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for (piece, of) in of.values.chunks(PIECE).enumerate() {
+            ctx.budget.tick(of.len())?;
+            let present = of.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+            let moment = |step| inner.at(piece * PIECE + step);
+            times.extend(present.clone().map(|(step, _)| moment(step)));
+            values.extend(present.map(|(_, value)| *value));
+        }
+        let samples = Samples { times_ms: times.into(), values: Cow::Owned(values) };
         let histograms = unhinted(&of, inner);
         let (drop_name, starts) = (of.drop_name, Starts::default());
         let labels = Cow::Owned(of.labels);
@@ -318,6 +335,9 @@ fn subquery<'a>(
     }
     Ok(RangeVector { series, windows })
 }
+
+/// So many steps of a subquery are copied without a look at the stop signal.
+const PIECE: usize = 1 << 16;
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has
 /// taken twice: they are forgotten, but for gauges.

@@ -22,21 +22,27 @@ use model::read::Estimate;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many samples a shard should have: their columns stay near the processor.
-const SAMPLES_WANTED: u64 = 400_000;
+/// How many samples a shard should have. What series share (moments, and the windows over them) is
+/// shared within a shard only.
+const SAMPLES_WANTED: u64 = 2_000_000;
 /// How many samples the labels of a series are worth.
 const SERIES_WORTH: u64 = 16;
 /// Each shard costs a walk over all series that match.
-const SHARDS_MAX: u64 = 32;
+const SHARDS_MAX: u64 = 64;
 
 /// Into how many shards a selection goes that is likely to return this; 1 is not worth a thread.
-pub(crate) fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
+#[must_use]
+pub fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
     let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(estimate.samples);
     let workers = params.workers.max(1) as u64;
-    let count = (work / SAMPLES_WANTED).min(SHARDS_MAX);
-    // Half of what one shard may have pays for a thread each.
-    let least = if work > SAMPLES_WANTED / 2 { workers } else { 1 };
-    u32::try_from(count.max(least).max(1)).unwrap_or(1)
+    // A tenth of what one shard may have pays for a thread each; who has more than two waits less
+    // for the slowest.
+    let count = match work {
+        _ if work < SAMPLES_WANTED / 10 => 1,
+        _ if work < SAMPLES_WANTED => workers,
+        _ => (work / SAMPLES_WANTED).max(2 * workers).next_multiple_of(workers),
+    };
+    u32::try_from(count.min(SHARDS_MAX)).unwrap_or(1)
 }
 
 /// The selector of an expression that looks at one series at a time: a selector, or a function of

@@ -2,7 +2,10 @@
 
 mod admin;
 mod bad_input;
+mod cache;
+mod cost;
 mod exemplars;
+mod flights;
 mod grafana;
 mod labels;
 mod language;

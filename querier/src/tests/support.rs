@@ -1,6 +1,6 @@
 //! A source in memory, a clock that stands still, a client.
 
-use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, dress};
+use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, VersionAsk, dress};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -10,7 +10,8 @@ use model::exemplar::SeriesExemplars;
 use model::matcher::CompiledMatcher;
 use model::mutation::{MetricMetadata, MetricType};
 use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, Selection,
+    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{
     Clock, Column, Context, DeleteRequest, Exemplar, LabelSet, Matcher, SeriesColumns, TenantId,
@@ -21,6 +22,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 /// When the tests happen: 2023-11-14T22:13:20Z.
@@ -119,6 +121,16 @@ pub(crate) struct Memory {
     pub(crate) tenants: BTreeMap<String, Data>,
     pub(crate) stuck: bool,
     pub(crate) fault: Option<SourceError>,
+    /// The version of everything; as long as it is 0 there are none.
+    pub(crate) version: Arc<AtomicU64>,
+    /// What came late, of all tenants.
+    pub(crate) late: Arc<Mutex<Data>>,
+    /// How many selections were asked for.
+    pub(crate) selects: Arc<AtomicU64>,
+    /// How often versions were asked for.
+    pub(crate) version_asks: Arc<AtomicU64>,
+    /// As long as it says no, nothing is answered.
+    pub(crate) open: Option<watch::Receiver<bool>>,
     /// Answers that are waited for.
     pub(crate) waiting: Arc<AtomicU64>,
     /// Deletes that were asked for, and of which tenant.
@@ -137,17 +149,22 @@ impl Drop for Waiting {
 
 impl Memory {
     fn of(&self, context: &Context) -> Data {
-        self.tenants.get(context.tenant.as_str()).cloned().unwrap_or_default()
+        let mut data = self.tenants.get(context.tenant.as_str()).cloned().unwrap_or_default();
+        data.series.extend(self.late.lock().unwrap().series.clone());
+        data
     }
 
     fn answer<T: Send + 'static>(&self, answer: T) -> SourceAnswer<T> {
-        let (stuck, fault) = (self.stuck, self.fault.clone());
+        let (stuck, fault, open) = (self.stuck, self.fault.clone(), self.open.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let waiting = Waiting(self.waiting.clone());
         Box::pin(async move {
             let _waiting = waiting;
             if stuck {
                 std::future::pending::<()>().await;
+            }
+            if let Some(mut open) = open {
+                open.wait_for(|open| *open).await.unwrap();
             }
             fault.map_or(Ok(answer), Err)
         })
@@ -160,8 +177,23 @@ impl Source for Memory {
         context: Arc<Context>,
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>> {
+        self.selects.fetch_add(1, Ordering::SeqCst);
         let found = self.of(&context).matching(&[selection.matchers], selection.range);
         self.answer(found)
+    }
+
+    fn estimate(&self, _: Arc<Context>, _: Selection) -> SourceAnswer<Estimate> {
+        let estimate = Estimate { partitions: 1, series: 7, samples: 70 };
+        Box::pin(std::future::ready(Ok(estimate)))
+    }
+
+    fn versions(&self, _: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {
+        self.version_asks.fetch_add(1, Ordering::SeqCst);
+        let version = self.version.load(Ordering::SeqCst);
+        let kind = model::Kind::Unsupported;
+        let none = SourceError { kind, message: "no versions".to_owned() };
+        let answer = if version == 0 { Err(none) } else { Ok(vec![version; asks.len()]) };
+        Box::pin(std::future::ready(answer))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> SourceAnswer<LabelAnswer> {
@@ -288,13 +320,22 @@ impl Got {
 
 impl Server {
     pub(crate) fn new(memory: Memory, tenancy: Tenancy, limits: Limits) -> Self {
+        Self::with(memory, tenancy, limits, Settings::default())
+    }
+
+    pub(crate) fn with(
+        memory: Memory,
+        tenancy: Tenancy,
+        limits: Limits,
+        settings: Settings,
+    ) -> Self {
         let registry = prometheus::Registry::new();
         let parts = Parts {
             source: Arc::new(memory),
             clock: Arc::new(StandingClock::default()),
             tenancy,
             limits: LimitTable::new(limits),
-            settings: Settings::default(),
+            settings,
             version: "0.1.0-test".to_owned(),
             config_yaml: "tenancy: single\n".to_owned(),
             registry: registry.clone(),

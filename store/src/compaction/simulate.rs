@@ -80,16 +80,7 @@ struct Run {
 /// Plays `load` against the strategy of `config`.
 #[must_use]
 pub fn run(load: &Load, config: &CompactionConfig) -> Cost {
-    let space = Space::default();
-    let mut run = Run {
-        decider: Decider::new(config.clone(), space.clone()),
-        space,
-        sstables: Vec::new(),
-        next_id: 1,
-        now: i64::from(LOT.first_day) * DAY_MS,
-        cost: Cost::default(),
-        written_bytes: 0,
-    };
+    let mut run = Run::new(config);
     for _ in 0..load.flushes {
         run.flush(LOT, load.flush_bytes);
         run.settle();
@@ -114,6 +105,19 @@ pub fn run(load: &Load, config: &CompactionConfig) -> Cost {
 }
 
 impl Run {
+    fn new(config: &CompactionConfig) -> Self {
+        let space = Space::default();
+        Self {
+            decider: Decider::new(config.clone(), space.clone()),
+            space,
+            sstables: Vec::new(),
+            next_id: 1,
+            now: i64::from(LOT.first_day) * DAY_MS,
+            cost: Cost::default(),
+            written_bytes: 0,
+        }
+    }
+
     fn flush(&mut self, lot: Lot, bytes: u64) {
         let boundaries = self.decider.flush_boundaries(bytes);
         let whole = Candidate {
@@ -221,6 +225,7 @@ mod tests {
             scaling_parameters: scaling.parse().unwrap(),
             sstable_bytes: 1024 * MIB,
             sstable_bytes_min: 100 * MIB,
+            flush_bytes: 100 * MIB,
             // The window stays open however long it takes.
             ..CompactionConfig::default()
         }
@@ -282,6 +287,58 @@ mod tests {
             let cost = run(&load, &cassandra(scaling));
             assert_eq!(cost.write_amplification_permille(), permille, "{scaling}");
             assert_eq!(cost.sstables, 4, "one sealed run in four shards");
+        }
+    }
+
+    /// A day of 100,000 series: 4 million samples a flush.
+    fn day_of_a() -> Load {
+        Load { is_closed: true, ..open(145, 6) }
+    }
+
+    #[test]
+    fn flushes_of_a_few_mib_go_through_the_levels_and_are_not_rewritten_by_each_merge() {
+        for (scaling, most) in [("T8", 3_900), ("T4", 4_900)] {
+            let config = CompactionConfig {
+                scaling_parameters: scaling.parse().unwrap(),
+                ..CompactionConfig::default()
+            };
+            let of_base = |flush_bytes| {
+                let config = CompactionConfig { flush_bytes, ..config.clone() };
+                run(&day_of_a(), &config).write_amplification_permille()
+            };
+            assert!(of_base(config.flush_bytes) <= most, "{scaling}");
+            // Wherever the levels begin below the flush, it is about the same; above, it is not.
+            for base in [MIB, 2 * MIB, 3 * MIB, 6 * MIB] {
+                assert!(of_base(base) <= most + 50, "{scaling} {base}");
+            }
+            assert!(of_base(100 * MIB) > 2 * most, "{scaling}");
+        }
+    }
+
+    #[test]
+    fn levels_that_begin_now_here_and_now_there_come_to_rest() {
+        let decider = |flush_bytes| {
+            Decider::new(
+                CompactionConfig { flush_bytes, ..CompactionConfig::default() },
+                Space::default(),
+            )
+        };
+        for seed in 1..40_u64 {
+            let mut run = Run::new(&CompactionConfig::default());
+            for flush in 0..60 {
+                // From 0.5 to 64 MiB, one after the other at random.
+                run.decider = decider(MIB << (flush * seed % 8));
+                run.flush(LOT, (MIB / 2) << ((flush ^ seed).wrapping_mul(0x9e37_79b9) >> 7 & 7));
+                run.settle();
+            }
+            let mut settle = |flush_bytes| {
+                let before = run.cost.compactions;
+                run.decider = decider(flush_bytes);
+                run.settle();
+                run.cost.compactions - before
+            };
+            let rounds = (0..20).take_while(|_| settle(4 * MIB) + settle(100 * MIB) > 0).count();
+            assert!(rounds <= 2, "seed {seed}: {rounds} rounds");
         }
     }
 

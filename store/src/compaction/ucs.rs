@@ -10,7 +10,9 @@
 //! - A pick takes the oldest by last sample first, and skips none that is older.
 //! - An sstable with few partitions has at least their share of the space, so that it does not look
 //!   dense because two tokens lie close to each other.
-//! - The flush size is a setting: small late flushes do not move the levels.
+//! - The flush size is a setting: small late flushes do not move the levels. It is a lower bound:
+//!   `F` sstables of a level make one of the next wherever the levels begin, so it only matters that
+//!   they do not begin above what a flush writes (docs/adr/0006).
 //!
 //! In one point it differs: a level below its threshold does not compete, so that with several
 //! scaling parameters (`T8,N`) a level with many sstables below its threshold holds up no other.

@@ -356,12 +356,12 @@ mod tests {
         type Lie = fn(&mut Vec<Vec<SeriesColumns>>);
         let lies: [(&str, Lie); 14] = [
             ("a sample dropped", |a| {
-                a[0][1].floats.timestamps_ms.remove(5);
+                a[0][1].floats.timestamps_ms.to_mut().remove(5);
                 a[0][1].floats.values.remove(5);
             }),
             ("a sample twice", |a| {
                 let (t, v) = (a[1][1].floats.timestamps_ms[5], a[1][1].floats.values[5]);
-                a[1][1].floats.timestamps_ms.insert(6, t);
+                a[1][1].floats.timestamps_ms.to_mut().insert(6, t);
                 a[1][1].floats.values.insert(6, v);
             }),
             ("a bit flipped", |a| {
@@ -377,8 +377,8 @@ mod tests {
                 let nan = a[0][0].floats.values.iter().position(|v| v.is_nan());
                 a[0][0].floats.values[nan.unwrap()] = f64::NAN;
             }),
-            ("a moment shifted", |a| a[0][3].floats.timestamps_ms[0] -= 1),
-            ("two moments swapped", |a| a[0][3].floats.timestamps_ms.swap(0, 1)),
+            ("a moment shifted", |a| a[0][3].floats.timestamps_ms.to_mut()[0] -= 1),
+            ("two moments swapped", |a| a[0][3].floats.timestamps_ms.to_mut().swap(0, 1)),
             ("two values swapped", |a| a[0][3].floats.values.swap(0, 1)),
             ("a series dropped", |a| drop(a[1].remove(0))),
             ("a series twice", |a| {
@@ -417,7 +417,7 @@ mod tests {
             let kept = |at: &i64| ids(at).1 % 5 == 4 || !gone.contains(&ids(at).1);
             let kept: Vec<bool> = floats.timestamps_ms.iter().map(kept).collect();
             let mut keeps = kept.iter();
-            floats.timestamps_ms.retain(|_| *keeps.next().unwrap());
+            floats.timestamps_ms.to_mut().retain(|_| *keeps.next().unwrap());
             let mut keeps = kept.iter();
             floats.values.retain(|_| *keeps.next().unwrap());
             answers

@@ -8,6 +8,7 @@
 //! Not here: what a tombstone hides (`tombstone.rs`), how the bytes go (`flush.rs`, compaction).
 
 use super::Engine;
+use super::retain::Judge;
 use crate::error::{Error, Result};
 use crate::manifest::{Edit, MANIFEST_FILE, State};
 use crate::select;
@@ -54,17 +55,34 @@ impl Engine {
             revision_max,
             created: now,
         };
-        self.adopt(request.matcher_sets.iter().map(tombstone).collect())?;
+        self.keep(request.matcher_sets.iter().map(tombstone).collect(), None)?;
         Ok(DeleteAnswer { revision_max })
     }
 
-    /// Takes in tombstones that another replica has. Those that are known, or covered, are left
-    /// out. They are on disk when this returns; returns how many were news.
+    /// Takes in tombstones that another replica has. Those that are known, or covered, or would be
+    /// forgotten at once, are left out. They are on disk when this returns; returns how many were
+    /// news.
     ///
     /// # Errors
     /// As [`Engine::delete`].
-    pub fn adopt(&self, tombstones: Vec<Tombstone>) -> Result<u64> {
+    pub fn adopt(&self, tombstones: Vec<Tombstone>, now: TimestampMs) -> Result<u64> {
+        self.keep(tombstones, Some(&self.judge(self.trusted(now))))
+    }
+
+    /// Takes tombstones in: by a judge, without those that would go at once.
+    fn keep(&self, mut tombstones: Vec<Tombstone>, judge: Option<&Judge>) -> Result<u64> {
+        let lasting = judge.map(|judge| {
+            let mut lasting = tombstones.clone();
+            // It asks the head, whose locks come before the manifest's.
+            self.retain_lasting(&mut lasting, judge);
+            (lasting, judge)
+        });
         let mut manifest = self.manifest.lock();
+        if let Some((lasting, judge)) = lasting
+            && Arc::ptr_eq(&judge.rules, &self.retention.read())
+        {
+            tombstones = lasting;
+        }
         let held = &manifest.state().tombstones;
         let Change { added, removed } = tombstone::join(held, tombstones);
         if added.is_empty() {

@@ -1,7 +1,7 @@
 //! Reads that many deletes touch: counted, and a few of them named, for whoever owns the engine to
 //! log. Each such read tries every series against every one of the deletes.
 //!
-//! Not here: which deletes touch a read (`tombstone.rs`), and when there are too many (`delete.rs`).
+//! Not here: which deletes touch a read (`tombstone.rs`), and when there are too many (`read.rs`).
 
 use super::Engine;
 use model::time::DAY_MS;

@@ -4,6 +4,7 @@
 //! Not here: how many are kept, and which go for newer ones (`head/exemplars.rs`).
 
 use super::Engine;
+use super::read::metric_of;
 use crate::error::{Error, Result};
 use crate::head::Tenant;
 use crate::retention::Hides;
@@ -12,19 +13,22 @@ use crate::tombstone::{Tombstones, Touching};
 use model::exemplar::SeriesExemplars;
 use model::read::ExemplarQuery;
 use model::{LabelSet, Matcher, TenantId, TimeRange, TimestampMs};
+use std::sync::Arc;
 
 impl Engine {
     /// The exemplars that a query asks for, as [`Engine::exemplars`] gives them.
     ///
     /// # Errors
-    /// [`Error::BadMatcher`]; [`Error::TooManySamples`] beyond the query's bound.
+    /// [`Error::BadMatcher`]; [`Error::TooManySamples`] and [`Error::TooManyReadTombstones`] beyond the
+    /// query's bounds.
     pub fn exemplars_at(
         &self,
         tenant: &TenantId,
         query: &ExemplarQuery,
         now: TimestampMs,
     ) -> Result<Vec<SeriesExemplars>> {
-        let found = self.exemplars(tenant, &query.matcher_sets, query.range, now)?;
+        let ExemplarQuery { matcher_sets, range, tombstones_max, .. } = query;
+        let found = self.exemplars_within(tenant, matcher_sets, *range, now, *tombstones_max)?;
         let count: u64 = found.iter().map(|series| series.exemplars.len() as u64).sum();
         match count > query.exemplars_max {
             true => Err(Error::TooManySamples { samples_max: query.exemplars_max }),
@@ -45,12 +49,29 @@ impl Engine {
         range: TimeRange,
         now: TimestampMs,
     ) -> Result<Vec<SeriesExemplars>> {
+        self.exemplars_within(tenant, matcher_sets, range, now, u64::MAX)
+    }
+
+    fn exemplars_within(
+        &self,
+        tenant: &TenantId,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        now: TimestampMs,
+        tombstones_max: u64,
+    ) -> Result<Vec<SeriesExemplars>> {
         let sets = matcher_sets.iter().map(compile).collect::<Result<Vec<_>>>()?;
         let Some(held) = self.tenants.read().get(tenant).cloned() else {
             return Ok(Vec::new());
         };
+        let metric = match &sets[..] {
+            [matchers] => metric_of(matchers),
+            _ => None,
+        };
+        let span = (range.start.0, range.end.0);
+        let all = Arc::clone(&self.tombstones.read());
+        let stones = self.touching((&all, tombstones_max), tenant, span, metric)?;
         let mut found = held.exemplars(&sets, range);
-        let stones = self.tombstones.read().touching(tenant, range.start.0, range.end.0);
         let hides = self.exemplars_hidden(tenant, now);
         for series in &mut found {
             let is_shown = shown(&stones, &hides, &series.labels);

@@ -13,6 +13,9 @@
 //! arrives after such a change is new data in a range of which nobody remembers that it was deleted:
 //! it is taken, as an import of older data is.
 //!
+//! What a peer still holds is not taken again when it may go here: replicas forget at times of their
+//! own, and each of them ends without it.
+//!
 //! Without rules in the manifest a restart with other rules could show what these hid: then
 //! tombstones stay. So they do while the retention is for ever.
 //!
@@ -22,7 +25,8 @@ use super::Engine;
 use super::retain::{Judge, SLACK_MS};
 use crate::error::Result;
 use crate::manifest::Edit;
-use model::TenantId;
+use model::{TenantId, Tombstone};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Engine {
@@ -30,20 +34,44 @@ impl Engine {
     pub(super) fn forgettable(&self, judge: &Judge) -> Vec<u64> {
         let tombstones = Arc::clone(&self.tombstones.read());
         let mut ids = Vec::new();
-        for tenant in tombstones.tenants().filter(|tenant| judge.rules.is_recorded(tenant)) {
-            let longest = judge.rules.in_force(tenant).bounds().1;
-            let first_kept_ms = longest.first_kept_ms(judge.now.minus_ms(SLACK_MS));
-            let mut over = tombstones.ended_by(tenant, first_kept_ms);
-            if over.is_empty() {
-                continue;
-            }
-            let oldest_ms = self.oldest_in_files_ms(tenant);
-            over.retain(|(_, end_ms)| *end_ms <= oldest_ms);
-            // Last, for it looks at every series.
-            over.retain(|(_, end_ms)| !self.has_in_head_before(tenant, *end_ms));
-            ids.extend(over.into_iter().map(|(id, _)| id));
+        for tenant in tombstones.tenants() {
+            let over = tombstones.ended_by(tenant, first_kept_ms(tenant, judge));
+            let ends = over.iter().map(|(_, end_ms)| *end_ms).collect();
+            let through_ms = self.forgettable_through(tenant, ends);
+            ids.extend(over.iter().filter(|(_, end_ms)| *end_ms <= through_ms).map(|(id, _)| *id));
         }
         ids
+    }
+
+    /// Leaves out those that may go at once: a replica that has forgotten them takes them from no
+    /// peer, or the two would hand them back and forth.
+    pub(super) fn retain_lasting(&self, stones: &mut Vec<Tombstone>, judge: &Judge) {
+        let mut over: BTreeMap<TenantId, Vec<i64>> = BTreeMap::new();
+        for stone in stones.iter() {
+            let end_ms = stone.range.end.0;
+            if end_ms <= first_kept_ms(&stone.tenant, judge) {
+                over.entry(stone.tenant.clone()).or_default().push(end_ms);
+            }
+        }
+        for (tenant, ends) in over {
+            let through_ms = self.forgettable_through(&tenant, ends);
+            stones.retain(|stone| stone.tenant != tenant || stone.range.end.0 > through_ms);
+        }
+    }
+
+    /// The last of these ends of ranges, of which retention keeps nothing, before which there is no
+    /// sample of the tenant either; the beginning of time if there is none.
+    fn forgettable_through(&self, tenant: &TenantId, mut ends: Vec<i64>) -> i64 {
+        if ends.is_empty() {
+            return i64::MIN;
+        }
+        let oldest_ms = self.oldest_in_files_ms(tenant);
+        ends.retain(|end_ms| *end_ms <= oldest_ms);
+        ends.sort_unstable();
+        ends.dedup();
+        // Last, and for a few of them only: each look is at every series.
+        let free = ends.partition_point(|end_ms| !self.has_in_head_before(tenant, *end_ms));
+        free.checked_sub(1).and_then(|last| ends.get(last).copied()).unwrap_or(i64::MIN)
     }
 
     /// Removes tombstones of which `judge` found that they may go, unless the rules have changed
@@ -74,6 +102,16 @@ impl Engine {
         let Some(tenant) = self.tenants.read().get(tenant).cloned() else { return false };
         tenant.shards().any(|shard| shard.iter().any(|series| series.may_overlap(i64::MIN, end_ms)))
     }
+}
+
+/// What ended by then is older than anything that the tenant's rules keep; the beginning of time if
+/// the manifest does not know them.
+fn first_kept_ms(tenant: &TenantId, judge: &Judge) -> i64 {
+    if !judge.rules.is_recorded(tenant) {
+        return i64::MIN;
+    }
+    let longest = judge.rules.in_force(tenant).bounds().1;
+    longest.first_kept_ms(judge.now.minus_ms(SLACK_MS))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! They are gathered in a head of their own, which is written out whenever it holds too many bytes
 //! or when whoever imports says that a window is complete. Nothing of it can be read until one edit
-//! of the manifest, at the end, makes all files live at once; a crash before leaves files that the
-//! next start removes.
+//! of the manifest, at the end, makes all files live at once; an import that ends without unlinks
+//! them, and a crash before leaves files that the next start removes.
 //!
 //! # Invariants
 //! - The same samples in the same order make the same files, and a file that is live already is not
@@ -15,10 +15,12 @@
 use super::delete;
 use super::flush::Written;
 use super::{AppendLimits, Engine, seconds};
+use crate::bytes::runs;
 use crate::error::{Error, Result};
 use crate::head::series::Takes;
 use crate::head::{self, Tenant};
 use crate::manifest::{self, SstableMeta};
+use crate::record;
 use crate::retention::Retentions;
 use crate::tombstone::Touching;
 use model::exemplar::SeriesExemplars;
@@ -43,6 +45,8 @@ const HISTOGRAM_LOOK: u64 = 63;
 const EXEMPLARS_MAX: usize = 100_000;
 /// So many go into one record of the log.
 const RECORD_EXEMPLARS: usize = 1_000;
+/// So many bytes of metadata go into one: far from what a record may have.
+const RECORD_METADATA_BYTES: usize = 4 << 20;
 
 /// What is the same for all samples of an import.
 #[derive(Clone, Debug)]
@@ -146,7 +150,7 @@ impl Import<'_> {
         let kept: Vec<Sample> = kept.map(|sample| Sample { revision, ..*sample }).collect();
         self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
-            head.push(number, now_s, kept.into_iter());
+            head.replay(revision, now_s).push(number, &kept);
         })
     }
 
@@ -162,7 +166,7 @@ impl Import<'_> {
         self.count_hidden(labels, kept.iter().map(|sample| sample.timestamp_ms));
         self.unseen += kept.len() as u64 * HISTOGRAM_LOOK;
         self.take(labels, samples.len(), kept.len(), |head, number, now_s| {
-            head.push_histograms(number, now_s, kept.into_iter());
+            head.replay(revision, now_s).push_histograms(number, &kept);
         })
     }
 
@@ -253,6 +257,12 @@ impl Import<'_> {
     /// # Errors
     /// What the disk says.
     pub fn write(&mut self) -> Result<()> {
+        self.engine.settle()?;
+        // A writer like any other: the reserve is not for it.
+        let bytes = self.gathered.shards().map(|shard| shard.sample_bytes).sum();
+        if bytes > 0 {
+            self.engine.check_free(bytes)?;
+        }
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
         let tombstones = Arc::clone(&self.engine.tombstones.read());
@@ -298,9 +308,7 @@ impl Import<'_> {
             live.values().any(|one| !stale.contains(&one.id) && is_same(one, meta))
         };
         let (known, mut new): (Vec<_>, Vec<_>) = self.written.drain(..).partition(is_known);
-        for meta in &known {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
+        self.engine.let_go(known.iter().map(|meta| manifest::sstable_path(meta.id)));
         let published = self.make_live(&mut new);
         // Also when it failed: nobody knows whether it is live then.
         self.engine.versions.mark_whole(&self.options.tenant);
@@ -340,12 +348,11 @@ impl Import<'_> {
     /// Lets go of what was written.
     ///
     /// # Errors
-    /// What the disk says; then the next start does it.
+    /// What the disk says; then a later job or the next start does it.
     pub fn abandon(self) -> Result<()> {
-        for meta in &self.written {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
-        Ok(())
+        let engine = self.engine;
+        drop(self);
+        engine.remove_retired().map(drop)
     }
 
     /// Writes the metadata of metrics that have none, by the log.
@@ -355,15 +362,15 @@ impl Import<'_> {
         for entry in known {
             self.metadata.remove(&*entry.metric);
         }
-        if self.metadata.is_empty() {
-            return Ok(0);
+        let news: Vec<MetricMetadata> = std::mem::take(&mut self.metadata).into_values().collect();
+        for some in runs(&news, usize::MAX, RECORD_METADATA_BYTES, record::metadata_bytes) {
+            let mut mutation = self.mutation();
+            mutation.metadata = some.to_vec();
+            self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            // One by one: what waits for the log is bounded.
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        let mut mutation = self.mutation();
-        mutation.metadata = std::mem::take(&mut self.metadata).into_values().collect();
-        let written = mutation.metadata.len() as u64;
-        self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
-        self.engine.sync().map_err(|failed| failed.error)?;
-        Ok(written)
+        Ok(news.len() as u64)
     }
 
     /// Writes the exemplars that are not known, by the log, as if they had just come in; returns how
@@ -392,8 +399,8 @@ impl Import<'_> {
                 mutation.exemplars.push((index, exemplar.clone()));
             }
             self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        self.engine.sync().map_err(|failed| failed.error)?;
         let count = |held: &[SeriesExemplars]| -> usize {
             held.iter().map(|series| series.exemplars.len()).sum()
         };
@@ -415,6 +422,14 @@ impl Import<'_> {
             ring_version: 0,
             now: self.now,
         }))
+    }
+}
+
+/// What was written and did not become live goes, however the import ends.
+impl Drop for Import<'_> {
+    fn drop(&mut self) {
+        let written = self.written.drain(..);
+        self.engine.let_go(written.map(|meta| manifest::sstable_path(meta.id)));
     }
 }
 

@@ -312,6 +312,7 @@ impl Story {
             matcher_sets: vec![selection.matchers.clone()],
             range,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         let expected: Vec<LabelSet> =
             self.map.answer(&selection.matchers, range).into_iter().map(|(set, _)| set).collect();

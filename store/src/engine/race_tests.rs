@@ -180,6 +180,7 @@ fn shown(engine: &Engine) -> BTreeSet<String> {
         matcher_sets: Vec::new(),
         range: TimeRange::ALL,
         limit: 0,
+        tombstones_max: u64::MAX,
     };
     match engine.labels(&tenant("t"), &query, NOW).unwrap() {
         LabelAnswer::Texts(texts) => texts.iter().map(ToString::to_string).collect(),

@@ -12,12 +12,13 @@ use super::deleted_read::{self, DeletedRead};
 use super::{Engine, READ_SSTABLES_WARN};
 use crate::error::{Error, Result};
 use crate::select::{Gather, Query, Want};
-use crate::tombstone::Tombstones;
+use crate::tombstone::{Tombstones, Touching};
+use model::matcher::CompiledMatcher;
 use model::read::{
     Estimate, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery, SelectBounds,
     Selection,
 };
-use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, TimestampMs};
+use model::{METRIC_NAME, Matcher, SeriesColumns, TenantId, Text, TimestampMs};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
-            self.collect(tenant, &query, &mut gather)?;
+            self.collect(tenant, &query, selection.bounds.tombstones_max, &mut gather)?;
         }
         gather.finish()
     }
@@ -90,9 +91,10 @@ impl Engine {
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
         for matchers in sets {
+            let tombstones_max = query.tombstones_max;
             if let Some(mut query) = Query::of_labels(query, matchers, want)? {
                 query.clip = self.retention.read().clip(tenant, now);
-                self.collect(tenant, &query, &mut gather)?;
+                self.collect(tenant, &query, tombstones_max, &mut gather)?;
             }
         }
         Ok(match &query.want {
@@ -108,11 +110,17 @@ impl Engine {
     /// Asks the head, and after it the sstables: what a flush takes out of the head is in an
     /// sstable before, so no sample is missed; one that is seen twice is joined. What the head
     /// gave is mostly newer, so it is decoded last.
-    fn collect(&self, id: &TenantId, query: &Query, gather: &mut Gather) -> Result<()> {
+    fn collect(
+        &self,
+        id: &TenantId,
+        query: &Query,
+        tombstones_max: u64,
+        gather: &mut Gather,
+    ) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
         let of_head = |gather: &mut Gather| tenant.as_ref().map(|t| t.collect(query, gather));
         let before = Arc::clone(&self.tombstones.read());
-        self.hide(id, query, &before, gather)?;
+        self.hide(id, query, (&before, tombstones_max), gather)?;
         let mark = gather.mark();
         let mut hits = of_head(gather);
         let mut tables = Arc::clone(&self.tables.read());
@@ -126,7 +134,7 @@ impl Engine {
                 tables = Arc::clone(&self.tables.read());
                 later = Arc::clone(&self.tombstones.read());
             }
-            self.hide(id, query, &later, gather)?;
+            self.hide(id, query, (&later, tombstones_max), gather)?;
         }
         let collected = tables.collect(id, query, gather);
         collected.inspect_err(|error| self.faults.note_read(error))?;
@@ -139,32 +147,47 @@ impl Engine {
         &self,
         tenant: &TenantId,
         query: &Query,
-        tombstones: &Tombstones,
+        (tombstones, tombstones_max): (&Tombstones, u64),
         gather: &mut Gather,
     ) -> Result<()> {
-        let mut touching = tombstones.touching(tenant, query.start_ms, query.end_ms);
-        let on_name = query.matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
-        let metric = on_name.filter_map(|matcher| matcher.equal_to()).next();
+        let span = (query.start_ms, query.end_ms);
+        let metric = metric_of(&query.matchers);
+        let touching = self.touching((tombstones, tombstones_max), tenant, span, metric)?;
+        gather.hide(touching, query.want);
+        Ok(())
+    }
+
+    /// Those of all tombstones that a read of `[start, end)` has to look at, of this metric only if
+    /// it names one. Many of them are noted, and too many refused.
+    pub(super) fn touching(
+        &self,
+        (tombstones, tombstones_max): (&Tombstones, u64),
+        tenant: &TenantId,
+        (start_ms, end_ms): (i64, i64),
+        metric: Option<&Text>,
+    ) -> Result<Touching> {
+        let mut touching = tombstones.touching(tenant, start_ms, end_ms);
         if let Some(metric) = metric {
             touching.only_metric(metric);
         }
-        let (count, max) = (touching.len() as u64, self.config.read_tombstones_max);
-        if count > self.config.read_tombstones_warn {
-            let (first_day, last_day) = deleted_read::days(query.start_ms, query.end_ms);
+        let count = touching.len() as u64;
+        let is_refused = count > tombstones_max;
+        if is_refused || count > self.config.read_tombstones_warn {
+            let (first_day, last_day) = deleted_read::days(start_ms, end_ms);
             self.deleted_reads.note(DeletedRead {
                 tenant: tenant.clone(),
                 metric: metric.cloned(),
                 first_day,
                 last_day,
                 tombstones: count,
-                is_refused: count > max,
+                is_refused,
             });
         }
-        if count > max {
-            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max: max });
+        if is_refused {
+            let tenant = tenant.clone();
+            return Err(Error::TooManyReadTombstones { tombstones: count, tombstones_max, tenant });
         }
-        gather.hide(touching, query.want);
-        Ok(())
+        Ok(touching)
     }
 
     /// The tenant's metadata, ascending by metric.
@@ -187,4 +210,10 @@ impl Engine {
         tenants.extend(self.tables.read().tenants());
         tenants.into_iter().collect()
     }
+}
+
+/// The metric that matchers name, if they do.
+pub(super) fn metric_of(matchers: &[CompiledMatcher]) -> Option<&Text> {
+    let on_name = matchers.iter().filter(|matcher| *matcher.name == *METRIC_NAME);
+    on_name.filter_map(|matcher| matcher.equal_to()).next()
 }

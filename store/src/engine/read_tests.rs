@@ -152,7 +152,8 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         bounds,
     };
     let found = engine.select(&tenant(), &selection, NOW).unwrap();
-    let found: Vec<_> = found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms)).collect();
+    let found: Vec<_> =
+        found.into_iter().map(|s| (s.labels, s.floats.timestamps_ms.to_vec())).collect();
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{matchers:?} {range:?}");
 
     let wants = [
@@ -163,7 +164,13 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
     ];
     for (want, limit) in wants.into_iter().zip([0, 2, 0, 0]) {
         for matcher_sets in [vec![matchers.to_vec()], Vec::new()] {
-            let query = LabelQuery { want: want.clone(), matcher_sets, range, limit };
+            let query = LabelQuery {
+                want: want.clone(),
+                matcher_sets,
+                range,
+                limit,
+                tombstones_max: u64::MAX,
+            };
             let found = engine.labels(&tenant(), &query, NOW).unwrap();
             assert_eq!(found, expect_labels(written, &query), "{query:?}");
         }
@@ -256,7 +263,13 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
     for want in [LabelWant::Names, LabelWant::Values("instance".into()), LabelWant::Series] {
         for matchers in [vec![], vec![Matcher::equal("instance", "i3")]] {
             let (matcher_sets, limit) = (vec![matchers], 0);
-            let query = LabelQuery { want: want.clone(), matcher_sets, range: hour(), limit };
+            let query = LabelQuery {
+                want: want.clone(),
+                matcher_sets,
+                range: hour(),
+                limit,
+                tombstones_max: u64::MAX,
+            };
             let found = engine.labels(&tenant(), &query, NOW).unwrap();
             assert_eq!(found, expect_labels(&samples, &query));
         }

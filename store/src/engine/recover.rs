@@ -8,7 +8,8 @@
 //!   samples are counted.
 
 use super::OpenReport;
-use crate::bytes::{Damaged, Input, put_text, put_uvarint};
+use super::renumber::Renumbering;
+use crate::bytes::{Damaged, Input, put_text, put_uvarint, runs};
 use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
@@ -17,77 +18,88 @@ use crate::record::Samples;
 use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use model::mutation::MetricMetadata;
 use model::{Exemplar, LabelSet, TenantId};
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
-/// So many definitions go into one frame: a few megabytes.
+
+// A frame is read and decoded whole, so it is bounded in bytes too, well below
+// `checkpoint::FRAME_BYTES_MAX`: labels and help texts may be long. Only what is larger than this
+// by itself, and came in one record of the log, has a larger frame.
+/// So many definitions go into one frame …
 const FRAME_SERIES_MAX: usize = 50_000;
-
-/// So many exemplars go into one frame: a few megabytes.
+/// … or so many exemplars …
 const FRAME_EXEMPLARS_MAX: usize = 10_000;
+/// … but no more bytes of either, or of metadata.
+const FRAME_BYTES: usize = 16 << 20;
 
-/// Hands the frames of a tenant's checkpoint to `frame`.
+/// What goes into one frame.
+#[derive(Default)]
+struct Held<'a> {
+    definitions: &'a [(u32, LabelIds)],
+    metadata: &'a [MetricMetadata],
+    exemplars: &'a [(u32, Exemplar)],
+}
+
+/// Hands the frames of a tenant's checkpoint to `frame`: its metadata, then its series and behind
+/// each frame of them their exemplars. Returns how many series there are.
 pub(super) fn checkpoint(
     tenant: &Tenant,
     mut frame: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<u64> {
     let metadata: Vec<_> = tenant.metadata.lock().iter().cloned().collect();
-    let mut metadata = &metadata[..];
-    let mut written = 0;
-    let mut held: Vec<(u32, LabelIds)> = Vec::new();
-    let mut shards = tenant.definitions();
-    loop {
-        let mut is_last = false;
-        // Small shards share a frame, so that their strings stand there once.
-        while held.len() < FRAME_SERIES_MAX && !is_last {
-            match shards.next() {
-                Some(series) => held.extend(series),
-                None => is_last = true,
-            }
+    for metadata in runs(&metadata, usize::MAX, FRAME_BYTES, record::metadata_bytes) {
+        frame(&Held { metadata, ..Held::default() }.encode(tenant))?;
+    }
+    let (mut part, mut bytes, mut written) = (Vec::new(), 0, 0);
+    // Shard by shard, but small shards share a frame, so that their strings stand there once.
+    for (number, ids) in tenant.definitions().flatten() {
+        let own = definitions::bytes_max(&tenant.symbols.read(), &ids);
+        if part.len() == FRAME_SERIES_MAX || (!part.is_empty() && bytes + own > FRAME_BYTES) {
+            put_series(tenant, &part, &mut frame)?;
+            part.clear();
+            bytes = 0;
         }
-        let part = held.split_off(held.len().saturating_sub(FRAME_SERIES_MAX));
-        let mut out = frame_of(tenant);
-        let definitions = part.iter().map(|(number, ids)| (*number, &**ids));
-        definitions::encode(&mut out, &tenant.symbols.read(), definitions);
-        record::put_metadata(&mut out, metadata.iter());
-        let exemplars = tenant.exemplars_of(part.iter().map(|(number, _)| *number));
-        let mut exemplars = exemplars.chunks(FRAME_EXEMPLARS_MAX);
-        put_exemplars(&mut out, exemplars.next().unwrap_or_default());
-        metadata = &[];
-        frame(&out)?;
-        for more in exemplars {
-            let mut out = frame_of(tenant);
-            definitions::encode(&mut out, &tenant.symbols.read(), std::iter::empty());
-            record::put_metadata(&mut out, std::iter::empty());
-            put_exemplars(&mut out, more);
-            frame(&out)?;
+        part.push((number, ids));
+        bytes += own;
+        written += 1;
+    }
+    // Also without a series: then it holds the tenant's name.
+    put_series(tenant, &part, &mut frame)?;
+    Ok(written)
+}
+
+fn put_series(
+    tenant: &Tenant,
+    definitions: &[(u32, LabelIds)],
+    frame: &mut impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    frame(&Held { definitions, ..Held::default() }.encode(tenant))?;
+    let exemplars = tenant.exemplars_of(definitions.iter().map(|(number, _)| *number));
+    let bytes_of = |(_, one): &(u32, Exemplar)| exemplar::bytes_max(one);
+    for exemplars in runs(&exemplars, FRAME_EXEMPLARS_MAX, FRAME_BYTES, bytes_of) {
+        frame(&Held { exemplars, ..Held::default() }.encode(tenant))?;
+    }
+    Ok(())
+}
+
+impl Held<'_> {
+    fn encode(&self, tenant: &Tenant) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_text(&mut out, tenant.id.as_str());
+        out.extend_from_slice(&tenant.generation.to_le_bytes());
+        let series = self.definitions.iter().map(|(number, ids)| (*number, &**ids));
+        definitions::encode(&mut out, &tenant.symbols.read(), series);
+        record::put_metadata(&mut out, self.metadata.iter());
+        put_uvarint(&mut out, self.exemplars.len() as u64);
+        for (number, one) in self.exemplars {
+            put_uvarint(&mut out, u64::from(*number));
+            exemplar::put(&mut out, one);
         }
-        written += part.len() as u64;
-        if is_last && held.is_empty() {
-            return Ok(written);
-        }
+        out
     }
 }
-
-/// The head of a frame.
-fn frame_of(tenant: &Tenant) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    put_text(&mut out, tenant.id.as_str());
-    out.extend_from_slice(&tenant.generation.to_le_bytes());
-    out
-}
-
-fn put_exemplars(out: &mut Vec<u8>, exemplars: &[(u32, Exemplar)]) {
-    put_uvarint(out, exemplars.len() as u64);
-    for (number, one) in exemplars {
-        put_uvarint(out, u64::from(*number));
-        exemplar::put(out, one);
-    }
-}
-
-/// The numbers of one earlier generation -> those of this one.
-type Numbers = HashMap<u32, u32, RandomState>;
 
 /// A head that is being put together again.
 pub(super) struct Recovery<'a> {
@@ -96,7 +108,7 @@ pub(super) struct Recovery<'a> {
     pub(super) now_s: u32,
     pub(super) metadata_max: usize,
     pub(super) report: OpenReport,
-    numbers: HashMap<(TenantId, u64), Numbers, RandomState>,
+    numbers: HashMap<(TenantId, u64), Renumbering, RandomState>,
 }
 
 impl<'a> Recovery<'a> {
@@ -125,7 +137,7 @@ impl<'a> Recovery<'a> {
         definitions::decode(&mut input, |number, labels| definitions.push((number, labels)))?;
         let metadata = record::read_metadata(&mut input)?;
         let exemplars = record::read_exemplars(&mut input)?;
-        let tenant = self.define(&id, generation, definitions);
+        let tenant = self.define(&id, generation, &definitions);
         self.keep_metadata(&tenant, metadata);
         self.keep_exemplars(&tenant, generation, &exemplars);
         Ok(())
@@ -141,24 +153,22 @@ impl<'a> Recovery<'a> {
     fn try_record(&mut self, payload: &[u8]) -> Result<(), Damaged> {
         let mut record = record::decode(payload)?;
         let definitions = std::mem::take(&mut record.definitions);
-        let tenant = self.define(&record.tenant, record.generation, definitions);
+        let tenant = self.define(&record.tenant, record.generation, &definitions);
         self.keep_metadata(&tenant, record.metadata.clone());
-        let numbers = self.numbers.get(&(record.tenant.clone(), record.generation));
+        let mut numbers = self.numbers.get_mut(&(record.tenant.clone(), record.generation));
         let (mut samples, mut lost) = (0, 0);
-        record.rows(|old, rows| match numbers.and_then(|numbers| numbers.get(&old)) {
+        let mut replay = tenant.replay(record.revision, self.now_s);
+        record.rows(|old, rows| match numbers.as_mut().and_then(|numbers| numbers.get(old)) {
             Some(number) => {
                 match rows {
-                    Samples::Floats(rows) => {
-                        tenant.push(*number, self.now_s, rows.iter().copied());
-                    }
-                    Samples::Histograms(rows) => {
-                        tenant.push_histograms(*number, self.now_s, rows.iter().cloned());
-                    }
+                    Samples::Floats(rows) => replay.push(number, rows),
+                    Samples::Histograms(rows) => replay.push_histograms(number, rows),
                 }
                 samples += rows.len() as u64;
             }
             None => lost += rows.len() as u64,
         })?;
+        drop(replay);
         self.keep_exemplars(&tenant, record.generation, &record.exemplars);
         self.report.samples += samples;
         self.report.samples_without_series += lost;
@@ -169,31 +179,26 @@ impl<'a> Recovery<'a> {
         &mut self,
         id: &TenantId,
         generation: u64,
-        definitions: Vec<(u32, LabelSet)>,
+        definitions: &[(u32, LabelSet)],
     ) -> Arc<Tenant> {
         let tenant = (self.tenant)(id);
         let numbers = self.numbers.entry((id.clone(), generation)).or_default();
-        for (old, labels) in definitions {
-            // Without limits only a tenant with 2^28 series in a shard refuses.
-            if let Ok(number) = tenant.find_or_insert(&labels, AppendLimits::NONE, self.now_s) {
-                numbers.insert(old, number);
-            }
-        }
+        tenant.define(definitions, self.now_s, |old, number| numbers.insert(old, number));
         tenant
     }
 
-    fn keep_exemplars(&self, tenant: &Tenant, generation: u64, exemplars: &[(u32, Exemplar)]) {
-        let numbers = self.numbers.get(&(tenant.id.clone(), generation));
+    fn keep_exemplars(&mut self, tenant: &Tenant, generation: u64, exemplars: &[(u32, Exemplar)]) {
+        let mut numbers = self.numbers.get_mut(&(tenant.id.clone(), generation));
         for (old, exemplar) in exemplars {
-            if let Some(number) = numbers.and_then(|numbers| numbers.get(old)) {
+            if let Some(number) = numbers.as_mut().and_then(|numbers| numbers.get(*old)) {
                 // What the limit is now the next append says.
                 let max = AppendLimits::NONE.exemplars_max;
-                tenant.push_exemplar(*number, self.now_s, max, exemplar);
+                tenant.push_exemplar(number, self.now_s, max, exemplar);
             }
         }
     }
 
-    fn keep_metadata(&self, tenant: &Tenant, entries: Vec<model::mutation::MetricMetadata>) {
+    fn keep_metadata(&self, tenant: &Tenant, entries: Vec<MetricMetadata>) {
         let mut metadata = tenant.metadata.lock();
         for entry in entries {
             if metadata.is_news(&entry, self.metadata_max) {
@@ -202,3 +207,6 @@ impl<'a> Recovery<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

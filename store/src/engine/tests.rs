@@ -269,7 +269,7 @@ fn a_reader_gets_an_error_and_never_a_cut() {
     }
     write(&engine, &m);
     let bounded = |series_max, samples_max| Selection {
-        bounds: SelectBounds { series_max, samples_max },
+        bounds: SelectBounds { series_max, samples_max, ..SelectBounds::NONE },
         ..all(&[])
     };
     let select = |selection: &Selection| engine.select(&tenant("t"), selection, NOW);
@@ -422,6 +422,7 @@ fn check(engine: &Engine, model: &Model) {
             matcher_sets: vec![selection.matchers.clone()],
             range: selection.range,
             limit: 0,
+            tombstones_max: u64::MAX,
         };
         if selection.days.is_none() {
             let series =

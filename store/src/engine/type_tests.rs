@@ -261,7 +261,12 @@ fn more_exemplars_than_a_query_may_have_are_an_error_and_no_cut() {
     append_within(&engine, &with_exemplars("a", (0..5).map(|n| n * 60_000)), u64::MAX, NOW);
     let ask = |exemplars_max| {
         let (matcher_sets, range) = (vec![vec![]], all());
-        let query = model::read::ExemplarQuery { matcher_sets, range, exemplars_max };
+        let query = model::read::ExemplarQuery {
+            matcher_sets,
+            range,
+            exemplars_max,
+            tombstones_max: u64::MAX,
+        };
         engine.exemplars_at(&tenant("t"), &query, NOW)
     };
     assert_eq!(ask(5).unwrap()[0].exemplars.len(), 5);

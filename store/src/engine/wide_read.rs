@@ -1,7 +1,7 @@
 //! Reads that need many sstables of one partition: counted, and a few of them named, for whoever
 //! owns the engine to log. Many files mean that compaction is behind.
 //!
-//! Not here: the counting of files (`select.rs`, where a read gathers what it finds).
+//! Not here: the counting of files (`select/gather.rs`, where a read gathers what it finds).
 
 use super::Engine;
 use model::{DayBucket, TenantId, Text};

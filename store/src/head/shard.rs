@@ -6,6 +6,7 @@
 
 use super::exemplars::Lost;
 use super::locals::Locals;
+use super::postings::Postings;
 use super::series::{Definition, Identity, Pushed, Series};
 use super::slots::Slots;
 use super::symbols::{LabelIds, Renumber, Symbols};
@@ -32,10 +33,8 @@ pub(crate) struct Shard {
     index: Locals,
     pub(super) slots: Slots,
     by_fingerprint: HashTable<u32>,
-    /// (name, value) -> local numbers. Numbers of series that left stay until the next rebuild.
-    postings: HashMap<(u32, u32), List, FixedState>,
-    /// Name -> the values that it has postings with, each once.
-    values: HashMap<u32, Vec<u32>, FixedState>,
+    /// Numbers of series that left stay until the next rebuild.
+    postings: Postings,
     dead: usize,
     /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
     pending: HashMap<u32, u64, FixedState>,
@@ -56,8 +55,7 @@ impl Shard {
             index: Locals::default(),
             slots: Slots::default(),
             by_fingerprint: HashTable::new(),
-            postings: HashMap::with_hasher(hasher.clone()),
-            values: HashMap::with_hasher(hasher.clone()),
+            postings: Postings::new(hasher.clone()),
             dead: 0,
             pending: HashMap::with_hasher(hasher),
             samples: 0,
@@ -98,17 +96,17 @@ impl Shard {
 
     /// The postings of a label pair.
     pub(crate) fn postings(&self, name: u32, value: u32) -> Option<&List> {
-        self.postings.get(&(name, value))
+        self.postings.get((name, value))
     }
 
     /// The names that series have had, each with its values.
     pub(crate) fn names(&self) -> impl Iterator<Item = (u32, &[u32])> {
-        self.values.iter().map(|(name, values)| (*name, values.as_slice()))
+        self.postings.names()
     }
 
     /// The values that a name has had.
     pub(crate) fn values(&self, name: u32) -> &[u32] {
-        self.values.get(&name).map_or(&[], Vec::as_slice)
+        self.postings.values(name)
     }
 
     /// The slot of a local number, below [`Shard::slots_end`].
@@ -119,14 +117,6 @@ impl Shard {
     /// One more than the highest slot.
     pub(crate) fn slots_end(&self) -> usize {
         self.slots.end()
-    }
-
-    fn post(&mut self, (name, value): (u32, u32), local: u32) {
-        let list = self.postings.entry((name, value)).or_insert_with(|| {
-            self.values.entry(name).or_default().push(value);
-            List::default()
-        });
-        list.push(local);
     }
 
     /// The local number of a label set.
@@ -162,9 +152,7 @@ impl Shard {
     ) -> Option<u32> {
         let fingerprint = who.fingerprint;
         let local = Some(self.index.end()).filter(|local| *local <= local_max)?;
-        for pair in symbols.pairs(&who.labels) {
-            self.post(pair, local);
-        }
+        self.postings.post(symbols.pairs(&who.labels), local);
         let series = Series::new(who, local, received_s);
         let slot = self.slots.insert(series)?;
         self.index.push(slot);
@@ -302,16 +290,11 @@ impl Shard {
 
     fn rebuild_postings(&mut self, symbols: &Symbols) {
         self.postings.clear();
-        self.values.clear();
         let of = |series: &Series| (series.local, Arc::clone(&series.labels));
         let all: Vec<(u32, LabelIds)> = self.iter().map(of).collect();
         for (local, labels) in all {
-            for pair in symbols.pairs(&labels) {
-                self.post(pair, local);
-            }
+            self.postings.post(symbols.pairs(&labels), local);
         }
-        self.postings.shrink_to_fit();
-        self.values.shrink_to_fit();
         self.dead = 0;
     }
 }

@@ -46,7 +46,7 @@ impl Symbols {
             by_shape: HashMap::with_hasher(hasher.clone()),
             hasher,
         };
-        symbols.intern(&METRIC_NAME.into(), own);
+        symbols.intern(&METRIC_NAME.into());
         symbols
     }
 
@@ -76,7 +76,12 @@ impl Symbols {
         self.by_text.find(hash, |symbol| *self.texts[*symbol as usize] == *text).copied()
     }
 
-    fn intern(&mut self, text: &Text, keep: impl FnOnce(&Text) -> Text) -> u32 {
+    /// The symbol of a text, which gets one if it has none.
+    pub(super) fn intern(&mut self, text: &Text) -> u32 {
+        self.intern_as(text, own)
+    }
+
+    fn intern_as(&mut self, text: &Text, keep: impl FnOnce(&Text) -> Text) -> u32 {
         let hash = self.hasher.hash_one(&**text);
         let Self { texts, by_text, hasher, .. } = self;
         let entry = by_text.entry(
@@ -99,24 +104,23 @@ impl Symbols {
 
     /// The ids of a label set; new strings and shapes get numbers.
     pub(crate) fn intern_labels(&mut self, labels: &LabelSet) -> LabelIds {
-        let names: Box<[u32]> = labels.iter().map(|(name, _)| self.intern(name, own)).collect();
-        let shape = self.shape(names);
+        let names = labels.iter().map(|(name, _)| self.intern(name)).collect();
+        let shape = self.shape_of(names);
         let mut ids = Vec::with_capacity(1 + labels.len());
         ids.push(shape);
-        ids.extend(labels.iter().map(|(_, value)| self.intern(value, own)));
+        ids.extend(labels.iter().map(|(_, value)| self.intern(value)));
         ids.into()
     }
 
-    fn shape(&mut self, names: Box<[u32]>) -> u32 {
-        match self.by_shape.get(&names) {
-            Some(shape) => *shape,
-            None => {
-                let shape = u32::try_from(self.shapes.len()).unwrap_or(u32::MAX);
-                self.shapes.push(names.clone());
-                self.by_shape.insert(names, shape);
-                shape
-            }
+    /// The number of a shape, given as the symbols of its names.
+    pub(super) fn shape_of(&mut self, names: Box<[u32]>) -> u32 {
+        if let Some(shape) = self.by_shape.get(&names) {
+            return *shape;
         }
+        let shape = u32::try_from(self.shapes.len()).unwrap_or(u32::MAX);
+        self.shapes.push(names.clone());
+        self.by_shape.insert(names, shape);
+        shape
     }
 
     /// The (name, value) symbols of a series, in the order of its labels.
@@ -184,7 +188,7 @@ impl<'a> Renumber<'a> {
         let symbols = self.old;
         let names = symbols.shapes.get(old as usize).map_or(&[][..], |names| names);
         let names: Box<[u32]> = names.iter().map(|name| self.symbol(*name)).collect();
-        let new = self.new.shape(names);
+        let new = self.new.shape_of(names);
         if let Some(held) = self.shapes.get_mut(old as usize) {
             *held = new;
         }
@@ -196,7 +200,7 @@ impl<'a> Renumber<'a> {
         if held != UNKNOWN {
             return held;
         }
-        let new = self.new.intern(self.old.text(old), Text::clone);
+        let new = self.new.intern_as(self.old.text(old), Text::clone);
         self.symbols[old as usize] = new;
         new
     }

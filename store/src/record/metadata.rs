@@ -17,6 +17,11 @@ pub(crate) fn put_metadata<'a>(
     }
 }
 
+/// More bytes than an entry takes.
+pub(crate) fn metadata_bytes(entry: &MetricMetadata) -> usize {
+    entry.metric.len() + entry.help.len() + entry.unit.len() + 31
+}
+
 /// Reads metadata.
 pub(crate) fn read_metadata(input: &mut Input<'_>) -> Result<Vec<MetricMetadata>, Damaged> {
     let read = |input: &mut Input<'_>| {

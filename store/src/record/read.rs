@@ -26,7 +26,8 @@ pub(crate) struct Record<'a> {
     /// Each with its series' number.
     pub(crate) exemplars: Vec<(u32, Exemplar)>,
     kind: SampleKind,
-    revision: u32,
+    /// That of all its samples.
+    pub(crate) revision: u32,
     flags: u8,
     rest: Input<'a>,
 }

@@ -8,6 +8,7 @@
 //! Not here: the order of the answer (`finish.rs`).
 
 mod finish;
+mod moments;
 
 use super::{Query, Want};
 use crate::engine::READ_SSTABLES_WARN;

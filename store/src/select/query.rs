@@ -121,9 +121,10 @@ impl Query {
         Self { matchers, want, start_ms, end_ms, spans, shard: self.shard, clip, sources }
     }
 
-    /// Whether the range is longer than a dashboard's: what such a scan reads is not kept.
+    /// Whether the range is longer than a dashboard's, which shows a day and windows before it: what
+    /// such a scan reads is not kept.
     pub(crate) fn is_long(&self) -> bool {
-        self.end_ms.saturating_sub(self.start_ms) > DAY_MS
+        self.end_ms.saturating_sub(self.start_ms) > 2 * DAY_MS
     }
 
     /// Whether a sample of this moment is asked for.

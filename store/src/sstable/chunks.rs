@@ -114,7 +114,7 @@ impl<'a> Chunks<'a> {
         self.with_bytes(chunk, |dense, bytes| {
             dense.decode(head, bytes, asked, values, &mut starts)
         })?;
-        times.extend(places.clone(), &mut run.column.timestamps_ms);
+        self.dense.extend_moments(&times, places.clone(), &mut run.column.timestamps_ms);
         if !starts.is_empty() || !run.starts.is_empty() {
             run.starts.resize(before, 0);
             run.starts.append(&mut starts);

@@ -58,9 +58,9 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
-    /// An sstable that readers never saw.
-    pub(crate) fn unheld(id: u64) -> Self {
-        Self { path: manifest::sstable_path(id), table: Weak::new() }
+    /// A file that no reader opens.
+    pub(crate) fn unheld(path: String) -> Self {
+        Self { path, table: Weak::new() }
     }
 
     /// Whether a reader may still open it.

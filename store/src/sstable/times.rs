@@ -13,6 +13,7 @@ use crate::chunk::{Chunk, ChunkHead, DIFFERENCE};
 use crate::error::Result;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use model::Timestamps;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,7 +26,16 @@ pub(crate) struct DenseReader {
     columns: HashMap<u32, Arc<Times>, FixedState>,
     columns_bytes: usize,
     decoder: Decoder,
+    extended: Extended,
 }
+
+/// What shared moments became with those of a column behind them: by where both are in memory, and
+/// the places in the column. What is named here is kept here, so that nothing else can be there.
+type Extended =
+    HashMap<(usize, usize, Range<usize>), (Timestamps, Arc<Times>, Timestamps), FixedState>;
+
+/// So many of those are remembered.
+const EXTENDED_MAX: usize = 1_024;
 
 impl DenseReader {
     /// The times of a dense chunk; `load` brings a column by its number.
@@ -45,6 +55,34 @@ impl DenseReader {
             return Ok(times);
         };
         Ok(Arc::clone(times))
+    }
+
+    /// Appends the moments at `places` of a column. Series that had the same moments before share
+    /// those behind, too.
+    pub(crate) fn extend_moments(
+        &mut self,
+        times: &Arc<Times>,
+        places: Range<usize>,
+        moments: &mut Timestamps,
+    ) {
+        if !moments.is_empty() && !moments.is_shared() {
+            times.extend(places, moments.to_mut());
+            return;
+        }
+        let before = if moments.is_empty() { 0 } else { moments.as_ptr().addr() };
+        let key = (before, Arc::as_ptr(times).addr(), places.clone());
+        if let Some((_, _, known)) = self.extended.get(&key) {
+            *moments = known.clone();
+            return;
+        }
+        let mut longer = Vec::with_capacity(moments.len() + places.len());
+        longer.extend_from_slice(moments);
+        times.extend(places, &mut longer);
+        if self.extended.len() >= EXTENDED_MAX {
+            self.extended.clear();
+        }
+        let before = std::mem::replace(moments, longer.into());
+        self.extended.insert(key, (before, Arc::clone(times), moments.clone()));
     }
 
     /// Decodes the samples of a dense chunk at `places`, which its times gave. A difference needs

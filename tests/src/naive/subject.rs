@@ -3,9 +3,9 @@
 
 use super::{Data, evaluate};
 use crate::memory::MemorySource;
-use crate::promqltest::{Ask, Subject};
+use crate::promqltest::{Answer, Ask, Subject};
 use model::SeriesColumns;
-use promql::{EvalParams, Evaluation, ParseOptions};
+use promql::{EvalParams, ParseOptions};
 
 /// The naive evaluator over a table that can be filled.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Subject for NaiveSubject {
         Ok(())
     }
 
-    fn ask(&self, ask: Ask<'_>) -> Result<Evaluation, String> {
+    fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
         let expr =
             promql::parse(ask.query, ParseOptions::ALL).map_err(|error| error.to_string())?;
         let params = EvalParams {
@@ -47,6 +47,6 @@ impl Subject for NaiveSubject {
             ..self.params.clone()
         };
         let data = Data::new(&self.source.all());
-        evaluate(&data, ask.query, &expr, &params)
+        evaluate(&data, ask.query, &expr, &params).map(Answer::from)
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn read_series(from: &mut Reader<'_>) -> Result<Vec<SeriesColumns>, D
         }
         let count = r.count(9)?;
         let floats = Column {
-            timestamps_ms: ascending(r, count)?,
+            timestamps_ms: ascending(r, count)?.into(),
             values: r.floats(count)?,
             start_timestamps_ms: if_there(flags & HAS_STARTS, || r.deltas(count))?,
             revisions: if_there(flags & HAS_REVISIONS, || revisions(r, count))?,

@@ -17,12 +17,14 @@ pub(crate) fn write_exemplar_query(out: &mut Writer, query: &ExemplarQuery) {
     query.matcher_sets.iter().for_each(|matchers| write_matchers(out, matchers));
     write_range(out, query.range);
     out.u64(query.exemplars_max);
+    out.u64(query.tombstones_max);
 }
 
 pub(crate) fn read_exemplar_query(from: &mut Reader<'_>) -> Result<ExemplarQuery, DecodeError> {
     let matcher_sets = from.list(1, read_matchers)?;
     let range = read_range(from)?;
-    Ok(ExemplarQuery { matcher_sets, range, exemplars_max: from.u64()? })
+    let exemplars_max = from.u64()?;
+    Ok(ExemplarQuery { matcher_sets, range, exemplars_max, tombstones_max: from.u64()? })
 }
 
 /// One exemplar and whose it is: what a part is cut between.

@@ -100,26 +100,41 @@ fn range() -> impl Strategy<Value = TimeRange> {
 
 fn request() -> impl Strategy<Value = Request> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 2]>())
-        .prop_map(|(matchers, range, days, [index, count], [series_max, samples_max])| Selection {
-            matchers,
-            range,
-            days,
-            shard: model::QueryShard { index, count },
-            bounds: SelectBounds { series_max, samples_max },
-        })
+    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>())
+        .prop_map(
+            |(matchers, range, days, [index, count], [series_max, samples_max, tombstones_max])| {
+                Selection {
+                    matchers,
+                    range,
+                    days,
+                    shard: model::QueryShard { index, count },
+                    bounds: SelectBounds { series_max, samples_max, tombstones_max },
+                }
+            },
+        )
         .boxed();
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
         Just(LabelWant::Series)
     ];
-    let query = (want, vec(matchers(), 0..3), range(), any::<u64>()).prop_map(
-        |(want, matcher_sets, range, limit)| LabelQuery { want, matcher_sets, range, limit },
+    let query = (want, vec(matchers(), 0..3), range(), any::<[u64; 2]>()).prop_map(
+        |(want, matcher_sets, range, [limit, tombstones_max])| LabelQuery {
+            want,
+            matcher_sets,
+            range,
+            limit,
+            tombstones_max,
+        },
     );
     let about = proptest::option::of(text()).prop_map(|metric| MetadataQuery { metric });
-    let exemplars = (vec(matchers(), 0..3), range(), any::<u64>()).prop_map(
-        |(matcher_sets, range, exemplars_max)| ExemplarQuery { matcher_sets, range, exemplars_max },
+    let exemplars = (vec(matchers(), 0..3), range(), any::<[u64; 2]>()).prop_map(
+        |(matcher_sets, range, [exemplars_max, tombstones_max])| ExemplarQuery {
+            matcher_sets,
+            range,
+            exemplars_max,
+            tombstones_max,
+        },
     );
     let delete = (vec(matchers(), 0..3), range(), any::<u32>()).prop_map(
         |(matcher_sets, range, revision_max)| DeleteRequest { matcher_sets, range, revision_max },
@@ -289,7 +304,7 @@ fn a_long_series_travels_in_many_parts_and_arrives_whole() {
     let other = LabelSet::from_pairs([("__name__", "z")]).unwrap();
     let short = SeriesColumns {
         labels: other,
-        floats: Column { timestamps_ms: vec![1], values: vec![1.0], ..Column::default() },
+        floats: Column { timestamps_ms: vec![1].into(), values: vec![1.0], ..Column::default() },
         ..SeriesColumns::default()
     };
     let whole =
@@ -382,8 +397,11 @@ fn the_bytes_of_a_write_of_version_1_stay_as_they_are() {
 #[test]
 fn the_bytes_of_floats_of_version_1_stay_as_they_are() {
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "up")]).unwrap();
-    let floats =
-        Column { timestamps_ms: vec![1_000, 1_015], values: vec![1.0, 2.0], ..Column::default() };
+    let floats = Column {
+        timestamps_ms: vec![1_000, 1_015].into(),
+        values: vec![1.0, 2.0],
+        ..Column::default()
+    };
     let parts =
         Response::Select(vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }])
             .encode();
@@ -445,6 +463,7 @@ fn the_bytes_of_exemplars_of_version_1_stay_as_they_are() {
         matcher_sets: vec![vec![Matcher::equal("job", "a")]],
         range: TimeRange { start: TimestampMs(-1), end: TimestampMs(1_000) },
         exemplars_max: 300,
+        tombstones_max: 200,
     };
     let request = [
         "04",
@@ -457,6 +476,7 @@ fn the_bytes_of_exemplars_of_version_1_stay_as_they_are() {
         "0101036a6f62000161",
         "01d00f",
         "ac02",
+        "c801",
     ];
     assert_eq!(hex(&Request::Exemplars(context, query).encode()), request.concat());
     let set = |pairs: &[(&str, &str)]| LabelSet::from_pairs(pairs.iter().copied()).unwrap();

@@ -47,6 +47,7 @@ pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
     out.u64(selection.shard.count.into());
     out.u64(selection.bounds.series_max);
     out.u64(selection.bounds.samples_max);
+    out.u64(selection.bounds.tombstones_max);
 }
 
 pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeError> {
@@ -58,7 +59,8 @@ pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeE
         _ => return bad("an unknown choice of days"),
     };
     let shard = QueryShard { index: from.u32()?, count: from.u32()? };
-    let bounds = SelectBounds { series_max: from.u64()?, samples_max: from.u64()? };
+    let (series_max, samples_max) = (from.u64()?, from.u64()?);
+    let bounds = SelectBounds { series_max, samples_max, tombstones_max: from.u64()? };
     Ok(Selection { matchers, range, days, shard, bounds })
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {
     query.matcher_sets.iter().for_each(|matchers| write_matchers(out, matchers));
     write_range(out, query.range);
     out.u64(query.limit);
+    out.u64(query.tombstones_max);
 }
 
 pub(crate) fn read_label_query(from: &mut Reader<'_>) -> Result<LabelQuery, DecodeError> {
@@ -86,5 +89,6 @@ pub(crate) fn read_label_query(from: &mut Reader<'_>) -> Result<LabelQuery, Deco
     };
     let matcher_sets = from.list(1, read_matchers)?;
     let range = read_range(from)?;
-    Ok(LabelQuery { want, matcher_sets, range, limit: from.u64()? })
+    let limit = from.u64()?;
+    Ok(LabelQuery { want, matcher_sets, range, limit, tombstones_max: from.u64()? })
 }

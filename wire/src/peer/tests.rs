@@ -216,11 +216,16 @@ async fn every_question_reaches_the_replica_with_its_context_and_its_answer_come
         matcher_sets: Vec::new(),
         range: TimeRange::ALL,
         limit: 0,
+        tombstones_max: u64::MAX,
     };
     let answer = client.labels(context(0), query).await.unwrap();
     assert_eq!(answer, LabelAnswer::Texts(vec!["Named(\"ada\")".into()]));
-    let query =
-        ExemplarQuery { matcher_sets: vec![], range: TimeRange::ALL, exemplars_max: u64::MAX };
+    let query = ExemplarQuery {
+        matcher_sets: vec![],
+        range: TimeRange::ALL,
+        exemplars_max: u64::MAX,
+        tombstones_max: u64::MAX,
+    };
     let estimate = client.estimate(context(0), selection()).await.unwrap();
     assert_eq!(estimate, Estimate { partitions: 1, series: 2, samples: 1 });
     let series = client.exemplars(context(0), query).await.unwrap();

@@ -205,7 +205,7 @@ mod tests {
 
     fn increase(edges: Edges, end_ms: i64) -> f64 {
         let samples = Samples {
-            times_ms: Cow::Owned(vec![0, 10_000, 20_000, 30_000]),
+            times_ms: vec![0, 10_000, 20_000, 30_000].into(),
             values: Cow::Owned(vec![0.0, 10.0, 4.0, 14.0]),
         };
         let windows = Windows { edges, outside_ms: 60_000, ..windows(end_ms, end_ms, 1, 20_000) };

@@ -7,7 +7,10 @@
 pub(crate) mod count;
 pub(crate) mod edges;
 pub(crate) mod mixed;
+pub(crate) mod moments;
+pub(crate) mod order;
 pub(crate) mod over_time;
+mod pieces;
 pub(crate) mod rate;
 pub(crate) mod regression;
 
@@ -18,12 +21,14 @@ use crate::eval::grid::Grid;
 use crate::histogram::FloatHistogram;
 use crate::plan::Ends;
 use model::LabelSet;
+use moments::{Moments, Slots};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// The windows of a range vector, one for each step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Windows<'a> {
     /// The steps.
     pub(crate) grid: Grid,
@@ -37,6 +42,8 @@ pub(crate) struct Windows<'a> {
     pub(crate) outside_ms: i64,
     /// Asked now and then whether to stop.
     pub(crate) budget: Option<&'a Budget<'a>>,
+    /// Those over the moments that were asked for last.
+    pub(crate) slots: RefCell<Slots>,
 }
 
 /// One window that holds samples: those from index `first` up to `end`.
@@ -70,8 +77,8 @@ impl Windows<'_> {
     }
 
     /// Calls `each` for every window with samples in it or around it, in order; answers the most
-    /// samples of one. When the evaluation is to stop it ends early: the caller looks afterwards.
-    pub(crate) fn slide(&self, times_ms: &[i64], mut each: impl FnMut(Window)) -> usize {
+    /// samples of one, and whether it came to its end: not if the evaluation is to stop.
+    fn walk(&self, times_ms: &[i64], mut each: impl FnMut(Window)) -> (usize, bool) {
         let (mut first, mut end, mut most) = (0, 0, 0);
         let (before_ms, after_ms) = self.reach_ms();
         for step in 0..self.grid.len {
@@ -87,12 +94,12 @@ impl Windows<'_> {
             if first < end {
                 most = most.max(end - first);
                 if self.budget.is_some_and(|budget| budget.tick(end - first).is_err()) {
-                    break;
+                    return (most, false);
                 }
                 each(Window { step, first, end, end_ms });
             }
         }
-        most
+        (most, true)
     }
 }
 
@@ -151,7 +158,7 @@ fn advance(range: &mut Range<usize>, times_ms: &[i64], open_ms: i64, last_ms: i6
 #[derive(Clone, Debug)]
 pub(crate) struct Samples<'a> {
     /// When, ascending.
-    pub(crate) times_ms: Cow<'a, [i64]>,
+    pub(crate) times_ms: Moments,
     /// What.
     pub(crate) values: Cow<'a, [f64]>,
 }
@@ -216,15 +223,14 @@ pub(crate) mod tests {
     ) -> Windows<'static> {
         let grid = Grid::new(start_ms, end_ms, step_ms).unwrap();
         let ends = Ends { first_ms: start_ms, step_ms, last_ms: grid.end_ms() };
-        Windows { grid, ends, range_ms, edges: Edges::Plain, outside_ms: 0, budget: None }
-    }
-
-    #[test]
-    fn a_window_is_open_on_its_left() {
-        let mut seen = Vec::new();
-        let most = windows(20, 40, 10, 20)
-            .slide(&[0, 10, 20, 30], |window| seen.push((window.step, window.range())));
-        assert_eq!(seen, [(0, 1..3), (1, 2..4), (2, 3..4)]);
-        assert_eq!(most, 2);
+        Windows {
+            grid,
+            ends,
+            range_ms,
+            edges: Edges::Plain,
+            outside_ms: 0,
+            budget: None,
+            slots: RefCell::default(),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`.
 
-use super::{Samples, Window, Windows};
+use super::{Samples, Windows};
 use crate::math::convert::seconds;
 
 /// What a slope is of.
@@ -22,29 +22,43 @@ pub(crate) fn extrapolated(
     let values = &*samples.values;
     let resets = if slope.is_counter { resets(values) } else { Vec::new() };
     let mut next_reset = 0;
-    windows.slide(&samples.times_ms, |window| {
+    windows.slide_stretched(&samples.times_ms, |window, stretch| {
         if window.end - window.first < 2 {
             return;
         }
-        let mut change = values[window.end - 1] - values[window.first];
+        let first = values[window.first];
+        let mut change = values[window.end - 1] - first;
         while resets.get(next_reset).is_some_and(|at| *at <= window.first) {
             next_reset += 1;
         }
         for at in resets[next_reset..].iter().take_while(|at| **at < window.end) {
             change += values[at - 1];
         }
-        let factor = stretch(&samples.times_ms, windows.range_ms, window, |start, sampled| {
-            to_zero(slope, values[window.first], change, start, sampled)
-        });
+        // What has more than doubled was zero not long ago; all else was so before the window.
+        let factor = match slope.is_counter && first >= 0.0 && first < 2.0 * change {
+            true => stretch.limited(stretch.sampled * (first / change)),
+            false => stretch.factor,
+        };
         let factor = if slope.is_rate { factor / seconds(windows.range_ms) } else { factor };
         out[window.step] = change * factor;
     })
 }
 
+/// So many neighbours are looked at without a branch for each: counters seldom drop.
+const BATCH: usize = 64;
+
 /// Where the value drops: the indices of the lower ones.
 pub(crate) fn resets(values: &[f64]) -> Vec<usize> {
-    let drops = values.windows(2).enumerate().filter(|(_, two)| two[1] < two[0]);
-    drops.map(|(index, _)| index + 1).collect()
+    let mut drops = Vec::new();
+    let later = values.get(1..).unwrap_or(&[]);
+    for (batch, (old, new)) in values.chunks(BATCH).zip(later.chunks(BATCH)).enumerate() {
+        let pairs = || old.iter().zip(new);
+        if pairs().fold(false, |any, (old, new)| any | (new < old)) {
+            let dropped = pairs().enumerate().filter(|(_, (old, new))| new < old);
+            drops.extend(dropped.map(|(index, _)| batch * BATCH + index + 1));
+        }
+    }
+    drops
 }
 
 /// Whether a counter started anew between two samples, of each its start and its time: by the
@@ -61,41 +75,6 @@ pub(crate) fn starts_anew((old_start, old_time): (i64, i64), (start, time): (i64
 /// Whether a sample starts before the one before it ended, though it does not go on from it.
 pub(crate) fn overlaps(old_start: i64, old_time: i64, start: i64) -> bool {
     start != 0 && start < old_time && start != old_start
-}
-
-/// How much longer the window is than the time between its first and last sample, as far as the
-/// samples may be extrapolated: to the edge if that is near, else by half their distance.
-fn stretch(
-    times_ms: &[i64],
-    range_ms: i64,
-    window: Window,
-    limit_start: impl Fn(f64, f64) -> f64,
-) -> f64 {
-    let (first_ms, last_ms) = (times_ms[window.first], times_ms[window.end - 1]);
-    let mut to_start = seconds(first_ms.saturating_sub(window.end_ms.saturating_sub(range_ms)));
-    let mut to_end = seconds(window.end_ms.saturating_sub(last_ms));
-    let sampled = seconds(last_ms.saturating_sub(first_ms));
-    let spacing = sampled / ((window.end - window.first - 1) as f64);
-    let threshold = spacing * 1.1;
-    if to_start >= threshold {
-        to_start = spacing / 2.0;
-    }
-    to_start = limit_start(to_start, sampled);
-    if to_end >= threshold {
-        to_end = spacing / 2.0;
-    }
-    (sampled + to_start + to_end) / sampled
-}
-
-/// A counter is not extrapolated to before the moment when it was zero.
-fn to_zero(slope: Slope, first: f64, change: f64, to_start: f64, sampled: f64) -> f64 {
-    if slope.is_counter && change > 0.0 && first >= 0.0 {
-        let to_zero = sampled * (first / change);
-        if to_zero < to_start {
-            return to_zero;
-        }
-    }
-    to_start
 }
 
 /// `irate`, `idelta`: the change between the last two samples.
@@ -132,7 +111,7 @@ mod tests {
 
     fn samples(step_ms: i64, values: &[f64]) -> Samples<'static> {
         let times = (0..).map(|n| n * step_ms).take(values.len()).collect::<Vec<_>>();
-        Samples { times_ms: Cow::Owned(times), values: Cow::Owned(values.to_vec()) }
+        Samples { times_ms: times.into(), values: Cow::Owned(values.to_vec()) }
     }
 
     #[test]

@@ -55,6 +55,22 @@ fn golden_levels_of_t4_and_100_mib_begin_at_310_1240_4960_19840_79360_mib() {
 }
 
 #[test]
+fn the_level_rises_with_the_density_and_falls_with_the_base_one_level_for_a_fanout() {
+    let level_of = |base_mib: u64, mib: u64| {
+        let config = CompactionConfig { flush_bytes: base_mib * MIB, ..defaults() };
+        let all = [candidate(1, mib, WHOLE)];
+        with(&config, "T8", |ucs| ucs.levels(&[&all[0]], 100_000).len() - 1)
+    };
+    for base in 1..200 {
+        for mib in (0..40).map(|step| 1_u64 << step >> 3) {
+            let level = level_of(base, mib);
+            assert!(level <= level_of(base, mib + 1) && level >= level_of(base + 1, mib));
+            assert_eq!(level_of(base * 8, mib * 8), level, "base {base}, {mib} MiB");
+        }
+    }
+}
+
+#[test]
 fn golden_shards_by_density() {
     let golden: [(u64, u64); 11] = [
         (50, 1),

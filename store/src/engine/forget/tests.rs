@@ -175,3 +175,63 @@ fn rules_that_the_manifest_does_not_know_forget_no_tombstone() {
     push(&engine, "up", &[NOW.0 + 1]);
     assert_eq!(shown(&engine, NOW.0), []);
 }
+
+/// Asks as replicas do: each takes what the other has; returns how many were news.
+fn exchange(a: &Engine, b: &Engine, now: i64) -> u64 {
+    let of_a = a.adopt(b.tombstones(), TimestampMs(now)).unwrap();
+    of_a + b.adopt(a.tombstones(), TimestampMs(now)).unwrap()
+}
+
+#[test]
+fn replicas_that_forget_at_times_of_their_own_do_not_hand_a_tombstone_back_and_forth() {
+    let disks = [SimDisk::new(9), SimDisk::new(10)];
+    let [a, b] = disks.each_ref().map(with_delete);
+    assert_eq!(exchange(&a, &b, gone_ms() - 1), 0);
+    run_all(&a, gone_ms());
+    assert_eq!((tombstones(&a), tombstones(&b)), (0, 1));
+    for _ in 0..3 {
+        assert_eq!(exchange(&a, &b, gone_ms()), 0, "one that has forgotten it takes it no more");
+        assert_eq!(run_all(&a, gone_ms()), 0, "and has nothing to forget");
+    }
+    assert!(run_all(&b, gone_ms()) > 0);
+    assert_eq!((exchange(&a, &b, gone_ms()), tombstones(&a), tombstones(&b)), (0, 0, 0));
+}
+
+#[test]
+fn a_replica_that_was_away_takes_what_is_not_over_here_to_the_millisecond() {
+    let disks = [SimDisk::new(11), SimDisk::new(12)];
+    let [a, b] = disks.each_ref().map(open_jumping);
+    for engine in [&a, &b] {
+        engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+        push(engine, "other", &[NOW.0 + 2 * DAY_MS]);
+        engine.flush(NOW).unwrap();
+    }
+    let end = NOW.0 + 5 * HOUR_MS;
+    delete(&a, NOW.0, end);
+    delete(&a, NOW.0 + 2 * DAY_MS, NOW.0 + 2 * DAY_MS + 1);
+    let over = end + 3 * DAY_MS + HOUR_MS;
+    let adopt = |now| b.adopt(a.tombstones(), TimestampMs(now)).unwrap();
+    assert_eq!((adopt(over), tombstones(&b)), (1, 1), "the other delete is not over");
+    assert_eq!((adopt(over - 1), tombstones(&b)), (1, 2));
+}
+
+#[test]
+fn a_tombstone_of_a_peer_is_taken_while_there_is_something_here_that_it_hides() {
+    let disks = [SimDisk::new(13), SimDisk::new(14)];
+    let [a, b] = disks.each_ref().map(open_jumping);
+    for engine in [&a, &b] {
+        engine.set_retention(&keep_all(days(3)), NOW).unwrap();
+        push(engine, "other", &[NOW.0 + 2 * DAY_MS]);
+        engine.flush(NOW).unwrap();
+    }
+    delete(&a, NOW.0, NOW.0 + HOUR_MS);
+    push(&b, "up", &[NOW.0 + 1]);
+    assert_eq!(b.adopt(a.tombstones(), TimestampMs(gone_ms())).unwrap(), 1, "in the head");
+    // More is kept: what is deleted may be shown again, so it has to be known.
+    let disk = SimDisk::new(15);
+    let c = open_jumping(&disk);
+    c.set_retention(&keep_all(days(30)), NOW).unwrap();
+    push(&c, "other", &[NOW.0 + 2 * DAY_MS]);
+    c.flush(NOW).unwrap();
+    assert_eq!(c.adopt(a.tombstones(), TimestampMs(gone_ms())).unwrap(), 1, "kept for longer");
+}

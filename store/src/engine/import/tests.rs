@@ -70,7 +70,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         bounds: SelectBounds::NONE,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
-    series.map(|one| (one.labels, one.floats.timestamps_ms, one.floats.values)).collect()
+    series.map(|one| (one.labels, one.floats.timestamps_ms.to_vec(), one.floats.values)).collect()
 }
 
 #[test]
@@ -364,4 +364,23 @@ fn an_abandoned_import_leaves_nothing() {
     assert_eq!(disk.list("sstables").unwrap().len(), 1);
     import.abandon().unwrap();
     assert!(disk.list("sstables").unwrap().is_empty() && answer(&engine).is_empty());
+}
+
+#[test]
+fn an_import_of_more_metadata_than_a_log_record_holds_is_taken() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
+    for metric in 0..70 {
+        import.metadata(MetricMetadata {
+            metric: format!("m{metric}").into(),
+            metric_type: MetricType::Gauge,
+            help: "h".repeat(1 << 20).into(),
+            unit: "".into(),
+        });
+    }
+    assert_eq!(import.finish().unwrap().metadata, 70);
+    drop(engine);
+    let engine = open(&disk);
+    assert_eq!(engine.metadata(&tenant(), &MetadataQuery { metric: None }).len(), 70);
 }

@@ -63,11 +63,17 @@ pub(in crate::engine) fn push(engine: &Engine, metric: &str, times: &[i64]) {
 pub(in crate::engine) fn shown(engine: &Engine, now: i64) -> Vec<(String, Vec<i64>)> {
     let series = engine.select(&tenant("t"), &all(&[]), TimestampMs(now)).unwrap();
     let metric = |labels: &LabelSet| labels.metric_name().to_owned();
-    series.into_iter().map(|s| (metric(&s.labels), s.floats.timestamps_ms)).collect()
+    series.into_iter().map(|s| (metric(&s.labels), s.floats.timestamps_ms.to_vec())).collect()
 }
 
 fn texts(engine: &Engine, want: LabelWant, now: i64) -> Vec<String> {
-    let query = LabelQuery { want, matcher_sets: Vec::new(), range: TimeRange::ALL, limit: 0 };
+    let query = LabelQuery {
+        want,
+        matcher_sets: Vec::new(),
+        range: TimeRange::ALL,
+        limit: 0,
+        tombstones_max: u64::MAX,
+    };
     match engine.labels(&tenant("t"), &query, TimestampMs(now)).unwrap() {
         LabelAnswer::Texts(texts) => texts.iter().map(|text| text.to_string()).collect(),
         LabelAnswer::Series(sets) => sets.iter().map(|set| set.metric_name().to_owned()).collect(),

@@ -170,6 +170,7 @@ fn a_snapshot_under_load_answers_fifty_questions_as_of_its_moment() {
                     matcher_sets: vec![matchers],
                     range,
                     limit: 0,
+                    tombstones_max: u64::MAX,
                 };
                 let want = want.into_iter().map(|(labels, _)| labels).collect();
                 let found = engine.labels(&tenant("t"), &query, NOW).unwrap();

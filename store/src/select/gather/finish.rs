@@ -5,6 +5,7 @@
 //!
 //! Not here: how sources add to it (`gather.rs`), the join of a series' samples (`merge.rs`).
 
+use super::moments::SharedMoments;
 use super::{Gather, Gathered};
 use crate::error::{Error, Result};
 use crate::merge;
@@ -24,15 +25,11 @@ impl Gather {
         series.sort_by(|a, b| keys[a.key_start..a.key_end].cmp(&keys[b.key_start..b.key_end]));
         let table = LabelTable::new(texts, keys);
         let mut answer = Vec::with_capacity(series.len());
-        let mut samples = 0_u64;
+        let (mut samples, mut shared) = (0_u64, SharedMoments::default());
         for Gathered { key_start, key_end, runs } in series {
             let mut columns = merge::columns_of(runs);
             let floats = &mut columns.floats;
-            if floats.timestamps_ms.capacity() > 2 * floats.len() + 16 {
-                // There was room for more than came.
-                floats.timestamps_ms.shrink_to_fit();
-                floats.values.shrink_to_fit();
-            }
+            shared.share(floats);
             samples += (floats.len() + columns.histograms.len()) as u64;
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });

@@ -27,6 +27,7 @@ impl Query {
         }
         let run = merge::run_for(head, runs);
         let Run { column: Column { timestamps_ms, values, .. }, starts, .. } = run;
+        let timestamps_ms = timestamps_ms.to_mut();
         let before = timestamps_ms.len();
         if timestamps_ms.capacity() == before {
             let room = self.room(head, bytes);

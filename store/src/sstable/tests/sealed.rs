@@ -67,7 +67,7 @@ fn a_few_samples_sealed_read_as_before() {
 fn bits(series: Vec<SeriesColumns>) -> Vec<(String, Vec<i64>, Vec<u64>)> {
     let of = |series: SeriesColumns| {
         let values = series.floats.values.iter().map(|value| value.to_bits()).collect();
-        (series.labels.to_string(), series.floats.timestamps_ms, values)
+        (series.labels.to_string(), series.floats.timestamps_ms.to_vec(), values)
     };
     series.into_iter().map(of).collect()
 }
