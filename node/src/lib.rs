@@ -11,6 +11,7 @@ mod costs;
 mod data_dir;
 mod files;
 mod language;
+mod machine;
 mod measure;
 mod parts;
 mod query;

@@ -10,6 +10,7 @@
 
 use crate::config::{Config, Role};
 use crate::data_dir::DataDir;
+use crate::machine;
 use crate::parts::{random_bytes, random_u64};
 use crate::routes::Peers;
 use crate::self_metrics::SelfMetrics;
@@ -310,7 +311,12 @@ impl<'a> Assembly<'a> {
         let query = &self.config.query;
         let slow_query_ms = u64::try_from(query.slow_query.as_millis()).unwrap_or(u64::MAX);
         let (features, cache_bytes) = (query.features, query.cache_bytes);
-        querier::Settings { slow_query_ms, cache_bytes, features, ..querier::Settings::default() }
+        let memory_bytes = match query.memory_bytes {
+            0 => machine::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 2),
+            given => given,
+        };
+        let settings = querier::Settings::default();
+        querier::Settings { slow_query_ms, cache_bytes, memory_bytes, features, ..settings }
     }
 
     fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {

@@ -372,6 +372,11 @@ fn united(found: Vec<Need>) -> Vec<Need> {
         let start = united.len();
         for need in group {
             match united[start..].last_mut() {
+                // Who stand side by side and want the same are each worked through in shards.
+                Some(last) if (last.first_ms, last.last_ms) == (need.first_ms, need.last_ms) => {
+                    last.shows_hints |= need.shows_hints;
+                    last.in_shards &= need.in_shards;
+                }
                 Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
                     last.last_ms = last.last_ms.max(need.last_ms);
                     last.shows_hints |= need.shows_hints;
@@ -419,5 +424,6 @@ mod tests {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
         let together = Need { in_shards: false, ..need("a", 0, 30) };
         assert_eq!(united(found), [together, need("b", 0, 10)]);
+        assert_eq!(united(vec![need("a", 0, 10), need("a", 0, 10)]), [need("a", 0, 10)]);
     }
 }

@@ -68,6 +68,12 @@ impl From<SourceError> for Error {
     }
 }
 
+impl From<Error> for SourceError {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind, message: error.message }
+    }
+}
+
 impl From<guard::Error> for Error {
     fn from(error: guard::Error) -> Self {
         Self { kind: error.kind(), message: error.to_string() }

@@ -12,7 +12,9 @@
 //! Not here: how a query is answered (`run.rs`, `query_calls.rs`).
 
 use crate::active::Progress;
+use crate::cost::Spent;
 use crate::error::Error;
+use crate::memory::Purse;
 use crate::run::Took;
 use crate::source::{SourceAnswer, VersionAsk};
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
@@ -31,6 +33,10 @@ pub(crate) type Outcome = Result<(Arc<Answered>, Took), Error>;
 pub(crate) struct Answered {
     /// The answer.
     pub(crate) evaluation: Evaluation,
+    /// What it cost.
+    pub(crate) spent: Spent,
+    /// The memory that the answer takes, until it has been sent.
+    pub(crate) purse: Arc<Purse>,
 }
 
 /// What queries have to have in common to be answered together.
@@ -48,6 +54,8 @@ pub(crate) struct Key {
     pub(crate) timeout: std::time::Duration,
     /// Whether parts may come out of the cache.
     pub(crate) is_cached: bool,
+    /// Whether it is told what it cost.
+    pub(crate) has_details: bool,
 }
 
 /// How far a flight is.

@@ -6,7 +6,7 @@
 //!
 //! Not here: the queries that run (`active.rs`).
 
-use crate::active::Asked;
+use crate::active::{Asked, QueryId};
 use crate::error::Error;
 use model::TenantId;
 use std::collections::{HashMap, VecDeque};
@@ -122,7 +122,13 @@ impl History {
 }
 
 /// Writes a line about a query that took `slow_ms` or longer; 0 is never.
-pub(crate) fn log_slow(slow_ms: u64, query: &Ended, queued: Duration, error: Option<&Error>) {
+pub(crate) fn log_slow(
+    slow_ms: u64,
+    id: QueryId,
+    query: &Ended,
+    queued: Duration,
+    error: Option<&Error>,
+) {
     let took_ms = u64::try_from(query.took.as_millis()).unwrap_or(u64::MAX);
     if slow_ms == 0 || took_ms < slow_ms {
         return;
@@ -133,6 +139,7 @@ pub(crate) fn log_slow(slow_ms: u64, query: &Ended, queued: Duration, error: Opt
     let samples_read = query.samples_read;
     let outcome = error.map_or("success", |error| wire::http_error::error_type(error.kind()));
     tracing::warn!(
+        query_id = %id,
         tenant,
         query = text,
         start_ms,
@@ -173,6 +180,59 @@ mod tests {
         assert_eq!((up.text.as_str(), up.count, up.samples_read), ("up", 2, 20));
         assert_eq!((up.took, up.took_max), (Duration::from_millis(40), Duration::from_millis(30)));
         assert_eq!((up.took_average(), up.range_ms), (Duration::from_millis(20), 60_000));
+    }
+
+    /// Keeps what is logged on this thread.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut line = event.metadata().level().to_string();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                line.push_str(&format!(" {field}={value:?}"));
+            });
+            self.0.lock().unwrap().push(line);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn the_line_of_a_slow_query_says_whose_it_was_what_it_asked_and_what_it_took() {
+        let lines = Lines::default();
+        let logged = |slow_ms, took_ms, error: Option<&Error>| {
+            let query = ended("team-a", "sum(rate(x[5m]))", 1, took_ms);
+            let queued = Duration::from_millis(40);
+            tracing::subscriber::with_default(lines.clone(), || {
+                log_slow(slow_ms, QueryId(0xab), &query, queued, error);
+            });
+            std::mem::take(&mut *lines.0.lock().unwrap())
+        };
+        let [line] = &logged(1_000, 1_500, None)[..] else { panic!("one line") };
+        for part in [
+            "WARN message=slow query",
+            "query_id=00000000000000ab",
+            "tenant=\"team-a\"",
+            "query=\"sum(rate(x[5m]))\"",
+            "start_ms=0 end_ms=60000 step_ms=15000",
+            "took_ms=1500 queued_ms=40",
+            "samples_read=10",
+            "outcome=\"success\"",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        let timeout = Error::new(model::Kind::Timeout, "query timed out");
+        assert!(logged(1_000, 1_000, Some(&timeout))[0].contains("outcome=\"timeout\""));
+        assert!(logged(1_000, 999, None).is_empty() && logged(0, 9_999, None).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::admission::Admission;
 use crate::cache::{Cache, CacheMetrics};
 use crate::flights::Flights;
 use crate::history::History;
+use crate::memory::Pool;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::source::Source;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub slow_query_ms: u64,
     /// How many bytes of answers to range queries are kept for the next time; 0 keeps none.
     pub cache_bytes: u64,
+    /// How many bytes all queries may take together; more are refused.
+    pub memory_bytes: u64,
     /// Which experiments of the language are on.
     pub features: promql::Features,
 }
@@ -66,6 +69,7 @@ impl Default for Settings {
             workers,
             slow_query_ms: 10_000,
             cache_bytes: 256 << 20,
+            memory_bytes: u64::MAX,
             features: promql::Features::default(),
         }
     }
@@ -92,6 +96,7 @@ pub(crate) struct Inner {
     pub(crate) history: History,
     pub(crate) flights: Arc<Flights>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) memory: Arc<Pool>,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -114,6 +119,7 @@ impl Querier {
             active: Arc::default(),
             history: History::default(),
             flights: Arc::default(),
+            memory: Pool::new(parts.settings.memory_bytes, &parts.registry)?,
             cache: Arc::new(Cache::new(
                 parts.settings.cache_bytes,
                 CacheMetrics::new(&parts.registry)?,

@@ -6,6 +6,8 @@
 //!
 //! Not here: which series are answered, and how many (`query.rs`).
 
+use crate::memory::Purse;
+use crate::trace::Trace;
 use crate::{histogram_json, json, number};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -15,6 +17,7 @@ use futures_util::stream;
 use model::{Column, HistogramColumn, LabelSet, SeriesColumns, Text};
 use promql::{InstantSample, Value};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 /// A chunk is sent when it has so many bytes.
@@ -41,14 +44,27 @@ pub(crate) struct Annotations {
 /// What an answer consists of.
 #[derive(Debug)]
 pub(crate) enum Data {
-    /// The value of a query, and the rendered `stats`, if they were asked for.
-    Query(Value, Option<Vec<u8>>),
+    /// The value of a query.
+    Query(Box<QueryAnswer>),
     /// Names or values.
     Texts(Vec<Text>),
     /// Label sets.
     LabelSets(Vec<LabelSet>),
     /// Anything small, rendered.
     Json(Vec<u8>),
+}
+
+/// The value of a query, and what is said beside it.
+#[derive(Debug)]
+pub(crate) struct QueryAnswer {
+    /// The value.
+    pub(crate) value: Value,
+    /// The rendered `stats`, if they were asked for.
+    pub(crate) stats: Option<Vec<u8>>,
+    /// Where the time went, if that was asked for.
+    pub(crate) trace: Option<Trace>,
+    /// The memory of the value, until all of it was sent.
+    pub(crate) purse: Option<Arc<Purse>>,
 }
 
 /// The answer with this data: status 200, streamed.
@@ -64,15 +80,18 @@ pub(crate) fn success(data: Data, annotations: &Annotations) -> Response {
 fn chunks(data: Data, annotations: &Annotations) -> Chunks {
     let mut head = b"{\"status\":\"success\",\"data\":".to_vec();
     let mut tail = Vec::new();
+    let (mut of_query, mut trace, mut purse) = (Vec::new(), None, None);
     let rows = match data {
-        Data::Query(value, stats) => {
+        Data::Query(answer) => {
+            let value = answer.value;
+            (trace, purse) = (answer.trace, answer.purse);
             head.extend_from_slice(b"{\"resultType\":\"");
             head.extend_from_slice(result_type(&value).as_bytes());
             head.extend_from_slice(b"\",\"result\":[");
-            tail.push(b']');
-            if let Some(stats) = stats {
-                tail.extend_from_slice(b",\"stats\":");
-                tail.extend_from_slice(&stats);
+            of_query.push(b']');
+            if let Some(stats) = answer.stats {
+                of_query.extend_from_slice(b",\"stats\":");
+                of_query.extend_from_slice(&stats);
             }
             tail.push(b'}');
             query_rows(value, &mut head)
@@ -95,7 +114,7 @@ fn chunks(data: Data, annotations: &Annotations) -> Chunks {
     push_annotations(&mut tail, "warnings", "warning", &annotations.warnings);
     push_annotations(&mut tail, "infos", "info", &annotations.infos);
     tail.push(b'}');
-    Chunks { buffer: head, rows, tail: Some(tail), first: true }
+    Chunks { buffer: head, rows, of_query, trace, tail: Some(tail), first: true, _purse: purse }
 }
 
 fn result_type(value: &Value) -> &'static str {
@@ -148,8 +167,13 @@ fn push_annotations(out: &mut Vec<u8>, key: &str, one: &str, texts: &[String]) {
 struct Chunks {
     buffer: Vec<u8>,
     rows: Rows,
+    /// What follows the rows of a query, but for the trace.
+    of_query: Vec<u8>,
+    trace: Option<Trace>,
     tail: Option<Vec<u8>>,
     first: bool,
+    /// Given back with the last byte, or when nobody reads on.
+    _purse: Option<Arc<Purse>>,
 }
 
 #[derive(Debug)]
@@ -177,17 +201,36 @@ impl Iterator for Chunks {
         self.tail.as_ref()?;
         let mut out = std::mem::take(&mut self.buffer);
         out.reserve(CHUNK_BYTES.saturating_sub(out.len()));
-        while out.len() < CHUNK_BYTES {
-            if !self.push_turn(&mut out) {
-                out.extend_from_slice(&self.tail.take()?);
-                break;
+        let is_done = match self.trace.take() {
+            Some(mut trace) => {
+                let is_done = trace.time(|| self.fill(&mut out));
+                self.trace = Some(trace);
+                is_done
             }
+            None => self.fill(&mut out),
+        };
+        if is_done {
+            out.extend_from_slice(&self.of_query);
+            if let Some(trace) = &self.trace {
+                trace.push(&mut out);
+            }
+            out.extend_from_slice(&self.tail.take()?);
         }
         Some(Bytes::from(out))
     }
 }
 
 impl Chunks {
+    /// Writes rows until the chunk is full. True if no row was left.
+    fn fill(&mut self, out: &mut Vec<u8>) -> bool {
+        while out.len() < CHUNK_BYTES {
+            if !self.push_turn(out) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Writes the next row, or the next samples of the open one. False if nothing was left.
     fn push_turn(&mut self, out: &mut Vec<u8>) -> bool {
         if let Rows::Matrix { open, .. } = &mut self.rows
@@ -304,8 +347,12 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
+    fn of_query(value: Value, stats: Option<Vec<u8>>) -> Data {
+        Data::Query(Box::new(QueryAnswer { value, stats, trace: None, purse: None }))
+    }
+
     fn query(value: Value) -> String {
-        text(Data::Query(value, None), &Annotations::default())
+        text(of_query(value, None), &Annotations::default())
     }
 
     fn labels(pairs: &[(&str, &str)]) -> LabelSet {
@@ -395,7 +442,7 @@ mod tests {
             r#"{"status":"success","data":[{"a":"1"},{}]}"#
         );
         assert_eq!(
-            text(Data::Query(Value::Vector(vec![]), Some(b"{}".to_vec())), &none),
+            text(of_query(Value::Vector(vec![]), Some(b"{}".to_vec())), &none),
             r#"{"status":"success","data":{"resultType":"vector","result":[],"stats":{}}}"#
         );
     }
@@ -415,7 +462,7 @@ mod tests {
         let column: Vec<(i64, f64)> = (0..11_001).map(|n| (n * 1_000, 0.5)).collect();
         let matrix: Vec<SeriesColumns> =
             (0..5).map(|n| series(&[("n", &n.to_string())], &column)).collect();
-        let data = Data::Query(Value::Matrix(matrix), None);
+        let data = of_query(Value::Matrix(matrix), None);
         let parts: Vec<Bytes> = chunks(data, &Annotations::default()).collect();
         assert!(parts.len() > 10 && parts.iter().all(|part| part.len() < 2 * CHUNK_BYTES));
         let json: Json = serde_json::from_slice(&parts.concat()).unwrap();

@@ -6,7 +6,8 @@ use crate::call::{Call, Several};
 use crate::error::Error;
 use crate::querier::Querier;
 use crate::{
-    admin, cardinality, exemplar_calls, label_calls, page, query_calls, query_status, rules, status,
+    admin, cardinality, exemplar_calls, explain, label_calls, page, query_calls, query_status,
+    rules, status,
 };
 use axum::Router;
 use axum::body::Body;
@@ -59,6 +60,7 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
     vec![
         both!("query", query_calls::query),
         both!("query_range", query_calls::query_range),
+        both!("explain", explain::explain),
         both!("query_exemplars", exemplar_calls::query_exemplars),
         both!("format_query", query_calls::format_query),
         both!("parse_query", query_calls::parse_query),

@@ -8,21 +8,28 @@
 use crate::admission::Ticket;
 use crate::cache::VersionedSource;
 use crate::error::Error;
+use crate::memory::Purse;
 use crate::querier::Querier;
 use crate::source::{Source, SourceAnswer, VersionAsk};
 use guard::QueryLimits;
 use model::read::{Estimate, Selection};
-use model::{Context, Kind, SeriesColumns};
+use model::{Clock, Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How many bytes one sample takes while it is read: its time and its value.
-const SAMPLE_BYTES: u64 = 16;
+pub(crate) const SAMPLE_BYTES: u64 = 16;
+
+/// How many bytes the labels of one series take, about.
+pub(crate) const SERIES_BYTES: u64 = 256;
+
+/// What is reserved for a selection of which nothing is known; less if there is not much in all.
+const UNKNOWN_BYTES: u64 = 16 << 20;
 
 /// The latest deadline: a timer does not reach further.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400 * 365);
@@ -34,8 +41,6 @@ pub(crate) struct Took {
     pub(crate) queued_ns: u64,
     /// How long it ran, in nanoseconds.
     pub(crate) ran_ns: u64,
-    /// How many samples it read.
-    pub(crate) samples_read: u64,
 }
 
 /// What a piece of work may use. It is asked to stop when its caller has left.
@@ -45,6 +50,8 @@ pub(crate) struct Desk {
     pub(crate) source: BlockingQuery,
     /// Whether to stop, as the engine asks it.
     pub(crate) cancel: Cancel,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Desk {
@@ -115,9 +122,12 @@ pub(crate) async fn run<T: Send + 'static>(
         stopped: stop.told.subscribe(),
         series_read: AtomicU64::new(0),
         samples_read: Arc::default(),
+        purse: querier.inner.memory.purse(),
+        estimated: Mutex::default(),
     };
     let read = Arc::clone(&source.samples_read);
-    let desk = Desk { source, cancel: Cancel::new(Arc::clone(&stop.flag)) };
+    let cancel = Cancel::new(Arc::clone(&stop.flag));
+    let desk = Desk { source, cancel, clock: Arc::clone(&clock) };
     let work = tokio::task::spawn_blocking(move || {
         // The right to run goes back when the work has ended, not when its caller leaves.
         let _right = ticket;
@@ -127,7 +137,7 @@ pub(crate) async fn run<T: Send + 'static>(
     let samples_read = read.load(Ordering::Relaxed);
     querier.inner.metrics.samples.inc_by(samples_read);
     let ran_ns = clock.monotonic_ns().saturating_sub(started_ns);
-    let took = Took { queued_ns: started_ns.saturating_sub(asked_ns), ran_ns, samples_read };
+    let took = Took { queued_ns: started_ns.saturating_sub(asked_ns), ran_ns };
     match outcome {
         Ok(Ok(answer)) => Ok((answer?, took)),
         Ok(Err(_)) => Err(Error::new(Kind::Internal, "the evaluation broke off")),
@@ -179,10 +189,66 @@ pub(crate) struct BlockingQuery {
     series_read: AtomicU64,
     /// How many samples were read so far.
     pub(crate) samples_read: Arc<AtomicU64>,
+    /// The memory that the query has taken.
+    pub(crate) purse: Arc<Purse>,
+    /// What was last asked how much it is. A leaf.
+    estimated: Mutex<Option<(Vec<Matcher>, TimeRange, Estimate)>>,
 }
 
 impl SeriesSource for BlockingQuery {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
+        let read = self.samples_read.load(Ordering::Relaxed).saturating_mul(SAMPLE_BYTES);
+        let left = self.limits.max_bytes.get().saturating_sub(read);
+        let mut reserved = self.likely_bytes(selection).min(left);
+        loop {
+            self.purse.take(reserved)?;
+            let answer = self.select_within(selection, reserved);
+            let bytes = answer.as_ref().map_or(0, |series| bytes_of(series));
+            self.purse.put_back(reserved.saturating_sub(bytes));
+            match answer {
+                // It was more than was likely.
+                Err(error) if is_too_much(&error) && reserved < left => {
+                    reserved = reserved.saturating_mul(16).min(left);
+                }
+                Err(error) => return Err(self.name_limits(error)),
+                Ok(series) => {
+                    self.purse.take(bytes.saturating_sub(reserved))?;
+                    return Ok(series);
+                }
+            }
+        }
+    }
+
+    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
+        let estimate =
+            self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))?;
+        let of = (selection.matchers.clone(), selection.range, estimate);
+        *self.estimated.lock().unwrap_or_else(PoisonError::into_inner) = Some(of);
+        Ok(estimate)
+    }
+}
+
+impl BlockingQuery {
+    /// How many bytes a selection is likely to need.
+    fn likely_bytes(&self, selection: &Selection) -> u64 {
+        let estimated = self.estimated.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, _, estimate)) = estimated.as_ref().filter(|(matchers, range, _)| {
+            *matchers == selection.matchers && *range == selection.range
+        }) else {
+            return UNKNOWN_BYTES.min(self.purse.bytes_max() / 64);
+        };
+        let samples = estimate.samples.saturating_mul(SAMPLE_BYTES);
+        let bytes = samples.saturating_add(estimate.series.saturating_mul(SERIES_BYTES));
+        // Shards differ.
+        let of_shard = bytes / u64::from(selection.shard.count.max(1));
+        of_shard.saturating_add(of_shard / 2).saturating_add(SERIES_BYTES * SAMPLE_BYTES)
+    }
+
+    fn select_within(
+        &self,
+        selection: &Selection,
+        reserved: u64,
+    ) -> Result<Vec<SeriesColumns>, SourceError> {
         let mut selection = selection.clone();
         let bounds = &mut selection.bounds;
         bounds.series_max = bounds.series_max.min(
@@ -192,27 +258,25 @@ impl SeriesSource for BlockingQuery {
             (self.limits.max_bytes.get() / SAMPLE_BYTES)
                 .saturating_sub(self.samples_read.load(Ordering::Relaxed)),
         );
+        bounds.samples_max = bounds.samples_max.min(reserved / SAMPLE_BYTES);
         bounds.tombstones_max = bounds.tombstones_max.min(self.limits.max_tombstones.get());
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
-        let series = self.wait(answer).map_err(|error| self.name_limits(error))?;
+        let series = self.wait(answer)?;
         let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
+        if count > bounds.series_max || samples > bounds.samples_max {
+            return Err(too_much());
+        }
         let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
         let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
         // Shards ask at the same time: each is within the bounds, all together may not be.
-        if count > bounds.series_max
-            || samples > bounds.samples_max
-            || series_read > self.limits.max_series.get()
+        if series_read > self.limits.max_series.get()
             || samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES
         {
             return Err(self.name_limits(too_much()));
         }
         Ok(series)
-    }
-
-    fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
-        self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))
     }
 }
 
@@ -220,6 +284,10 @@ impl VersionedSource for BlockingQuery {
     fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>> {
         let answer = self.source.versions(Arc::clone(&self.context), asks.to_vec());
         self.wait(answer).inspect_err(|error| tracing::debug!(%error, "no versions")).ok()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        Ok(self.purse.take(bytes)?)
     }
 }
 
@@ -256,6 +324,17 @@ impl BlockingQuery {
         );
         SourceError { message, ..error }
     }
+}
+
+/// Whether a source had more than it was asked for at most.
+fn is_too_much(error: &SourceError) -> bool {
+    error.kind == Kind::Unexecutable && !error.message.contains(NAMED_LIMIT)
+}
+
+/// How many bytes series take, about.
+pub(crate) fn bytes_of(series: &[SeriesColumns]) -> u64 {
+    let each = |of: &SeriesColumns| of.samples().saturating_mul(SAMPLE_BYTES) + SERIES_BYTES;
+    series.iter().map(each).sum()
 }
 
 fn to_u64(number: usize) -> u64 {

@@ -34,7 +34,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// If the operating system refuses.
     pub fn create(disk: &'a dyn Disk, path: &str) -> Result<Self> {
-        let temporary = format!("{path}.tmp");
+        let temporary = temporary_path(path);
         disk.unlink(&temporary)?;
         let mut file = disk.create_new(&temporary)?;
         let mut header = [0; HEADER_BYTES];
@@ -76,6 +76,12 @@ impl<'a> Writer<'a> {
         self.disk.rename(&self.temporary, &self.path)?;
         self.disk.sync_dir(parent(&self.path))
     }
+}
+
+/// Where the checkpoint that will be at `path` is while it is written.
+#[must_use]
+pub fn temporary_path(path: &str) -> String {
+    format!("{path}.tmp")
 }
 
 /// The checksum covers the length and the frame's index, so frames cannot change places.

@@ -229,6 +229,19 @@ impl CommitLog {
     pub fn sync(&self) -> Result<u64, SyncFailed> {
         let mut writer = self.writer.lock();
         self.check_reserve()?;
+        self.sync_group(&mut writer)
+    }
+
+    /// As [`CommitLog::sync`], also on a disk that is nearly full: for a mark by which a segment
+    /// goes. What else is in line is bounded, and goes with it.
+    ///
+    /// # Errors
+    /// [`SyncFailed`].
+    pub fn sync_into_reserve(&self) -> Result<u64, SyncFailed> {
+        self.sync_group(&mut self.writer.lock())
+    }
+
+    fn sync_group(&self, writer: &mut Writer) -> Result<u64, SyncFailed> {
         let (group, through) = {
             let mut pending = self.pending.lock();
             let mut group = mem::take(&mut writer.refused);
@@ -246,7 +259,7 @@ impl CommitLog {
             writer.keep_spare(group);
             return Ok(through);
         }
-        match self.write_group(&mut writer, &group) {
+        match self.write_group(writer, &group) {
             Ok(()) => {
                 writer.keep_spare(group);
                 writer.first_sequence = through + 1;

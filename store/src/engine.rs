@@ -18,6 +18,7 @@ mod compact;
 mod crowded;
 mod delete;
 mod deleted_read;
+mod described;
 mod door;
 mod exemplars;
 mod faults;
@@ -77,7 +78,7 @@ use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
@@ -104,7 +105,7 @@ pub struct Engine {
     retired: Mutex<Vec<Retired>>,
     /// Files of edits that failed: nobody knows whether they are live on disk until a later edit
     /// succeeds. Changes with the manifest held.
-    doubtful: Mutex<Vec<u64>>,
+    doubtful: Mutex<Vec<Retired>>,
     /// One flush at a time.
     flushing: Mutex<()>,
     manifest: Mutex<Manifest>,
@@ -123,6 +124,9 @@ pub struct Engine {
     large: large_partition::LargeCounts,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: purge::Asked,
+    /// A purge has taken samples of which the metric may be gone; also at a start, for the one before
+    /// may not have come so far.
+    has_purged: AtomicBool,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
     /// Files of which a tombstone may hide something, and since when that is known. A leaf.
@@ -144,7 +148,18 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
-    pub fn open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+        match Self::try_open(parts.clone(), config.clone(), now) {
+            // A start writes: the manifest anew, and the end of the log. What it began is no more
+            // to the next one than what a crash leaves.
+            Err(error) if error.is_full() && reserve::make_room(&*parts.disk).is_ok() => {
+                Self::try_open(parts, config, now)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
         prepare(&*disk)?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;
@@ -184,6 +199,7 @@ impl Engine {
             wide_reads: wide_read::WideReads::default(),
             large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
+            has_purged: AtomicBool::new(true),
             looked_at: Mutex::default(),
             to_purge: Mutex::default(),
             faults: faults::Faults::default(),
@@ -257,6 +273,10 @@ fn seconds(now: TimestampMs) -> u32 {
     u32::try_from((now.0 / 1000).max(0)).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+mod churn_tests;
+#[cfg(test)]
+mod full_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

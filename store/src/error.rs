@@ -31,6 +31,11 @@ pub enum Error {
     /// One record is bigger than the log takes.
     #[error("a log record of {bytes} bytes is over the limit of {bytes_max}")]
     RecordTooLarge { bytes: usize, bytes_max: usize },
+    /// The manifest cannot take more. Nothing was changed.
+    #[error(
+        "the manifest would have {bytes} bytes, at most {bytes_max} may be written: there are too many sstables or deletes"
+    )]
+    ManifestFull { bytes: u64, bytes_max: u64 },
     /// A matcher of a query cannot be used.
     #[error("matcher {matcher}: {detail}")]
     BadMatcher { matcher: String, detail: String },
@@ -89,13 +94,22 @@ impl Error {
         Self::Corrupt { path: path.to_owned(), offset, detail: detail.into() }
     }
 
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// What the error asks of the caller.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::Locked { .. } | Self::Stopped | Self::Busy => Kind::Unavailable,
+            Self::ManifestFull { .. } | Self::Locked { .. } | Self::Stopped | Self::Busy => {
+                Kind::Unavailable
+            }
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -16,6 +16,7 @@
 mod define;
 mod exemplars;
 pub(crate) mod flush;
+mod locals;
 pub(crate) mod metadata;
 mod postings;
 mod read;
@@ -39,7 +40,7 @@ use series::Identity;
 use shard::{IdleBefore, Shard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use symbols::{LabelIds, Symbols};
+use symbols::{LabelIds, Renumber, Symbols};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const SHARD_BITS: u32 = 4;
@@ -50,6 +51,11 @@ pub(crate) const NUMBER_STEP: u32 = SHARDS;
 pub(crate) const REFUSED: u32 = u32::MAX;
 /// The highest local number; one less than fits, so that [`REFUSED`] is no series.
 const LOCAL_MAX: u32 = (u32::MAX >> SHARD_BITS) - 1;
+
+/// So many texts without a series stay in any case.
+const DEAD_TEXTS_MIN: usize = 4096;
+/// So many series must have left before texts without a series are looked for.
+const DROPPED_MIN: u64 = 1024;
 
 /// The head of one tenant.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ pub(crate) struct Tenant {
     pub(crate) metadata: Mutex<Metadata>,
     series: AtomicU64,
     series_created: AtomicU64,
+    /// Series that have left since texts without a series were looked for.
+    dropped: AtomicU64,
     /// No sample that ever came has a higher revision.
     revision_max: AtomicU32,
 }
@@ -119,6 +127,7 @@ impl Tenant {
             metadata: Mutex::default(),
             series: AtomicU64::new(0),
             series_created: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             revision_max: AtomicU32::new(0),
         }
     }
@@ -334,7 +343,45 @@ impl Tenant {
             }
             count += dropped.len() as u64;
         }
+        let dropped = self.dropped.fetch_add(count, Ordering::Relaxed) + count;
+        if dropped >= DROPPED_MIN.max(self.series().0 / 4) {
+            self.dropped.store(0, Ordering::Relaxed);
+            if self.has_dead_texts() {
+                self.renumber(gate);
+            }
+        }
         count
+    }
+
+    /// Whether there are more texts without a series than with one.
+    fn has_dead_texts(&self) -> bool {
+        let symbols = self.symbols.read();
+        let mut is_alive = vec![false; symbols.len()];
+        for shard in self.shards() {
+            for (name, value) in shard.iter().flat_map(|series| symbols.pairs(&series.labels)) {
+                is_alive[name as usize] = true;
+                is_alive[value as usize] = true;
+            }
+        }
+        let alive = is_alive.iter().filter(|is_alive| **is_alive).count();
+        symbols.len() - alive > alive.max(DEAD_TEXTS_MIN)
+    }
+
+    /// Lets go of texts without a series. `gate` is closed meanwhile: nobody holds ids of labels.
+    fn renumber(&self, gate: &RwLock<()>) {
+        let _alone = gate.write();
+        let mut symbols = self.symbols.write();
+        let mut renumber = Renumber::new(&symbols);
+        for mut shard in self.shards() {
+            shard.renumber(&mut renumber);
+        }
+        let mut per_metric = self.per_metric.lock();
+        // Metrics are counted for series that are there; those without a name stay so.
+        let counts: Vec<(u32, u64)> = per_metric.drain().collect();
+        let counts = counts.into_iter();
+        per_metric.extend(counts.map(|(old, count)| (renumber.get(old).unwrap_or(old), count)));
+        per_metric.shrink_to_fit();
+        *symbols = renumber.finish();
     }
 }
 

@@ -10,6 +10,8 @@
 //!   neither unlinked nor reused.
 //! - A file that is no longer live is unlinked by its owner after the edit; what a crash left over
 //!   is found by [`Manifest::orphans`].
+//! - What is written can be read: the file never has more than half of what a start reads. An edit
+//!   for which that cannot be is refused, and nothing is touched.
 //! - A bad edit with a good one behind it is damage, and the store does not open: no live sstable
 //!   is guessed. A bad last one was never acknowledged. Behind each edit lies a small mark, so that
 //!   also a damaged last edit is told from a torn one.
@@ -17,17 +19,20 @@
 //! Not here: the sstables themselves; what a checkpoint holds; the commit log's segments.
 
 mod edit;
+pub(crate) mod leftovers;
 mod rule_set;
+pub(crate) mod spare;
 
 pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta, Stage};
 pub use rule_set::RuleSet;
+pub use spare::SPARE_FILE;
 
-use crate::disk::{self, Disk, DiskFile, join};
+use crate::disk::{self, Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::format_marker;
 use edit::{Decoded, HEADER_BYTES, Header};
 use model::{TenantId, Tombstone};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The manifest's file, in the data directory.
@@ -41,8 +46,10 @@ pub const LOG_DIRECTORY: &str = "log";
 
 /// A manifest is written anew when its edits take this much, and four times the snapshot.
 const EDIT_BYTES_MAX: u64 = 256 << 10;
-/// More than any manifest: a million sstables.
+/// The largest manifest that is read: more than a million sstables.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// The largest that is written.
+const WRITTEN_BYTES_MAX: u64 = FILE_BYTES_MAX / 2;
 
 /// What is live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,6 +145,8 @@ pub struct Manifest {
     file: Option<Box<dyn DiskFile>>,
     snapshot_bytes: u64,
     next_number: u64,
+    /// [`WRITTEN_BYTES_MAX`], but in tests.
+    bytes_max: u64,
 }
 
 impl Manifest {
@@ -148,16 +157,21 @@ impl Manifest {
     /// system's refusal.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         format_marker::check(disk.as_ref())?;
-        let (state, next_number) = match disk.len(MANIFEST_FILE)? {
+        let (mut state, next_number) = match disk.len(MANIFEST_FILE)? {
             Some(_) => read(disk.as_ref())?,
             None => (begin(disk.as_ref())?, 1),
         };
         for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
             disk.create_dir(directory)?;
         }
-        let mut manifest = Self { disk, state, file: None, snapshot_bytes: 0, next_number };
-        // Also what was only in the page cache is on disk now, and a torn tail is gone.
-        manifest.rewrite(manifest.state.clone())?;
+        // Orphans stay while the log is damaged: no later file gets the number of one.
+        state.next_file_id = state.next_file_id.max(leftovers::number_behind(disk.as_ref())?);
+        let bytes_max = WRITTEN_BYTES_MAX;
+        let mut manifest =
+            Self { disk, state, file: None, snapshot_bytes: 0, next_number, bytes_max };
+        // Also what was only in the page cache is on disk now, and a torn tail is gone. What was
+        // read is not refused for its size.
+        manifest.rewrite(manifest.state.clone(), u64::MAX)?;
         Ok(manifest)
     }
 
@@ -167,8 +181,8 @@ impl Manifest {
         &self.state
     }
 
-    /// A number for a new file. It is given out once, also over a crash: a file that no edit
-    /// named is an orphan and gone before its number comes again.
+    /// A number for a new file: that of no file that is there. One that no edit named may come
+    /// again after a start, once its file is gone.
     pub fn allocate_file_id(&mut self) -> u64 {
         let id = self.state.next_file_id;
         self.state.next_file_id += 1;
@@ -177,22 +191,40 @@ impl Manifest {
 
     /// Makes `edits` one change, on disk when this returns.
     ///
+    /// On a full disk an edit by which files may go has the room of the spare, if there is one.
+    ///
     /// # Errors
     /// If the operating system refuses; then [`Manifest::state`] is as before, and whether the
-    /// change is on disk is not known until a later edit succeeds.
+    /// change is on disk is not known until a later edit succeeds. [`Error::ManifestFull`]; then it
+    /// is not.
     pub fn apply(&mut self, edits: &[Edit]) -> Result<()> {
+        let done = self.try_apply(edits);
+        let is_full = done.as_ref().is_err_and(Error::is_full);
+        // Others are writers, who have to wait; without an edit it is asked what became of one.
+        let frees = |edit: &Edit| matches!(edit, Edit::RemoveSstable(_) | Edit::SetCheckpoint(_));
+        let may_use_spare = edits.is_empty() || edits.iter().any(frees);
+        if is_full && may_use_spare && spare::give_up(self.disk.as_ref())? {
+            return self.try_apply(edits);
+        }
+        done
+    }
+
+    fn try_apply(&mut self, edits: &[Edit]) -> Result<()> {
         let mut state = self.state.clone();
         edits.iter().for_each(|edit| state.apply(edit));
-        let written = self.file.as_ref().map_or(0, |file| file.written_bytes());
+        let record = edit::encode_record(self.next_number, state.next_file_id, edits);
+        let written = self.written_bytes();
         let edit_bytes = written.saturating_sub(self.snapshot_bytes);
-        let is_long = edit_bytes > EDIT_BYTES_MAX.max(4 * self.snapshot_bytes);
-        let Some(mut file) = self.file.take().filter(|_| !is_long) else {
-            return self.rewrite(state);
-        };
-        let number = self.next_number;
-        // Not used again even if this fails: the failed one may be on disk.
+        let is_long = edit_bytes > EDIT_BYTES_MAX.max(4 * self.snapshot_bytes)
+            || written.saturating_add(record.len() as u64) > self.bytes_max;
+        if is_long || self.file.is_none() {
+            // One that makes less of too much is welcome.
+            return self.rewrite(state, self.bytes_max.max(self.snapshot_bytes));
+        }
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        // Its number is not used again even if this fails: the failed one may be on disk.
         self.next_number += 1;
-        file.append(&edit::encode_record(number, state.next_file_id, edits))?;
+        file.append(&record)?;
         file.sync_data()?;
         self.state = state;
         // The edit is on disk, whatever becomes of its mark.
@@ -200,50 +232,38 @@ impl Manifest {
         Ok(())
     }
 
-    /// The files in the directories of sstables and checkpoints that are not live: what crashes
-    /// left over. Only for a store whose commit log replayed without damage, so that a manifest
-    /// that lost its last edits deletes nothing.
+    /// Keeps room for the edits that give space back when the disk is full: as much as the manifest
+    /// would take once more, and `bytes_min` at least, unless that is much of the `free_bytes`.
     ///
     /// # Errors
-    /// If the operating system refuses.
-    pub fn orphans(&self) -> Result<Vec<String>> {
-        let mut live: BTreeSet<String> =
-            self.state.sstables.keys().copied().map(sstable_path).collect();
-        live.extend(self.state.checkpoint.map(|checkpoint| checkpoint_path(checkpoint.id)));
-        let mut orphans = Vec::new();
-        for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
-            let names = self.disk.list(directory)?;
-            let paths = names.iter().map(|name| join(directory, name));
-            orphans.extend(paths.filter(|path| !live.contains(path)));
+    /// What the disk says; then nothing is kept, and there is nothing to mend.
+    pub fn keep_spare(&self, bytes_min: u64, free_bytes: u64) -> Result<()> {
+        // Kept twice as large, as half of it is enough.
+        let bytes = 2 * bytes_min.max(self.written_bytes());
+        match bytes <= free_bytes / 2 {
+            true => spare::keep(self.disk.as_ref(), bytes),
+            false => Ok(()),
         }
-        Ok(orphans)
     }
 
-    /// Unlinks the [`Manifest::orphans`], and returns them.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn remove_orphans(&self) -> Result<Vec<String>> {
-        let orphans = self.orphans()?;
-        for path in &orphans {
-            self.disk.unlink(path)?;
-        }
-        if !orphans.is_empty() {
-            self.disk.sync_dir(SSTABLE_DIRECTORY)?;
-            self.disk.sync_dir(CHECKPOINT_DIRECTORY)?;
-        }
-        Ok(orphans)
+    fn written_bytes(&self) -> u64 {
+        self.file.as_ref().map_or(self.snapshot_bytes, |file| file.written_bytes())
     }
 
-    /// Writes a new file with `state`, and puts it in place of the old one.
-    fn rewrite(&mut self, state: State) -> Result<()> {
+    /// Writes a new file with `state`, and puts it in place of the old one, if it has not more than
+    /// `bytes_max`.
+    fn rewrite(&mut self, state: State, bytes_max: u64) -> Result<()> {
+        let bytes = state.encode_as(self.next_number);
+        if bytes.len() as u64 > bytes_max {
+            return Err(Error::ManifestFull { bytes: bytes.len() as u64, bytes_max });
+        }
+        self.next_number += 1;
+        self.file = None;
         let disk = Arc::clone(&self.disk);
         let temporary = format!("{MANIFEST_FILE}.tmp");
-        let number = self.next_number;
-        self.next_number += 1;
         disk.unlink(&temporary)?;
         let mut file = disk.create_new(&temporary)?;
-        file.append(&state.encode_as(number))?;
+        file.append(&bytes)?;
         file.sync_data()?;
         disk.rename(&temporary, MANIFEST_FILE)?;
         disk.sync_dir("")?;
@@ -286,7 +306,7 @@ fn begin(disk: &dyn Disk) -> Result<State> {
 
 /// Reads the file: the state, and the number of the next edit.
 fn read(disk: &dyn Disk) -> Result<(State, u64)> {
-    read_at(disk, MANIFEST_FILE)
+    read_edits(disk, MANIFEST_FILE, &mut |_| ())
 }
 
 /// Reads a manifest that lies somewhere else, such as a snapshot's.
@@ -294,10 +314,11 @@ fn read(disk: &dyn Disk) -> Result<(State, u64)> {
 /// # Errors
 /// [`Error::NewerFormat`], [`Error::Corrupt`], or the operating system's refusal.
 pub fn state_at(disk: &dyn Disk, path: &str) -> Result<State> {
-    read_at(disk, path).map(|(state, _)| state)
+    read_edits(disk, path, &mut |_| ()).map(|(state, _)| state)
 }
 
-fn read_at(disk: &dyn Disk, path: &str) -> Result<(State, u64)> {
+/// As [`read`], and hands each edit to `visit`.
+fn read_edits(disk: &dyn Disk, path: &str, visit: &mut dyn FnMut(&Edit)) -> Result<(State, u64)> {
     let bytes = disk::read_all(disk, path, FILE_BYTES_MAX)?;
     match Header::decode(&bytes) {
         Header::Good => {}
@@ -318,7 +339,10 @@ fn read_at(disk: &dyn Disk, path: &str) -> Result<(State, u64)> {
             }
             break;
         };
-        record.edits.iter().for_each(|edit| state.apply(edit));
+        record.edits.iter().for_each(|edit| {
+            visit(edit);
+            state.apply(edit);
+        });
         state.next_file_id = state.next_file_id.max(record.next_file_id);
         last_number = record.number;
         at = record.end;

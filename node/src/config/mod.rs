@@ -130,6 +130,7 @@ pub struct Data {
 pub struct Query {
     pub slow_query: Duration,
     pub cache_bytes: u64,
+    pub memory_bytes: u64,
     pub features: promql::Features,
 }
 
@@ -204,6 +205,7 @@ impl Default for Config {
             query: Query {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,
+                memory_bytes: 0,
                 features: promql::Features::default(),
             },
             limits: Limits::default(),

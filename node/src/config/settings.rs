@@ -66,6 +66,8 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
         v.setting("slow_query", meaning, &mut config.query.slow_query);
         let meaning = "Answers to range queries kept in memory for the next time; 0 keeps none.";
         size(v, "cache_bytes", meaning, &mut config.query.cache_bytes);
+        let meaning = "Memory of all queries together; 0 is 40 % of the machine's. More get 503.";
+        size(v, "memory", meaning, &mut config.query.memory_bytes);
         let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
         v.setting("features", meaning, &mut config.query.features);
         let query = &mut config.limits.query;

@@ -5,7 +5,7 @@
 
 use crate::eval::error::EvalError;
 use crate::eval::params::{Cancel, Limits};
-use crate::eval::value::{Series, Val, samples_of};
+use crate::eval::value::{Val, samples_of};
 use std::cell::Cell;
 
 /// Items between two looks at the stop signal.
@@ -18,8 +18,15 @@ pub(crate) struct Budget<'a> {
     cancel: &'a Cancel,
     samples: Cell<u64>,
     bytes: Cell<u64>,
+    /// Bytes of what is kept aside, whatever node is evaluated.
+    held: Cell<u64>,
+    /// What of the bytes is taken from the memory of all evaluations; never less than they are.
+    reserved: Cell<u64>,
     ticks: Cell<u64>,
 }
+
+/// Memory is reserved in pieces of so many bytes.
+const PIECE_BYTES: u64 = 64 << 10;
 
 /// What was in memory at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +38,18 @@ pub(crate) struct Mark {
 impl<'a> Budget<'a> {
     pub(crate) fn new(limits: Limits, cancel: &'a Cancel) -> Self {
         let zero = || Cell::new(0);
-        Self { limits, cancel, samples: zero(), bytes: zero(), ticks: zero() }
+        let (samples, bytes, held, reserved, ticks) = (zero(), zero(), zero(), zero(), zero());
+        Self { limits, cancel, samples, bytes, held, reserved, ticks }
     }
 
     /// What may still be used.
     pub(crate) fn left(&self) -> Limits {
         Limits {
             samples_max: self.limits.samples_max.saturating_sub(self.samples.get()),
-            bytes_max: self.limits.bytes_max.saturating_sub(self.bytes.get()),
+            bytes_max: self
+                .limits
+                .bytes_max
+                .saturating_sub(self.bytes.get().saturating_add(self.held.get())),
             ..self.limits
         }
     }
@@ -70,13 +81,50 @@ impl<'a> Budget<'a> {
         self.tick(len)
     }
 
+    /// A column of so many equal values.
+    pub(crate) fn column(&self, value: f64, len: usize) -> Result<Vec<f64>, EvalError> {
+        self.take_column(len)?;
+        let mut column = Vec::with_capacity(len);
+        while column.len() < len {
+            // Whoever leaves meanwhile does not wait for gigabytes.
+            column.resize(len.min(column.len() + (1 << 18)), value);
+            self.tick(1 << 18)?;
+        }
+        Ok(column)
+    }
+
     /// Takes memory for texts or anything else.
     pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EvalError> {
         let bytes = self.bytes.get().saturating_add(bytes);
-        if bytes > self.limits.bytes_max {
+        let with_held = bytes.saturating_add(self.held.get());
+        if with_held > self.limits.bytes_max {
             return Err(EvalError::TooManyBytes(self.limits.bytes_max));
         }
+        self.reserve(with_held)?;
         self.bytes.set(bytes);
+        Ok(())
+    }
+
+    /// Keeps so many bytes aside.
+    pub(crate) fn hold(&self, bytes: u64) -> Result<(), EvalError> {
+        self.held.set(self.held.get().saturating_add(bytes));
+        self.take_bytes(0)
+    }
+
+    /// What was kept aside is so no longer.
+    pub(crate) fn let_go(&self, bytes: u64) {
+        self.held.set(self.held.get().saturating_sub(bytes));
+    }
+
+    /// Sees to it that so many bytes are taken from the memory of all evaluations.
+    fn reserve(&self, bytes: u64) -> Result<(), EvalError> {
+        let reserved = self.reserved.get();
+        let (Some(meter), true) = (self.cancel.meter(), bytes > reserved) else { return Ok(()) };
+        let more = (bytes - reserved).next_multiple_of(PIECE_BYTES);
+        if !meter.reserve(more) {
+            return Err(EvalError::OutOfMemory(more));
+        }
+        self.reserved.set(reserved + more);
         Ok(())
     }
 
@@ -89,8 +137,12 @@ impl<'a> Budget<'a> {
 
     /// Whether so many samples more would fit.
     pub(crate) fn fits(&self, more: u64) -> Result<(), EvalError> {
-        if self.samples.get().saturating_add(more) > self.limits.samples_max {
+        let samples = self.samples.get().saturating_add(more);
+        if samples > self.limits.samples_max {
             return Err(EvalError::TooManySamples);
+        }
+        if let Some(meter) = self.cancel.meter() {
+            meter.see_samples(samples);
         }
         Ok(())
     }
@@ -114,22 +166,25 @@ impl<'a> Budget<'a> {
 
     /// After a node's evaluation: its inputs are gone, its result is there.
     pub(crate) fn settle(&self, before: Mark, result: &Val) -> Result<(), EvalError> {
-        let (samples, bytes) = match result {
-            Val::Vector(vector) => (samples_of(vector), bytes_of(vector)),
-            Val::Scalar(scalar) => {
-                let len = scalar.distinct().len() as u64;
-                (len, 8 * len)
-            }
-            Val::Text(_) => (0, 0),
+        let samples = match result {
+            Val::Vector(vector) => samples_of(vector),
+            Val::Scalar(scalar) => scalar.distinct().len() as u64,
+            Val::Text(_) => 0,
         };
         // For a moment the inputs and the result are in memory together.
         self.fits(samples)?;
         self.samples.set(before.samples.saturating_add(samples));
-        self.bytes.set(before.bytes.saturating_add(bytes));
+        let bytes = before.bytes.saturating_add(result.bytes());
+        self.reserve(bytes.saturating_add(self.held.get()))?;
+        self.bytes.set(bytes);
         Ok(())
     }
 }
 
-fn bytes_of(vector: &[Series]) -> u64 {
-    vector.iter().map(Series::bytes).sum()
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.cancel.meter() {
+            meter.release(self.reserved.get());
+        }
+    }
 }

@@ -18,6 +18,9 @@ pub enum EvalError {
     /// Columns would need more memory than the limit allows.
     #[error("query processing would need more than {0} bytes of memory in query execution")]
     TooManyBytes(u64),
+    /// All queries together would need more memory than there is for them.
+    #[error("the memory for queries is used up, {0} bytes more were needed")]
+    OutOfMemory(u64),
     /// The caller has left.
     #[error("query was canceled in expression evaluation")]
     Canceled,
@@ -41,6 +44,7 @@ impl EvalError {
             Self::Unexecutable(_) | Self::TooManySamples | Self::TooManyBytes(_) => {
                 Kind::Unexecutable
             }
+            Self::OutOfMemory(_) => Kind::Unavailable,
             Self::Canceled => Kind::Canceled,
             Self::Timeout => Kind::Timeout,
             Self::Source(error) => error.kind,

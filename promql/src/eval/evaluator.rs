@@ -4,6 +4,7 @@ use super::budget::Budget;
 use super::error::EvalError;
 use super::grid::Grid;
 use super::params::{Cancel, EvalParams, Limits, Query};
+use super::repeats::Repeats;
 use super::shards::{self, Deferred};
 use super::value::{Scalar, Series, Val, drop_reserved};
 use super::{aggregate, binary, call, selector, stored};
@@ -38,6 +39,10 @@ pub(crate) struct Evaluator<'a> {
     notes: RefCell<Annotations>,
     buckets: Cell<BucketsWanted>,
     fetched: Fetched,
+    /// What stands in the query more than once.
+    repeats: Repeats,
+    /// How often something was noted down.
+    noted: Cell<u64>,
     /// What is fetched when its selector is evaluated.
     deferred: HashMap<Vec<Matcher>, Deferred>,
     source: &'a dyn SeriesSource,
@@ -73,7 +78,19 @@ impl<'a> Evaluator<'a> {
         }
         let budget = Budget::new(params.limits, cancel);
         let (notes, buckets) = (RefCell::default(), Cell::default());
-        Ok(Self { params, times, budget, notes, buckets, fetched, deferred, source })
+        let (repeats, noted) = (Repeats::of(query.text, query.expr), Cell::default());
+        Ok(Self {
+            params,
+            times,
+            budget,
+            notes,
+            buckets,
+            fetched,
+            repeats,
+            noted,
+            deferred,
+            source,
+        })
     }
 
     /// What a shard of this evaluation needs, on whatever thread it is worked through.
@@ -85,6 +102,7 @@ impl<'a> Evaluator<'a> {
 
     /// Notes something down for the asker.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Annotations)) {
+        self.noted.set(self.noted.get() + 1);
         note(&mut self.notes.borrow_mut());
     }
 
@@ -128,9 +146,30 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Evaluates a node at each step. What is the same at all steps is evaluated once.
+    /// Evaluates a node at each step. What the query has several times is evaluated once.
     pub(crate) fn eval(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
         self.budget.check()?;
+        if !self.repeats.has(expr) {
+            return self.eval_anew(expr, grid);
+        }
+        let (before, buckets) = (self.budget.mark(), self.buckets_wanted());
+        let (kept, let_go) = self.repeats.take(expr, grid, buckets);
+        self.budget.let_go(let_go);
+        if let Some(val) = kept {
+            self.budget.settle(before, &val)?;
+            return Ok(val);
+        }
+        let noted = self.noted.get();
+        let val = self.eval_anew(expr, grid)?;
+        let bytes = val.bytes();
+        if self.noted.get() == noted && self.repeats.keep(expr, (grid, buckets), &val, bytes) {
+            self.budget.hold(bytes)?;
+        }
+        Ok(val)
+    }
+
+    /// Evaluates a node at each step. What is the same at all steps is evaluated once.
+    fn eval_anew(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
         let before = self.budget.mark();
         let once = grid.len > 1 && !is_leaf(expr) && is_invariant(expr);
         let val = if once {
@@ -248,9 +287,7 @@ impl<'a> Evaluator<'a> {
         match val {
             Val::Vector(vector) => {
                 for series in vector {
-                    self.budget.take_column(len)?;
-                    let value = series.values[0];
-                    series.values = vec![value; len];
+                    series.values = self.budget.column(series.values[0], len)?;
                     if let Some(points) = &mut series.histograms {
                         *points = vec![points[0].clone(); len];
                     }
@@ -295,6 +332,8 @@ impl<'a> ShardParts<'a> {
             notes: RefCell::default(),
             buckets: Cell::new(self.buckets),
             fetched: [(need.matchers.clone(), vec![(need.clone(), series)])].into(),
+            repeats: Repeats::default(),
+            noted: Cell::default(),
             deferred: HashMap::new(),
             source: self.source,
         };

@@ -20,8 +20,10 @@ mod error;
 mod evaluator;
 mod grid;
 pub(crate) mod merge;
+mod meter;
 mod names;
 mod params;
+mod repeats;
 mod selector;
 pub(crate) mod shards;
 mod smooth;
@@ -30,6 +32,7 @@ mod value;
 mod window;
 
 pub use error::EvalError;
+pub use meter::{Memory, Meter};
 pub use params::{Cancel, EvalParams, Limits, Query};
 
 pub(crate) use evaluator::{BucketsWanted, Evaluator, bare};

@@ -2,6 +2,7 @@
 
 use crate::ast::Expr;
 use crate::eval::error::EvalError;
+use crate::eval::meter::Meter;
 use model::read::SelectBounds;
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl EvalParams {
 #[derive(Clone, Default)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
+    meter: Option<Arc<Meter>>,
     expired: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -114,13 +116,24 @@ impl Cancel {
     /// Stops once `flag` is set.
     #[must_use]
     pub fn new(flag: Arc<AtomicBool>) -> Self {
-        Self { flag, expired: None }
+        Self { flag, ..Self::default() }
     }
 
     /// Stops too once `expired` says that the time is up. It is asked often: make it cheap.
     #[must_use]
     pub fn with_deadline(self, expired: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { expired: Some(Arc::new(expired)), ..self }
+    }
+
+    /// Measures the evaluation, which ends too when the meter's memory is used up.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<Meter>) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    /// What measures the evaluation.
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        self.meter.as_deref()
     }
 
     /// Asks whether to stop.

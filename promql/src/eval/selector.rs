@@ -246,8 +246,8 @@ pub(super) fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64)
 /// each.
 fn has_stale(values: &[f64]) -> bool {
     let batches = values.chunks(64);
-    let is_nan = |batch: &[f64]| batch.iter().fold(false, |any, value| any | value.is_nan());
-    batches.into_iter().any(|batch| is_nan(batch) && batch.iter().any(|value| is_stale(*value)))
+    let nans = |batch: &[f64]| batch.iter().map(|value| u64::from(value.is_nan())).sum::<u64>();
+    batches.into_iter().any(|batch| nans(batch) > 0 && batch.iter().any(|value| is_stale(*value)))
 }
 
 /// The histograms from `first_ms` to `last_ms`, stale markers left out.
@@ -319,10 +319,16 @@ fn subquery<'a>(
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
     let mut series = Vec::with_capacity(vector.len());
     for of in vector {
-        ctx.budget.tick(of.values.len())?;
-        let present = of.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
-        let (times, values): (Vec<i64>, Vec<f64>) =
-            present.map(|(step, value)| (inner.at(step), *value)).unzip();
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for (piece, of) in of.values.chunks(PIECE).enumerate() {
+            // A time and a value for each; its column is there still.
+            ctx.budget.take_bytes(16 * of.len() as u64)?;
+            ctx.budget.tick(of.len())?;
+            let present = of.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+            let moment = |step| inner.at(piece * PIECE + step);
+            times.extend(present.clone().map(|(step, _)| moment(step)));
+            values.extend(present.map(|(_, value)| *value));
+        }
         let samples = Samples { times_ms: times.into(), values: Cow::Owned(values) };
         let histograms = unhinted(&of, inner);
         let (drop_name, starts) = (of.drop_name, Starts::default());
@@ -331,6 +337,9 @@ fn subquery<'a>(
     }
     Ok(RangeVector { series, windows })
 }
+
+/// So many steps of a subquery are copied without a look at the stop signal.
+const PIECE: usize = 1 << 16;
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has
 /// taken twice: they are forgotten, but for gauges.

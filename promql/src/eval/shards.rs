@@ -31,7 +31,8 @@ const SERIES_WORTH: u64 = 16;
 const SHARDS_MAX: u64 = 64;
 
 /// Into how many shards a selection goes that is likely to return this; 1 is not worth a thread.
-pub(crate) fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
+#[must_use]
+pub fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
     let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(estimate.samples);
     let workers = params.workers.max(1) as u64;
     // A tenth of what one shard may have pays for a thread each; who has more than two waits less
@@ -138,7 +139,8 @@ fn finish(ctx: &Evaluator<'_>, gathered: Gathered, grid: Grid) -> Result<Val, Ev
     for (_, notes) in notes {
         ctx.note(|all| all.absorb(notes));
     }
-    vector.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    // Each shard is in order, and a stable sort takes such runs as they are.
+    vector.sort_by(|a, b| a.labels.cmp(&b.labels));
     for series in &vector {
         ctx.budget.take_column(grid.len)?;
         ctx.budget.fits(series.samples())?;

@@ -69,6 +69,28 @@ fn a_selection_is_asked_once_from_just_after_the_open_edge() {
 }
 
 #[test]
+fn what_a_query_has_twice_is_worked_out_once_and_right_in_both_places() {
+    let source = Fixed::with(3, 200);
+    let params = EvalParams::range(600_000, 700_000, 10_000);
+    let text =
+        "sum(sum_over_time(m[1m])) - 2 * sum(sum_over_time(m[1m])) + max(sum_over_time(m[1m]))";
+    let other = "sum(sum_over_time(m[60s])) - 2 * sum(sum_over_time(m[1m] offset 0s)) + max(6 * m)";
+    let (once, apart) = (ask(&source, text, &params), ask(&source, other, &params));
+    assert_eq!(once.unwrap().value, apart.unwrap().value);
+    // In a subquery the steps are others, so it is another value.
+    let text = "sum(changes(m[1m])) + max_over_time(sum(changes(m[1m]))[5m:30s])";
+    assert!(ask(&source, text, &params).is_ok());
+}
+
+#[test]
+fn what_is_said_of_a_part_is_said_of_its_last_place() {
+    let source = Fixed::with(1, 200);
+    let text = "sum(rate(m[1m])) / count(rate(m[1m]))";
+    let answer = ask(&source, text, &EvalParams::range(600_000, 700_000, 10_000)).unwrap();
+    assert!(answer.infos[0].ends_with("(1:31)"), "{:?}", answer.infos);
+}
+
+#[test]
 fn more_samples_than_the_limit_are_an_error_not_a_cut() {
     let source = Fixed::with(10, 11);
     let mut params = EvalParams::range(0, 100_000, 10_000);

@@ -174,6 +174,17 @@ pub(crate) enum Val {
     Text(String),
 }
 
+impl Val {
+    /// The bytes of its columns, present or not.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Vector(vector) => vector.iter().map(Series::bytes).sum(),
+            Self::Scalar(scalar) => 8 * scalar.distinct().len() as u64,
+            Self::Text(_) => 0,
+        }
+    }
+}
+
 /// How many samples a vector holds.
 pub(crate) fn samples_of(vector: &[Series]) -> u64 {
     vector.iter().map(Series::samples).sum()

@@ -12,10 +12,18 @@ pub(crate) fn nan_first(a: &f64, b: &f64) -> Ordering {
     }
 }
 
-/// The `q`-quantile of `values`, which are put into order. Below 0 it is -Inf, above 1 +Inf, of
-/// nothing or for a NaN it is NaN.
+/// The `q`-quantile of `values`, which are put into order.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
+    if (0.0..=1.0).contains(&q) {
+        values.sort_unstable_by(nan_first);
+    }
+    quantile_of(q, values.len(), |place| values[place])
+}
+
+/// The `q`-quantile of `len` values, of which `at` tells each by its place in their order. Below 0
+/// it is -Inf, above 1 +Inf, of nothing or for a NaN it is NaN.
+pub(crate) fn quantile_of(q: f64, len: usize, at: impl Fn(usize) -> f64) -> f64 {
+    if len == 0 || q.is_nan() {
         return f64::NAN;
     }
     if q < 0.0 {
@@ -24,13 +32,12 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(nan_first);
-    let last = values.len() - 1;
+    let last = len - 1;
     let rank = q * (last as f64);
     let weight = rank - rank.floor();
     let lower = super::convert::to_index(rank.floor()).min(last);
     let upper = (lower + 1).min(last);
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    at(lower) * (1.0 - weight) + at(upper) * weight
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod cache;
+mod cost;
 mod exemplars;
 mod flights;
 mod grafana;

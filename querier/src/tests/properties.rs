@@ -4,7 +4,7 @@ use super::support::encode;
 use crate::json;
 use crate::label_name::unescape;
 use crate::params::Params;
-use crate::render::{Annotations, Data, success};
+use crate::render::{Annotations, Data, QueryAnswer, success};
 use crate::time_param::{parse_duration, parse_time};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
@@ -82,7 +82,12 @@ proptest! {
             floats: columns(samples),
             ..SeriesColumns::default()
         });
-        let data = Data::Query(Value::Matrix(matrix.collect()), None);
+        let data = Data::Query(Box::new(QueryAnswer {
+            value: Value::Matrix(matrix.collect()),
+            stats: None,
+            trace: None,
+            purse: None,
+        }));
         let body = success(data, &Annotations::default()).into_body().collect();
         let body = body.now_or_never().unwrap().unwrap().to_bytes();
         let json: Json = serde_json::from_slice(&body).unwrap();

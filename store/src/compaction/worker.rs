@@ -261,10 +261,10 @@ impl<'a, 'm> Work<'a, 'm> {
             Entry::Occupied(held) => Ok(held.into_mut()),
             Entry::Vacant(free) => {
                 let id = (self.means.allocate)();
-                self.created.push(id);
                 let Place { retention_class, window } = key.0;
                 let disk = self.means.disk;
                 let writer = Writer::create(disk, id, retention_class, window, self.means.now)?;
+                self.created.push(id);
                 Ok(free.insert(writer))
             }
         }

@@ -21,6 +21,7 @@ use crate::compaction::window::Moment;
 use crate::compaction::worker::{self, Means, Output, Task};
 use crate::error::{Error, Result};
 use crate::manifest::{SstableMeta, Stage};
+use crate::sstable::tables::Retired;
 use crate::tombstone::cut::DeletedCut;
 use model::TimestampMs;
 use std::collections::BTreeMap;
@@ -204,6 +205,7 @@ impl Engine {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CompactionReport> {
         let Compaction { task, reason, lot, pass, .. } = compaction;
+        self.settle()?;
         self.check_room(compaction.input_bytes())?;
         let deleted = self.deleted_cut();
         let both = pass.as_ref().map(|pass| Both(&deleted, pass));
@@ -258,6 +260,12 @@ impl Engine {
             }
         });
         outcome.map(|()| retired.len())
+    }
+
+    /// Unlinks files that never became live, now or as soon as that can be done.
+    pub(super) fn let_go(&self, paths: impl IntoIterator<Item = String>) {
+        self.retired.lock().extend(paths.into_iter().map(Retired::unheld));
+        let _ = self.remove_retired();
     }
 
     /// What tombstones hide, for a compaction to leave out.

@@ -9,9 +9,12 @@
 //! 3. The definitions of all series of the head are written as a checkpoint.
 //! 4. One edit of the manifest makes both live and moves the start of replay.
 //! 5. Readers are shown the new sstables; then the head lets go of what it gave.
-//! 6. The segments before are unlinked.
+//! 6. The checkpoint before and the segments before are unlinked, ahead of anything that is written
+//!    for a purge: on a disk without room the next try finds more of it than this one did.
 //!
 //! A crash or an error between any two leaves what was there before the edit, or what is after it.
+//! After an error the files of the flush are unlinked, but for those of an edit that failed: nobody
+//! knows whether they are live on disk, so no further flush is begun before that is settled.
 
 use super::delete;
 use super::recover;
@@ -57,6 +60,7 @@ impl Engine {
         takes: Takes,
         now: TimestampMs,
     ) -> Result<JobReport> {
+        self.settle()?;
         let purge = self.purge_asked.begin_flush();
         let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
@@ -85,8 +89,10 @@ impl Engine {
         for tenant in &tenants {
             self.let_go_of_exemplars(tenant, &tombstones, trusted);
         }
-        let (checkpoint, series) = self.write_checkpoint(&tenants, from_segment)?;
-        let old = self.manifest.lock().state().checkpoint;
+        let (checkpoint, series) =
+            self.write_checkpoint(&tenants, from_segment).inspect_err(|_| {
+                self.let_go(written.iter().map(|meta| manifest::sstable_path(meta.id)));
+            })?;
         more.push(Edit::SetCheckpoint(checkpoint));
         self.publish(&written, &[], &more)?;
         let sstables = written.len() as u64;
@@ -103,26 +109,49 @@ impl Engine {
             report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
-        if purge > 0 {
-            // The newest segment always stays: it must not be one with samples.
-            self.log.mark_anew();
-            self.log.sync().map_err(|failed| failed.error)?;
-        }
-        let before = self.log.segments()?.len();
-        self.log.remove_through(from_segment.saturating_sub(1))?;
-        report.segments_removed = before.saturating_sub(self.log.segments()?.len()) as u64;
-        if let Some(old) = old {
-            self.parts.disk.unlink(&manifest::checkpoint_path(old.id))?;
-        }
+        report.segments_removed = self.cut_log(from_segment, purge)?;
         self.purge_asked.end_flush(purge);
-        // What cannot be unlinked now stays in line.
-        let _ = self.remove_retired();
         Ok(report)
     }
 
+    /// Unlinks what is behind the flush, and returns how many segments went.
+    fn cut_log(&self, from_segment: u64, purge: u8) -> Result<u64> {
+        // The checkpoint before; what cannot be unlinked now stays in line.
+        let _ = self.remove_retired();
+        let last = from_segment.saturating_sub(1);
+        let count = || -> Result<u64> {
+            Ok(self.log.segments()?.into_iter().filter(|number| *number <= last).count() as u64)
+        };
+        let before = count()?;
+        self.log.remove_through(last)?;
+        if purge > 0 {
+            // The newest segment always stays: it must not be one with samples.
+            self.log.mark_anew();
+            self.log.sync_into_reserve().map_err(|failed| failed.error)?;
+            self.log.remove_through(last)?;
+        }
+        Ok(before.saturating_sub(count()?))
+    }
+
+    /// Finds out what became of edits that failed, before more files are written: where no edit
+    /// succeeds, the files of one try are kept and not those of each.
+    pub(super) fn settle(&self) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        if self.doubtful.lock().is_empty() {
+            return Ok(());
+        }
+        manifest.apply(&[])?;
+        self.retired.lock().extend(self.doubtful.lock().drain(..));
+        drop(manifest);
+        let _ = self.remove_retired();
+        Ok(())
+    }
+
     /// Makes one change of the live files: what is `added` is live from now on, what is `removed`
-    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files are
-    /// unlinked when no reader holds them any more ([`Engine::remove_retired`]).
+    /// is not, and `more` edits go with it. Readers see it when this returns. The removed files, and
+    /// the checkpoint before one that `more` sets, are unlinked when no reader holds them any more
+    /// ([`Engine::remove_retired`]). After an error what was added goes, at once or when it is known
+    /// what became of the edit.
     pub(super) fn publish(
         &self,
         added: &[SstableMeta],
@@ -130,18 +159,26 @@ impl Engine {
         more: &[Edit],
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let added_files = || added.iter().map(|meta| Retired::unheld(meta.id));
+        let checkpoint = more.iter().find_map(|edit| match edit {
+            Edit::SetCheckpoint(checkpoint) => Some(manifest::checkpoint_path(checkpoint.id)),
+            _ => None,
+        });
+        let added_files = || {
+            let sstables = added.iter().map(|meta| manifest::sstable_path(meta.id));
+            sstables.chain(checkpoint.clone())
+        };
         let before = Arc::clone(&self.tables.read());
         // Opened before the edit: what cannot be read does not become live.
         let tables = before.replace(removed, added);
-        let tables = tables.inspect_err(|_| self.retired.lock().extend(added_files()))?;
+        let tables = tables.inspect_err(|_| self.let_go(added_files()))?;
         let adds = added.iter().cloned().map(Edit::AddSstable);
         let removes = removed.iter().copied().map(Edit::RemoveSstable);
         let edits: Vec<Edit> = adds.chain(removes).chain(more.iter().cloned()).collect();
         let has_rules = |edit: &Edit| matches!(edit, Edit::SetRetentionRules(..));
         let rules = more.iter().any(has_rules);
+        let old = checkpoint.as_ref().and(manifest.state().checkpoint);
         if let Err(error) = manifest.apply(&edits) {
-            self.doubtful.lock().extend(added.iter().map(|meta| meta.id));
+            self.doubtful.lock().extend(added_files().map(Retired::unheld));
             return Err(error);
         }
         let gone = before.retired(removed);
@@ -151,8 +188,9 @@ impl Engine {
         }
         let mut retired = self.retired.lock();
         retired.extend(gone);
+        retired.extend(old.map(|old| Retired::unheld(manifest::checkpoint_path(old.id))));
         // This edit succeeded, so those that failed before are not on disk.
-        retired.extend(self.doubtful.lock().drain(..).map(Retired::unheld));
+        retired.extend(self.doubtful.lock().drain(..));
         drop(retired);
         drop(manifest);
         self.claims.lock().forget(removed);
@@ -178,12 +216,17 @@ impl Engine {
     ) -> Result<(CheckpointRef, u64)> {
         let id = self.manifest.lock().allocate_file_id();
         let path = manifest::checkpoint_path(id);
-        let mut writer = checkpoint::Writer::create(&*self.parts.disk, &path)?;
-        let mut series = 0;
-        for tenant in tenants {
-            series += recover::checkpoint(tenant, |frame| writer.frame(frame))?;
-        }
-        writer.finish()?;
+        let write = || -> Result<u64> {
+            let mut writer = checkpoint::Writer::create(&*self.parts.disk, &path)?;
+            let mut series = 0;
+            for tenant in tenants {
+                series += recover::checkpoint(tenant, |frame| writer.frame(frame))?;
+            }
+            writer.finish()?;
+            Ok(series)
+        };
+        let series = write()
+            .inspect_err(|_| self.let_go([checkpoint::temporary_path(&path), path.clone()]))?;
         Ok((CheckpointRef { id, log_from_segment }, series))
     }
 }
@@ -200,12 +243,23 @@ pub(super) struct Written {
 
 impl Engine {
     /// Writes one sstable for each retention class and window, but for windows that have expired
-    /// at the moment that is `trusted`. Tenants come ascending.
+    /// at the moment that is `trusted`. Tenants come ascending. After an error none is left.
     pub(super) fn write_sstables(
         &self,
-        mut listed: Vec<Listed>,
+        listed: Vec<Listed>,
         trusted: TimestampMs,
         now: TimestampMs,
+    ) -> Result<Written> {
+        let mut created = Vec::new();
+        let written = self.try_write_sstables(listed, (trusted, now), &mut created);
+        written.inspect_err(|_| self.let_go(created.into_iter().map(manifest::sstable_path)))
+    }
+
+    fn try_write_sstables(
+        &self,
+        mut listed: Vec<Listed>,
+        (trusted, now): (TimestampMs, TimestampMs),
+        created: &mut Vec<u64>,
     ) -> Result<Written> {
         let mut by_place: BTreeMap<Place, Vec<(usize, Vec<RowRef>)>> = BTreeMap::new();
         for (index, tenant) in listed.iter_mut().enumerate() {
@@ -224,6 +278,7 @@ impl Engine {
             let class = self.class_of(retention)?;
             let id = self.manifest.lock().allocate_file_id();
             let mut writer = Writer::create(&*self.parts.disk, id, class, window, now)?;
+            created.push(id);
             for (index, rows) in tenants {
                 let gave = listed[index].write(&mut writer, rows)?;
                 let revision = revisions.entry(index).or_default();

@@ -2,8 +2,8 @@
 //!
 //! They are gathered in a head of their own, which is written out whenever it holds too many bytes
 //! or when whoever imports says that a window is complete. Nothing of it can be read until one edit
-//! of the manifest, at the end, makes all files live at once; a crash before leaves files that the
-//! next start removes.
+//! of the manifest, at the end, makes all files live at once; an import that ends without unlinks
+//! them, and a crash before leaves files that the next start removes.
 //!
 //! # Invariants
 //! - The same samples in the same order make the same files, and a file that is live already is not
@@ -259,6 +259,12 @@ impl Import<'_> {
     /// # Errors
     /// What the disk says.
     pub fn write(&mut self) -> Result<()> {
+        self.engine.settle()?;
+        // A writer like any other: the reserve is not for it.
+        let bytes = self.gathered.shards().map(|shard| shard.sample_bytes).sum();
+        if bytes > 0 {
+            self.engine.check_free(bytes)?;
+        }
         let empty = Arc::new(self.engine.empty_head(&self.options.tenant));
         let full = std::mem::replace(&mut self.gathered, empty);
         let tombstones = Arc::clone(&self.engine.tombstones.read());
@@ -304,9 +310,7 @@ impl Import<'_> {
             live.values().any(|one| !stale.contains(&one.id) && is_same(one, meta))
         };
         let (known, mut new): (Vec<_>, Vec<_>) = self.written.drain(..).partition(is_known);
-        for meta in &known {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
+        self.engine.let_go(known.iter().map(|meta| manifest::sstable_path(meta.id)));
         let published = self.make_live(&mut new);
         // Also when it failed: nobody knows whether it is live then.
         self.engine.versions.mark_whole(&self.options.tenant);
@@ -346,12 +350,11 @@ impl Import<'_> {
     /// Lets go of what was written.
     ///
     /// # Errors
-    /// What the disk says; then the next start does it.
+    /// What the disk says; then a later job or the next start does it.
     pub fn abandon(self) -> Result<()> {
-        for meta in &self.written {
-            self.engine.parts.disk.unlink(&manifest::sstable_path(meta.id))?;
-        }
-        Ok(())
+        let engine = self.engine;
+        drop(self);
+        engine.remove_retired().map(drop)
     }
 
     /// Writes the metadata of metrics that have none, by the log.
@@ -398,8 +401,8 @@ impl Import<'_> {
                 mutation.exemplars.push((index, exemplar.clone()));
             }
             self.engine.append(&mutation, AppendLimits::NONE, self.now)?;
+            self.engine.sync().map_err(|failed| failed.error)?;
         }
-        self.engine.sync().map_err(|failed| failed.error)?;
         let count = |held: &[SeriesExemplars]| -> usize {
             held.iter().map(|series| series.exemplars.len()).sum()
         };
@@ -421,6 +424,14 @@ impl Import<'_> {
             ring_version: 0,
             now: self.now,
         }))
+    }
+}
+
+/// What was written and did not become live goes, however the import ends.
+impl Drop for Import<'_> {
+    fn drop(&mut self) {
+        let written = self.written.drain(..);
+        self.engine.let_go(written.map(|meta| manifest::sstable_path(meta.id)));
     }
 }
 

@@ -5,12 +5,19 @@
 //! answer. A sync asks the disk itself, so that nothing is acknowledged in between that would go
 //! into the reserve.
 //!
+//! The reserve is for us; somebody else may fill the disk to its last byte. For that a small part of
+//! it is held by a file, the *spare*, which is given up for an edit by which files may go, and for a
+//! start (`manifest/spare.rs`).
+//!
 //! Not here: the sync (`commit_log.rs`).
 
 use super::Engine;
+use crate::commit_log::{self, Replayed};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::manifest::{LOG_DIRECTORY, leftovers, spare};
+use crate::verify;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The reserve is one of so many parts of the disk …
@@ -21,6 +28,11 @@ const RESERVE_BYTES_MAX: u64 = 1 << 30;
 const RETURN_SHARE: u64 = 16;
 /// A compaction whose inputs are this part of the reserve may work within it.
 const SMALL_SHARE: u64 = 4;
+
+/// The spare is made of this part of the reserve …
+const SPARE_SHARE: u64 = 8;
+/// … and of at most so many bytes, unless the manifest needs more.
+const SPARE_BYTES_MAX: u64 = 1 << 20;
 
 /// What is known of the disk's free space.
 #[derive(Debug)]
@@ -83,6 +95,23 @@ impl Reserve {
     }
 }
 
+/// Makes room for a start on a full disk: the spare goes, and so does what crashes left over, if the
+/// log is whole: a manifest that lost its last edits shall delete nothing.
+pub(super) fn make_room(disk: &dyn Disk) -> Result<()> {
+    spare::give_up(disk)?;
+    let (state, paths) = leftovers::find(disk)?;
+    let mut is_whole = true;
+    let mut look = |found: Replayed<'_>| {
+        is_whole &= verify::bad_payload("", 0, found.payload).is_none();
+        Ok(())
+    };
+    let report = commit_log::check(disk, LOG_DIRECTORY, state.log_from_segment(), &mut look)?;
+    match is_whole && report.damage.is_empty() && !paths.is_empty() {
+        true => leftovers::remove(disk, &paths),
+        false => Ok(()),
+    }
+}
+
 impl Engine {
     /// Asks the disk how much is free: from now on writers are refused, or taken again. To be
     /// called at least every few seconds.
@@ -101,16 +130,28 @@ impl Engine {
         if has_changed {
             reserve.wants_flush.store(is_short, Ordering::Relaxed);
         }
+        let spare_bytes = (reserve.bytes / SPARE_SHARE).min(SPARE_BYTES_MAX);
+        // If it cannot be kept now, the next call tries again.
+        let _ = self.manifest.lock().keep_spare(spare_bytes, free_bytes);
         Ok(DiskSpace { free_bytes, reserve_bytes: reserve.bytes, is_short, has_changed })
     }
 
     /// Refuses a compaction for whose outputs there is no room beside its inputs: they leave writers
     /// their space, or are small and leave a flush its own.
     pub(super) fn check_room(&self, input_bytes: u64) -> Result<()> {
-        let free_bytes = self.parts.disk.free_bytes()?;
         let is_small = input_bytes <= self.reserve.bytes / SMALL_SHARE;
         let kept = if is_small { self.flush_bytes() } else { self.reserve.bytes };
-        let reserve_bytes = input_bytes.saturating_add(kept);
+        self.check_beside(kept, input_bytes)
+    }
+
+    /// Refuses to write so many bytes if that would leave less than the reserve.
+    pub(super) fn check_free(&self, bytes: u64) -> Result<()> {
+        self.check_beside(self.reserve.bytes, bytes)
+    }
+
+    fn check_beside(&self, kept: u64, bytes: u64) -> Result<()> {
+        let free_bytes = self.parts.disk.free_bytes()?;
+        let reserve_bytes = bytes.saturating_add(kept);
         match free_bytes < reserve_bytes {
             true => Err(Error::DiskReserve { free_bytes, reserve_bytes }),
             false => Ok(()),

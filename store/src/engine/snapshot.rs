@@ -26,7 +26,7 @@ impl Engine {
     pub fn snapshot(&self, name: &str, now: TimestampMs) -> Result<Snapshot> {
         let disk = &*self.parts.disk;
         snapshot::check_name(name)?;
-        // Held to the end: only a flush unlinks a checkpoint.
+        // Held to the end: only by a flush does a live checkpoint become another.
         let one = self.flushing.lock();
         if disk.list(snapshot::DIRECTORY)?.iter().any(|taken| taken == name) {
             return Err(Error::SnapshotExists { name: name.to_owned() });

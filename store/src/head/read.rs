@@ -15,6 +15,7 @@ use crate::select::{Gather, Query, ShardFilter, Want};
 use model::matcher::CompiledMatcher;
 use model::read::Estimate;
 use model::{HistogramSample, Sample, Text};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -278,6 +279,17 @@ impl Tenant {
         estimate.partitions += u64::from(series > 0);
     }
 
+    /// Adds the metrics of which there is a sample or an exemplar.
+    pub(crate) fn metrics_held(&self, held: &mut BTreeSet<Text>) {
+        let symbols = self.symbols.read();
+        let mut metrics = BTreeSet::new();
+        for shard in self.shards() {
+            let series = shard.iter().filter(|series| !series.is_empty());
+            metrics.extend(series.filter_map(|series| symbols.metric(&series.labels)));
+        }
+        held.extend(metrics.into_iter().map(|metric| symbols.text(metric).clone()));
+    }
+
     /// The question to a series of which some is hidden.
     fn narrowed(
         &self,
@@ -355,9 +367,10 @@ impl Marks {
 
     /// Marks what a shard has, by its postings: mostly the first series of a list has a sample.
     fn whole(&mut self, shard: &Shard, is_shown: &dyn Fn(&Series) -> bool) {
-        let mut tried: Vec<Option<bool>> = vec![None; shard.locals_end()];
+        let mut tried: Vec<Option<bool>> = vec![None; shard.slots_end()];
         let mut is_alive = |local: u32| {
-            let Some(tried) = tried.get_mut(local as usize) else { return false };
+            let tried = shard.slot(local).and_then(|slot| tried.get_mut(slot));
+            let Some(tried) = tried else { return false };
             *tried.get_or_insert_with(|| shard.get(local).is_some_and(is_shown))
         };
         let mut has = |name: u32, value: u32| {

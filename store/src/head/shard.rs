@@ -5,18 +5,16 @@
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
 use super::exemplars::Lost;
+use super::locals::Locals;
 use super::postings::Postings;
 use super::series::{Definition, Identity, Pushed, Series};
 use super::slots::Slots;
-use super::symbols::{LabelIds, Symbols};
+use super::symbols::{LabelIds, Renumber, Symbols};
 use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use model::{HistogramSample, LabelSet, Sample};
 use std::sync::Arc;
-
-/// No slot.
-const NONE: u32 = u32::MAX;
 
 /// Since when a series without a sample in the head must not have been written to leave it, in
 /// seconds since 1970.
@@ -32,7 +30,7 @@ pub(crate) struct IdleBefore {
 #[derive(Debug)]
 pub(crate) struct Shard {
     /// Local number -> slot.
-    index: Vec<u32>,
+    index: Locals,
     pub(super) slots: Slots,
     by_fingerprint: HashTable<u32>,
     /// Numbers of series that left stay until the next rebuild.
@@ -54,7 +52,7 @@ impl Shard {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
-            index: Vec::new(),
+            index: Locals::default(),
             slots: Slots::default(),
             by_fingerprint: HashTable::new(),
             postings: Postings::new(hasher.clone()),
@@ -74,13 +72,13 @@ impl Shard {
 
     /// The series, in order of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Series> {
-        self.index.iter().filter_map(|slot| self.slots.get(*slot))
+        self.index.slots().filter_map(|slot| self.slots.get(slot))
     }
 
     /// The series, in order of arrival, each to be changed by `visit`.
     pub(crate) fn for_each_mut(&mut self, mut visit: impl FnMut(&mut Series)) {
-        for slot in &self.index {
-            if let Some(series) = self.slots.get_mut(*slot) {
+        for slot in self.index.slots() {
+            if let Some(series) = self.slots.get_mut(slot) {
                 visit(series);
             }
         }
@@ -88,12 +86,12 @@ impl Shard {
 
     /// The series of a local number.
     pub(crate) fn get(&self, local: u32) -> Option<&Series> {
-        self.slots.get(*self.index.get(local as usize)?)
+        self.slots.get(self.index.get(local)?)
     }
 
     /// The series of a local number.
     pub(crate) fn get_mut(&mut self, local: u32) -> Option<&mut Series> {
-        self.slots.get_mut(*self.index.get(local as usize)?)
+        self.slots.get_mut(self.index.get(local)?)
     }
 
     /// The postings of a label pair.
@@ -111,9 +109,14 @@ impl Shard {
         self.postings.values(name)
     }
 
-    /// One more than the highest local number.
-    pub(crate) fn locals_end(&self) -> usize {
-        self.index.len()
+    /// The slot of a local number, below [`Shard::slots_end`].
+    pub(crate) fn slot(&self, local: u32) -> Option<usize> {
+        self.index.get(local).map(|slot| slot as usize)
+    }
+
+    /// One more than the highest slot.
+    pub(crate) fn slots_end(&self) -> usize {
+        self.slots.end()
     }
 
     /// The local number of a label set.
@@ -148,7 +151,7 @@ impl Shard {
         received_s: u32,
     ) -> Option<u32> {
         let fingerprint = who.fingerprint;
-        let local = u32::try_from(self.index.len()).ok().filter(|local| *local <= local_max)?;
+        let local = Some(self.index.end()).filter(|local| *local <= local_max)?;
         self.postings.post(symbols.pairs(&who.labels), local);
         let series = Series::new(who, local, received_s);
         let slot = self.slots.insert(series)?;
@@ -196,8 +199,8 @@ impl Shard {
         samples: impl Iterator<Item = Sample>,
     ) -> u64 {
         let (mut kept, mut late) = (0, 0);
-        let slot = self.index.get(local as usize).copied().unwrap_or(NONE);
-        let Some(series) = self.slots.get_mut(slot) else {
+        let slot = self.index.get(local);
+        let Some(series) = slot.and_then(|slot| self.slots.get_mut(slot)) else {
             return 0;
         };
         let bytes_before = series.open_bytes();
@@ -271,20 +274,25 @@ impl Shard {
         {
             entry.remove();
         }
-        if let Some(index) = self.index.get_mut(series.local as usize) {
-            *index = NONE;
-        }
+        self.index.remove(series.local);
         self.pending.remove(&series.local);
         self.dead += 1;
         Some(series.labels)
     }
 
+    /// Gives all series new symbols.
+    pub(crate) fn renumber(&mut self, renumber: &mut Renumber<'_>) {
+        for series in self.slots.iter_mut() {
+            series.labels = renumber.ids(&series.labels);
+        }
+        self.rebuild_postings(renumber.symbols());
+    }
+
     fn rebuild_postings(&mut self, symbols: &Symbols) {
         self.postings.clear();
-        for local in 0..u32::try_from(self.index.len()).unwrap_or(u32::MAX) {
-            let Some(labels) = self.get(local).map(|series| Arc::clone(&series.labels)) else {
-                continue;
-            };
+        let of = |series: &Series| (series.local, Arc::clone(&series.labels));
+        let all: Vec<(u32, LabelIds)> = self.iter().map(of).collect();
+        for (local, labels) in all {
             self.postings.post(symbols.pairs(&labels), local);
         }
         self.dead = 0;

@@ -3,8 +3,11 @@
 //! *Shape*: the names of a label set, in their order. Series of one metric mostly share one, so a
 //! series keeps its shape's number and the symbols of its values.
 //!
+//! Texts stay when the last series with them leaves. When too many have no series they are all
+//! numbered anew ([`Renumber`]).
+//!
 //! # Invariants
-//! - A symbol's number and a shape's never change while the tenant is in memory.
+//! - A symbol's number and a shape's change only when all series are numbered anew at once.
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -32,7 +35,10 @@ impl Symbols {
 
     /// Knows `__name__` only. The seed is random, so that nobody can choose colliding labels.
     pub(crate) fn new(seed: u64) -> Self {
-        let hasher = FixedState::with_seed(seed);
+        Self::with_hasher(FixedState::with_seed(seed))
+    }
+
+    fn with_hasher(hasher: FixedState) -> Self {
         let mut symbols = Self {
             texts: Vec::new(),
             by_text: HashTable::new(),
@@ -72,6 +78,10 @@ impl Symbols {
 
     /// The symbol of a text, which gets one if it has none.
     pub(super) fn intern(&mut self, text: &Text) -> u32 {
+        self.intern_as(text, own)
+    }
+
+    fn intern_as(&mut self, text: &Text, keep: impl FnOnce(&Text) -> Text) -> u32 {
         let hash = self.hasher.hash_one(&**text);
         let Self { texts, by_text, hasher, .. } = self;
         let entry = by_text.entry(
@@ -86,8 +96,7 @@ impl Symbols {
                 assert!(symbol.is_ok(), "a tenant has fewer than 2^32 label strings in memory");
                 let symbol = symbol.unwrap_or(u32::MAX);
                 vacant.insert(symbol);
-                // A text of a request may hold on to more than itself: keep a copy of our own.
-                texts.push(Text::from(&**text));
+                texts.push(keep(text));
                 symbol
             }
         }
@@ -135,6 +144,83 @@ impl Symbols {
     }
 }
 
+/// A copy of our own: a text of a request may hold on to more than itself.
+fn own(text: &Text) -> Text {
+    Text::from(&**text)
+}
+
+/// Symbols without the texts that no series has: each that is asked for gets a new number.
+#[derive(Debug)]
+pub(crate) struct Renumber<'a> {
+    old: &'a Symbols,
+    new: Symbols,
+    /// By old numbers; [`UNKNOWN`] is not asked for yet.
+    symbols: Vec<u32>,
+    shapes: Vec<u32>,
+}
+
+/// No number yet.
+const UNKNOWN: u32 = u32::MAX;
+
+impl<'a> Renumber<'a> {
+    /// Nothing has a new number yet, but for `__name__`.
+    pub(crate) fn new(old: &'a Symbols) -> Self {
+        let mut symbols = vec![UNKNOWN; old.texts.len()];
+        symbols[Symbols::METRIC_NAME as usize] = Symbols::METRIC_NAME;
+        let shapes = vec![UNKNOWN; old.shapes.len()];
+        Self { old, new: Symbols::with_hasher(old.hasher.clone()), symbols, shapes }
+    }
+
+    /// The new ids of a series.
+    pub(crate) fn ids(&mut self, ids: &[u32]) -> LabelIds {
+        let (shape, values) = ids.split_first().unwrap_or((&0, &[]));
+        let mut new = Vec::with_capacity(ids.len());
+        new.push(self.shape(*shape));
+        new.extend(values.iter().map(|value| self.symbol(*value)));
+        new.into()
+    }
+
+    fn shape(&mut self, old: u32) -> u32 {
+        let held = self.shapes.get(old as usize).copied().unwrap_or(UNKNOWN);
+        if held != UNKNOWN {
+            return held;
+        }
+        let symbols = self.old;
+        let names = symbols.shapes.get(old as usize).map_or(&[][..], |names| names);
+        let names: Box<[u32]> = names.iter().map(|name| self.symbol(*name)).collect();
+        let new = self.new.shape_of(names);
+        if let Some(held) = self.shapes.get_mut(old as usize) {
+            *held = new;
+        }
+        new
+    }
+
+    fn symbol(&mut self, old: u32) -> u32 {
+        let held = self.symbols[old as usize];
+        if held != UNKNOWN {
+            return held;
+        }
+        let new = self.new.intern_as(self.old.text(old), Text::clone);
+        self.symbols[old as usize] = new;
+        new
+    }
+
+    /// The new number of a symbol, if it has one.
+    pub(crate) fn get(&self, old: u32) -> Option<u32> {
+        self.symbols.get(old as usize).copied().filter(|new| *new != UNKNOWN)
+    }
+
+    /// What has new numbers so far.
+    pub(crate) fn symbols(&self) -> &Symbols {
+        &self.new
+    }
+
+    /// What has new numbers.
+    pub(crate) fn finish(self) -> Symbols {
+        self.new
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +241,27 @@ mod tests {
         assert!(symbols.is(&ids_a, &a) && !symbols.is(&ids_a, &b));
         assert_eq!(symbols.shapes().len(), 1);
         assert_eq!(symbols.metric(&ids_b), symbols.get("up"));
+    }
+
+    #[test]
+    fn what_is_numbered_anew_has_the_same_labels_and_the_rest_is_gone() {
+        let mut symbols = Symbols::new(7);
+        let set = |pod: usize| {
+            let pod = pod.to_string();
+            let name = if pod.len() == 1 { "a" } else { "b" };
+            LabelSet::from_pairs([("__name__", "up"), (name, "x"), ("pod", &pod)]).unwrap()
+        };
+        let ids: Vec<LabelIds> = (0..100).map(|pod| symbols.intern_labels(&set(pod))).collect();
+        let mut renumber = Renumber::new(&symbols);
+        let kept: Vec<LabelIds> = (90..100).map(|pod| renumber.ids(&ids[pod])).collect();
+        assert_eq!(renumber.get(symbols.get("95").unwrap()), renumber.symbols().get("95"));
+        assert_eq!(renumber.get(symbols.get("5").unwrap()), None);
+        let after = renumber.finish();
+        for (ids, pod) in kept.iter().zip(90..) {
+            assert_eq!(labels_of(&after, ids), set(pod));
+            assert!(after.is(ids, &set(pod)) && after.metric(ids) == after.get("up"));
+        }
+        // `__name__`, `up`, `b`, `x`, `pod` and ten pods.
+        assert_eq!((after.len(), after.shapes().len()), (15, 1));
     }
 }

@@ -182,6 +182,78 @@ fn a_long_manifest_is_written_anew() {
 }
 
 #[test]
+fn a_manifest_is_never_written_larger_than_may_be_and_an_edit_too_many_changes_nothing() {
+    let disk = SimDisk::new(3);
+    let mut manifest = open(&disk).unwrap();
+    manifest.bytes_max = 20_000;
+    let mark_bytes = 28;
+    let refused = loop {
+        let id = manifest.allocate_file_id();
+        let gone = manifest.allocate_file_id();
+        let edits = [Edit::AddSstable(sstable(gone)), Edit::RemoveSstable(gone)];
+        let done =
+            manifest.apply(&edits).and_then(|()| manifest.apply(&[Edit::AddSstable(sstable(id))]));
+        let bytes = disk.bytes_of(MANIFEST_FILE).unwrap().len();
+        assert!(bytes <= 20_000 + mark_bytes, "{bytes}");
+        if let Err(error) = done {
+            break error;
+        }
+        assert!(id < 1_000, "it is never full");
+    };
+    assert!(matches!(refused, Error::ManifestFull { bytes_max: 20_000, .. }), "{refused}");
+    let state = manifest.state().clone();
+    assert!(state.sstables.len() > 100, "{}", state.sstables.len());
+    assert_eq!(open(&disk.fork(0)).unwrap().state().sstables, state.sstables);
+    let (first, last) = (*state.sstables.keys().next().unwrap(), manifest.allocate_file_id());
+    manifest.apply(&[Edit::AddSstable(sstable(last))]).unwrap_err();
+    manifest.apply(&[Edit::RemoveSstable(first)]).unwrap();
+    manifest.apply(&[Edit::AddSstable(sstable(last))]).unwrap();
+    // One that came from elsewhere and is too large already may become smaller, and no larger.
+    manifest.bytes_max = 10_000;
+    manifest.apply(&[Edit::AddSstable(sstable(first))]).unwrap_err();
+    manifest.apply(&[Edit::RemoveSstable(last)]).unwrap();
+}
+
+#[test]
+fn what_an_edit_names_is_no_leftover_for_the_disk_may_come_back_with_an_earlier_one() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut manifest = open(&disk).unwrap();
+        let paths = [1, 2, 3].map(sstable_path);
+        paths.iter().for_each(|path| drop(disk.create_new(path).unwrap()));
+        disk.sync_dir(SSTABLE_DIRECTORY).unwrap();
+        manifest.apply(&[Edit::AddSstable(sstable(1))]).unwrap();
+        disk.set_hook(|call| match call.action {
+            Action::SyncData => Outcome::Fail(ErrorKind::Other),
+            _ => Outcome::Done,
+        });
+        manifest.apply(&[Edit::RemoveSstable(1), Edit::AddSstable(sstable(2))]).unwrap_err();
+        disk.clear_hook();
+        disk.kill();
+        let (state, found) = leftovers::find(&disk).unwrap();
+        assert_eq!(state.sstables.keys().collect::<Vec<_>>(), [&2], "as the page cache has it");
+        assert_eq!(found, [paths[2].clone()]);
+        leftovers::remove(&disk, &found).unwrap();
+        disk.power_cut();
+        for id in open(&disk).unwrap().state().sstables.keys() {
+            assert!(disk.len(&sstable_path(*id)).unwrap().is_some(), "{id} is live on disk");
+        }
+    }
+}
+
+#[test]
+fn a_number_is_given_that_no_file_has_though_no_edit_names_it() {
+    let disk = SimDisk::new(3);
+    drop(open(&disk).unwrap());
+    let foreign = format!("{SSTABLE_DIRECTORY}/ffffffffffffffff.sst");
+    for path in [sstable_path(9), format!("{}.tmp", checkpoint_path(57)), foreign] {
+        disk.create_new(&path).unwrap();
+    }
+    let mut manifest = open(&disk).unwrap();
+    assert_eq!((manifest.allocate_file_id(), manifest.allocate_file_id()), (58, 59));
+}
+
+#[test]
 fn only_what_is_not_live_is_an_orphan() {
     let disk = SimDisk::new(3);
     let mut manifest = open(&disk).unwrap();

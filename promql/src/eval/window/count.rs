@@ -55,9 +55,13 @@ fn events(
     let mut until = Vec::with_capacity(samples.values.len());
     let mut count = 0_u32;
     until.push(count);
-    for two in samples.values.windows(2) {
-        count += u32::from(is_event(two[0], two[1]));
+    let later = samples.values.get(1..).unwrap_or_default();
+    for (old, new) in samples.values.iter().zip(windows.pieces(later).flatten()) {
+        count += u32::from(is_event(*old, *new));
         until.push(count);
+    }
+    if until.len() <= later.len() {
+        return 0; // It is to stop.
     }
     windows.slide(&samples.times_ms, |window| {
         if let Some(first) = edges::first_that_counts(&samples.times_ms, windows, window) {

@@ -8,7 +8,9 @@ pub(crate) mod count;
 pub(crate) mod edges;
 pub(crate) mod mixed;
 pub(crate) mod moments;
+pub(crate) mod order;
 pub(crate) mod over_time;
+mod pieces;
 pub(crate) mod rate;
 pub(crate) mod regression;
 

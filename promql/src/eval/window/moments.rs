@@ -100,6 +100,10 @@ impl Stretch {
     }
 }
 
+/// The windows of so many steps are kept, a few megabytes; those of more, which only subqueries
+/// have, are found anew for each series.
+const KEPT_MAX: usize = 1 << 16;
+
 /// The windows over some moments.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
@@ -115,7 +119,7 @@ pub(crate) struct Slots {
 impl Windows<'_> {
     /// The windows over these moments. When the evaluation is to stop there may be too few: the
     /// caller looks afterwards.
-    pub(crate) fn slots(&self, moments: &Moments) -> Ref<'_, Slots> {
+    fn slots(&self, moments: &Moments) -> Ref<'_, Slots> {
         let is_known = self.slots.borrow().moments.is_same(moments);
         if !is_known {
             let mut slots = self.slots.borrow_mut();
@@ -133,7 +137,7 @@ impl Windows<'_> {
     }
 
     /// The windows over these moments, and how each is stretched.
-    pub(crate) fn stretched(&self, moments: &Moments) -> Ref<'_, Slots> {
+    fn stretched(&self, moments: &Moments) -> Ref<'_, Slots> {
         let slots = self.slots(moments);
         if slots.stretches.len() == slots.windows.len() {
             return slots;
@@ -149,10 +153,39 @@ impl Windows<'_> {
     }
 
     /// Calls `each` for every window with samples in it or around it, in order; answers the most
-    /// samples of one.
-    pub(crate) fn slide(&self, moments: &Moments, each: impl FnMut(Window)) -> usize {
+    /// samples of one. When the evaluation is to stop it ends early: the caller looks afterwards.
+    pub(crate) fn slide(&self, moments: &Moments, mut each: impl FnMut(Window)) -> usize {
+        if self.grid.len > KEPT_MAX {
+            return self.walk(moments, each).0;
+        }
         let slots = self.slots(moments);
-        slots.windows.iter().copied().for_each(each);
+        for window in &slots.windows {
+            // Finding a window takes no time; going through its samples may.
+            if self.stops(window.end - window.first) {
+                break;
+            }
+            each(*window);
+        }
+        slots.most
+    }
+
+    /// The same, with how each window is stretched.
+    pub(crate) fn slide_stretched(
+        &self,
+        moments: &Moments,
+        mut each: impl FnMut(Window, &Stretch),
+    ) -> usize {
+        if self.grid.len > KEPT_MAX {
+            let stretch = |window| Stretch::new(moments, self.range_ms, window);
+            return self.walk(moments, |window| each(window, &stretch(window))).0;
+        }
+        let slots = self.stretched(moments);
+        for (window, stretch) in slots.windows.iter().zip(&slots.stretches) {
+            if self.stops(1) {
+                break;
+            }
+            each(*window, stretch);
+        }
         slots.most
     }
 }

@@ -1,9 +1,10 @@
 //! `sum_over_time`, `avg_over_time`, extremes, quantiles and deviations.
 
+use super::order::SlidingOrder;
 use super::{Samples, Window, Windows};
 use crate::math::convert::seconds;
 use crate::math::kahan::{Kahan, Mean};
-use crate::math::quantile::quantile;
+use crate::math::quantile::{quantile, quantile_of};
 use std::collections::VecDeque;
 
 /// Integers up to here add up without rounding.
@@ -12,21 +13,23 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// `sum_over_time`
 pub(crate) fn sum(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
     let values = &*samples.values;
-    if let Some(prefix) = exact_prefix_sums(values) {
+    if let Some(prefix) = exact_prefix_sums(values, windows) {
         return windows.slide(&samples.times_ms, |window| {
             out[window.step] = prefix[window.end] - prefix[window.first];
         });
     }
     each(samples, windows, out, |values| {
         let mut sum = Kahan::default();
-        values.iter().for_each(|value| sum.add(*value));
+        for piece in windows.pieces(values) {
+            piece.iter().for_each(|value| sum.add(*value));
+        }
         if sum.sum.is_infinite() { sum.sum } else { sum.total() }
     })
 }
 
 /// `avg_over_time`
 pub(crate) fn avg(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
-    if let Some(prefix) = exact_prefix_sums(&samples.values) {
+    if let Some(prefix) = exact_prefix_sums(&samples.values, windows) {
         return windows.slide(&samples.times_ms, |window| {
             let sum = prefix[window.end] - prefix[window.first];
             out[window.step] = sum / ((window.end - window.first) as f64);
@@ -35,25 +38,30 @@ pub(crate) fn avg(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> 
     each(samples, windows, out, |values| {
         let Some((first, rest)) = values.split_first() else { return f64::NAN };
         let mut mean = Mean::new(*first);
-        rest.iter().for_each(|value| mean.add(*value));
+        for piece in windows.pieces(rest) {
+            piece.iter().for_each(|value| mean.add(*value));
+        }
         mean.value()
     })
 }
 
-/// The sums of the first n values, if no such sum and no difference of two is ever rounded.
-fn exact_prefix_sums(values: &[f64]) -> Option<Vec<f64>> {
+/// The sums of the first n values, if no such sum and no difference of two is ever rounded. None
+/// too if the evaluation is to stop.
+fn exact_prefix_sums(values: &[f64], windows: &Windows) -> Option<Vec<f64>> {
     let mut prefix = Vec::with_capacity(values.len() + 1);
     let (mut sum, mut magnitude) = (0.0, 0.0);
     prefix.push(0.0);
-    for value in values {
-        magnitude += value.abs();
-        if value.trunc() != *value || !matches!(magnitude, 0.0..EXACT_MAX) {
-            return None;
+    for piece in windows.pieces(values) {
+        for value in piece {
+            magnitude += value.abs();
+            if value.trunc() != *value || !matches!(magnitude, 0.0..EXACT_MAX) {
+                return None;
+            }
+            sum += value;
+            prefix.push(sum);
         }
-        sum += value;
-        prefix.push(sum);
     }
-    Some(prefix)
+    (prefix.len() == values.len() + 1).then_some(prefix)
 }
 
 /// Works each window's values through from its start.
@@ -77,7 +85,7 @@ pub(crate) fn variance(
 ) -> usize {
     each(samples, windows, out, |values| {
         let (mut count, mut mean, mut square) = (0.0, Kahan::default(), Kahan::default());
-        for value in values {
+        for value in windows.pieces(values).flatten() {
             count += 1.0;
             let delta = value - mean.total();
             mean.add(delta / count);
@@ -88,6 +96,9 @@ pub(crate) fn variance(
     })
 }
 
+/// If each sample is in so many windows or more, sorting each is dearer than keeping their order.
+const OVERLAP_WORTH: usize = 3;
+
 /// `quantile_over_time`; `q` is asked at each step.
 pub(crate) fn quantiles(
     samples: &Samples<'_>,
@@ -95,6 +106,17 @@ pub(crate) fn quantiles(
     q: impl Fn(usize) -> f64,
     out: &mut [f64],
 ) -> usize {
+    let mut total = 0;
+    windows.slide(&samples.times_ms, |window| total += window.range().len());
+    if total > OVERLAP_WORTH * samples.values.len()
+        && let Some(mut order) = SlidingOrder::new(&samples.values)
+    {
+        return windows.slide(&samples.times_ms, |window| {
+            order.slide_to(window.range());
+            let at = |place: usize| order.at(place);
+            out[window.step] = quantile_of(q(window.step), window.range().len(), at);
+        });
+    }
     let mut scratch = Vec::new();
     windows.slide(&samples.times_ms, |window| {
         scratch.clear();

@@ -22,10 +22,9 @@ pub(crate) fn extrapolated(
     let values = &*samples.values;
     let resets = if slope.is_counter { resets(values) } else { Vec::new() };
     let mut next_reset = 0;
-    let slots = windows.stretched(&samples.times_ms);
-    for (window, stretch) in slots.windows.iter().zip(&slots.stretches) {
+    windows.slide_stretched(&samples.times_ms, |window, stretch| {
         if window.end - window.first < 2 {
-            continue;
+            return;
         }
         let first = values[window.first];
         let mut change = values[window.end - 1] - first;
@@ -42,8 +41,7 @@ pub(crate) fn extrapolated(
         };
         let factor = if slope.is_rate { factor / seconds(windows.range_ms) } else { factor };
         out[window.step] = change * factor;
-    }
-    slots.most
+    })
 }
 
 /// So many neighbours are looked at without a branch for each: counters seldom drop.
@@ -55,7 +53,7 @@ pub(crate) fn resets(values: &[f64]) -> Vec<usize> {
     let later = values.get(1..).unwrap_or(&[]);
     for (batch, (old, new)) in values.chunks(BATCH).zip(later.chunks(BATCH)).enumerate() {
         let pairs = || old.iter().zip(new);
-        if pairs().fold(false, |any, (old, new)| any | (new < old)) {
+        if pairs().map(|(old, new)| u64::from(new < old)).sum::<u64>() > 0 {
             let dropped = pairs().enumerate().filter(|(_, (old, new))| new < old);
             drops.extend(dropped.map(|(index, _)| batch * BATCH + index + 1));
         }

@@ -5,11 +5,12 @@ use crate::math::format::general;
 use crate::math::kahan::Kahan;
 
 /// The line of least squares through samples: slope per second, and value at `origin_ms`.
-fn line(times_ms: &[i64], values: &[f64], origin_ms: i64) -> (f64, f64) {
+fn line(windows: &Windows, times_ms: &[i64], values: &[f64], origin_ms: i64) -> (f64, f64) {
     let Some(first) = values.first() else { return (f64::NAN, f64::NAN) };
     let zero = Kahan::default;
     let (mut n, mut x, mut y, mut xy, mut xx) = (0.0, zero(), zero(), zero(), zero());
     let mut is_constant = true;
+    let values = windows.pieces(values).flatten();
     for (index, (time_ms, value)) in times_ms.iter().zip(values).enumerate() {
         if index > 0 && value != first {
             is_constant = false;
@@ -36,7 +37,7 @@ pub(crate) fn deriv(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -
             return;
         }
         let times_ms = &samples.times_ms[window.range()];
-        let (slope, _) = line(times_ms, &samples.values[window.range()], times_ms[0]);
+        let (slope, _) = line(windows, times_ms, &samples.values[window.range()], times_ms[0]);
         out[window.step] = slope;
     })
 }
@@ -54,7 +55,7 @@ pub(crate) fn predict(
         }
         let (times_ms, values) =
             (&samples.times_ms[window.range()], &samples.values[window.range()]);
-        let (slope, value) = line(times_ms, values, windows.grid.at(window.step));
+        let (slope, value) = line(windows, times_ms, values, windows.grid.at(window.step));
         out[window.step] = slope * ahead(window.step) + value;
     })
 }
@@ -71,7 +72,7 @@ pub(crate) fn smooth(
         let [first, second, ..] = values else { return };
         let (level, trend) = factors(window.step);
         let (mut before, mut smoothed, mut slope) = (0.0, *first, second - first);
-        for (index, value) in values.iter().enumerate().skip(1) {
+        for (index, value) in windows.pieces(values).flatten().enumerate().skip(1) {
             let scaled = level * value;
             if index > 1 {
                 slope = trend * (smoothed - before) + (1.0 - trend) * slope;

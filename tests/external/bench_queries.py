@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""How soon dashboards are answered: cumae beside VictoriaMetrics and Prometheus, same data, same run, same machine.
+
+Two sets of data (docs/BENCHMARKS.md): `hour` is an hour of 100,000 series (workload A), `day` a day of 12,000 (workload C).
+Each server is filled with one of them, brought to its densest form, and asked each question several times: cold (its cache
+of results switched off) and warm (asked before). Then the same question over more hours, series and steps: the curves.
+
+    bench_queries.py CUMAE_BINARY [--data hour|day] [--scale N] [--without prometheus,...] [--only TEXT]
+
+`--scale 10` takes a tenth of the series. Status 1 if an answer differs from Prometheus', if a question takes longer than the
+faster neighbour, or if a curve is worse than linear.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+
+import bench_store
+import compare_prometheus
+from bench_first_light import verdict
+
+DATA = {"hour": "A", "day": "C"}
+
+TARGET = 'instance="ip-10-0-1-17.internal:9100"'
+
+# Name, expression, span and step of the range in seconds; a step of 0 is an instant query.
+QUERIES = {
+    "hour": [
+        ("one series", f'node_hwmon_temp_celsius{{{TARGET},sensor="temp450"}}', 0, 0),
+        ("count of all", 'count({cluster="bench"})', 0, 0),
+        ("series of each target", 'count by (instance) ({cluster="bench"})', 0, 0),
+        ("metrics by number of series", 'topk(10, count by (__name__) ({cluster="bench"}))', 0, 0),
+        ("rate by job now", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 0, 0),
+        ("25,600 rates now", "rate(node_cpu_seconds_total[5m])", 0, 0),
+        ("busiest 10 targets now", "topk(10, sum by (instance) (rate(node_cpu_seconds_total[5m])))", 0, 0),
+        ("1 h, one target", f"rate(node_cpu_seconds_total{{{TARGET}}}[5m])", 3600, 15),
+        ("1 h, rate by job", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 3600, 15),
+        ("1 h, rate by target and mode", "sum by (instance, mode) (rate(node_cpu_seconds_total[5m]))", 3600, 60),
+        ("1 h, quantile of 10,000 buckets",
+         "histogram_quantile(0.99, sum by (le, job) (rate(http_request_duration_seconds_bucket[5m])))", 3600, 15),
+        ("1 h, quantile of each handler",
+         "histogram_quantile(0.9, sum by (le, handler) (rate(http_request_duration_seconds_bucket[5m])))", 3600, 60),
+        ("1 h, top 5 targets", "topk(5, sum by (instance) (rate(http_requests_total[5m])))", 3600, 60),
+        ("1 h, share of errors",
+         'sum by (job) (rate(http_requests_total{code=~"5.."}[5m])) / sum by (job) (rate(http_requests_total[5m]))',
+         3600, 60),
+        ("1 h, join of two metrics",
+         "sum by (instance) (rate(http_requests_total[5m])) / on (instance) "
+         "sum by (instance) (rate(node_cpu_seconds_total[5m]))", 3600, 60),
+        ("1 h, targets by regex",
+         'avg by (instance) (node_hwmon_temp_celsius{instance=~"ip-10-0-(1|2|3|5|8|13|21|34|55|89)-17.internal:9100"})',
+         3600, 15),
+        ("subquery now", "max_over_time(sum by (job) (rate(http_requests_total[5m]))[30m:1m])", 0, 0),
+    ],
+    "day": [
+        ("24 h, one series", f'node_hwmon_temp_celsius{{{TARGET},sensor="temp450"}}', 86400, 300),
+        ("24 h, one target", f"rate(node_cpu_seconds_total{{{TARGET}}}[5m])", 86400, 300),
+        ("1 h, rate by job", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 3600, 15),
+        ("6 h, rate by job", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 21600, 60),
+        ("24 h, rate by job", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 86400, 300),
+        ("24 h, increase over 1 h", "sum by (job) (increase(http_requests_total[1h]))", 86400, 300),
+        ("24 h, quantile of buckets",
+         "histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))", 86400, 300),
+        ("24 h, average over 1 h", "avg by (job) (avg_over_time(node_hwmon_temp_celsius[1h]))", 86400, 300),
+        ("24 h, largest over 1 h", "max by (job) (max_over_time(node_hwmon_temp_celsius[1h]))", 86400, 300),
+        ("24 h, median over 1 h", "avg by (job) (quantile_over_time(0.5, node_hwmon_temp_celsius[1h]))", 86400, 300),
+        ("24 h, count of all", 'count by (instance) ({cluster="bench"})', 86400, 600),
+        ("24 h, top 5", "topk(5, rate(http_requests_total[5m]))", 86400, 600),
+        ("24 h, against the hour before",
+         "sum(rate(http_requests_total[5m])) / sum(rate(http_requests_total[5m] offset 1h))", 82800, 300),
+        ("6 h, subquery", "max_over_time(sum by (job) (rate(http_requests_total[5m]))[1h:5m])", 21600, 300),
+    ],
+}
+
+LABELS = [
+    ("label names", "labels", {}),
+    ("targets", "label/instance/values", {}),
+    ("series of one target", "series", {"match[]": f"{{{TARGET}}}"}),
+]
+
+# What grows; for each size its expression, span and step. A curve is linear if eight times the size takes at most eight
+# times the time, and as much again as timing is off.
+CPUS = lambda count: f'sum(rate(node_cpu_seconds_total{{cpu=~"{"|".join(map(str, range(count)))}"}}[5m]))'
+CURVES = {
+    "hours": {n: ("sum(rate(node_cpu_seconds_total[5m]))", 3600 * n, 60) for n in (3, 6, 12, 23)},
+    "series": {96 * n: (CPUS(n), 21600, 60) for n in (4, 8, 16, 32)},
+    "steps": {n: ("sum(rate(node_cpu_seconds_total[5m]))", 21600, 21600 // n) for n in (90, 180, 360, 720, 1440)},
+}
+CURVE_SLACK = 1.25
+ROUNDS = 7
+
+
+def parameters(query, span, step, end_s):
+    if not step:
+        return "query", {"query": query, "time": end_s}
+    end = end_s - end_s % step
+    return "query_range", {"query": query, "start": end - span, "end": end, "step": step}
+
+
+def median(server, path, asked):
+    """The answer, and the median time of some more, in ms."""
+    answer, times = server.api(path, asked), []
+    if answer.get("status") != "success":
+        raise SystemExit(f"FAILED: {server.name}: {path} {asked}: {str(answer)[:400]}")
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        server.api(path, asked)
+        times.append(1000 * (time.monotonic() - began))
+    return answer, sorted(times)[ROUNDS // 2]
+
+
+def ask(server, data, end_s, only):
+    asked = {}
+    for name, query, span, step in QUERIES[data]:
+        if only in name:
+            path, params = parameters(query, span, step, end_s)
+            answer, cold = median(server, path, params | {"nocache": 1})
+            asked[name] = answer, cold, median(server, path, params)[1]
+    for name, path, params in LABELS:
+        if only in name:
+            answer, ms = median(server, path, params | {"start": end_s - 3600, "end": end_s})
+            asked[name] = answer, ms, ms
+    return asked
+
+
+def curves(server, end_s):
+    """For each thing that grows: by its size, the time in ms."""
+    drawn = {}
+    for what, sizes in CURVES.items():
+        for size, (query, span, step) in sizes.items():
+            path, params = parameters(query, span, step, end_s)
+            drawn.setdefault(what, {})[size] = median(server, path, params | {"nocache": 1})[1]
+    return drawn
+
+
+def measure(name, flags, directory, plan, end_ms):
+    server = bench_store.start(name, flags.binary, directory)
+    try:
+        bench_store.fill(flags.binary, server, plan, end_ms)
+        bench_store.densest(name, server, directory)
+        end_s = end_ms // 1000
+        row = {"server": name, "asked": ask(server, flags.data, end_s, flags.only)}
+        if flags.data == "day" and not flags.only:
+            row["curves"] = curves(server, end_s)
+    finally:
+        server.end()
+    return row
+
+
+def show(rows):
+    print("\n| ms, cold; warm | " + " | ".join(row["server"] for row in rows) + " |")
+    print("|---|" + "---|" * len(rows))
+    for name in rows[0]["asked"]:
+        cells = (row["asked"][name] for row in rows)
+        print(f"| {name} | " + " | ".join(f"{cold:,.1f}; {warm:,.1f}" for _, cold, warm in cells) + " |")
+    for what in rows[0].get("curves", {}):
+        print(f"\n| {what} | " + " | ".join(row["server"] + ", ms" for row in rows) + " |")
+        print("|---|" + "---|" * len(rows))
+        for size in CURVES[what]:
+            print(f"| {size:,} | " + " | ".join(f"{row['curves'][what][size]:,.1f}" for row in rows) + " |")
+
+
+def judge(by_name):
+    """How much of what the design asks for this run does not show."""
+    ours, missed = by_name["cumae"], 0
+    rivals = [row for name, row in by_name.items() if name != "cumae"]
+    cold, warm = [], []
+    for name, (answer, ms, warm_ms) in ours["asked"].items():
+        if prometheus := by_name.get("prometheus"):
+            if what := compare_prometheus.difference(answer, prometheus["asked"][name][0]):
+                missed += verdict(f"{name}: the answer is Prometheus' ({what})", False)
+        if rivals:
+            cold.append(ms / min(row["asked"][name][1] for row in rivals))
+            warm.append(warm_ms / min(row["asked"][name][2] for row in rivals))
+            what = f"{name}: not slower than the faster neighbour ({cold[-1]:.2f} x cold, {warm[-1]:.2f} x warm)"
+            missed += verdict(what, max(cold[-1], warm[-1]) <= 1)
+    if cold:
+        middle = sorted(cold)[len(cold) // 2]
+        missed += verdict(f"the median is 0.3 x the faster neighbour's time ({middle:.2f} x cold)", middle <= 0.3)
+    for what, by_size in ours.get("curves", {}).items():
+        (least, first_ms), (most, last_ms) = min(by_size.items()), max(by_size.items())
+        growth, factor = most / least, last_ms / first_ms
+        is_linear = factor <= CURVE_SLACK * growth
+        missed += verdict(f"{growth:.1f} times the {what} take {factor:.1f} times the time", is_linear)
+    return missed
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("--data", choices=DATA, default="day")
+    parser.add_argument("--scale", type=int, default=1)
+    parser.add_argument("--without", default="")
+    parser.add_argument("--only", default="")
+    flags = parser.parse_args()
+    plan = dict(bench_store.WORKLOADS[DATA[flags.data]])
+    plan["series"] //= flags.scale
+    end_ms = int(time.time()) * 1000 - 1
+    directory = tempfile.mkdtemp(prefix="cumae-bench-")
+    rows = []
+    try:
+        for name in ("cumae", "victoria-metrics", "prometheus"):
+            if name not in flags.without.split(","):
+                print(f"bench: {name}", flush=True)
+                rows.append(measure(name, flags, directory, plan, end_ms))
+                shutil.rmtree(f"{directory}/{'vm' if name.startswith('v') else name}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    show(rows)
+    print()
+    raise SystemExit(1 if judge({row["server"]: row for row in rows}) else 0)
+
+
+if __name__ == "__main__":
+    main()
