@@ -25,7 +25,6 @@ mod splittable;
 pub use extents::{Cache, CacheMetrics};
 pub use splittable::refusal;
 
-use crate::cost::weight;
 use crate::run::bytes_of;
 use crate::source::VersionAsk;
 use extents::{Extent, Key};
@@ -194,7 +193,7 @@ impl<'q> Plan<'q> {
                 Err(_) => return self.evaluate_all(),
             }
         }
-        let samples: u64 = series.iter().map(weight).sum();
+        let samples: u64 = series.iter().map(SeriesColumns::samples).sum();
         match notes.into_texts() {
             Some((warnings, infos)) if samples <= self.question.params.limits.samples_max => {
                 let value = Value::Matrix(series);
