@@ -321,6 +321,8 @@ fn subquery<'a>(
     for of in vector {
         let (mut times, mut values) = (Vec::new(), Vec::new());
         for (piece, of) in of.values.chunks(PIECE).enumerate() {
+            // A time and a value for each; its column is there still.
+            ctx.budget.take_bytes(16 * of.len() as u64)?;
             ctx.budget.tick(of.len())?;
             let present = of.iter().enumerate().filter(|(_, value)| !is_absent(**value));
             let moment = |step| inner.at(piece * PIECE + step);
