@@ -15,6 +15,7 @@ use crate::pace::Pace;
 use crate::scrub_pace::ScrubPace;
 use crate::telemetry::Telemetry;
 use model::Clock;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -265,12 +266,22 @@ impl Compactor {
         self.engine.seal(window)?.map(|compaction| self.compact(&compaction)).transpose()
     }
 
-    /// Brings what other rules of retention wrote to those in force.
+    /// Brings what other rules of retention wrote to those in force. As with sealing: a file that
+    /// cannot be written anew holds up no other.
     fn pass_all(&mut self) -> Result<(), store::Error> {
-        while let Some(pass) = self.engine.next_pass(self.clock.now())? {
-            self.compact(&pass)?;
+        let mut tried = BTreeSet::new();
+        let mut first = None;
+        while let Some(pass) = self.engine.next_pass_but(self.clock.now(), &tried)? {
+            match self.compact(&pass) {
+                Ok(_) => {}
+                Err(store::Error::Stopped) => return Err(store::Error::Stopped),
+                Err(error) => {
+                    tried.extend(pass.inputs());
+                    first.get_or_insert(error);
+                }
+            }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 
     fn compact(&mut self, compaction: &Compaction) -> Result<CompactionReport, store::Error> {

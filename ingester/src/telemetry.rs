@@ -120,7 +120,7 @@ type Size = fn(&Stats) -> u64;
 /// The name of a size, what it means, and where it is.
 type Named = (&'static str, &'static str, Size);
 
-fn gauges() -> [Named; 20] {
+fn gauges() -> [Named; 21] {
     [
         ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
@@ -147,6 +147,7 @@ fn gauges() -> [Named; 20] {
         ("cumae_store_partitions_alarming", "Of them those of 100 MB or more.", |s| {
             s.partitions_alarming
         }),
+        ("cumae_store_metadata", "Metrics whose metadata is kept.", |s| s.metadata),
         ("cumae_store_damaged_blocks", "Places found damaged in live sstables.", |s| {
             s.damaged_blocks
         }),
@@ -165,7 +166,7 @@ fn gauges() -> [Named; 20] {
     ]
 }
 
-fn counters() -> [Named; 15] {
+fn counters() -> [Named; 16] {
     [
         ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
         ("cumae_store_samples_appended_total", "Samples appended.", |s| s.samples_appended_total),
@@ -183,13 +184,18 @@ fn counters() -> [Named; 15] {
             |s| s.exemplars_lost_idle_total,
         ),
         (
+            "cumae_store_metadata_lost_limit_total",
+            "Metadata of new metrics that was not kept (max_metadata).",
+            |s| s.metadata_lost_limit_total,
+        ),
+        (
             "cumae_store_reads_tombstones_warned_total",
             "Reads that more than 1,000 deletes touched.",
             |s| s.reads_tombstones_warned_total,
         ),
         (
             "cumae_store_reads_tombstones_refused_total",
-            "Of them those that were refused, for more than 100,000.",
+            "Of them those that were refused, for more than limits.max_query_tombstones.",
             |s| s.reads_tombstones_refused_total,
         ),
         (

@@ -164,6 +164,13 @@ impl SeriesColumns {
         }
     }
 
+    /// How many samples they count as where samples are limited: a histogram by its size.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        let histograms = self.histograms.values.iter().map(|histogram| histogram.samples());
+        self.floats.len() as u64 + histograms.sum::<u64>()
+    }
+
     /// Whether there is no sample of either kind.
     #[must_use]
     pub fn is_empty(&self) -> bool {

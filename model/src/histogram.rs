@@ -85,6 +85,13 @@ pub struct Histogram {
     pub counts: Counts,
 }
 
+/// How many samples a histogram counts as, of so many spans, buckets and custom bounds together: as
+/// Prometheus counts, by the bytes that it takes there, of which a sample has 16.
+#[must_use]
+pub const fn samples_of(parts: u64) -> u64 {
+    (168 + 8 * parts + 8) / 16
+}
+
 /// Why a histogram makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadHistogram(pub &'static str);
@@ -147,6 +154,13 @@ impl Histogram {
     pub fn bytes(&self) -> usize {
         let spans = self.positive_spans.len() + self.negative_spans.len();
         size_of::<Self>() + 8 * (spans + self.custom_values.len() + self.buckets())
+    }
+
+    /// How many samples it counts as where samples are limited.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        let spans = self.positive_spans.len() + self.negative_spans.len();
+        samples_of((spans + self.custom_values.len() + self.buckets()) as u64)
     }
 
     /// Whether it makes sense, by the rules of remote write.
@@ -399,6 +413,22 @@ fn spans(from: &mut &[u8]) -> Result<Vec<Span>, BadHistogram> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_histogram_counts_as_many_samples_as_in_prometheus_by_its_spans_and_buckets() {
+        assert_eq!(Histogram::stale().samples(), 11);
+        let span = Span { offset: 0, length: 2 };
+        let counts = Counts::Float {
+            count: 3.0,
+            zero_count: 0.0,
+            positive: vec![1.0, 2.0],
+            negative: vec![],
+        };
+        let mut histogram = Histogram { positive_spans: vec![span], counts, ..Histogram::stale() };
+        assert_eq!(histogram.samples(), 12);
+        histogram.custom_values = vec![0.5];
+        assert_eq!(histogram.samples(), 13);
+    }
 
     fn span_lists() -> impl Strategy<Value = Vec<Span>> {
         prop::collection::vec((0_i32..5, 0_u32..4), 0..4).prop_map(|spans| {

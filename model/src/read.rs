@@ -51,7 +51,9 @@ impl Estimate {
 pub struct SelectBounds {
     /// The most series.
     pub series_max: u64,
-    /// The most samples.
+    /// The most samples; a histogram counts by its size ([`SeriesColumns::samples`]).
+    ///
+    /// [`SeriesColumns::samples`]: crate::SeriesColumns::samples
     pub samples_max: u64,
     /// The most deletes that may touch it: every series is tried against each of them.
     pub tombstones_max: u64,

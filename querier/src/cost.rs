@@ -158,7 +158,7 @@ impl Cost {
         let spent = &mut counted.spent;
         spent.selections += 1;
         let series = answer?;
-        let samples = series.iter().map(weight).sum::<u64>();
+        let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         spent.series += series.len() as u64;
         spent.samples += samples;
         if self.tally.is_some() {
@@ -188,13 +188,6 @@ pub(crate) fn selector(matchers: &[Matcher]) -> String {
     format!("{{{}}}", texts.join(","))
 }
 
-/// How many samples a series is, a histogram as many as take its memory.
-pub(crate) fn weight(series: &SeriesColumns) -> u64 {
-    let histograms = series.histograms.values.iter();
-    let histograms = histograms.map(|one| (one.bytes() as u64).div_ceil(SAMPLE_BYTES));
-    series.floats.len() as u64 + histograms.sum::<u64>()
-}
-
 /// A source that counts what is asked of it, and says under which versions it is read.
 pub(crate) struct Counting<'a> {
     pub(crate) source: &'a BlockingQuery,
@@ -217,5 +210,9 @@ impl VersionedSource for Counting<'_> {
         let versions = self.cost.time(Phase::Plan, || self.source.versions(asks))?;
         self.state.read_under(asks, &versions);
         Some(versions)
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        self.source.reserve(bytes)
     }
 }

@@ -7,7 +7,6 @@
 
 use crate::admission::Ticket;
 use crate::cache::VersionedSource;
-use crate::cost::weight;
 use crate::error::Error;
 use crate::memory::Purse;
 use crate::querier::Querier;
@@ -264,7 +263,7 @@ impl BlockingQuery {
         let bounds = *bounds;
         let answer = self.source.select(Arc::clone(&self.context), selection);
         let series = self.wait(answer)?;
-        let samples = series.iter().map(weight).sum::<u64>();
+        let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
         if count > bounds.series_max || samples > bounds.samples_max {
             return Err(too_much());
@@ -285,6 +284,10 @@ impl VersionedSource for BlockingQuery {
     fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>> {
         let answer = self.source.versions(Arc::clone(&self.context), asks.to_vec());
         self.wait(answer).inspect_err(|error| tracing::debug!(%error, "no versions")).ok()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        Ok(self.purse.take(bytes)?)
     }
 }
 
@@ -330,7 +333,7 @@ fn is_too_much(error: &SourceError) -> bool {
 
 /// How many bytes series take, about.
 pub(crate) fn bytes_of(series: &[SeriesColumns]) -> u64 {
-    let each = |of: &SeriesColumns| weight(of).saturating_mul(SAMPLE_BYTES) + SERIES_BYTES;
+    let each = |of: &SeriesColumns| of.samples().saturating_mul(SAMPLE_BYTES) + SERIES_BYTES;
     series.iter().map(each).sum()
 }
 

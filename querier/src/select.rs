@@ -312,7 +312,7 @@ fn within(
     bounds: SelectBounds,
     series: Vec<SeriesColumns>,
 ) -> Result<Vec<SeriesColumns>, SourceError> {
-    let samples: u64 = series.iter().map(|s| s.floats.len() as u64).sum();
+    let samples: u64 = series.iter().map(SeriesColumns::samples).sum();
     let over = if series.len() as u64 > bounds.series_max {
         format!("the selection matches more than {} series", bounds.series_max)
     } else if samples > bounds.samples_max {

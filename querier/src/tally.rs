@@ -2,7 +2,6 @@
 //! the newest of each series, of a range selector all. Through a subquery a step looks at every
 //! sample that an inner step looks at. What comes out of the cache is not looked at.
 
-use crate::run::SAMPLE_BYTES;
 use model::read::Selection;
 use model::sample::is_stale;
 use model::{QueryShard, SeriesColumns, TimeRange};
@@ -94,7 +93,7 @@ fn alive(series: &SeriesColumns, takes_all: bool) -> Vec<(i64, u64)> {
     let floats = floats.map(|(at, value)| (*at, u64::from(!is_stale(*value))));
     let histograms = series.histograms.timestamps_ms.iter().zip(&series.histograms.values);
     let histograms = histograms.map(|(at, one)| {
-        let weight = (one.bytes() as u64).div_ceil(SAMPLE_BYTES);
+        let weight = one.samples();
         (*at, if one.is_stale() { 0 } else { weight })
     });
     let mut all: Vec<(i64, u64)> = floats.chain(histograms).collect();

@@ -27,8 +27,6 @@ pub struct Config {
     /// When the clock steps ahead by more than this, nothing expires until it has gone on from
     /// there for an hour. Default 1 d.
     pub clock_step_max_ms: i64,
-    /// The most metrics with metadata per tenant; later ones are not kept. Default 100,000.
-    pub metadata_max: usize,
     /// The most bytes of sstables kept in memory for the next reader: checked blocks of chunks,
     /// decoded directories, label strings and partition indexes. Default 64 MiB.
     pub cache_bytes_max: usize,
@@ -62,7 +60,6 @@ impl Default for Config {
             tail_samples_per_series: 8,
             series_idle_ms: 60 * 60 * 1000,
             clock_step_max_ms: 24 * 60 * 60 * 1000,
-            metadata_max: 100_000,
             cache_bytes_max: 64 << 20,
             read_tombstones_warn: 1_000,
             purge_delay_ms: 15 * 60 * 1000,

@@ -167,7 +167,7 @@ impl Engine {
         let manifest = Manifest::open(Arc::clone(&disk))?;
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
-        let mut recovery = Recovery::new(&make, seconds(now), config.metadata_max);
+        let mut recovery = Recovery::new(&make, seconds(now));
         let (log, replay) = replay(&parts, &config, manifest.state(), &mut recovery)?;
         let mut report = OpenReport { replay, ..recovery.report };
         let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;

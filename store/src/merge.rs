@@ -112,6 +112,12 @@ impl Run {
         self.column.len() + self.histograms.len()
     }
 
+    /// How many samples they count as where samples are limited: a histogram by its size.
+    pub(crate) fn samples(&self) -> u64 {
+        let histograms = self.histograms.iter().map(|sample| sample.histogram.samples());
+        self.column.len() as u64 + histograms.sum::<u64>()
+    }
+
     fn sample(&self, index: usize) -> Sample {
         Sample {
             start_timestamp_ms: self.starts.get(index).copied().unwrap_or(0),

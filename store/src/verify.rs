@@ -164,7 +164,8 @@ pub(crate) fn bad_payload(path: &str, offset: u64, payload: &[u8]) -> Option<Err
     if payload.is_empty() {
         return None;
     }
-    let read = record::decode(payload).and_then(|record| record.rows(|_, _| ()));
+    let read = record::decode(payload)
+        .and_then(|record| record.rows(&mut record::Room::default(), |_, _| ()));
     read.err().map(|damaged| damaged.at(path, offset))
 }
 

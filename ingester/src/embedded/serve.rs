@@ -87,6 +87,7 @@ impl Inner {
             series_max: share(limits.max_series),
             series_per_metric_max: share(limits.max_series_per_metric),
             exemplars_max: limits.max_exemplars.get(),
+            metadata_max: limits.max_metadata.get(),
         }
     }
 }

@@ -3,14 +3,14 @@
 use super::*;
 use cluster::TopologyConfig;
 use guard::{Limit, Limits};
-use model::mutation::{Mutation, SeriesRefusal, WriteAnswer, Written};
-use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
+use model::mutation::{MetricMetadata, MetricType, Mutation, SeriesRefusal, WriteAnswer, Written};
+use model::read::{LabelQuery, LabelWant, MetadataQuery, SelectBounds, Selection};
 use model::{
-    DeleteRequest, LabelSet, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange,
-    TimestampMs,
+    DeleteRequest, LabelSet, Matcher, Principal, RequestId, Retention, RetentionRule, SeriesRef,
+    TenantId, TimeRange, TimestampMs,
 };
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::disk::FileDisk;
 use wire::replica::Replica;
@@ -33,7 +33,10 @@ fn open(dir: &Path, max_series: u64) -> Arc<Embedded> {
 }
 
 fn open_as(dir: &Path, max_series: u64, config: &Config) -> Arc<Embedded> {
-    let limits = Limits { max_series: Limit(max_series), ..Limits::default() };
+    open_with(dir, Limits { max_series: Limit(max_series), ..Limits::default() }, config)
+}
+
+fn open_with(dir: &Path, limits: Limits, config: &Config) -> Arc<Embedded> {
     let parts = EmbeddedParts {
         name: "n0".into(),
         store: Parts {
@@ -145,6 +148,36 @@ async fn beyond_the_limit_a_new_series_is_refused_by_name_and_a_known_one_goes_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_has_metadata_of_no_more_metrics_than_its_limit_and_what_was_not_kept_is_counted()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_metadata: Limit(2), ..Limits::default() };
+    let open = || open_with(dir.path(), limits.clone(), &Config::default());
+    let replica = open();
+    for (tenant, metric) in [("a", "m1"), ("a", "m2"), ("a", "m3"), ("b", "m3")] {
+        let mut mutation = mutation(tenant, metric, 1.0);
+        let (help, unit) = ("what it is".into(), "".into());
+        let metric = metric.into();
+        mutation.metadata.push(MetricMetadata {
+            metric,
+            metric_type: MetricType::Gauge,
+            help,
+            unit,
+        });
+        written(replica.write(mutation).await.unwrap());
+    }
+    let stats = replica.stats();
+    assert_eq!((stats.metadata, stats.metadata_lost_limit_total), (3, 1));
+    replica.shutdown().await.unwrap();
+    drop(replica);
+    let replica = open();
+    let known = replica.metadata(context("a"), MetadataQuery::default()).await.unwrap();
+    let known: Vec<&str> = known.iter().map(|entry| &*entry.metric).collect();
+    assert_eq!(known, ["m1", "m2"]);
+    replica.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_away_learns_from_its_peer_what_was_deleted() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [here, away] = dirs.each_ref().map(|dir| open(dir.path(), 0));
@@ -209,6 +242,57 @@ async fn sealing_leaves_one_dense_sstable_for_each_window_and_the_same_answers()
     assert_eq!(replica.seal().await.unwrap_err().kind, Kind::Unavailable);
 }
 
+/// Flips a byte in the first block of a file: it can be opened, and read only in part.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[26] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The live sstables' files, the oldest first.
+fn sstables(dir: &Path) -> BTreeSet<PathBuf> {
+    let names = std::fs::read_dir(dir.join("sstables")).unwrap();
+    names.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_window_holds_up_no_other_when_the_rules_of_retention_have_changed() {
+    const DAY_MS: i64 = 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing is compacted that nobody asks for.
+    let config = Config { job_poll_ms: 60_000, ..Config::default() };
+    let replica = open_as(dir.path(), 0, &config);
+    for day in 0..3 {
+        let mut mutation = Mutation::empty(context("a"));
+        for job in ["a", "b"] {
+            let labels = LabelSet::from_pairs([("__name__", "m"), ("job", job)]).unwrap();
+            mutation.push(SeriesRef::Labels(labels), [(NOW_MS - day * DAY_MS, 1.0)]);
+        }
+        replica.write(mutation).await.unwrap();
+        replica.flush().await.unwrap();
+    }
+    let damaged = sstables(dir.path()).pop_first().unwrap();
+    replica.shutdown().await.unwrap();
+    drop(replica);
+    damage(&damaged);
+    let rule = RetentionRule {
+        matchers: vec![Matcher::equal("job", "b")],
+        retention: Retention::from_ms(20 * DAY_MS.unsigned_abs()),
+    };
+    let limits = Limits {
+        retention_ms: Limit(10 * DAY_MS.unsigned_abs()),
+        retention_rules: vec![rule],
+        ..Limits::default()
+    };
+    let replica = open_with(dir.path(), limits, &config);
+
+    assert_eq!(replica.stats().sstables, 3);
+    assert!(replica.seal().await.is_err(), "the damage is told");
+    assert_eq!(replica.stats().sstables, 5, "two are split by class, one is as it was");
+    assert!(sstables(dir.path()).contains(&damaged));
+    replica.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_window_is_told_and_holds_up_the_sealing_of_no_other() {
     const DAY_MS: i64 = 86_400_000;
@@ -223,23 +307,17 @@ async fn a_damaged_window_is_told_and_holds_up_the_sealing_of_no_other() {
         replica.write(mutation).await.unwrap();
         replica.flush().await.unwrap();
     };
-    let files = || {
-        let names = std::fs::read_dir(dir.path().join("sstables")).unwrap();
-        names.map(|entry| entry.unwrap().path()).collect::<BTreeSet<_>>()
-    };
+    let files = || sstables(dir.path());
     write(&replica, 1, "m1").await;
     let damaged = files().pop_first().unwrap();
     write(&replica, 1, "m2").await;
     for (day, metric) in [(0, "m1"), (0, "m2"), (2, "m1"), (2, "m2")] {
         write(&replica, day, metric).await;
     }
-    let mut bytes = std::fs::read(&damaged).unwrap();
-    // In the first block: the file can be opened, and read only in part.
-    bytes[26] ^= 1;
     replica.shutdown().await.unwrap();
     // Nothing is in a cache.
     drop(replica);
-    std::fs::write(&damaged, bytes).unwrap();
+    damage(&damaged);
     let replica = open_as(dir.path(), 0, &config);
 
     assert!(replica.seal().await.is_err());

@@ -246,8 +246,8 @@ pub(super) fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64)
 /// each.
 fn has_stale(values: &[f64]) -> bool {
     let batches = values.chunks(64);
-    let is_nan = |batch: &[f64]| batch.iter().fold(false, |any, value| any | value.is_nan());
-    batches.into_iter().any(|batch| is_nan(batch) && batch.iter().any(|value| is_stale(*value)))
+    let nans = |batch: &[f64]| batch.iter().map(|value| u64::from(value.is_nan())).sum::<u64>();
+    batches.into_iter().any(|batch| nans(batch) > 0 && batch.iter().any(|value| is_stale(*value)))
 }
 
 /// The histograms from `first_ms` to `last_ms`, stale markers left out.
@@ -321,6 +321,8 @@ fn subquery<'a>(
     for of in vector {
         let (mut times, mut values) = (Vec::new(), Vec::new());
         for (piece, of) in of.values.chunks(PIECE).enumerate() {
+            // A time and a value for each; its column is there still.
+            ctx.budget.take_bytes(16 * of.len() as u64)?;
             ctx.budget.tick(of.len())?;
             let present = of.iter().enumerate().filter(|(_, value)| !is_absent(**value));
             let moment = |step| inner.at(piece * PIECE + step);

@@ -72,7 +72,8 @@ fn a_selection_is_asked_once_from_just_after_the_open_edge() {
 fn what_a_query_has_twice_is_worked_out_once_and_right_in_both_places() {
     let source = Fixed::with(3, 200);
     let params = EvalParams::range(600_000, 700_000, 10_000);
-    let text = "sum(sum_over_time(m[1m])) - 2 * sum(sum_over_time(m[1m])) + max(sum_over_time(m[1m]))";
+    let text =
+        "sum(sum_over_time(m[1m])) - 2 * sum(sum_over_time(m[1m])) + max(sum_over_time(m[1m]))";
     let other = "sum(sum_over_time(m[60s])) - 2 * sum(sum_over_time(m[1m] offset 0s)) + max(6 * m)";
     let (once, apart) = (ask(&source, text, &params), ask(&source, other, &params));
     assert_eq!(once.unwrap().value, apart.unwrap().value);

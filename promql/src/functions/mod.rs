@@ -43,7 +43,13 @@ impl<'a> Args<'a> {
     /// A new column.
     fn column(&self, f: impl Fn(usize) -> f64) -> Result<Vec<f64>, EvalError> {
         self.ctx.budget.take_column(self.grid.len)?;
-        Ok((0..self.grid.len).map(f).collect())
+        let mut column = Vec::with_capacity(self.grid.len);
+        while column.len() < self.grid.len {
+            let end = self.grid.len.min(column.len() + PIECE);
+            column.extend((column.len()..end).map(&f));
+            self.ctx.budget.tick(PIECE)?;
+        }
+        Ok(column)
     }
 
     fn vector(&self, index: usize) -> Result<Vec<Series>, EvalError> {
@@ -109,6 +115,9 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
     }
 }
 
+/// So many values are worked out without a look at the stop signal.
+const PIECE: usize = 1 << 16;
+
 /// Maps each float of the first argument; the name goes, and so do histograms.
 fn map(args: &Args<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Val, EvalError> {
     map_vector(args, args.vector(0)?, f)
@@ -122,8 +131,10 @@ fn map_vector(
 ) -> Result<Val, EvalError> {
     let mut vector = floats_of(vector);
     for series in &mut vector {
-        args.ctx.budget.tick(series.values.len())?;
-        column::map_steps(&mut series.values, &f);
+        for (piece, values) in series.values.chunks_mut(PIECE).enumerate() {
+            args.ctx.budget.tick(values.len())?;
+            column::map_steps(values, |step, value| f(piece * PIECE + step, value));
+        }
         args.ctx.drop_name(series);
     }
     args.ctx.merge_dropped(vector).map(Val::Vector)

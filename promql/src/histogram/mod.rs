@@ -179,14 +179,19 @@ impl FloatHistogram {
 
     /// Its weight as upstream counts it: in samples of 16 bytes.
     pub(crate) fn samples(&self) -> u64 {
-        (self.bytes() + 8) / 16
+        model::histogram::samples_of(self.parts())
     }
 
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> u64 {
+        168 + 8 * self.parts()
+    }
+
+    /// Spans, buckets and custom bounds.
+    fn parts(&self) -> u64 {
         let spans = self.positive.runs() + self.negative.runs();
         let buckets = self.positive.len() + self.negative.len() + self.custom_values.len();
-        168 + 8 * (spans + buckets) as u64
+        (spans + buckets) as u64
     }
 
     /// Whether both say the same: bounds and counts to the last bit, whatever empty buckets are

@@ -40,7 +40,7 @@ impl Engine {
         let Some(resolved) = tenant.resolve(mutation, limits, synced, seconds(now)) else {
             return Ok(Appended::NeedLabels);
         };
-        let ticket = self.log_mutation(&tenant, mutation, &resolved)?;
+        let ticket = self.log_mutation(&tenant, mutation, &resolved, limits, now)?;
         let (samples, late) =
             tenant.apply(mutation, &resolved, ticket, seconds(now), limits.exemplars_max);
         self.versions.mark(&tenant.id, &mutation.timestamps_ms);
@@ -60,16 +60,14 @@ impl Engine {
         tenant: &Tenant,
         mutation: &Mutation,
         resolved: &Resolved,
+        limits: AppendLimits,
+        now: TimestampMs,
     ) -> Result<u64> {
         // Held until the record is in line, so that what is news to one is not old to another
         // whose record comes first.
         let mut metadata = (!mutation.metadata.is_empty()).then(|| tenant.metadata.lock());
-        let news: Vec<&MetricMetadata> = match &metadata {
-            Some(held) => mutation
-                .metadata
-                .iter()
-                .filter(|entry| held.is_news(entry, self.config.metadata_max))
-                .collect(),
+        let news: Vec<&MetricMetadata> = match &mut metadata {
+            Some(held) => held.news(&mutation.metadata, limits.metadata_max, seconds(now)),
             None => Vec::new(),
         };
         let parts = record::Parts {
@@ -86,7 +84,7 @@ impl Engine {
         };
         let ticket = self.log.append(&record.ok_or(Error::BadMutation)?)?;
         if let Some(held) = &mut metadata {
-            news.into_iter().for_each(|entry| held.insert(entry.clone()));
+            news.into_iter().for_each(|entry| held.insert(entry.clone(), seconds(now)));
         }
         Ok(ticket)
     }

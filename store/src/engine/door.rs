@@ -39,7 +39,7 @@ pub struct OpenReport {
 }
 
 /// How many series a tenant may have open on this replica; known series are never refused. And how
-/// many exemplars it keeps.
+/// many exemplars and how much metadata it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendLimits {
     /// In all; `u64::MAX` is no limit.
@@ -48,12 +48,19 @@ pub struct AppendLimits {
     pub series_per_metric_max: u64,
     /// Exemplars; the oldest go. `u64::MAX` is a million.
     pub exemplars_max: u64,
+    /// Metrics with metadata; those not spoken of for long go, then new ones are not kept. `u64::MAX`
+    /// is no limit.
+    pub metadata_max: u64,
 }
 
 impl AppendLimits {
     /// No limit.
-    pub const NONE: Self =
-        Self { series_max: u64::MAX, series_per_metric_max: u64::MAX, exemplars_max: u64::MAX };
+    pub const NONE: Self = Self {
+        series_max: u64::MAX,
+        series_per_metric_max: u64::MAX,
+        exemplars_max: u64::MAX,
+        metadata_max: u64::MAX,
+    };
 }
 
 /// What became of a mutation.
@@ -128,6 +135,9 @@ pub struct Stats {
     pub exemplars_lost_limit_total: u64,
     /// Exemplars that left with a series that nobody wrote to.
     pub exemplars_lost_idle_total: u64,
+    pub metadata: u64,
+    /// Metadata of metrics for which there was no room.
+    pub metadata_lost_limit_total: u64,
     pub log_segments: u64,
     pub log_pending_bytes: u64,
     pub sstables: u64,

@@ -43,6 +43,8 @@ const LOOK_SAMPLES: u64 = 1 << 16;
 const HISTOGRAM_LOOK: u64 = 63;
 /// So many exemplars are imported at most: the newest.
 const EXEMPLARS_MAX: usize = 100_000;
+/// The metadata of so many metrics is imported at most.
+const METADATA_MAX: usize = 100_000;
 /// So many go into one record of the log.
 const RECORD_EXEMPLARS: usize = 1_000;
 /// So many bytes of metadata go into one: far from what a record may have.
@@ -246,7 +248,7 @@ impl Import<'_> {
 
     /// Adds what a metric means. What the store knows of it already is kept.
     pub fn metadata(&mut self, entry: MetricMetadata) {
-        if self.metadata.len() < self.engine.config.metadata_max {
+        if self.metadata.len() < METADATA_MAX {
             self.metadata.insert(entry.metric.to_string(), entry);
         }
     }

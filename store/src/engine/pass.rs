@@ -77,11 +77,25 @@ impl Engine {
     /// # Errors
     /// What the disk says; it may be tried again.
     pub fn next_pass(&self, now: TimestampMs) -> Result<Option<Compaction>> {
+        self.next_pass_but(now, &BTreeSet::new())
+    }
+
+    /// As [`Engine::next_pass`], but of none of these files: for whoever goes on where some of them
+    /// could not be written anew.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_pass_but(
+        &self,
+        now: TimestampMs,
+        tried: &BTreeSet<u64>,
+    ) -> Result<Option<Compaction>> {
         let trusted = self.trusted(now);
         let judge = self.judge(trusted);
         let mut moves = Vec::new();
         let mut rewrite = None;
-        for (meta, tenants) in self.stale_files(&judge, now) {
+        let files = self.stale_files(&judge, now).into_iter();
+        for (meta, tenants) in files.filter(|(meta, _)| !tried.contains(&meta.id)) {
             match self.fate(&meta, &tenants, &judge) {
                 // A damaged file stays as it is: reads clip it.
                 Err(_) => {}

@@ -31,6 +31,10 @@ impl Engine {
             let (series, created) = tenant.series();
             stats.series += series;
             stats.series_created_total += created;
+            let metadata = tenant.metadata.lock();
+            stats.metadata += metadata.iter().len() as u64;
+            stats.metadata_lost_limit_total += metadata.lost();
+            drop(metadata);
             for shard in tenant.shards() {
                 stats.head_samples += shard.samples;
                 stats.head_sample_bytes += shard.sample_bytes;

@@ -283,3 +283,30 @@ fn a_delete_after_a_restart_takes_histograms_of_every_revision() {
     assert_eq!(engine.delete(&tenant("t"), &request, NOW).unwrap().revision_max, 2);
     assert_eq!(select(&engine), vec![]);
 }
+
+#[test]
+fn a_histogram_counts_by_its_size_where_the_samples_of_a_read_are_limited() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    append(&engine, &[(0, 1), (1_000, 2)], 0);
+    append_float(&engine, 2_000, 0);
+    // A span and two buckets are worth twelve samples.
+    let read = |samples_max| {
+        let bounds = SelectBounds { samples_max, ..SelectBounds::NONE };
+        let (matchers, shard) = (vec![], model::QueryShard::ALL);
+        let selection = Selection { matchers, range: all(), days: None, shard, bounds };
+        engine.select(&tenant("t"), &selection, NOW)
+    };
+    for place in ["head", "sstable", "both"] {
+        assert_eq!(read(25).unwrap()[0].histograms.len(), 2, "{place}");
+        assert!(
+            matches!(read(24), Err(Error::TooManySamples { samples_max: 24 })),
+            "{place} past the limit"
+        );
+        match place {
+            "head" => drop(engine.flush(NOW).unwrap()),
+            // Equal ones are one.
+            _ => append(&engine, &[(0, 1), (1_000, 2)], 0),
+        }
+    }
+}

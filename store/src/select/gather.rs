@@ -202,7 +202,7 @@ impl Gather {
                 false => self.add_present(key),
             };
         }
-        let len = |runs: &[Run]| runs.iter().map(|run| run.len() as u64).sum::<u64>();
+        let len = |runs: &[Run]| runs.iter().map(Run::samples).sum::<u64>();
         let hash = self.hasher.hash_one(key);
         let found = self.find(hash, key);
         let mut runs =

@@ -111,6 +111,9 @@ impl<'a> Chunks<'a> {
         let before = run.column.values.len();
         let mut starts = Vec::new();
         let (values, asked) = (&mut run.column.values, places.clone());
+        if values.capacity() == 0 {
+            values.reserve_exact(query.room(head, times.len()).max(places.len()));
+        }
         self.with_bytes(chunk, |dense, bytes| {
             dense.decode(head, bytes, asked, values, &mut starts)
         })?;

@@ -29,20 +29,16 @@ pub(super) fn count_values(
     };
     let vector = ctx.eval_vector(bare(&node.expr), grid)?;
     let names = Names::new(&node.grouping);
-    let mut result: Vec<Series> = Vec::new();
-    let mut places: HashMap<LabelSet, usize> = HashMap::new();
+    let (series, places) = (Vec::new(), HashMap::new());
+    let mut counters = Counters { len: grid.len, series, places };
     for series in vector {
         for (step, histogram) in series.histogram_steps() {
             ctx.budget.tick(1)?;
             let text = histogram.to_string();
             ctx.budget.take_bytes(text.len() as u64)?;
             let labels = group_labels((&names, node.without), &series.labels, &label, text);
-            let place = *places.entry(labels).or_insert_with_key(|labels| {
-                let values = vec![ABSENT; grid.len];
-                result.push(Series::floats(labels.clone(), false, values));
-                result.len() - 1
-            });
-            let count = &mut result[place].values[step];
+            let place = counters.place(ctx, labels)?;
+            let count = &mut counters.series[place].values[step];
             *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
         }
         // Most series keep a value for a while: the place of the last one is tried first.
@@ -56,21 +52,40 @@ pub(super) fn count_values(
                 _ => {
                     let labels =
                         group_labels((&names, node.without), &series.labels, &label, plain(*value));
-                    *places.entry(labels).or_insert_with_key(|labels| {
-                        let (labels, values) = (labels.clone(), vec![ABSENT; grid.len]);
-                        result.push(Series::floats(labels, false, values));
-                        result.len() - 1
-                    })
+                    counters.place(ctx, labels)?
                 }
             };
             last = Some((value.to_bits(), place));
-            let count = &mut result[place].values[step];
+            let count = &mut counters.series[place].values[step];
             *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
         }
         ctx.budget.tick(grid.len)?;
-        ctx.budget.check_steps(result.len().saturating_mul(grid.len))?;
+        ctx.budget.check_steps(counters.series.len().saturating_mul(grid.len))?;
     }
-    Ok(result)
+    Ok(counters.series)
+}
+
+/// A counter for each value that was met, at each step.
+struct Counters {
+    len: usize,
+    series: Vec<Series>,
+    places: HashMap<LabelSet, usize>,
+}
+
+impl Counters {
+    /// Where the counter with these labels is. A series may have another value at each step, so
+    /// memory is taken for each counter before it is made.
+    fn place(&mut self, ctx: &Evaluator<'_>, labels: LabelSet) -> Result<usize, EvalError> {
+        if let Some(place) = self.places.get(&labels) {
+            return Ok(*place);
+        }
+        ctx.budget.check_steps(self.series.len().saturating_mul(self.len))?;
+        let values = ctx.budget.column(ABSENT, self.len)?;
+        let place = self.series.len();
+        self.series.push(Series::floats(labels.clone(), false, values));
+        self.places.insert(labels, place);
+        Ok(place)
+    }
 }
 
 fn group_labels(

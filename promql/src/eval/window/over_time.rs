@@ -106,17 +106,16 @@ pub(crate) fn quantiles(
     q: impl Fn(usize) -> f64,
     out: &mut [f64],
 ) -> usize {
-    let slots = windows.slots(&samples.times_ms);
-    let total: usize = slots.windows.iter().map(|window| window.range().len()).sum();
+    let mut total = 0;
+    windows.slide(&samples.times_ms, |window| total += window.range().len());
     if total > OVERLAP_WORTH * samples.values.len()
         && let Some(mut order) = SlidingOrder::new(&samples.values)
     {
-        for window in &slots.windows {
+        return windows.slide(&samples.times_ms, |window| {
             order.slide_to(window.range());
             let at = |place: usize| order.at(place);
             out[window.step] = quantile_of(q(window.step), window.range().len(), at);
-        }
-        return slots.most;
+        });
     }
     let mut scratch = Vec::new();
     windows.slide(&samples.times_ms, |window| {

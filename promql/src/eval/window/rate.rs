@@ -53,7 +53,7 @@ pub(crate) fn resets(values: &[f64]) -> Vec<usize> {
     let later = values.get(1..).unwrap_or(&[]);
     for (batch, (old, new)) in values.chunks(BATCH).zip(later.chunks(BATCH)).enumerate() {
         let pairs = || old.iter().zip(new);
-        if pairs().fold(false, |any, (old, new)| any | (new < old)) {
+        if pairs().map(|(old, new)| u64::from(new < old)).sum::<u64>() > 0 {
             let dropped = pairs().enumerate().filter(|(_, (old, new))| new < old);
             drops.extend(dropped.map(|(index, _)| batch * BATCH + index + 1));
         }

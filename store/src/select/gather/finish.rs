@@ -30,7 +30,7 @@ impl Gather {
             let mut columns = merge::columns_of(runs);
             let floats = &mut columns.floats;
             shared.share(floats);
-            samples += (floats.len() + columns.histograms.len()) as u64;
+            samples += columns.samples();
             if samples > self.bounds.samples_max {
                 return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
             }

@@ -30,7 +30,9 @@ impl Query {
         let timestamps_ms = timestamps_ms.to_mut();
         let before = timestamps_ms.len();
         if timestamps_ms.capacity() == before {
-            let room = self.room(head, bytes);
+            // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
+            let len = (head.count as usize).min(bytes.len().saturating_mul(64));
+            let room = self.room(head, len);
             timestamps_ms.reserve_exact(room);
             values.reserve_exact(room);
         }
@@ -89,10 +91,8 @@ impl Query {
         Ok(())
     }
 
-    /// Room for a series' samples in all sources, by what one chunk says of its step.
-    fn room(&self, head: &ChunkHead, bytes: &[u8]) -> usize {
-        // A sample is a byte at least, but for a run's; so a head cannot ask for the moon.
-        let len = (head.count as usize).min(bytes.len().saturating_mul(64));
+    /// Room for a series' samples in all sources, by what a chunk of `len` samples says of its step.
+    pub(crate) fn room(&self, head: &ChunkHead, len: usize) -> usize {
         let span = u64::try_from(head.last_ms.saturating_sub(head.first_ms)).unwrap_or(0);
         let from = self.start_ms.max(head.first_ms);
         let wanted = u64::try_from(self.end_ms.saturating_sub(from)).unwrap_or(0);
