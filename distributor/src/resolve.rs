@@ -7,22 +7,25 @@
 //! # Invariants
 //! - An undecodable body leaves no trace but, at most, new entries in the cache.
 //! - Series and samples are counted while decoding, so a body is given up at its limit.
+//!
+//! Not here: the walk through one series after the other (`resolve/pass.rs`).
+
+mod pass;
 
 use crate::batch::{Batch, Row, raw_labels};
 use crate::error::Error;
 use crate::extras::{self, Extras};
 use crate::label_hash::{LabelHash, LabelHasher};
-use crate::pool::Reservation;
-use crate::refusal::{Item, Refusals};
 use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
 use model::mutation::MetricMetadata;
 use model::{METRIC_NAME, TimestampMs};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use pass::{Out, Pass};
 use std::ops::Range;
 use std::sync::Arc;
-use wire::remote_write::{Extra, Field, MetadataView, SampleColumns, SeriesView, Walk};
+use wire::remote_write::{Field, MetadataView, Walk};
 
 /// What resolving needs beside the batch.
 #[derive(Clone, Copy, Debug)]
@@ -169,203 +172,6 @@ impl Resolver<'_> {
         let cache = RwLockWriteGuard::downgrade(cache);
         refuse_rows(batch, &faults);
         Ok(Some(cache))
-    }
-}
-
-/// One walk through a body.
-struct Pass<'p> {
-    resolver: &'p Resolver<'p>,
-    cache: &'p SeriesCache,
-    tenant: &'p Tenant,
-    /// The times that samples of every series may have.
-    times: TimeRules,
-    body_len: usize,
-    /// The entry of the series before.
-    previous: u32,
-    series: u64,
-    misses: Vec<Miss>,
-    extras: Extras,
-    body_reserved_bytes: u64,
-    reservation: Option<&'p mut Reservation>,
-    out: Out<'p>,
-}
-
-/// Where a walk leaves what it finds.
-struct Out<'p> {
-    rows: &'p mut Vec<Row>,
-    gathered: &'p mut Vec<u8>,
-    columns: &'p mut SampleColumns,
-    refusals: &'p mut Refusals,
-}
-
-impl Pass<'_> {
-    #[inline]
-    fn series(&mut self, view: &SeriesView<'_>) -> Result<(), Error> {
-        let (mut entry, mut hash, mut labels_len) = (UNCACHED, LabelHash::default(), 0);
-        let predicted = self.cache.predict(self.previous);
-        if let Some((successor, len)) = predicted
-            && let Some(raw) = view.labels_of_len(len)
-        {
-            hash = self.resolver.hasher.hash(raw);
-            if self.cache.confirm(successor, hash, self.resolver.epoch) {
-                (entry, labels_len) = (successor, len);
-            }
-        }
-        if entry == UNCACHED {
-            let raw = view.leading_labels()?;
-            labels_len = raw.len();
-            (entry, hash) = self.look_up(raw);
-        }
-        let first = self.out.columns.timestamps_ms.len();
-        let tail = view.read_samples(labels_len, self.out.columns)?;
-        let mut labels_start = view.offset();
-        if tail.has_more_labels {
-            labels_start = self.body_len + self.out.gathered.len();
-            let mut labels = Vec::new();
-            view.gather_labels(&mut labels)?;
-            labels_len = labels.len();
-            (entry, hash) = self.look_up(&labels);
-            self.out.gathered.extend_from_slice(&labels);
-        }
-        let row = Row {
-            entry,
-            labels_start: position(labels_start),
-            labels_len: position(labels_len),
-            sample_end: 0,
-        };
-        if tail.has_extras {
-            self.extras(row, hash, view)?;
-        }
-        self.row(first, row, hash, view)
-    }
-
-    /// Takes the native histograms and exemplars of a series.
-    #[cold]
-    fn extras(&mut self, row: Row, hash: LabelHash, view: &SeriesView<'_>) -> Result<(), Error> {
-        let labels = self.labels_of(&row, view)?;
-        for extra in view.extras() {
-            let (item, bytes, fault) = match extra? {
-                Extra::Histogram(view) => {
-                    let at = view.timestamp_ms;
-                    let sample = match self.time_fault(at, &labels) {
-                        None => extras::histogram(*view, &self.tenant.limits),
-                        Some(fault) => Err(fault),
-                    };
-                    let bytes = sample.as_ref().map_or(0, extras::histogram_bytes);
-                    let kept = sample.map(|sample| self.extras.histograms.push(at, sample));
-                    (Item::Histogram, bytes, kept.err())
-                }
-                Extra::Exemplar(view) => {
-                    let at = view.timestamp_ms;
-                    let exemplar = match self.time_fault(at, &labels) {
-                        None => extras::exemplar(&view)?,
-                        Some(fault) => Err(fault),
-                    };
-                    let bytes = exemplar.as_ref().map_or(0, extras::exemplar_bytes);
-                    let kept = exemplar.map(|one| self.extras.exemplars.push(at, one));
-                    (Item::Exemplar, bytes, kept.err())
-                }
-            };
-            self.out.refusals.receive(item, 1);
-            let reservation = self.reservation.as_deref_mut();
-            self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
-            if let Some(fault) = fault {
-                let tell = || format!("{}: {}", series_text(&labels), fault.text);
-                self.out.refusals.refuse(item, 1, fault.reason, tell);
-            }
-        }
-        self.extras.histograms.end_row(row, hash);
-        self.extras.exemplars.end_row(row, hash);
-        Ok(())
-    }
-
-    fn look_up(&self, raw: &[u8]) -> (u32, LabelHash) {
-        let hash = self.resolver.hasher.hash(raw);
-        let entry = self.cache.find(hash, self.resolver.epoch);
-        if let Some(entry) = entry {
-            self.cache.follow(self.previous, entry);
-        }
-        (entry.unwrap_or(UNCACHED), hash)
-    }
-
-    #[inline]
-    fn row(
-        &mut self,
-        first: usize,
-        row: Row,
-        hash: LabelHash,
-        view: &SeriesView<'_>,
-    ) -> Result<(), Error> {
-        let samples = self.out.columns.timestamps_ms.len() - first;
-        self.out.refusals.receive(Item::Float, samples as u64);
-        let times = self.times;
-        if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
-            let labels = self.labels_of(&row, view)?;
-            self.refuse_times(first, &labels);
-        }
-        self.previous = row.entry;
-        if self.out.columns.timestamps_ms.len() == first {
-            return Ok(());
-        }
-        if row.entry == UNCACHED {
-            self.misses.push(Miss { row: position(self.out.rows.len()), hash });
-        }
-        let sample_end = position(self.out.columns.timestamps_ms.len());
-        self.out.rows.push(Row { sample_end, ..row });
-        Ok(())
-    }
-
-    /// The raw labels of the series that was just read.
-    fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
-        let gathered = (row.labels_start as usize).checked_sub(self.body_len);
-        match gathered.and_then(|start| self.out.gathered.get(start..)) {
-            Some(gathered) => Ok(gathered.to_vec()),
-            None => Ok(view.leading_labels()?.to_vec()),
-        }
-    }
-
-    /// Takes the samples at times that are not allowed out again.
-    #[cold]
-    fn refuse_times(&mut self, first: usize, labels: &[u8]) {
-        let times = self.times_of(labels);
-        let SampleColumns { timestamps_ms, values } = &mut *self.out.columns;
-        let mut kept = first;
-        for at in first..timestamps_ms.len() {
-            let timestamp_ms = timestamps_ms[at];
-            if times.allow(timestamp_ms) {
-                timestamps_ms[kept] = timestamp_ms;
-                values[kept] = values[at];
-                kept += 1;
-            } else {
-                let fault = times.fault(timestamp_ms);
-                let tell = || format!("{}: {}", series_text(labels), fault.text);
-                self.out.refusals.refuse(Item::Float, 1, fault.reason, tell);
-            }
-        }
-        timestamps_ms.truncate(kept);
-        values.truncate(kept);
-    }
-}
-
-impl Pass<'_> {
-    /// Why something of a series cannot be at this time. Most can be, whatever their series.
-    fn time_fault(&self, timestamp_ms: i64, labels: &[u8]) -> Option<SeriesFault> {
-        if self.times.allow(timestamp_ms) {
-            return None;
-        }
-        let times = self.times_of(labels);
-        (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
-    }
-
-    /// The times that samples of a series may have.
-    fn times_of(&self, labels: &[u8]) -> TimeRules {
-        let Tenant { limits, retention, .. } = self.tenant;
-        let retention = match label_set(labels, limits, None) {
-            Ok(Ok(labels)) => retention.of_labels(&labels),
-            // The series will be refused as a whole.
-            _ => retention.rules().default,
-        };
-        self.times.of(retention)
     }
 }
 

@@ -287,10 +287,17 @@ impl PartialOrd for LabelSet {
 
 impl Ord for LabelSet {
     fn cmp(&self, other: &Self) -> Ordering {
-        if let (Some((a, a_row)), Some((b, b_row))) = (self.places(), other.places())
-            && Arc::ptr_eq(a, b)
-        {
-            return a_row.cmp(b_row);
+        if let (Some((a, a_row)), Some((b, b_row))) = (self.places(), other.places()) {
+            if Arc::ptr_eq(a, b) {
+                return a_row.cmp(b_row);
+            }
+            // Tables of one source share their texts.
+            let mut orders = a_row.iter().zip(b_row).map(|(at, bt)| {
+                let (at, bt) = (&a.texts[*at as usize], &b.texts[*bt as usize]);
+                if Arc::ptr_eq(at, bt) { Ordering::Equal } else { at.cmp(bt) }
+            });
+            let differs = orders.find(|order| order.is_ne());
+            return differs.unwrap_or_else(|| a_row.len().cmp(&b_row.len()));
         }
         self.iter().cmp(other.iter())
     }
@@ -331,6 +338,39 @@ mod tests {
     fn a_name_may_occur_only_once() {
         let twice = LabelSet::from_pairs([("a", "1"), ("b", ""), ("a", "")]);
         assert_eq!(twice, Err(DuplicateLabel("a".into())));
+    }
+
+    #[test]
+    fn rows_of_two_tables_compare_as_their_labels_do() {
+        let sets: Vec<LabelSet> = (0..64)
+            .map(|bits| {
+                let value = |shift: u32| ["", "x", "xy", "z"][bits >> shift & 3];
+                set(&[("a", value(0)), ("b", value(2)), ("c", value(4))])
+            })
+            .collect();
+        let rows = |texts: Vec<Text>| {
+            let place = |text: &Text| u32::try_from(texts.binary_search(text).unwrap()).unwrap();
+            let keys = |set: &LabelSet| -> Vec<u32> {
+                set.iter().flat_map(|(name, value)| [place(name), place(value)]).collect()
+            };
+            let keys: Vec<Vec<u32>> = sets.iter().map(keys).collect();
+            let table = LabelTable::new(texts.clone(), keys.concat());
+            let mut end = 0;
+            let row = |keys: &Vec<u32>| {
+                end += keys.len();
+                table.row(end - keys.len()..end).unwrap()
+            };
+            keys.iter().map(row).collect::<Vec<LabelSet>>()
+        };
+        let texts: Vec<Text> = ["a", "b", "c", "x", "xy", "z"].map(Text::from).to_vec();
+        let of_other_texts = rows(["a", "aa", "b", "c", "x", "xy", "z"].map(Text::from).to_vec());
+        let (one, two) = (rows(texts.clone()), rows(texts));
+        for (i, a) in sets.iter().enumerate() {
+            for (j, b) in sets.iter().enumerate() {
+                assert_eq!(one[i].cmp(&two[j]), a.cmp(b), "{a} {b}");
+                assert_eq!(one[i].cmp(&of_other_texts[j]), a.cmp(b), "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -211,4 +211,8 @@ impl VersionedSource for Counting<'_> {
         self.state.read_under(asks, &versions);
         Some(versions)
     }
+
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        self.source.reserve(bytes)
+    }
 }

@@ -148,7 +148,7 @@ fn in_our_words(error: &EvalError, desk: &Desk) -> Error {
 }
 
 /// What an answer takes in memory, about.
-fn answer_bytes(value: &Value) -> u64 {
+pub(crate) fn answer_bytes(value: &Value) -> u64 {
     match value {
         Value::Matrix(series) => bytes_of(series),
         Value::Vector(samples) => samples.len() as u64 * SERIES_BYTES,

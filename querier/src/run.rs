@@ -285,6 +285,10 @@ impl VersionedSource for BlockingQuery {
         let answer = self.source.versions(Arc::clone(&self.context), asks.to_vec());
         self.wait(answer).inspect_err(|error| tracing::debug!(%error, "no versions")).ok()
     }
+
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        Ok(self.purse.take(bytes)?)
+    }
 }
 
 impl BlockingQuery {

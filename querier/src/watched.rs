@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::error::Error;
 use crate::flights::{self, Answered, Seat};
 use crate::history::{self, Ended, Text};
-use crate::job::{Job, evaluate};
+use crate::job::{Job, answer_bytes, evaluate};
 use crate::querier::Querier;
 use crate::run::{self, Desk};
 use model::Kind;
@@ -83,12 +83,15 @@ async fn seated(
 /// The answer as one's own. Others may have asked for the same one.
 ///
 /// # Errors
-/// [`Kind::Internal`] if it cannot be copied.
+/// [`Kind::Unavailable`] if there is no memory for a copy, [`Kind::Internal`] if it breaks off.
 pub(crate) async fn own(answered: Arc<Answered>) -> Result<Answered, Error> {
     match Arc::try_unwrap(answered) {
         Ok(answered) => Ok(answered),
-        Err(shared) => tokio::task::spawn_blocking(move || Answered::clone(&shared))
-            .await
-            .map_err(|_| Error::new(Kind::Internal, "the answer could not be copied")),
+        Err(shared) => {
+            shared.purse.take(answer_bytes(&shared.evaluation.value))?;
+            tokio::task::spawn_blocking(move || Answered::clone(&shared))
+                .await
+                .map_err(|_| Error::new(Kind::Internal, "the answer could not be copied"))
+        }
     }
 }

@@ -18,6 +18,7 @@ mod compact;
 mod crowded;
 mod delete;
 mod deleted_read;
+mod described;
 mod door;
 mod exemplars;
 mod faults;
@@ -77,7 +78,7 @@ use parking_lot::{Mutex, RwLock};
 use recover::Recovery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 /// One node's store. Share it by `Arc`; every method takes `&self`.
 ///
@@ -123,6 +124,9 @@ pub struct Engine {
     large: large_partition::LargeCounts,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: purge::Asked,
+    /// A purge has taken samples of which the metric may be gone; also at a start, for the one before
+    /// may not have come so far.
+    has_purged: AtomicBool,
     /// Files of which no tombstone up to a number hides anything, and that number. A leaf.
     looked_at: Mutex<BTreeMap<u64, u64>>,
     /// Files of which a tombstone may hide something, and since when that is known. A leaf.
@@ -195,6 +199,7 @@ impl Engine {
             wide_reads: wide_read::WideReads::default(),
             large: large_partition::LargeCounts::default(),
             purge_asked: purge::Asked::default(),
+            has_purged: AtomicBool::new(true),
             looked_at: Mutex::default(),
             to_purge: Mutex::default(),
             faults: faults::Faults::default(),

@@ -11,7 +11,7 @@ mod read;
 mod value;
 
 pub(crate) use metadata::{metadata_bytes, put_metadata, read_metadata};
-pub(crate) use read::{Samples, decode, read_exemplars};
+pub(crate) use read::{Room, Samples, decode, read_exemplars};
 
 use crate::bytes::{put_ivarint, put_text, put_uvarint};
 use crate::definitions;
@@ -315,7 +315,7 @@ mod tests {
             let record = decode(&bytes).unwrap();
             prop_assert_eq!((record.tenant.as_str(), record.generation), ("t", 5));
             let mut back = Vec::new();
-            record.rows(|number, samples| {
+            record.rows(&mut Room::default(), |number, samples| {
                 let Samples::Floats(samples) = samples else { panic!("floats") };
                 let samples: Vec<_> = samples
                     .iter()
@@ -352,7 +352,7 @@ mod tests {
                 .collect();
             prop_assert_eq!(&record.exemplars, &expected);
             let mut back = Vec::new();
-            record.rows(|number, samples| {
+            record.rows(&mut Room::default(), |number, samples| {
                 let Samples::Histograms(samples) = samples else { panic!("histograms") };
                 let of = |s: &HistogramSample| {
                     (s.timestamp_ms, (*s.histogram).clone(), s.start_timestamp_ms)
@@ -365,7 +365,7 @@ mod tests {
             let index = at.index(bytes.len());
             bytes[index] = byte;
             if let Ok(record) = decode(&bytes) {
-                let _ = record.rows(|_, _| ());
+                let _ = record.rows(&mut Room::default(), |_, _| ());
             }
         }
 
@@ -380,7 +380,7 @@ mod tests {
             bytes[index] = byte;
             bytes.truncate(cut.index(bytes.len() + 1));
             if let Ok(record) = decode(&bytes) {
-                let _ = record.rows(|_, _| ());
+                let _ = record.rows(&mut Room::default(), |_, _| ());
             }
         }
     }

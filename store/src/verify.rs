@@ -104,10 +104,10 @@ pub fn file(disk: &dyn Disk, path: &str) -> Vec<Error> {
 
 /// Checks every block of an sstable and, if they are known, its size and the hash of all of it.
 pub(crate) fn sstable(disk: &dyn Disk, path: &str, expected: Option<(u64, u64)>) -> Vec<Error> {
-    let walked = disk.open(path).and_then(|reader| {
+    let walked = disk.open(path).map(|reader| {
         let mut walk = Walk::new();
         while walk.step(&*reader, path, u64::MAX, &mut |_| ()) > 0 {}
-        Ok((reader.file_bytes(), walk.finish()))
+        (reader.file_bytes(), walk.finish())
     });
     let (bytes, (hash, mut faults)) = match walked {
         Ok(walked) => walked,
@@ -164,7 +164,8 @@ pub(crate) fn bad_payload(path: &str, offset: u64, payload: &[u8]) -> Option<Err
     if payload.is_empty() {
         return None;
     }
-    let read = record::decode(payload).and_then(|record| record.rows(|_, _| ()));
+    let read = record::decode(payload)
+        .and_then(|record| record.rows(&mut record::Room::default(), |_, _| ()));
     read.err().map(|damaged| damaged.at(path, offset))
 }
 

@@ -46,7 +46,7 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(env or {})},
             )
         self.pid = self.process.pid
-        wait_until(f"{name} to be ready (log: {self.log})", lambda: self._is_ready(ready))
+        wait_until(f"{name} to be ready (log: {self.log})", lambda: self._is_ready(ready), every=0.02)
 
     def _is_ready(self, path):
         if self.process.poll() is not None:

@@ -7,7 +7,7 @@
 //! - An extent holds on to nothing that is not weighed: its labels are its own.
 
 use super::notes::Notes;
-use model::{LabelSet, SeriesColumns, TenantId};
+use model::{LabelSet, SeriesColumns, TenantId, Timestamps};
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -54,7 +54,14 @@ impl Extent {
         mut series: Vec<SeriesColumns>,
         notes: Notes,
     ) -> Self {
+        let mut moments = Timestamps::default();
         for of in &mut series {
+            // Series that are there at the same steps share them.
+            if moments == of.floats.timestamps_ms {
+                of.floats.timestamps_ms = moments.clone();
+            } else {
+                moments = of.floats.timestamps_ms.clone();
+            }
             // The labels of a selector's series are places in a table of all that was fetched.
             let pairs = of.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
             of.labels = LabelSet::from_ordered(pairs.collect());
@@ -64,14 +71,21 @@ impl Extent {
 
     /// What it takes in memory with its key, about.
     fn bytes(&self, key: &Key) -> u64 {
+        let mut before = &Timestamps::default();
+        let mut moments = 0;
+        for of in &self.series {
+            let own = &of.floats.timestamps_ms;
+            moments += if own.is_same(before) { 0 } else { 8 * own.len() };
+            before = own;
+        }
         let of_series = |of: &SeriesColumns| {
             let label = |(name, value): (&model::Text, &model::Text)| name.len() + value.len();
             let labels: usize = of.labels.iter().map(|pair| label(pair) + LABEL_BYTES).sum();
             let buckets: usize = of.histograms.values.iter().map(|one| one.bytes()).sum();
-            SERIES_BYTES + labels + 16 * (of.floats.len() + of.histograms.len()) + buckets
+            SERIES_BYTES + labels + 8 * of.floats.len() + 16 * of.histograms.len() + buckets
         };
         let series: usize = self.series.iter().map(of_series).sum();
-        (ENTRY_BYTES + key.text.len() + self.notes.bytes() + series) as u64
+        (ENTRY_BYTES + key.text.len() + self.notes.bytes() + moments + series) as u64
     }
 }
 
@@ -321,6 +335,25 @@ mod tests {
         assert_eq!(cache.metrics.bytes.get().unsigned_abs(), 10 * one, "the old one goes");
         cache.put(key(11, "up"), Some(1), extent(0..=9, 10_000));
         assert!(cache.get(&key(11, "up"), Some(1), &(0..=9)).is_none(), "too heavy");
+    }
+
+    #[test]
+    fn series_of_the_same_steps_share_them_and_weigh_less() {
+        let all = |name: &str, first: i64| {
+            let floats = Column {
+                timestamps_ms: (first..first + 100).collect(),
+                values: vec![1.0; 100],
+                ..Column::default()
+            };
+            let labels = LabelSet::from_pairs([("a", name)]).unwrap();
+            SeriesColumns { labels, floats, ..SeriesColumns::default() }
+        };
+        let extent = |series| Extent::new(0..=999, series, Notes::default());
+        let same = extent(vec![all("1", 0), all("2", 0), all("3", 0)]);
+        let other = extent(vec![all("1", 0), all("2", 1), all("3", 2)]);
+        assert!(same.series[2].floats.timestamps_ms.is_same(&same.series[0].floats.timestamps_ms));
+        let key = key(0, "up");
+        assert_eq!(other.bytes(&key) - same.bytes(&key), 2 * 8 * 100);
     }
 
     #[test]

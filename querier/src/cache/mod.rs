@@ -25,6 +25,7 @@ mod splittable;
 pub use extents::{Cache, CacheMetrics};
 pub use splittable::refusal;
 
+use crate::run::bytes_of;
 use crate::source::VersionAsk;
 use extents::{Extent, Key};
 use model::read::{Estimate, Selection};
@@ -45,6 +46,15 @@ pub trait VersionedSource: SeriesSource {
     /// The version of each: as long as it is the same, a selection of these matchers and this range
     /// gives the same. 0 may change at any time. `None` if versions cannot be had.
     fn versions(&self, asks: &[VersionAsk]) -> Option<Vec<u64>>;
+
+    /// Takes memory for so many bytes of what was kept.
+    ///
+    /// # Errors
+    /// [`SourceError`] if it is not there.
+    fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 /// What is asked of the cache.
@@ -157,6 +167,8 @@ impl<'q> Plan<'q> {
             .map(|(segment, version)| self.cache.get(&self.key(segment), *version, &segment.wanted))
             .collect();
         let share = Share { segments: found.len(), hits: found.iter().flatten().count() };
+        let kept: u64 = found.iter().flatten().map(|extent| bytes_of(&extent.series)).sum();
+        self.source.reserve(kept)?;
         let is_apart = self.cache.is_apart(&self.key_of_all());
         let (mut series, mut notes) = (Vec::new(), Notes::default());
         let mut next = 0;
@@ -181,7 +193,7 @@ impl<'q> Plan<'q> {
                 Err(_) => return self.evaluate_all(),
             }
         }
-        let samples: u64 = series.iter().map(samples_of).sum();
+        let samples: u64 = series.iter().map(SeriesColumns::samples).sum();
         match notes.into_texts() {
             Some((warnings, infos)) if samples <= self.question.params.limits.samples_max => {
                 let value = Value::Matrix(series);
@@ -309,10 +321,4 @@ impl SeriesSource for Watched<'_> {
     fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
         self.source.estimate(selection)
     }
-}
-
-/// How many samples a series has, histograms by about their size, as limits count them.
-fn samples_of(series: &SeriesColumns) -> u64 {
-    let histograms = series.histograms.values.iter().map(|one| (one.bytes() / 16) as u64);
-    series.floats.len() as u64 + histograms.sum::<u64>()
 }

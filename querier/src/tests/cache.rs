@@ -12,6 +12,7 @@ struct Watched {
     server: Server,
     version: Arc<AtomicU64>,
     late: Arc<Mutex<Data>>,
+    races: Arc<Mutex<Option<Data>>>,
     selects: Arc<AtomicU64>,
     version_asks: Arc<AtomicU64>,
 }
@@ -21,9 +22,10 @@ impl Watched {
         let tenants = [("default".to_owned(), filled())].into();
         let memory = Memory { tenants, version: Arc::new(AtomicU64::new(1)), ..Memory::default() };
         let (version, late) = (memory.version.clone(), memory.late.clone());
+        let races = memory.races.clone();
         let (selects, version_asks) = (memory.selects.clone(), memory.version_asks.clone());
         let server = Server::with(memory, one_tenant(), Limits::default(), settings);
-        Self { server, version, late, selects, version_asks }
+        Self { server, version, late, races, selects, version_asks }
     }
 
     /// The data of a range query over the last hour, and how many selections it took.
@@ -60,6 +62,17 @@ async fn what_has_not_changed_is_answered_without_reading_and_a_late_sample_is_s
     let (late, selects) = it.range("sum(up)", &[]).await;
     assert_eq!((&late["result"][0]["values"][30][1], selects), (&Json::from("3"), 1));
     assert_eq!(it.range("sum(up)", &[]).await, (late, 0));
+}
+
+#[tokio::test]
+async fn a_sample_that_comes_while_its_range_is_read_is_seen_by_the_next_query() {
+    let it = Watched::new(Settings::default());
+    let more = Data::default().series(&[("__name__", "up"), ("job", "late")], &[(1_800, 1.0)]);
+    *it.races.lock().unwrap() = Some(more);
+    let (before, _) = it.range("sum(up)", &[]).await;
+    assert_eq!(before["result"][0]["values"][30][1], "2");
+    let (after, selects) = it.range("sum(up)", &[]).await;
+    assert_eq!((&after["result"][0]["values"][30][1], selects), (&Json::from("3"), 1));
 }
 
 #[tokio::test]

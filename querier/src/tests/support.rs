@@ -125,6 +125,8 @@ pub(crate) struct Memory {
     pub(crate) version: Arc<AtomicU64>,
     /// What came late, of all tenants.
     pub(crate) late: Arc<Mutex<Data>>,
+    /// What comes late while the next selection is read: it is not in that one.
+    pub(crate) races: Arc<Mutex<Option<Data>>>,
     /// How many selections were asked for.
     pub(crate) selects: Arc<AtomicU64>,
     /// How often versions were asked for.
@@ -179,6 +181,10 @@ impl Source for Memory {
     ) -> SourceAnswer<Vec<SeriesColumns>> {
         self.selects.fetch_add(1, Ordering::SeqCst);
         let found = self.of(&context).matching(&[selection.matchers], selection.range);
+        if let Some(late) = self.races.lock().unwrap().take() {
+            self.late.lock().unwrap().series.extend(late.series);
+            self.version.fetch_add(1, Ordering::SeqCst);
+        }
         self.answer(found)
     }
 

@@ -41,6 +41,30 @@ fn read(engine: &Engine) -> BTreeMap<LabelSet, usize> {
     series.into_iter().map(|one| (one.labels, one.floats.len())).collect()
 }
 
+/// A metric has as many series as have not left.
+fn limits_count_what_is_there(engine: &Engine) {
+    let count = |name: &str| {
+        let limits = AppendLimits { series_per_metric_max: 0, ..AppendLimits::NONE };
+        let mut more = mutation("t");
+        more.push(SeriesRef::Labels(labels(&[("__name__", name), ("new", "1")])), [(NOW.0, 1.0)]);
+        let appended = engine.append(&more, limits, NOW);
+        let Ok(Appended::Queued { written, .. }) = appended else { panic!() };
+        written.refused.len()
+    };
+    assert_eq!((count("steady"), count("metric1")), (1, 1));
+    let limits = AppendLimits { series_per_metric_max: STEADY as u64 + 1, ..AppendLimits::NONE };
+    let mut more = mutation("t");
+    for new in ["1", "2"] {
+        let new = labels(&[("__name__", "steady"), ("new", new)]);
+        more.push(SeriesRef::Labels(new), [(NOW.0, 1.0)]);
+    }
+    let Appended::Queued { written, .. } = engine.append(&more, limits, NOW).unwrap() else {
+        panic!()
+    };
+    let limit = STEADY as u64 + 1;
+    assert_eq!(written.refused, [(1, SeriesRefusal::MetricSeriesLimit { limit })]);
+}
+
 #[test]
 fn texts_of_series_that_left_leave_too_and_what_reads_and_writes_beside_it_is_right() {
     let disk = SimDisk::new(1);
@@ -88,27 +112,7 @@ fn texts_of_series_that_left_leave_too_and_what_reads_and_writes_beside_it_is_ri
     assert!(most < all_texts / 2 && most <= 5 * 2 * PODS, "{most} of {all_texts} texts");
     assert!(read(&engine).values().all(|samples| *samples == 15));
 
-    // Limits still count what is there.
-    let count = |name: &str| {
-        let limits = AppendLimits { series_per_metric_max: 0, ..AppendLimits::NONE };
-        let mut more = mutation("t");
-        more.push(SeriesRef::Labels(labels(&[("__name__", name), ("new", "1")])), [(NOW.0, 1.0)]);
-        let appended = engine.append(&more, limits, NOW);
-        let Ok(Appended::Queued { written, .. }) = appended else { panic!() };
-        written.refused.len()
-    };
-    assert_eq!((count("steady"), count("metric1")), (1, 1));
-    let limits = AppendLimits { series_per_metric_max: STEADY as u64 + 1, ..AppendLimits::NONE };
-    let mut more = mutation("t");
-    for new in ["1", "2"] {
-        let new = labels(&[("__name__", "steady"), ("new", new)]);
-        more.push(SeriesRef::Labels(new), [(NOW.0, 1.0)]);
-    }
-    let Appended::Queued { written, .. } = engine.append(&more, limits, NOW).unwrap() else {
-        panic!()
-    };
-    let limit = STEADY as u64 + 1;
-    assert_eq!(written.refused, [(1, SeriesRefusal::MetricSeriesLimit { limit })]);
+    limits_count_what_is_there(&engine);
 
     // And what is on disk names the same series.
     drop(head);

@@ -8,8 +8,9 @@
 //! than that, however often the same is deleted anew.
 //!
 //! Asked for ([`Engine::ask_for_purge`]), the head goes first: one flush lets the log's segments
-//! and the idle series go, another writes the checkpoint without them. Tombstones themselves stay,
-//! and with them the texts of their matchers: what comes late has to stay hidden.
+//! and the idle series go, another writes the checkpoint without them. When files are done, metadata
+//! of metrics without a sample goes (`described.rs`), and the head is flushed once more if there was
+//! some. Tombstones themselves stay, and with them the texts of their matchers: what comes late has to stay hidden.
 //!
 //! # Invariants
 //! - It changes no answer.
@@ -100,6 +101,31 @@ impl Engine {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<PurgeReport>> {
         let asked = self.purge_asked.is_at_files();
+        let freed = self.purge_file(now, asked, pace)?;
+        if freed.is_some() {
+            self.has_purged.store(true, Ordering::Relaxed);
+            return Ok(freed);
+        }
+        let mut described = 0;
+        if self.has_purged.swap(false, Ordering::Relaxed) || asked {
+            // With a file that cannot be read nobody knows which metrics there are.
+            described = self.forget_metadata().unwrap_or(0);
+        }
+        match asked {
+            // It is in the checkpoint and the log.
+            true if described > 0 => self.purge_asked.ask(),
+            true => self.purge_asked.end(),
+            false => {}
+        }
+        Ok(None)
+    }
+
+    fn purge_file(
+        &self,
+        now: TimestampMs,
+        asked: bool,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<PurgeReport>> {
         while let Some((meta, compaction)) = self.purge_candidate(now, asked) {
             let cut = self.deleted_cut();
             let through = crate::compaction::cut::Cut::tombstones_through(&cut);
@@ -132,9 +158,6 @@ impl Engine {
                     return Ok(Some(report(done.written_bytes, gone)));
                 }
             }
-        }
-        if asked {
-            self.purge_asked.end();
         }
         Ok(None)
     }

@@ -14,7 +14,7 @@ use crate::engine::AppendLimits;
 use crate::error::Result;
 use crate::head::Tenant;
 use crate::head::symbols::LabelIds;
-use crate::record::Samples;
+use crate::record::{Room, Samples};
 use crate::{definitions, exemplar, record};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -108,12 +108,13 @@ pub(super) struct Recovery<'a> {
     pub(super) now_s: u32,
     pub(super) report: OpenReport,
     numbers: HashMap<(TenantId, u64), Renumbering, RandomState>,
+    room: Room,
 }
 
 impl<'a> Recovery<'a> {
     pub(super) fn new(tenant: &'a dyn Fn(&TenantId) -> Arc<Tenant>, now_s: u32) -> Self {
-        let (report, numbers) = (OpenReport::default(), HashMap::default());
-        Self { tenant, now_s, report, numbers }
+        let (report, numbers, room) = (OpenReport::default(), HashMap::default(), Room::default());
+        Self { tenant, now_s, report, numbers, room }
     }
 
     /// Takes in a frame of the checkpoint at `path`.
@@ -153,15 +154,17 @@ impl<'a> Recovery<'a> {
         let mut numbers = self.numbers.get_mut(&(record.tenant.clone(), record.generation));
         let (mut samples, mut lost) = (0, 0);
         let mut replay = tenant.replay(record.revision, self.now_s);
-        record.rows(|old, rows| match numbers.as_mut().and_then(|numbers| numbers.get(old)) {
-            Some(number) => {
-                match rows {
-                    Samples::Floats(rows) => replay.push(number, rows),
-                    Samples::Histograms(rows) => replay.push_histograms(number, rows),
+        record.rows(&mut self.room, |old, rows| {
+            match numbers.as_mut().and_then(|numbers| numbers.get(old)) {
+                Some(number) => {
+                    match rows {
+                        Samples::Floats(rows) => replay.push(number, rows),
+                        Samples::Histograms(rows) => replay.push_histograms(number, rows),
+                    }
+                    samples += rows.len() as u64;
                 }
-                samples += rows.len() as u64;
+                None => lost += rows.len() as u64,
             }
-            None => lost += rows.len() as u64,
         })?;
         drop(replay);
         self.keep_exemplars(&tenant, record.generation, &record.exemplars);

@@ -71,6 +71,11 @@ impl Metadata {
         self.by_metric.insert(entry.metric.clone(), Held { entry, said_s: now_s });
     }
 
+    /// Lets go of a metric's entry.
+    pub(crate) fn remove(&mut self, metric: &str) {
+        self.by_metric.remove(metric);
+    }
+
     /// One metric's entry.
     pub(crate) fn get(&self, metric: &str) -> Option<&MetricMetadata> {
         self.by_metric.get(metric).map(|held| &held.entry)

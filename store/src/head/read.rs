@@ -15,6 +15,7 @@ use crate::select::{Gather, Query, ShardFilter, Want};
 use model::matcher::CompiledMatcher;
 use model::read::Estimate;
 use model::{HistogramSample, Sample, Text};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -276,6 +277,17 @@ impl Tenant {
         }
         estimate.series += series;
         estimate.partitions += u64::from(series > 0);
+    }
+
+    /// Adds the metrics of which there is a sample or an exemplar.
+    pub(crate) fn metrics_held(&self, held: &mut BTreeSet<Text>) {
+        let symbols = self.symbols.read();
+        let mut metrics = BTreeSet::new();
+        for shard in self.shards() {
+            let series = shard.iter().filter(|series| !series.is_empty());
+            metrics.extend(series.filter_map(|series| symbols.metric(&series.labels)));
+        }
+        held.extend(metrics.into_iter().map(|metric| symbols.text(metric).clone()));
     }
 
     /// The question to a series of which some is hidden.

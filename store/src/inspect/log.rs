@@ -31,7 +31,9 @@ pub(super) fn inspect(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Res
                 let read = || -> Result<(), Damaged> {
                     let record = record::decode(payload)?;
                     counts.definitions += record.definitions.len() as u64;
-                    record.rows(|_, rows| counts.samples += rows.len() as u64)
+                    record.rows(&mut record::Room::default(), |_, rows| {
+                        counts.samples += rows.len() as u64
+                    })
                 };
                 // An empty one is a mark.
                 if !payload.is_empty() && { read }().is_err() {
@@ -92,7 +94,7 @@ fn record_lines(payload: &[u8], all: &mut Vec<String>) -> Result<(), Damaged> {
     for metadata in &record.metadata {
         all.push(format!("  metadata {metadata:?}"));
     }
-    record.rows(|number, rows| match rows {
+    record.rows(&mut record::Room::default(), |number, rows| match rows {
         Samples::Floats(rows) => {
             all.extend(rows.iter().map(|s| format!("  {number} {} {}", s.timestamp_ms, s.value)));
         }

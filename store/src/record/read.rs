@@ -83,31 +83,46 @@ impl Samples<'_> {
     }
 }
 
+/// Room for the samples of a record, to be used again for the next: what is given back in one piece
+/// of that size costs the allocator more than the decoding.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// For each series where its samples end.
+    ends: Vec<usize>,
+    times: Vec<i64>,
+    floats: Vec<Sample>,
+    histograms: Vec<HistogramSample>,
+}
+
 impl Record<'_> {
     /// Decodes the samples and hands them to `visit`, series by series.
     ///
     /// Nothing is handed over unless all of it makes sense.
-    pub(crate) fn rows(&self, mut visit: impl FnMut(u32, Samples<'_>)) -> Result<(), Damaged> {
+    pub(crate) fn rows(
+        &self,
+        room: &mut Room,
+        mut visit: impl FnMut(u32, Samples<'_>),
+    ) -> Result<(), Damaged> {
         let mut input = self.rest;
         let runs: Vec<(i64, u64)> = (0..input.count(2)?)
             .map(|_| Ok((input.ivarint()?, input.uvarint()?)))
             .collect::<Result<_, Damaged>>()?;
+        let Room { ends, times, floats, histograms } = room;
         let series = runs.iter().fold(0_u64, |sum, (_, len)| sum.saturating_add(*len));
         // Each series takes a byte at least: its value, or the count of its times.
         let series = usize::try_from(series).ok().filter(|count| *count <= input.len());
         let series = series.ok_or(Damaged("a record names more series than it holds"))?;
-        let (ends, times) = read_times(&mut input, self.flags & IS_ROW != 0, series)?;
-        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        read_times(&mut input, self.flags & IS_ROW != 0, series, (ends, times))?;
         match self.kind {
-            SampleKind::Float => floats = self.floats(&mut input, times)?,
-            SampleKind::Histogram => histograms = self.histograms(&mut input, times)?,
+            SampleKind::Float => self.floats(&mut input, times, floats)?,
+            SampleKind::Histogram => self.histograms(&mut input, times, histograms)?,
         }
         if !input.is_empty() {
             return Err(Damaged("a record goes on behind its end"));
         }
         let numbers = numbers(&runs)?;
         let mut first = 0;
-        for (number, end) in numbers.zip(ends) {
+        for (number, &mut end) in numbers.zip(ends) {
             let samples = match self.kind {
                 SampleKind::Float => Samples::Floats(floats.get(first..end).unwrap_or(&[])),
                 SampleKind::Histogram => {
@@ -117,33 +132,39 @@ impl Record<'_> {
             visit(number, samples);
             first = end;
         }
+        // They are counted, and might be needed by nobody else.
+        histograms.clear();
         Ok(())
     }
 
-    fn floats(&self, input: &mut Input<'_>, times: Vec<i64>) -> Result<Vec<Sample>, Damaged> {
-        let mut samples = Vec::with_capacity(times.len());
+    fn floats(
+        &self,
+        input: &mut Input<'_>,
+        times: &[i64],
+        samples: &mut Vec<Sample>,
+    ) -> Result<(), Damaged> {
+        samples.clear();
         let (mut value, revision) = (0.0, self.revision);
-        for timestamp_ms in times {
+        for &timestamp_ms in times {
             value = read_value(input, value)?;
             samples.push(Sample { timestamp_ms, value, start_timestamp_ms: 0, revision });
         }
-        self.starts(input, samples.iter_mut().map(|sample| &mut sample.start_timestamp_ms))?;
-        Ok(samples)
+        self.starts(input, samples.iter_mut().map(|sample| &mut sample.start_timestamp_ms))
     }
 
     fn histograms(
         &self,
         input: &mut Input<'_>,
-        times: Vec<i64>,
-    ) -> Result<Vec<HistogramSample>, Damaged> {
-        let mut samples = Vec::with_capacity(times.len());
-        for timestamp_ms in times {
+        times: &[i64],
+        samples: &mut Vec<HistogramSample>,
+    ) -> Result<(), Damaged> {
+        samples.clear();
+        for &timestamp_ms in times {
             let histogram = Arc::new(read_histogram(input)?);
             let (start_timestamp_ms, revision) = (0, self.revision);
             samples.push(HistogramSample { timestamp_ms, histogram, start_timestamp_ms, revision });
         }
-        self.starts(input, samples.iter_mut().map(|sample| &mut sample.start_timestamp_ms))?;
-        Ok(samples)
+        self.starts(input, samples.iter_mut().map(|sample| &mut sample.start_timestamp_ms))
     }
 
     fn starts<'s>(
@@ -168,12 +189,16 @@ fn read_times(
     input: &mut Input<'_>,
     is_row: bool,
     series: usize,
-) -> Result<(Vec<usize>, Vec<i64>), Damaged> {
+    (ends, times): (&mut Vec<usize>, &mut Vec<i64>),
+) -> Result<(), Damaged> {
+    ends.clear();
+    times.clear();
     if is_row {
         let at = input.ivarint()?;
-        return Ok(((1..=series).collect(), vec![at; series]));
+        ends.extend(1..=series);
+        times.resize(series, at);
+        return Ok(());
     }
-    let (mut ends, mut times) = (Vec::with_capacity(series), Vec::new());
     let mut before = 0..0;
     for _ in 0..series {
         let start = times.len();
@@ -195,7 +220,7 @@ fn read_times(
         before = start..times.len();
         ends.push(times.len());
     }
-    Ok((ends, times))
+    Ok(())
 }
 
 /// The numbers of the runs, one by one.

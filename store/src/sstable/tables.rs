@@ -11,6 +11,7 @@ use crate::manifest::{self, SstableMeta, State};
 use crate::select::{Gather, Query};
 use model::read::Estimate;
 use model::{DayBucket, METRIC_NAME, TenantId, Text};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 /// A snapshot of what is live.
@@ -221,6 +222,25 @@ impl Tables {
         let mut tables: Vec<&Arc<Table>> = self.list.iter().filter(is_asked).collect();
         tables.sort_by_key(|table| (table.meta.min_timestamp_ms, table.meta.id));
         tables
+    }
+
+    /// Adds the metrics of a tenant.
+    ///
+    /// # Errors
+    /// If a table cannot be read that may hold some.
+    pub(crate) fn metrics_held(&self, tenant: &TenantId, held: &mut BTreeSet<Text>) -> Result<()> {
+        for table in &self.list {
+            let sstable = table.state.as_ref().map_err(Clone::clone)?;
+            if sstable.tenants.binary_search(tenant).is_err() {
+                continue;
+            }
+            let source = Source { sstable, id: table.meta.id, cache: &table.cache };
+            let directory = source.directory()?;
+            let parts = directory.tenant(tenant).into_iter();
+            let entries = parts.flat_map(|(_, part)| &part.partitions);
+            held.extend(entries.map(|entry| entry.metric.clone()));
+        }
+        Ok(())
     }
 
     /// Each with the tenants in it; `None` if it cannot be read.

@@ -4,10 +4,12 @@ use super::*;
 use crate::compaction::scaling::{Scaling, Strategy};
 use crate::compaction::simulate;
 use crate::config::{CompactionConfig, Config};
+use crate::disk::Disk;
 use crate::engine::tests::{NOW, all, answer, labels, mutation, open, open_with, up, write};
 use crate::manifest::{self, Stage};
 use crate::sim::{Action, Outcome, SimDisk};
 use crate::sstable::writer::Encoding;
+use model::time::DAY_MS;
 use model::{SeriesRef, Token};
 use std::io::ErrorKind;
 
@@ -348,4 +350,36 @@ fn the_bytes_written_are_those_that_the_simulator_says() {
     let expected = cost.write_amplification_permille();
     // A little less: labels that several flushes have are written once.
     assert!(permille <= expected && expected - permille < expected / 10, "{permille}, {expected}");
+}
+
+#[test]
+fn a_stale_file_that_finds_no_room_holds_up_no_other_and_has_its_turn_later() {
+    use crate::engine::retain::tests::{push, rules};
+    let disk = SimDisk::new(1);
+    let config = Config { disk_reserve_bytes: Some(0), ..Config::default() };
+    let (engine, _) = open_with(&disk, config);
+    let irregular = |day: i64, len: i64| -> Vec<i64> {
+        let from = NOW.0 - day * DAY_MS;
+        (0..len).map(|i| from + i * 1_000 + i * 7_919 % 577).collect()
+    };
+    for (day, len) in [(1, 20_000), (3, 10)] {
+        push(&engine, "debug_x", &irregular(day, len));
+        push(&engine, "up", &irregular(day, 10));
+        engine.flush(NOW).unwrap();
+    }
+    // Each file is to be split by class.
+    engine.set_retention(&rules(20, 30), NOW).unwrap();
+    let used = (1 << 40) - Disk::free_bytes(&disk).unwrap();
+    disk.set_capacity_bytes(Some(used + 10_000));
+    let step = |now: TimestampMs| {
+        let due = engine.next_pass(now).unwrap()?;
+        Some(run(&engine, &due).map(|done| done.inputs.len()))
+    };
+    assert!(matches!(step(NOW), Some(Err(Error::DiskReserve { .. }))));
+    assert!(matches!(step(NOW), Some(Ok(1))));
+    assert!(step(NOW).is_none(), "the large one rests");
+    disk.set_capacity_bytes(None);
+    assert!(step(NOW.plus_ms(59_999)).is_none());
+    assert!(matches!(step(NOW.plus_ms(60_000)), Some(Ok(1))));
+    assert!(engine.stale_ids().is_empty());
 }

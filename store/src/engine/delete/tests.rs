@@ -306,6 +306,81 @@ fn after_a_purge_no_file_holds_a_byte_of_what_was_deleted() {
     }
 }
 
+#[test]
+fn after_a_purge_nothing_says_what_a_metric_means_that_is_gone_and_others_are_told() {
+    const NEEDLE: &str = "needle-help";
+    let described = |engine: &Engine| -> Vec<String> {
+        let all = engine.metadata(&t(), &model::read::MetadataQuery { metric: None });
+        all.iter().map(|entry| entry.metric.to_string()).collect()
+    };
+    for (asked, flushes) in [(true, false), (true, true), (false, true)] {
+        let disk = SimDisk::new(1);
+        let engine = open(&disk);
+        let m = described_series(NEEDLE);
+        assert!(append(&engine, &m));
+        if flushes {
+            engine.flush(NOW).unwrap();
+        }
+        let names = Matcher::new("__name__", MatchOp::Regex, "gone|left|w.*");
+        let gone = [Matcher::equal("job", "x"), names];
+        engine.delete(&t(), &request(&gone, i64::MIN, i64::MAX), NOW).unwrap();
+        assert_eq!(described(&engine), ["gone", "left", "other", "wide"]);
+        if asked {
+            purge_as_threads_do(&engine);
+            assert_eq!(files_with(&disk, NEEDLE.as_bytes()), Vec::<String>::new());
+            assert!(!files_with(&disk, b"kept-help").is_empty());
+        } else {
+            let later = NOW.plus_ms(20 * 60 * 1000);
+            while engine.purge(later, &mut |_| true).unwrap().is_some() {}
+            engine.flush(later).unwrap();
+        }
+        // No delete can mean `other`, and a series of a histogram is left.
+        assert_eq!(described(&engine), ["left", "other", "wide"]);
+        drop(engine);
+        let engine = open(&disk);
+        assert_eq!(described(&engine), ["left", "other", "wide"]);
+        assert!(append(&engine, &m));
+        assert_eq!(described(&engine).len(), 4, "who says it again is heard");
+    }
+}
+
+/// Series of two jobs, and metadata of them and of a metric without a series.
+fn described_series(help: &str) -> Mutation {
+    let mut m = Mutation::empty(context());
+    for (metric, job) in
+        [("gone", "x"), ("left", "x"), ("left", "y"), ("wide_bucket", "y"), ("wide_sum", "x")]
+    {
+        let labels = LabelSet::from_pairs([("__name__", metric), ("job", job)]).unwrap();
+        m.push(SeriesRef::Labels(labels), [(NOW.0 - DAY_MS, 1.0), (NOW.0, 2.0)]);
+    }
+    for metric in ["gone", "left", "wide", "other"] {
+        m.metadata.push(model::mutation::MetricMetadata {
+            metric: metric.into(),
+            metric_type: model::mutation::MetricType::Gauge,
+            help: if metric == "gone" { help } else { "kept-help" }.into(),
+            unit: "".into(),
+        });
+    }
+    m
+}
+
+/// Jobs and purges, until there is no more of either.
+fn purge_as_threads_do(engine: &Engine) {
+    engine.ask_for_purge();
+    for _ in 0..5 {
+        let mut is_idle = true;
+        while let Some(job) = engine.next_job(NOW) {
+            engine.run(job, NOW).unwrap();
+            is_idle = false;
+        }
+        while engine.purge(NOW, &mut |_| true).unwrap().is_some() {}
+        if is_idle {
+            return;
+        }
+    }
+    panic!("it comes to an end");
+}
+
 /// What is shown of exemplars: series by `instance`, and the traces of each.
 fn traces(engine: &Engine) -> Vec<(String, Vec<String>)> {
     let found = engine.exemplars(&t(), &[vec![]], TimeRange::ALL, NOW).unwrap();
