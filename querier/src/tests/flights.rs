@@ -47,9 +47,12 @@ impl Gated {
 
     /// Until so many answers of the source are waited for.
     async fn wait_for(&self, answers: u64) {
-        while self.waiting.load(Ordering::SeqCst) != answers {
-            tokio::task::yield_now().await;
-        }
+        let come = async {
+            while self.waiting.load(Ordering::SeqCst) != answers {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), come).await.unwrap();
     }
 
     /// Asks something that is being read for when this returns.
