@@ -19,6 +19,12 @@
 //!
 //! Not here: times (`times.rs`); which chunks are neighbours (`sstable/dense.rs`).
 
+mod decimals;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use decimals::Decimals;
+
 use super::decimal;
 use super::fast;
 use super::ints;
@@ -42,14 +48,6 @@ const RAW: u8 = 255;
 
 /// pco's level: on the workloads measured, higher ones cost twice the time and save nothing.
 pub(crate) const LEVEL: usize = 4;
-
-/// Values as integers of one exponent; odd ones, which are none, repeat the one before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Decimals {
-    pub(crate) exponent: u8,
-    pub(crate) mantissas: Vec<i64>,
-    odd: Vec<(usize, u64)>,
-}
 
 /// A chunk that was coded.
 #[derive(Debug)]
@@ -166,58 +164,6 @@ fn fast_pages(values: &[f64]) -> Vec<u8> {
     }
     out.extend_from_slice(&body);
     out
-}
-
-impl Decimals {
-    /// The values as integers, if nearly all of them are decimals of one exponent.
-    fn of(values: &[f64]) -> Option<Self> {
-        let odd_max = values.len() / 16 + 2;
-        let (mut exponent, mut odd) = (0, 0);
-        for value in values {
-            if decimal::mantissa(*value, exponent).is_some() {
-                continue;
-            }
-            match decimal::smallest(*value) {
-                Some((larger, _)) => exponent = exponent.max(larger),
-                None => odd += 1,
-            }
-            if odd > odd_max {
-                return None;
-            }
-        }
-        let mut decimals =
-            Self { exponent, mantissas: Vec::with_capacity(values.len()), odd: Vec::new() };
-        let mut last = values.iter().find_map(|value| decimal::mantissa(*value, exponent))?;
-        for (index, value) in values.iter().enumerate() {
-            match decimal::mantissa(*value, exponent) {
-                Some(mantissa) => last = mantissa,
-                None => decimals.odd.push((index, value.to_bits())),
-            }
-            decimals.mantissas.push(last);
-        }
-        (decimals.odd.len() <= odd_max).then_some(decimals)
-    }
-
-    fn minus(&self, before: &Self) -> Option<Vec<i64>> {
-        let pairs = self.mantissas.iter().zip(&before.mantissas);
-        let differences: Vec<i64> = pairs.map(|(a, b)| a.wrapping_sub(*b)).collect();
-        (self.mantissas.len() == before.mantissas.len()).then_some(differences)
-    }
-
-    fn encode(&self, numbers: &[i64]) -> Option<Vec<u8>> {
-        let mut body = vec![self.exponent];
-        if !self.odd.is_empty() {
-            put_uvarint(&mut body, self.odd.len() as u64);
-            let mut next = 0;
-            for (index, bits) in &self.odd {
-                put_uvarint(&mut body, (index - next) as u64);
-                body.extend_from_slice(&bits.to_le_bytes());
-                next = index + 1;
-            }
-        }
-        ints::put(numbers, LEVEL, &mut body)?;
-        Some(body)
-    }
 }
 
 /// Decodes chunks, one after the other.
@@ -397,137 +343,4 @@ fn read_fast_pages(
         })?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn value() -> impl Strategy<Value = u64> {
-        prop_oneof![
-            any::<u64>(),
-            (-1000_i32..1000).prop_map(|n| f64::from(n).to_bits()),
-            (0_i32..100_000).prop_map(|n| (f64::from(n) / 1000.0).to_bits()),
-            Just(model::sample::STALE_NAN_BITS),
-            Just((-0.0_f64).to_bits()),
-            Just(1_u64),
-        ]
-    }
-
-    /// Values of every kind that a chunk may turn out to be.
-    fn values() -> impl Strategy<Value = Vec<f64>> {
-        let counter = prop::collection::vec(0_u32..500, 1..1100).prop_map(|steps| {
-            let mut sum = 0_u32;
-            let step = |step| {
-                sum += step;
-                (f64::from(sum) / 100.0).to_bits()
-            };
-            steps.into_iter().map(step).collect::<Vec<_>>()
-        });
-        let sparse = prop::collection::vec(0_u32..60, 1..1100).prop_map(|draws| {
-            let mut sum = 0_u32;
-            let step = |draw| {
-                sum += u32::from(draw == 0);
-                f64::from(sum).to_bits()
-            };
-            draws.into_iter().map(step).collect::<Vec<_>>()
-        });
-        let constant = (value(), 1_usize..600).prop_map(|(bits, len)| vec![bits; len]);
-        let others = prop::collection::vec(value(), 1..600);
-        let base = prop_oneof![counter, sparse, constant, others];
-        let odd = prop::collection::vec((any::<prop::sample::Index>(), value()), 0..3);
-        (base, odd).prop_map(|(mut bits, odd)| {
-            for (index, value) in odd {
-                let index = index.index(bits.len());
-                bits[index] = value;
-            }
-            bits.into_iter().map(f64::from_bits).collect()
-        })
-    }
-
-    fn bits(values: &[f64]) -> Vec<u64> {
-        values.iter().map(|value| value.to_bits()).collect()
-    }
-
-    fn range(len: usize, ends: (prop::sample::Index, prop::sample::Index)) -> Range<usize> {
-        let (a, b) = (ends.0.index(len + 1), ends.1.index(len + 1));
-        a.min(b)..a.max(b)
-    }
-
-    proptest! {
-        #[test]
-        fn any_range_of_any_values_comes_back_bit_for_bit(
-            values in values(),
-            start in prop_oneof![Just(0_i64), any::<i64>()],
-            ends: (prop::sample::Index, prop::sample::Index),
-        ) {
-            let starts: Vec<i64> = (0..).take(values.len()).map(|i: i64| start.wrapping_add(i % 3 * start.signum())).collect();
-            let coded = encode(&values, &starts, None);
-            let places = range(values.len(), ends);
-            let (mut back, mut back_starts) = (Vec::new(), Vec::new());
-            let ask = Ask { count: values.len(), places: places.clone(), is_difference: false };
-            Decoder::default().decode(&coded.bytes, &ask, &mut back, &mut back_starts).unwrap();
-            prop_assert_eq!(bits(&back), bits(&values[places.clone()]));
-            back_starts.resize(back.len(), 0);
-            prop_assert_eq!(&back_starts, &starts[places]);
-        }
-
-        #[test]
-        fn buckets_come_back_out_of_their_differences(
-            steps in prop::collection::vec((0_u32..7, 0_u32..5, 0_u32..3), 2..1200),
-            odd: prop::sample::Index,
-            ends: (prop::sample::Index, prop::sample::Index),
-        ) {
-            let mut sums = [0_u32; 3];
-            let mut columns = [Vec::new(), Vec::new(), Vec::new()];
-            for (a, b, c) in &steps {
-                sums = [sums[0] + a, sums[1] + a + b, sums[2] + a + b + c];
-                for (column, sum) in columns.iter_mut().zip(sums) {
-                    column.push(f64::from(sum));
-                }
-            }
-            let odd = odd.index(steps.len());
-            columns[1][odd] = f64::from_bits(model::sample::STALE_NAN_BITS);
-            let places = range(steps.len(), ends);
-            let (mut decoder, mut before) = (Decoder::default(), None);
-            for column in &columns {
-                let coded = encode(column, &[], before.as_ref());
-                let ask = Ask { count: column.len(), places: places.clone(), is_difference: coded.is_difference };
-                let mut back = Vec::new();
-                decoder.decode(&coded.bytes, &ask, &mut back, &mut Vec::new()).unwrap();
-                prop_assert_eq!(bits(&back), bits(&column[places.clone()]));
-                before = coded.decimals;
-            }
-        }
-
-        #[test]
-        fn damaged_bytes_are_decoded_or_refused(
-            values in values(),
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-            cut: prop::sample::Index,
-            count in 0_usize..70_000,
-        ) {
-            let mut bytes = encode(&values, &[], None).bytes;
-            for (index, byte) in changes {
-                let index = index.index(bytes.len());
-                bytes[index] = byte;
-            }
-            for count in [values.len(), count] {
-                let ask = Ask { count, places: 0..count, is_difference: false };
-                let mut back = Vec::new();
-                let _ = Decoder::default().decode(&bytes, &ask, &mut back, &mut Vec::new());
-                prop_assert!(back.len() <= count);
-                bytes.truncate(cut.index(bytes.len() + 1));
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_values_or_refused(bytes: Vec<u8>, count in 0_usize..2000) {
-            let ask = Ask { count, places: 0..count, is_difference: false };
-            let mut back = Vec::new();
-            let _ = Decoder::default().decode(&bytes, &ask, &mut back, &mut Vec::new());
-            prop_assert!(back.len() <= count);
-        }
-    }
 }
