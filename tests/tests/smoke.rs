@@ -3,6 +3,7 @@
 
 use bench::http;
 use bench::remote_write::{self, Series};
+use model::mutation::{MetricMetadata, MetricType};
 use serde_json::json;
 use std::time::Duration;
 use tests::process::{Cumae, Launch, command, eventually, now, wall_ms};
@@ -288,6 +289,21 @@ fn every_route(cumae: &Cumae, end_s: f64) -> Vec<serde_json::Value> {
     .to_vec()
 }
 
+/// Tells what a metric means.
+fn describe(cumae: &Cumae, metric: &str, help: &str) {
+    let (metric, help, unit) = (metric.into(), help.into(), "".into());
+    let told = MetricMetadata { metric, metric_type: MetricType::Gauge, help, unit };
+    let mut message = Vec::new();
+    wire::remote_write::encode_metadata(&told, &mut message);
+    let body = remote_write::compress(&message);
+    assert_eq!(cumae.send("POST", "/api/v1/push", &remote_write::HEADERS, &body).status, 204);
+}
+
+/// What is said of what metrics mean.
+fn described(cumae: &Cumae) -> String {
+    cumae.api("metadata", &[])["data"].to_string()
+}
+
 /// The files below a directory that hold a text.
 fn files_with(directory: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
@@ -316,7 +332,10 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
     let keep = |job| Series::new("keep", &[("job", job)], &samples);
     let deleted = Series::new("del", &[("job", "gone"), ("secret", NEEDLE)], &samples);
     assert_eq!(cumae.push(&[keep("a"), keep("gone")]).status, 204);
-    let without = every_route(&cumae, end_s);
+    describe(&cumae, "keep", "stays");
+    let (without, described_without) = (every_route(&cumae, end_s), described(&cumae));
+    describe(&cumae, "del", NEEDLE);
+    assert!(described(&cumae).contains(NEEDLE) && described_without.contains("stays"));
     assert_eq!(cumae.push(std::slice::from_ref(&deleted)).status, 204);
     assert_ne!(every_route(&cumae, end_s), without);
     assert!(!files_with(cumae.data_dir(), NEEDLE).is_empty());
@@ -344,9 +363,11 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
         cumae.log()
     );
     assert_eq!(every_route(&cumae, end_s), without, "after the purge");
+    assert_eq!(described(&cumae), described_without, "after the purge");
     assert!(cumae.terminate().status.is_some());
     let again = quiet(&dir);
     assert_eq!(every_route(&again, end_s), without, "after a restart");
+    assert_eq!(described(&again), described_without, "after a restart");
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! Asked for ([`Engine::ask_for_purge`]), the head goes first: one flush lets the log's segments
 //! and the idle series go, another writes the checkpoint without them. When files are done, metadata
 //! of metrics without a sample goes (`described.rs`), and the head is flushed once more if there was
-//! some. Tombstones themselves stay, and with them the texts of their matchers: what comes late has to stay hidden.
+//! some. Tombstones themselves stay, and with them the texts of their matchers: what comes late has
+//! to stay hidden.
 //!
 //! # Invariants
 //! - It changes no answer.
@@ -58,6 +59,10 @@ impl Asked {
 
     fn is_at_files(&self) -> bool {
         self.0.load(Ordering::Acquire) == FILES
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Acquire) != NO
     }
 
     fn end(&self) {
@@ -111,11 +116,11 @@ impl Engine {
             // With a file that cannot be read nobody knows which metrics there are.
             described = self.forget_metadata().unwrap_or(0);
         }
-        match asked {
-            // It is in the checkpoint and the log.
-            true if described > 0 => self.purge_asked.ask(),
-            true => self.purge_asked.end(),
-            false => {}
+        if described > 0 && self.purge_asked.is_under_way() {
+            // It is in the checkpoint and the log, and in that of a flush that is at work.
+            self.purge_asked.ask();
+        } else if asked {
+            self.purge_asked.end();
         }
         Ok(None)
     }
