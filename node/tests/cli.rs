@@ -173,7 +173,8 @@ fn store_simulate_tells_what_each_strategy_costs() {
     // The golden figures of unified compaction: 64 flushes of 100 MiB with Cassandra's sizes.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cumae.yaml");
-    let sizes = "target_sstable_size: 1GiB, min_sstable_size: 100MiB, scaling_parameters: T4";
+    let sizes = "flush_size: 100MiB, target_sstable_size: 1GiB, min_sstable_size: 100MiB, \
+                 scaling_parameters: T4";
     std::fs::write(&path, format!("store: {{compaction: {{{sizes}}}}}\n")).unwrap();
     let config = ["--config", path.to_str().unwrap()];
     let open = ["store", "simulate", "--flushes", "64", "--late-flushes", "0", "--open"];
