@@ -148,6 +148,20 @@ def start(name, binary, directory):
     }[name]()
 
 
+def in_turn(without, measure_one):
+    """What `measure_one` says of each server but those in `without`, a list with commas; its data is gone before the next."""
+    directory, rows = tempfile.mkdtemp(prefix="cumae-bench-"), []
+    try:
+        for name in ("cumae", "victoria-metrics", "prometheus"):
+            if name not in without.split(","):
+                print(f"bench: {name}", flush=True)
+                rows.append(measure_one(name, directory))
+                shutil.rmtree(f"{directory}/{'vm' if name.startswith('v') else name}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return rows
+
+
 def measure(name, binary, directory, workload, plan, end_ms):
     server = start(name, binary, directory)
     try:
@@ -253,16 +267,8 @@ def main():
     plan = dict(WORKLOADS[flags.workload])
     plan["series"] //= flags.scale
     end_ms = int(time.time()) * 1000 - 1
-    directory = tempfile.mkdtemp(prefix="cumae-bench-")
-    rows = []
-    try:
-        for name in ("cumae", "victoria-metrics", "prometheus"):
-            if name not in flags.without.split(","):
-                print(f"bench: {name}", flush=True)
-                rows.append(measure(name, flags.binary, directory, flags.workload, plan, end_ms))
-                shutil.rmtree(f"{directory}/{'vm' if name.startswith('v') else name}")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    rows = in_turn(flags.without, lambda name, directory: measure(
+        name, flags.binary, directory, flags.workload, plan, end_ms))
     show(rows, flags.workload, plan)
     print()
     raise SystemExit(1 if judge({row["server"]: row for row in rows}, flags.workload) else 0)
