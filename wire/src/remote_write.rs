@@ -13,13 +13,12 @@
 mod encode;
 mod exemplar;
 mod histogram;
-mod protobuf;
 mod walk;
 
+pub use crate::protobuf::ProtobufError;
 pub use encode::{encode_extras, encode_metadata, encode_series};
 pub use exemplar::ExemplarView;
 pub use histogram::HistogramView;
-pub use protobuf::ProtobufError;
 pub use walk::{
     Extra, ExtraIter, Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk,
 };

@@ -1,5 +1,6 @@
 //! Makes `WriteRequest` bytes: for what this process writes itself, and for tests.
 
+use crate::protobuf::write::{push_bytes, push_double, push_number, push_varint, zigzag};
 use model::histogram::{Counts, Histogram, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
 use model::{Exemplar, HistogramSample, LabelSet};
@@ -137,32 +138,4 @@ fn type_number(metric_type: MetricType) -> u8 {
         MetricType::Info => 6,
         MetricType::StateSet => 7,
     }
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned()
-}
-
-fn push_number(number: u8, value: u64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3, into);
-    push_varint(value, into);
-}
-
-fn push_double(number: u8, value: f64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 1, into);
-    into.extend_from_slice(&value.to_le_bytes());
-}
-
-fn push_bytes(number: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 2, into);
-    push_varint(bytes.len() as u64, into);
-    into.extend_from_slice(bytes);
-}
-
-fn push_varint(mut number: u64, into: &mut Vec<u8>) {
-    while number >= 0x80 {
-        into.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.push(number.to_le_bytes()[0]);
 }

@@ -1,7 +1,7 @@
 //! One exemplar as remote write 1.0 sends it, its labels undecoded.
 
-use super::protobuf::{Cursor, ProtobufError};
 use super::walk::LabelIter;
+use crate::protobuf::{Cursor, ProtobufError};
 
 /// One exemplar of a series.
 #[derive(Clone, Copy, Debug)]

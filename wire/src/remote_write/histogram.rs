@@ -10,7 +10,7 @@
 //!
 //! Not here: whether the histogram makes sense (`model::histogram`).
 
-use super::protobuf::{Cursor, ProtobufError, WireType};
+use crate::protobuf::{Cursor, ProtobufError, WireType};
 use model::histogram::{BUCKETS_MAX, BadHistogram, Counts, Histogram, ResetHint, Span};
 
 /// One native histogram of a series.

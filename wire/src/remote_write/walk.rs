@@ -7,7 +7,7 @@
 use super::Error;
 use super::exemplar::ExemplarView;
 use super::histogram::HistogramView;
-use super::protobuf::{Cursor, ProtobufError, WireType};
+use crate::protobuf::{Cursor, ProtobufError, WireType};
 use model::mutation::MetricType;
 
 /// The key byte of field 1 with a length: a label of a series.
