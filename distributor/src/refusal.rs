@@ -21,6 +21,8 @@ pub enum Reason {
     InvalidHistogram,
     HistogramBuckets,
     ExemplarLabels,
+    Temporality,
+    NotTranslatable,
 }
 
 /// What is taken or refused.
@@ -51,7 +53,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -67,6 +69,8 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HistogramBuckets,
         Self::ExemplarLabels,
+        Self::Temporality,
+        Self::NotTranslatable,
     ];
 
     /// The reason's name in metrics.
@@ -88,6 +92,8 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
+            Self::Temporality => "temporality",
+            Self::NotTranslatable => "not_translatable",
         }
     }
 
@@ -109,7 +115,9 @@ impl Reason {
             | Self::DuplicateLabel
             | Self::NotUtf8
             | Self::InvalidHistogram
-            | Self::ExemplarLabels => "",
+            | Self::ExemplarLabels
+            | Self::Temporality
+            | Self::NotTranslatable => "",
         }
     }
 }
@@ -149,6 +157,19 @@ impl Refusals {
         if first.is_none() {
             *first = Some(tell());
         }
+    }
+
+    /// Adds what was refused before these.
+    pub(crate) fn follow(&mut self, before: Self) {
+        let sum = |mine: &mut [u64], theirs: &[u64]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        };
+        sum(&mut self.received, &before.received);
+        for (mine, theirs) in self.refused.iter_mut().zip(&before.refused) {
+            sum(mine, theirs);
+        }
+        self.first_sample = before.first_sample.or(self.first_sample.take());
+        self.first_exemplar = before.first_exemplar.or(self.first_exemplar.take());
     }
 
     /// How many items of a kind came, refused ones included.

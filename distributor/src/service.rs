@@ -52,7 +52,7 @@ pub struct PushSeries {
 }
 
 /// Decoded bodies above this many bytes leave the async threads.
-const INLINE_BYTES_MAX: usize = 2 << 20;
+pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
 /// Takes writes. Cloning it counts a reference.
 #[derive(Clone, Debug)]
@@ -204,6 +204,28 @@ impl Distributor {
 
     pub(crate) fn parts(&self) -> &Inner {
         &self.inner
+    }
+
+    /// Resolves a message that something else was translated into, and plans where it goes.
+    ///
+    /// # Errors
+    /// [`Error`] if it holds too much.
+    pub(crate) fn resolve_message(
+        &self,
+        context: Arc<Context>,
+        message: Vec<u8>,
+        reservation: Reservation,
+    ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let mut body = self.inner.messages.take();
+        *body = message;
+        let body_len = body.len();
+        self.resolve(context, body, body_len, Some(reservation))
+    }
+
+    /// A tenant, which begins with its first write.
+    pub(crate) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        let epoch = epoch_at(self.inner.clock.monotonic_ns());
+        self.inner.tenants.get(id, &self.inner.telemetry, epoch)
     }
 
     /// The context of a new request.

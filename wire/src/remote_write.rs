@@ -13,12 +13,14 @@
 mod encode;
 mod exemplar;
 mod histogram;
+mod series;
 mod walk;
 
 pub use crate::protobuf::ProtobufError;
 pub use encode::{encode_extras, encode_metadata, encode_series};
 pub use exemplar::ExemplarView;
 pub use histogram::HistogramView;
+pub use series::SeriesEncoder;
 pub use walk::{
     Extra, ExtraIter, Field, LabelIter, MetadataView, SampleColumns, SeriesView, Tail, Walk,
 };
@@ -113,7 +115,7 @@ fn check_content_type(value: &[u8]) -> Result<(), Error> {
 }
 
 /// The start of a header's value, fit for an error text.
-fn shown(value: &[u8]) -> String {
+pub(crate) fn shown(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned()
 }
 

@@ -49,7 +49,7 @@ pub fn encode_extras(
 }
 
 /// Everything of a histogram but its times.
-fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
+pub(super) fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
     push_double(3, histogram.sum, into);
     push_number(4, zigzag(histogram.schema.into()), into);
     push_double(5, histogram.zero_threshold, into);
