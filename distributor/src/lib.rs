@@ -19,6 +19,7 @@ mod routes;
 mod routing;
 mod series_cache;
 mod service;
+mod symbols;
 mod tally;
 mod telemetry;
 mod tenant;

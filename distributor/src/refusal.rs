@@ -21,6 +21,7 @@ pub enum Reason {
     InvalidHistogram,
     HistogramBuckets,
     ExemplarLabels,
+    NoSamples,
 }
 
 /// What is taken or refused.
@@ -51,7 +52,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -67,6 +68,7 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HistogramBuckets,
         Self::ExemplarLabels,
+        Self::NoSamples,
     ];
 
     /// The reason's name in metrics.
@@ -88,6 +90,7 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
+            Self::NoSamples => "no_samples",
         }
     }
 
@@ -109,7 +112,8 @@ impl Reason {
             | Self::DuplicateLabel
             | Self::NotUtf8
             | Self::InvalidHistogram
-            | Self::ExemplarLabels => "",
+            | Self::ExemplarLabels
+            | Self::NoSamples => "",
         }
     }
 }
@@ -125,6 +129,10 @@ pub struct Refusals {
     first_sample: Option<String>,
     /// The first series with a refused exemplar, and why.
     first_exemplar: Option<String>,
+    /// Series that have nothing to write, which 2.0 does not allow.
+    empty_series: u64,
+    /// The first of those, and why.
+    first_empty: Option<String>,
 }
 
 impl Refusals {
@@ -149,6 +157,20 @@ impl Refusals {
         if first.is_none() {
             *first = Some(tell());
         }
+    }
+
+    /// Counts a series that has neither samples nor histograms as refused.
+    pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
+        self.empty_series += 1;
+        if self.first_empty.is_none() {
+            self.first_empty = Some(tell());
+        }
+    }
+
+    /// How many items of a kind are kept, once the write is acknowledged.
+    #[must_use]
+    pub fn written(&self, item: Item) -> u64 {
+        self.received(item).saturating_sub(self.refused(item))
     }
 
     /// How many items of a kind came, refused ones included.
@@ -192,6 +214,9 @@ impl Refusals {
                 }
                 parts.push(text);
             }
+        }
+        if let Some(first) = &self.first_empty {
+            parts.push(format!("{} series refused: {first}", self.empty_series));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
