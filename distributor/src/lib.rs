@@ -21,6 +21,7 @@ mod routes;
 mod routing;
 mod series_cache;
 mod service;
+mod symbols;
 mod tally;
 mod telemetry;
 mod tenant;

@@ -1,4 +1,4 @@
-//! OTLP metrics become series: a request is translated into a `WriteRequest`, and goes on as one.
+//! OTLP metrics become series: a request is translated into a remote write 2.0, and goes on as one.
 //!
 //! So there is one flow: labels are checked, limits are kept and samples are refused in the same
 //! place and with the same words, whatever they came in. What becomes of what: CONTRACTS.md
@@ -20,6 +20,7 @@ mod points;
 
 use crate::error::Error;
 use crate::refusal::{Item, Reason, Refusals};
+use crate::service::Message;
 use crate::tenant::Tenant;
 use crate::validate::SeriesFault;
 use guard::OtlpSettings;
@@ -29,7 +30,6 @@ use names::{NameKind, metric_name, unit_name};
 pub(crate) use output::Growth;
 use output::Output;
 use wire::otlp::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
-use wire::remote_write;
 
 /// `target_info` has a sample so often between its first and its last: half of the usual lookback.
 const TARGET_INFO_EVERY_MS: i64 = 150_000;
@@ -41,8 +41,8 @@ const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// A translated request.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
-    /// A `WriteRequest`.
-    pub(crate) message: Vec<u8>,
+    /// What goes on.
+    pub(crate) message: Message,
     /// How many points came.
     pub(crate) points: u64,
     /// Those that could not be translated.
@@ -180,7 +180,7 @@ impl Translator<'_> {
                 help: String::from_utf8_lossy(help).into(),
                 unit: unit_name(unit, translation).into(),
             };
-            self.output.append(|message| remote_write::encode_metadata(&metadata, message))?;
+            self.output.describe(metadata)?;
         }
         Ok(())
     }

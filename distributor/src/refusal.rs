@@ -23,6 +23,7 @@ pub enum Reason {
     ExemplarLabels,
     Temporality,
     NotTranslatable,
+    NoSamples,
 }
 
 /// What is taken or refused.
@@ -53,7 +54,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -71,6 +72,7 @@ impl Reason {
         Self::ExemplarLabels,
         Self::Temporality,
         Self::NotTranslatable,
+        Self::NoSamples,
     ];
 
     /// The reason's name in metrics.
@@ -94,6 +96,7 @@ impl Reason {
             Self::ExemplarLabels => "exemplar_labels",
             Self::Temporality => "temporality",
             Self::NotTranslatable => "not_translatable",
+            Self::NoSamples => "no_samples",
         }
     }
 
@@ -117,7 +120,8 @@ impl Reason {
             | Self::InvalidHistogram
             | Self::ExemplarLabels
             | Self::Temporality
-            | Self::NotTranslatable => "",
+            | Self::NotTranslatable
+            | Self::NoSamples => "",
         }
     }
 }
@@ -133,6 +137,10 @@ pub struct Refusals {
     first_sample: Option<String>,
     /// The first series with a refused exemplar, and why.
     first_exemplar: Option<String>,
+    /// Series that have nothing to write, which 2.0 does not allow.
+    empty_series: u64,
+    /// The first of those, and why.
+    first_empty: Option<String>,
 }
 
 impl Refusals {
@@ -170,6 +178,22 @@ impl Refusals {
         }
         self.first_sample = before.first_sample.or(self.first_sample.take());
         self.first_exemplar = before.first_exemplar.or(self.first_exemplar.take());
+        self.empty_series += before.empty_series;
+        self.first_empty = before.first_empty.or(self.first_empty.take());
+    }
+
+    /// Counts a series that has neither samples nor histograms as refused.
+    pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
+        self.empty_series += 1;
+        if self.first_empty.is_none() {
+            self.first_empty = Some(tell());
+        }
+    }
+
+    /// How many items of a kind are kept, once the write is acknowledged.
+    #[must_use]
+    pub fn written(&self, item: Item) -> u64 {
+        self.received(item).saturating_sub(self.refused(item))
     }
 
     /// How many items of a kind came, refused ones included.
@@ -213,6 +237,9 @@ impl Refusals {
                 }
                 parts.push(text);
             }
+        }
+        if let Some(first) = &self.first_empty {
+            parts.push(format!("{} series refused: {first}", self.empty_series));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }

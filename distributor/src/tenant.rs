@@ -45,6 +45,12 @@ impl Tenant {
         self.too_large("bytes, as it is stored,", limit, "max_decoded_bytes")
     }
 
+    /// The error of a request whose new series would have more text than a body may.
+    pub(crate) fn too_many_label_bytes(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes of labels written out", limit, "max_decoded_bytes")
+    }
+
     fn too_large(&self, counted: &'static str, limit: u64, key: &'static str) -> Error {
         Error::RequestTooLarge { tenant: self.id.clone(), counted, limit, key }
     }

@@ -10,7 +10,7 @@ use crate::refusal::Reason;
 use guard::Limits;
 use model::{LabelSet, Retention, Text, TimestampMs};
 use std::fmt::Write as _;
-use wire::remote_write::{Error, LabelIter};
+use wire::remote_write::{Error, RawLabels};
 
 /// Why a series is refused: its reason and the sentence that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +35,23 @@ fn over<T>(reason: Reason, what: &str, found: u64, limit: u64) -> Result<T, Seri
 /// The outer one if the bytes are no protobuf: the whole body is bad. The inner one if this series
 /// is refused.
 pub(crate) fn label_set(
-    raw: &[u8],
+    raw: RawLabels<'_>,
     limits: &Limits,
     neighbour: Option<&LabelSet>,
 ) -> Result<Result<LabelSet, SeriesFault>, Error> {
-    let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
-    for label in LabelIter::new(raw) {
-        pairs.push(label?);
+    let (mut pairs, mut count) = (Vec::with_capacity(32), 0_u64);
+    for label in raw {
+        let (name, value) = label?;
+        // A label with an empty value is no label. Of too many not all are kept.
+        if !value.is_empty() {
+            count += 1;
+            if !limits.max_labels.is_exceeded_by(count) {
+                pairs.push((name, value));
+            }
+        }
+    }
+    if limits.max_labels.is_exceeded_by(count) {
+        return Ok(over(Reason::LabelCount, "labels", count, limits.max_labels.0));
     }
     Ok(checked(&pairs, limits, neighbour))
 }
@@ -51,13 +61,8 @@ fn checked(
     limits: &Limits,
     neighbour: Option<&LabelSet>,
 ) -> Result<LabelSet, SeriesFault> {
-    let used = || pairs.iter().filter(|(_, value)| !value.is_empty());
-    let count = used().count() as u64;
-    if limits.max_labels.is_exceeded_by(count) {
-        return over(Reason::LabelCount, "labels", count, limits.max_labels.0);
-    }
     let mut bytes = 0;
-    for (name, value) in used() {
+    for (name, value) in pairs {
         let (name_len, value_len) = (name.len() as u64, value.len() as u64);
         if limits.max_label_name_bytes.is_exceeded_by(name_len) {
             let limit = limits.max_label_name_bytes.0;
@@ -81,7 +86,7 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
     let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
     for (name, value) in pairs {
         let (name, value) = (text_of(name, name)?, text_of(value, name)?);
-        if name.is_empty() && !value.is_empty() {
+        if name.is_empty() {
             return fault(Reason::NoLabelName, "label without a name");
         }
         while shared.next_if(|(theirs, _)| ***theirs < *name).is_some() {}
@@ -166,9 +171,9 @@ impl TimeRules {
 const SERIES_TEXT_MAX: usize = 512;
 
 /// A series as it was sent, for an error text: `{job="a"}`, cut when long.
-pub(crate) fn series_text(raw: &[u8]) -> String {
+pub(crate) fn series_text(raw: RawLabels<'_>) -> String {
     let mut text = String::from("{");
-    for label in LabelIter::new(raw) {
+    for label in raw {
         let Ok((name, value)) = label else { break };
         if text.len() > SERIES_TEXT_MAX {
             text.push_str(", …");

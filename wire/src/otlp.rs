@@ -68,7 +68,7 @@ pub fn is_gzip(content_encoding: Option<&[u8]>) -> Result<bool, Error> {
     }
     match value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
         true => Ok(false),
-        false => Err(Error::ContentEncoding(crate::remote_write::shown(value))),
+        false => Err(Error::ContentEncoding(crate::remote_write::form::shown(value))),
     }
 }
 
@@ -94,7 +94,7 @@ impl Form {
         } else if media_type.eq_ignore_ascii_case(b"application/json") {
             Ok(Self::Json)
         } else {
-            Err(Error::ContentType(crate::remote_write::shown(value)))
+            Err(Error::ContentType(crate::remote_write::form::shown(value)))
         }
     }
 

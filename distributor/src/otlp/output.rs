@@ -1,11 +1,13 @@
-//! Where translated series go: a `WriteRequest` with a bound, its memory reserved as it grows.
+//! Where translated series go: a remote write with a bound, its memory reserved as it grows.
 
 use super::labels::Labels;
 use crate::error::Error;
 use crate::pool::Reservation;
+use crate::service::Message;
 use crate::tenant::Tenant;
 use model::METRIC_NAME;
-use wire::remote_write::SeriesEncoder;
+use model::mutation::MetricMetadata;
+use wire::remote_write::RequestV2;
 
 /// So much is reserved at once.
 const STEP_BYTES: usize = 256 << 10;
@@ -22,8 +24,8 @@ pub(crate) struct Growth<'r> {
 
 /// A message under way.
 pub(super) struct Output<'t> {
-    message: Vec<u8>,
-    series: SeriesEncoder,
+    message: Message,
+    metadata_bytes: usize,
     tenant: &'t Tenant,
     growth: Growth<'t>,
     reserved: usize,
@@ -31,8 +33,7 @@ pub(super) struct Output<'t> {
 
 impl<'t> Output<'t> {
     pub(super) fn new(tenant: &'t Tenant, growth: Growth<'t>) -> Self {
-        let series = SeriesEncoder::default();
-        Self { message: Vec::new(), series, tenant, growth, reserved: 0 }
+        Self { message: Message::default(), metadata_bytes: 0, tenant, growth, reserved: 0 }
     }
 
     /// Adds a series: its name, its labels, perhaps one more, and what `fill` puts in.
@@ -41,7 +42,7 @@ impl<'t> Output<'t> {
         name: &str,
         labels: &Labels<'_>,
         extra: Option<(&str, &str)>,
-        fill: impl FnOnce(&mut SeriesEncoder),
+        fill: impl FnOnce(&mut RequestV2),
     ) -> Result<(), Error> {
         let mut own: Vec<(&str, &str)> = Vec::with_capacity(labels.len() + 2);
         own.push((METRIC_NAME, name));
@@ -54,20 +55,23 @@ impl<'t> Output<'t> {
             }
         }
         own.sort_unstable_by_key(|(name, _)| *name);
-        own.into_iter().for_each(|(name, value)| self.series.label(name, value));
-        fill(&mut self.series);
-        self.series.finish(&mut self.message);
+        self.message.request.begin(own);
+        fill(&mut self.message.request);
+        self.message.request.end();
         self.check()
     }
 
-    /// Adds to the message.
-    pub(super) fn append(&mut self, add: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
-        add(&mut self.message);
+    /// Adds what a metric means.
+    pub(super) fn describe(&mut self, metadata: MetricMetadata) -> Result<(), Error> {
+        let MetricMetadata { metric, help, unit, .. } = &metadata;
+        self.metadata_bytes += size_of::<MetricMetadata>() + metric.len() + help.len() + unit.len();
+        self.message.metadata.push(metadata);
         self.check()
     }
 
     fn check(&mut self) -> Result<(), Error> {
-        let (bytes, limit) = (self.message.len(), self.tenant.limits.max_decoded_bytes);
+        let bytes = self.message.request.bytes() + self.metadata_bytes;
+        let limit = self.tenant.limits.max_decoded_bytes;
         if limit.is_exceeded_by(bytes as u64) || bytes as u64 > MESSAGE_BYTES_MAX {
             return Err(self.tenant.too_many_bytes_translated().into());
         }
@@ -80,7 +84,7 @@ impl<'t> Output<'t> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(super) fn finish(self) -> Message {
         self.message
     }
 }

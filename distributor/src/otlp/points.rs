@@ -5,10 +5,12 @@ use super::{Scope, Stop, Translator, native};
 use crate::error::Error;
 use crate::refusal::Reason;
 use crate::validate::SeriesFault;
+use model::HistogramSample;
 use model::sample::STALE_NAN_BITS;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use wire::otlp::{ExemplarPoint, Numbers, Point, PointValue, Repeated};
-use wire::remote_write::SeriesEncoder;
+use wire::remote_write::RequestV2;
 
 /// Characters of an exemplar's labels, names and values together.
 const EXEMPLAR_CHARS_MAX: usize = 128;
@@ -21,7 +23,7 @@ pub(super) struct Exemplar {
 }
 
 impl Exemplar {
-    pub(super) fn put(&self, series: &mut SeriesEncoder) {
+    pub(super) fn put(&self, series: &mut RequestV2) {
         let labels = self.labels.iter().map(|(name, value)| (&**name, &**value));
         series.exemplar(self.at_ms, self.value, labels);
     }
@@ -81,8 +83,12 @@ impl Translator<'_> {
             _ => None,
         };
         if let Some(histogram) = native {
+            let Times { at_ms: timestamp_ms, start_ms: start_timestamp_ms } = times;
+            let histogram = Arc::new(histogram);
+            let sample =
+                HistogramSample { timestamp_ms, histogram, start_timestamp_ms, revision: 0 };
             self.output.series(name, &labels, None, |series| {
-                series.histogram(times.at_ms, &histogram, times.start_ms);
+                series.histogram(&sample);
                 exemplars.iter().for_each(|exemplar| exemplar.put(series));
             })?;
             return Ok(times.at_ms);

@@ -187,10 +187,10 @@ impl Decode {
         drop(body);
         drop(raw);
         let message = std::mem::take(&mut translated.message);
-        if message.is_empty() {
+        if message.request.is_empty() {
             return Ok((translated, None));
         }
-        let planned = distributor.resolve_message(context, message, reservation)?;
+        let planned = distributor.resolve_translated(context, message, reservation)?;
         Ok((translated, Some(planned)))
     }
 }

@@ -208,6 +208,18 @@ async fn a_histogram_without_a_sum_has_none() {
 }
 
 #[tokio::test]
+async fn the_start_of_a_point_comes_with_its_samples() {
+    let server = server().await;
+    let body = SHOP
+        .replace("\"timeUnixNano\"", r#""startTimeUnixNano":"1699999999000000000","timeUnixNano""#);
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert_eq!(
+        server.rig.replicas[0].starts("default", &shop()),
+        [(NOW_MS + 15_000, NOW_MS - 1000)]
+    );
+}
+
+#[tokio::test]
 async fn a_histogram_becomes_a_native_one_with_custom_buckets_if_the_tenant_wants_it() {
     let otlp = guard::OtlpSettings { convert_histograms_to_nhcb: true, ..Default::default() };
     let server = with_otlp(otlp).await;
@@ -511,13 +523,18 @@ async fn a_body_that_becomes_too_large_is_refused_before_memory_is_taken_for_it(
     assert_eq!(response.status, 413);
     // A label of the resource, repeated in each series, is longer than the request.
     let resource = "x".repeat(2000);
-    let points = vec![r#"{"timeUnixNano":"1700000000000000000","asInt":1}"#; 1000].join(",");
+    let point = |n: usize| {
+        format!(
+            r#"{{"timeUnixNano":"1","asInt":1,"attributes":[{{"key":"n","value":{{"intValue":{n}}}}}]}}"#
+        )
+    };
+    let points = (0..1000).map(point).collect::<Vec<_>>().join(",");
     let body = metric(&format!(r#"{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}"#));
     let resource = format!(
         r#""resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{resource}"}}}}]}},"scopeMetrics""#
     );
     let body = body.replace(r#""scopeMetrics""#, &resource);
-    assert!(body.len() < 60_000);
+    assert!(body.len() < 100_000);
     let response = server.otlp(&body).await;
     assert_eq!(response.status, 413, "{}", response.body);
     assert!(response.body.contains("max_decoded_bytes"), "{}", response.body);
