@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod extras;
 mod fan_out;
+mod import;
 mod label_hash;
 mod otlp;
 mod plan;

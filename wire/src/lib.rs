@@ -2,6 +2,7 @@
 
 pub mod gzip;
 pub mod http_error;
+pub mod import;
 pub mod otlp;
 pub mod peer;
 mod protobuf;
