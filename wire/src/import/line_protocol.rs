@@ -80,16 +80,16 @@ pub fn parse(
         return Ok(None);
     }
     let mut rest = line;
-    let measurement = token(&mut rest, &[b',', b' ']);
+    let measurement = token(&mut rest, b", ");
     if measurement.is_empty() {
         return Err("a line begins with a measurement".into());
     }
     let mut tags = Labels::new();
     while let Some(behind) = rest.strip_prefix(',') {
         rest = behind;
-        let name = token(&mut rest, &[b'=', b',', b' ']);
+        let name = token(&mut rest, b"=, ");
         rest = rest.strip_prefix('=').ok_or("a tag has no value")?;
-        let value = token(&mut rest, &[b',', b' ']);
+        let value = token(&mut rest, b", ");
         if name.is_empty() || value.is_empty() {
             return Err("a tag has an empty name or value".into());
         }
@@ -114,7 +114,7 @@ pub fn parse(
 fn read_fields(rest: &mut &str, measurement: &str) -> Result<Vec<(String, f64)>, BadLine> {
     let (mut fields, mut bytes) = (Vec::new(), 0);
     loop {
-        let name = token(rest, &[b'=', b',', b' ']);
+        let name = token(rest, b"=, ");
         *rest = rest.strip_prefix('=').ok_or("a field has no value")?;
         if name.is_empty() {
             return Err("a field has an empty name".into());
