@@ -46,6 +46,8 @@ pub(crate) struct Batch {
     /// Labels of series that were not known, ascending by row.
     pub(crate) parsed: Vec<(u32, LabelSet)>,
     pub(crate) metadata: Vec<MetricMetadata>,
+    /// What is known of metrics beside the body.
+    pub(crate) described: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
@@ -79,6 +81,7 @@ impl Batch {
             histograms: Vec::new(),
             parsed: Vec::new(),
             metadata: Vec::new(),
+            described: Vec::new(),
             refusals: Refusals::default(),
             evictions: 0,
             reservation,
@@ -90,7 +93,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.gathered.clear();
-        self.metadata.clear();
+        self.metadata.clone_from(&self.described);
         self.columns.timestamps_ms.clear();
         self.columns.values.clear();
         self.columns.start_timestamps_ms.clear();

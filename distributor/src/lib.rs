@@ -2,7 +2,8 @@
 //!
 //! A request goes through here once: who and how much (`routes`), body to rows (`resolve`, with
 //! `series_cache` so that known labels are never parsed again), rows to mutations (`plan`),
-//! mutations to replicas and answers to one answer (`fan_out`, `tally`). Nothing in this crate is
+//! mutations to replicas and answers to one answer (`fan_out`, `tally`). What comes in another form (`otlp`) is made a remote
+//! write first. Nothing in this crate is
 //! state that matters: a distributor that starts anew asks for labels again and goes on.
 
 mod batch;
@@ -11,6 +12,7 @@ mod error;
 mod extras;
 mod fan_out;
 mod label_hash;
+mod otlp;
 mod plan;
 mod pool;
 mod refusal;

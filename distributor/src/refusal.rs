@@ -21,6 +21,8 @@ pub enum Reason {
     InvalidHistogram,
     HistogramBuckets,
     ExemplarLabels,
+    Temporality,
+    NotTranslatable,
     NoSamples,
 }
 
@@ -52,7 +54,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -68,6 +70,8 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HistogramBuckets,
         Self::ExemplarLabels,
+        Self::Temporality,
+        Self::NotTranslatable,
         Self::NoSamples,
     ];
 
@@ -90,6 +94,8 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
+            Self::Temporality => "temporality",
+            Self::NotTranslatable => "not_translatable",
             Self::NoSamples => "no_samples",
         }
     }
@@ -113,6 +119,8 @@ impl Reason {
             | Self::NotUtf8
             | Self::InvalidHistogram
             | Self::ExemplarLabels
+            | Self::Temporality
+            | Self::NotTranslatable
             | Self::NoSamples => "",
         }
     }
@@ -157,6 +165,21 @@ impl Refusals {
         if first.is_none() {
             *first = Some(tell());
         }
+    }
+
+    /// Adds what was refused before these.
+    pub(crate) fn follow(&mut self, before: Self) {
+        let sum = |mine: &mut [u64], theirs: &[u64]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        };
+        sum(&mut self.received, &before.received);
+        for (mine, theirs) in self.refused.iter_mut().zip(&before.refused) {
+            sum(mine, theirs);
+        }
+        self.first_sample = before.first_sample.or(self.first_sample.take());
+        self.first_exemplar = before.first_exemplar.or(self.first_exemplar.take());
+        self.empty_series += before.empty_series;
+        self.first_empty = before.first_empty.or(self.first_empty.take());
     }
 
     /// Counts a series that has neither samples nor histograms as refused.

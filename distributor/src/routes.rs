@@ -3,6 +3,8 @@
 //! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
 //! then the body is decoded. Answers are one line of text, or 204 and nothing.
 
+mod otlp;
+
 use crate::error::Error;
 use crate::pool::{Buffer, Reservation};
 use crate::refusal::{Item, Refusals};
@@ -31,6 +33,9 @@ pub fn router(distributor: Distributor) -> Router {
         for path in ["/api/v1/push", "/api/v1/write"] {
             router = router.route(&format!("{prefix}{path}"), post(write));
         }
+    }
+    for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics"] {
+        router = router.route(path, post(otlp::write));
     }
     router.route("/api/prom/push", post(write)).with_state(distributor)
 }

@@ -20,7 +20,7 @@ use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampM
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write::{self, Form, Version};
+use wire::remote_write::{self, Form, RequestV2, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -51,8 +51,16 @@ pub struct PushSeries {
     pub samples: Vec<(i64, f64)>,
 }
 
+/// What something else was translated into.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) request: RequestV2,
+    /// By the names of metric families, which no single series may have.
+    pub(crate) metadata: Vec<MetricMetadata>,
+}
+
 /// Decoded bodies above this many bytes leave the async threads.
-const INLINE_BYTES_MAX: usize = 2 << 20;
+pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
 /// Takes writes. Cloning it counts a reference.
 #[derive(Clone, Debug)]
@@ -208,6 +216,32 @@ impl Distributor {
         &self.inner
     }
 
+    /// Resolves what something else was translated into, and plans where it goes.
+    ///
+    /// # Errors
+    /// [`Error`] if it holds too much.
+    pub(crate) fn resolve_translated(
+        &self,
+        context: Arc<Context>,
+        translated: Message,
+        reservation: Reservation,
+    ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let mut body = self.inner.messages.take();
+        *body = translated.request.finish();
+        let body_len = body.len();
+        let tenant = self.tenant(&context.tenant);
+        let mut batch =
+            Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
+        batch.described = translated.metadata;
+        self.resolve_batch(batch)
+    }
+
+    /// A tenant, which begins with its first write.
+    pub(crate) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        let epoch = epoch_at(self.inner.clock.monotonic_ns());
+        self.inner.tenants.get(id, &self.inner.telemetry, epoch)
+    }
+
     /// The context of a new request.
     pub(crate) fn context(
         &self,
@@ -235,11 +269,14 @@ impl Distributor {
         (body, body_len, version): (Buffer, usize, Version),
         reservation: Option<Reservation>,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let tenant = self.tenant(&context.tenant);
+        self.resolve_batch(Batch::new(tenant, context, body, body_len, version, reservation))
+    }
+
+    fn resolve_batch(&self, mut batch: Batch) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
         let epoch = epoch_at(inner.clock.monotonic_ns());
-        let tenant: Arc<Tenant> = inner.tenants.get(&context.tenant, &inner.telemetry, epoch);
-        let mut batch = Batch::new(tenant, context, body, body_len, version, reservation);
         let resolver = Resolver { hasher: &inner.hasher, now, epoch };
         let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
         let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;

@@ -34,6 +34,17 @@ impl Tenant {
         self.too_large("samples", self.limits.max_request_samples.0, "max_request_samples")
     }
 
+    /// The error of a request with more bytes than the tenant may send, decompressed.
+    pub(crate) fn too_many_bytes_decoded(&self) -> Error {
+        self.too_large("bytes, decoded,", self.limits.max_decoded_bytes.0, "max_decoded_bytes")
+    }
+
+    /// The error of a request that became more than the tenant may send, translated.
+    pub(crate) fn too_many_bytes_translated(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes, as it is stored,", limit, "max_decoded_bytes")
+    }
+
     /// The error of a request whose new series would have more text than a body may.
     pub(crate) fn too_many_label_bytes(&self) -> Error {
         let limit = self.limits.max_decoded_bytes.0;

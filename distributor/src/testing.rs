@@ -386,6 +386,13 @@ pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(message).unwrap()
 }
 
+pub(crate) fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// Every value of a counter by its labels, joined with commas.
 pub(crate) fn counter(registry: &prometheus::Registry, name: &str) -> HashMap<String, f64> {
     let families = registry.gather();

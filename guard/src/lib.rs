@@ -6,9 +6,11 @@
 pub mod error;
 pub mod identity;
 pub mod limits;
+pub mod otlp;
 pub mod rate;
 
 pub use error::Error;
 pub use identity::{Access, Tenancy};
 pub use limits::{Limit, LimitTable, Limits, QueryLimits};
+pub use otlp::{OtlpSettings, Translation};
 pub use rate::RateLimiter;

@@ -7,6 +7,7 @@
 //!
 //! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
 
+use crate::otlp::OtlpSettings;
 use model::{Retention, RetentionRule, RetentionRules, TenantId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct Limits {
     pub max_native_histogram_buckets: Limit,
     /// What queries may do.
     pub query: QueryLimits,
+    /// How OTLP metrics are translated; no limit, but each tenant's own too.
+    pub otlp: OtlpSettings,
 }
 
 /// What the queries of one tenant may do.
@@ -123,6 +126,7 @@ impl Default for Limits {
             max_exemplars: Limit(100_000),
             max_native_histogram_buckets: Limit(160),
             query: QueryLimits::default(),
+            otlp: OtlpSettings::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ mod encode;
 mod encode_v2;
 mod exemplar;
 mod extra;
-mod form;
+pub(crate) mod form;
 mod histogram;
 mod labels;
 mod metadata;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 mod extras;
+mod otlp;
 mod version2;
 
 const PUSH: &str = "/api/v1/push";

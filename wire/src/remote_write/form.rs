@@ -88,6 +88,6 @@ impl Encoding {
 }
 
 /// The start of a header's value, fit for an error text.
-fn shown(value: &[u8]) -> String {
+pub(crate) fn shown(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned()
 }
