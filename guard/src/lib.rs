@@ -7,8 +7,10 @@ pub mod error;
 pub mod identity;
 pub mod limits;
 pub mod rate;
+pub mod relabel;
 
 pub use error::Error;
 pub use identity::{Access, Tenancy};
 pub use limits::{Limit, LimitTable, Limits, QueryLimits};
 pub use rate::RateLimiter;
+pub use relabel::{RelabelRule, Relabeling};

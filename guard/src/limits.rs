@@ -7,6 +7,7 @@
 //!
 //! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
 
+use crate::relabel::{RelabelRule, Relabeling};
 use model::{Retention, RetentionRule, RetentionRules, TenantId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Limits {
     pub max_exemplars: Limit,
     /// Buckets of one native histogram; its resolution is lowered as far as needed.
     pub max_native_histogram_buckets: Limit,
+    /// What is done to series as they come in (`metric_relabel_configs`).
+    pub relabel_rules: Vec<RelabelRule>,
     /// What queries may do.
     pub query: QueryLimits,
 }
@@ -122,6 +125,7 @@ impl Default for Limits {
             max_metadata: Limit(100_000),
             max_exemplars: Limit(100_000),
             max_native_histogram_buckets: Limit(160),
+            relabel_rules: Vec::new(),
             query: QueryLimits::default(),
         }
     }
@@ -209,6 +213,9 @@ impl Limits {
                     faulty(format!("{matcher}: {error}"));
                 }
             }
+        }
+        for (index, error) in Relabeling::compile(&self.relabel_rules).err().unwrap_or_default() {
+            fault(&format!("metric_relabel_configs[{index}]"), error.to_string());
         }
         if self.ingestion_rate.0 == 0 && self.ingestion_burst != 0 {
             fault("ingestion_burst", "a burst without an ingestion_rate limits nothing".to_owned());

@@ -12,6 +12,7 @@
 
 mod print;
 mod read;
+mod relabel;
 mod settings;
 mod value;
 

@@ -193,6 +193,12 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
          that matches decides.",
         &mut limits.retention_rules,
     );
+    v.setting(
+        "metric_relabel_configs",
+        "What is done to series as they come in, in Prometheus' words, such as - {action: labeldrop, \
+         regex: pod_.*}.",
+        &mut limits.relabel_rules,
+    );
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     count(
         v,
