@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod extras;
 mod fan_out;
+mod gate;
 mod label_hash;
 mod plan;
 mod pool;
@@ -28,6 +29,7 @@ mod validate;
 
 pub use config::{Config, Fault};
 pub use error::Error;
+pub use gate::Cause;
 pub use refusal::{Item, Reason, Refusals};
 pub use routes::router;
 pub use service::{Distributor, Parts, PushSeries};

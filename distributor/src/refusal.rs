@@ -1,5 +1,6 @@
 //! What was refused of a request whose rest was taken: counted by reason, the first one told.
 
+use crate::gate::Cause;
 use std::fmt::Write as _;
 
 /// Why samples are refused one by one. A label of our metrics, too.
@@ -121,6 +122,8 @@ pub struct Refusals {
     received: [u64; Item::ALL.len()],
     /// What was refused, by the places of its kind and of the reason in [`Reason::ALL`].
     refused: [[u64; Reason::ALL.len()]; Item::ALL.len()],
+    /// What went no further although nothing is wrong with it, likewise by cause.
+    dropped: [[u64; Cause::ALL.len()]; Item::ALL.len()],
     /// The first series with a refused sample, and why.
     first_sample: Option<String>,
     /// The first series with a refused exemplar, and why.
@@ -149,6 +152,22 @@ impl Refusals {
         if first.is_none() {
             *first = Some(tell());
         }
+    }
+
+    /// Counts `count` items of one series as dropped: the sender is told that they were taken.
+    pub(crate) fn drop_items(&mut self, item: Item, count: u64, cause: Cause) {
+        self.dropped[item as usize][cause as usize] += count;
+    }
+
+    /// How many items were dropped, whatever their kind.
+    #[must_use]
+    pub fn dropped_in_all(&self) -> u64 {
+        self.dropped.iter().flatten().sum()
+    }
+
+    /// What was dropped of a kind, by cause.
+    pub(crate) fn dropped_by_cause(&self, item: Item) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(self.dropped[item as usize]).filter(|(_, count)| *count > 0)
     }
 
     /// How many items of a kind came, refused ones included.
@@ -204,6 +223,7 @@ mod tests {
     #[test]
     fn reasons_and_kinds_are_listed_in_the_order_of_their_numbers() {
         assert!(Reason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
+        assert!(Cause::ALL.iter().enumerate().all(|(place, cause)| *cause as usize == place));
         assert!(Item::ALL.iter().enumerate().all(|(place, item)| *item as usize == place));
     }
 }

@@ -15,16 +15,17 @@ mod pass;
 use crate::batch::{Batch, Row, raw_labels};
 use crate::error::Error;
 use crate::extras::{self, Extras};
+use crate::gate::{Cause, Seen};
 use crate::label_hash::{LabelHash, LabelHasher};
-use crate::series_cache::{SeriesCache, UNCACHED};
+use crate::series_cache::{Fate, SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
-use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
+use crate::validate::{SeriesFault, TimeRules, series_text};
 use model::mutation::MetricMetadata;
-use model::{METRIC_NAME, TimestampMs};
+use model::{METRIC_NAME, Text, TimestampMs};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use pass::{Out, Pass};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use wire::remote_write::{Field, MetadataView, Walk};
 
 /// What resolving needs beside the batch.
@@ -41,6 +42,16 @@ struct Miss {
     row: u32,
     hash: LabelHash,
 }
+
+/// Why a row goes no further.
+#[derive(Debug)]
+enum Removed {
+    Refused(SeriesFault),
+    Dropped(Cause),
+}
+
+/// The metric of series that are not written.
+static NO_METRIC: LazyLock<Text> = LazyLock::new(Text::default);
 
 /// So often a batch starts over because entries were evicted in between.
 const TRIES_MAX: usize = 3;
@@ -139,15 +150,16 @@ impl Resolver<'_> {
         batch: &mut Batch,
         misses: Vec<Miss>,
     ) -> Result<Option<RwLockReadGuard<'t, SeriesCache>>, Error> {
-        let mut faults: Vec<(u32, SeriesFault)> = Vec::new();
+        let mut out: Vec<(u32, Removed)> = Vec::new();
         batch.parsed.clear();
         for miss in &misses {
             let row = batch.rows[miss.row as usize];
             let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
             let neighbour = batch.parsed.last().map(|(_, labels)| labels);
-            match label_set(raw, &tenant.limits, neighbour)? {
-                Ok(labels) => batch.parsed.push((miss.row, labels)),
-                Err(fault) => faults.push((miss.row, fault)),
+            match tenant.see(raw, neighbour)? {
+                Ok(Seen::Series(labels)) => batch.parsed.push((miss.row, labels)),
+                Ok(Seen::Dropped(cause)) => out.push((miss.row, Removed::Dropped(cause))),
+                Err(fault) => out.push((miss.row, Removed::Refused(fault))),
             }
         }
         let mut cache = tenant.cache.write();
@@ -155,12 +167,18 @@ impl Resolver<'_> {
             return Ok(None);
         }
         let mut parsed = batch.parsed.iter().peekable();
+        let mut removed = out.iter().peekable();
         for miss in &misses {
+            let row = &mut batch.rows[miss.row as usize];
             if let Some((_, labels)) = parsed.next_if(|(row, _)| *row == miss.row)
                 && let Some(metric) = labels.get(METRIC_NAME)
             {
-                let row = &mut batch.rows[miss.row as usize];
                 row.entry = cache.insert(miss.hash, metric, self.epoch);
+            } else if let Some((_, Removed::Dropped(_))) =
+                removed.next_if(|(row, _)| *row == miss.row)
+            {
+                row.entry = cache.insert(miss.hash, &NO_METRIC, self.epoch);
+                cache.decide(row.entry, Fate::DROPPED);
             }
         }
         // What this request evicted itself was idle for long, and none of its own.
@@ -170,7 +188,7 @@ impl Resolver<'_> {
             cache.follow(two[0].entry, two[1].entry);
         }
         let cache = RwLockWriteGuard::downgrade(cache);
-        refuse_rows(batch, &faults);
+        remove_rows(batch, &out);
         Ok(Some(cache))
     }
 }
@@ -180,12 +198,12 @@ pub(crate) fn position(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Takes the rows of refused series out, and their items. `faults` ascends by row.
-fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
-    if faults.is_empty() {
+/// Takes the rows of series that go no further out, and their items. `out` ascends by row.
+fn remove_rows(batch: &mut Batch, out: &[(u32, Removed)]) {
+    if out.is_empty() {
         return;
     }
-    let mut faults = faults.iter().peekable();
+    let mut out = out.iter().peekable();
     let mut parsed = std::mem::take(&mut batch.parsed).into_iter().peekable();
     let mut kept: Vec<Range<usize>> = Vec::with_capacity(batch.rows.len());
     let (mut kept_items, mut start) = (0, 0);
@@ -194,11 +212,16 @@ fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
         let items = start..row.sample_end as usize;
         start = items.end;
         let labels = parsed.next_if(|(row, _)| *row as usize == at);
-        if let Some((_, fault)) = faults.next_if(|(row, _)| *row as usize == at) {
-            let item = extras::item_at(batch, items.start);
-            let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
-            let tell = || format!("{}: {}", series_text(raw), fault.text);
-            batch.refusals.refuse(item, items.len() as u64, fault.reason, tell);
+        if let Some((_, removed)) = out.next_if(|(row, _)| *row as usize == at) {
+            let (item, count) = (extras::item_at(batch, items.start), items.len() as u64);
+            match removed {
+                Removed::Dropped(cause) => batch.refusals.drop_items(item, count, *cause),
+                Removed::Refused(fault) => {
+                    let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
+                    let tell = || format!("{}: {}", series_text(raw), fault.text);
+                    batch.refusals.refuse(item, count, fault.reason, tell);
+                }
+            }
             continue;
         }
         batch.parsed.extend(labels.map(|(_, labels)| (position(kept.len()), labels)));

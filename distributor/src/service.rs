@@ -194,7 +194,9 @@ impl Distributor {
         } else {
             decode.run()?
         };
-        let (tenant, items) = (&batch.tenant, batch.refusals.received_in_all());
+        let tenant = &batch.tenant;
+        // What goes no further costs its tenant nothing.
+        let items = batch.refusals.received_in_all() - batch.refusals.dropped_in_all();
         if items > 0 {
             let now_ns = self.inner.clock.monotonic_ns();
             self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;

@@ -1,6 +1,7 @@
 //! What the distributor counts about itself.
 
 use crate::error::Error;
+use crate::gate::Cause;
 use crate::refusal::{Item, Reason, Refusals};
 use model::TenantId;
 use prometheus::{
@@ -12,6 +13,7 @@ use prometheus::{
 pub(crate) struct Telemetry {
     received: IntCounterVec,
     refused: IntCounterVec,
+    dropped: IntCounterVec,
     requests: IntCounterVec,
     replica_failures: IntCounterVec,
     resent: IntCounter,
@@ -54,6 +56,11 @@ impl Telemetry {
                 "Samples and exemplars that were refused one by one, by kind: float, histogram, exemplar.",
                 &["tenant", "kind", "reason"],
             )?,
+            dropped: vec(
+                "cumae_distributor_samples_dropped_total",
+                "Samples and exemplars that were taken and kept nowhere, as the tenant wishes, by cause: relabel.",
+                &["tenant", "kind", "cause"],
+            )?,
             requests: vec(
                 "cumae_distributor_write_requests_total",
                 "Write requests by the status they were answered with.",
@@ -85,9 +92,10 @@ impl Telemetry {
     }
 
     fn register(&self, registry: &Registry) -> Result<(), Error> {
-        let collectors: [Box<dyn Collector>; 6] = [
+        let collectors: [Box<dyn Collector>; 7] = [
             Box::new(self.received.clone()),
             Box::new(self.refused.clone()),
+            Box::new(self.dropped.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.replica_failures.clone()),
             Box::new(self.resent.clone()),
@@ -109,6 +117,9 @@ impl Telemetry {
             for reason in Reason::ALL.map(Reason::name) {
                 let _ = self.refused.remove_label_values(&[tenant.as_str(), kind, reason]);
             }
+            for cause in Cause::ALL.map(Cause::name) {
+                let _ = self.dropped.remove_label_values(&[tenant.as_str(), kind, cause]);
+            }
         }
     }
 
@@ -117,6 +128,10 @@ impl Telemetry {
             for (reason, count) in refusals.by_reason(item) {
                 let labels = [tenant.as_str(), item.name(), reason.name()];
                 self.refused.with_label_values(&labels).inc_by(count);
+            }
+            for (cause, count) in refusals.dropped_by_cause(item) {
+                let labels = [tenant.as_str(), item.name(), cause.name()];
+                self.dropped.with_label_values(&labels).inc_by(count);
             }
         }
     }

@@ -11,12 +11,13 @@ use super::{Miss, Resolver, position};
 use crate::batch::Row;
 use crate::error::Error;
 use crate::extras::{self, Extras};
+use crate::gate::{Cause, Seen};
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
 use crate::refusal::{Item, Refusals};
-use crate::series_cache::{SeriesCache, UNCACHED};
+use crate::series_cache::{Fate, SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
-use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
+use crate::validate::{SeriesFault, TimeRules, series_text};
 use wire::remote_write::{Extra, SampleColumns, SeriesView};
 
 /// One walk through a body.
@@ -80,6 +81,11 @@ impl Pass<'_> {
             labels_len: position(labels_len),
             sample_end: 0,
         };
+        if !self.tenant.gate.is_open()
+            && let Some(cause) = self.drop_cause(entry)
+        {
+            return self.drop_series(first, entry, view, tail.has_extras, cause);
+        }
         if tail.has_extras {
             self.extras(row, hash, view)?;
         }
@@ -123,6 +129,42 @@ impl Pass<'_> {
         }
         self.extras.histograms.end_row(row, hash);
         self.extras.exemplars.end_row(row, hash);
+        Ok(())
+    }
+
+    /// Why a series of the cache goes no further, if it does not.
+    fn drop_cause(&self, entry: u32) -> Option<Cause> {
+        (self.cache.fate(entry) == Fate::DROPPED).then_some(Cause::Relabel)
+    }
+
+    /// Counts what a series has and takes its floats out again. They were decoded all the same: an
+    /// undecodable body is one whatever the tenant drops.
+    fn drop_series(
+        &mut self,
+        first: usize,
+        entry: u32,
+        view: &SeriesView<'_>,
+        has_extras: bool,
+        cause: Cause,
+    ) -> Result<(), Error> {
+        self.previous = entry;
+        let refusals = &mut *self.out.refusals;
+        let mut drop_items = |item, count| {
+            refusals.receive(item, count);
+            refusals.drop_items(item, count, cause);
+        };
+        let floats = self.out.columns.timestamps_ms.len() - first;
+        drop_items(Item::Float, floats as u64);
+        self.out.columns.timestamps_ms.truncate(first);
+        self.out.columns.values.truncate(first);
+        if has_extras {
+            for extra in view.extras() {
+                match extra? {
+                    Extra::Histogram(_) => drop_items(Item::Histogram, 1),
+                    Extra::Exemplar(_) => drop_items(Item::Exemplar, 1),
+                }
+            }
+        }
         Ok(())
     }
 
@@ -174,7 +216,7 @@ impl Pass<'_> {
     /// Takes the samples at times that are not allowed out again.
     #[cold]
     fn refuse_times(&mut self, first: usize, labels: &[u8]) {
-        let times = self.times_of(labels);
+        let Some(times) = self.times_of(labels) else { return };
         let SampleColumns { timestamps_ms, values } = &mut *self.out.columns;
         let mut kept = first;
         for at in first..timestamps_ms.len() {
@@ -198,18 +240,20 @@ impl Pass<'_> {
         if self.times.allow(timestamp_ms) {
             return None;
         }
-        let times = self.times_of(labels);
+        let times = self.times_of(labels)?;
         (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
     }
 
-    /// The times that samples of a series may have.
-    fn times_of(&self, labels: &[u8]) -> TimeRules {
-        let Tenant { limits, retention, .. } = self.tenant;
-        let retention = match label_set(labels, limits, None) {
-            Ok(Ok(labels)) => retention.of_labels(&labels),
+    /// The times that samples of a series may have. `None` if the series goes no further, whatever
+    /// its times: that is found when it is entered.
+    fn times_of(&self, labels: &[u8]) -> Option<TimeRules> {
+        let retention = &self.tenant.retention;
+        let retention = match self.tenant.see(labels, None) {
+            Ok(Ok(Seen::Series(labels))) => retention.of_labels(&labels),
+            Ok(Ok(Seen::Dropped(_))) => return None,
             // The series will be refused as a whole.
             _ => retention.rules().default,
         };
-        self.times.of(retention)
+        Some(self.times.of(retention))
     }
 }
