@@ -1,5 +1,6 @@
 //! How rules of relabelling are read from YAML and written back: Prometheus' `relabel_config`.
 
+use super::read::yaml;
 use super::value::{Setting, wanted};
 use guard::RelabelRule;
 use guard::relabel::Action;
@@ -19,6 +20,14 @@ impl Setting for Vec<RelabelRule> {
         // JSON is YAML on one line.
         Value::from(rules).to_string()
     }
+}
+
+/// Rules by themselves, or under the key that they have in a configuration of ours or Prometheus'.
+pub(crate) fn rules_of(text: &str) -> Result<Vec<RelabelRule>, String> {
+    let value = yaml(text)?;
+    let keys = ["metric_relabel_configs", "write_relabel_configs", "relabel_configs"];
+    let under = keys.iter().find_map(|key| value.get(key));
+    Vec::read(under.unwrap_or(&value))
 }
 
 fn rule(value: &Value) -> Result<RelabelRule, String> {
