@@ -3,6 +3,7 @@
 //! A row is a series and items of one kind. Rows of floats come first, then those of exemplars, then
 //! those of native histograms; so do their times, and a place among the times tells the kind.
 
+use crate::ha::Heard;
 use crate::pool::{Buffer, Reservation};
 use crate::refusal::Refusals;
 use crate::tenant::Tenant;
@@ -43,6 +44,8 @@ pub(crate) struct Batch {
     pub(crate) parsed: Vec<(u32, LabelSet)>,
     pub(crate) metadata: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
+    /// The replicas of HA pairs that sent it.
+    pub(crate) heard: Vec<Heard>,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
     /// The request's share of the memory, and how much of it the body takes; none if it is our own.
@@ -73,6 +76,7 @@ impl Batch {
             parsed: Vec::new(),
             metadata: Vec::new(),
             refusals: Refusals::default(),
+            heard: Vec::new(),
             evictions: 0,
             reservation,
             body_reserved_bytes,
@@ -89,6 +93,7 @@ impl Batch {
         self.exemplars.clear();
         self.histograms.clear();
         self.refusals = Refusals::default();
+        self.heard.clear();
     }
 
     /// How many rows are of floats: the first ones.

@@ -8,8 +8,9 @@
 //! - Labels are held to the tenant's limits behind the rules; before them only to [`LABELS_MAX`] and
 //!   [`LABEL_BYTES_MAX`], so that a rule may take away what is too much.
 //!
-//! Not here: what the rules do (`guard::relabel`).
+//! Not here: what the rules do (`guard::relabel`); which replica of an HA pair is kept (`ha.rs`).
 
+use crate::ha::HaGate;
 use crate::refusal::Reason;
 use crate::validate::{LabelBounds, SeriesFault, check_set, raw_set};
 use guard::relabel::{Relabeled, VALUE_BYTES_MAX};
@@ -36,38 +37,42 @@ pub(crate) enum Seen {
 pub enum Cause {
     /// The tenant's rules dropped it.
     Relabel,
+    /// Another replica of an HA pair sends it, or has sent it.
+    Ha,
 }
 
 impl Cause {
     /// Every cause, in order.
-    pub const ALL: [Self; 1] = [Self::Relabel];
+    pub const ALL: [Self; 2] = [Self::Relabel, Self::Ha];
 
     /// The cause's name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Relabel => "relabel",
+            Self::Ha => "ha",
         }
     }
 }
 
 /// What one tenant has done to series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gate {
     relabeling: Relabeling,
+    pub(crate) ha: Option<HaGate>,
 }
 
 impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
         // Rules are checked before a process starts.
         let relabeling = Relabeling::compile(&limits.relabel_rules).unwrap_or_default();
-        Self { relabeling }
+        Self { relabeling, ha: limits.ha.is_on.then(|| HaGate::new(&limits.ha)) }
     }
 
     /// Whether raw labels are what they say.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.relabeling.is_empty()
+        self.ha.is_none() && self.relabeling.is_empty()
     }
 
     /// The series that raw labels stand for. Texts that `neighbour` has too, in the same place, are
@@ -89,6 +94,10 @@ impl Gate {
         }
         let before = bounds.at_least(LABELS_MAX, LABEL_BYTES_MAX);
         let set = raw_set(raw, &before, neighbour)?;
+        let set = set.map(|labels| match &self.ha {
+            Some(ha) => ha.without_replica(labels),
+            None => labels,
+        });
         Ok(set.and_then(|labels| match self.relabeling.apply(&labels) {
             Relabeled::Kept(labels) => check_set(labels, Some(&bounds)).map(Seen::Series),
             Relabeled::Dropped => Ok(Seen::Dropped(Cause::Relabel)),

@@ -11,6 +11,7 @@ mod error;
 mod extras;
 mod fan_out;
 mod gate;
+mod ha;
 mod label_hash;
 mod plan;
 mod pool;

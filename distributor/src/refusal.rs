@@ -22,6 +22,7 @@ pub enum Reason {
     InvalidHistogram,
     HistogramBuckets,
     ExemplarLabels,
+    HaClusters,
 }
 
 /// What is taken or refused.
@@ -52,7 +53,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -68,6 +69,7 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HistogramBuckets,
         Self::ExemplarLabels,
+        Self::HaClusters,
     ];
 
     /// The reason's name in metrics.
@@ -89,6 +91,7 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
+            Self::HaClusters => "ha_clusters",
         }
     }
 
@@ -105,6 +108,7 @@ impl Reason {
             Self::SeriesLimit => "max_series",
             Self::MetricSeriesLimit => "max_series_per_metric",
             Self::HistogramBuckets => "max_native_histogram_buckets",
+            Self::HaClusters => "ha_max_clusters",
             Self::NoMetricName
             | Self::NoLabelName
             | Self::DuplicateLabel
@@ -163,6 +167,13 @@ impl Refusals {
     #[must_use]
     pub fn dropped_in_all(&self) -> u64 {
         self.dropped.iter().flatten().sum()
+    }
+
+    /// Whether something came, and all of it was from replicas that wait.
+    #[must_use]
+    pub fn is_deduplicated(&self) -> bool {
+        let waits: u64 = self.dropped.iter().map(|causes| causes[Cause::Ha as usize]).sum();
+        waits > 0 && waits == self.received_in_all()
     }
 
     /// What was dropped of a kind, by cause.

@@ -33,6 +33,7 @@ use wire::remote_write::{Field, MetadataView, Walk};
 pub(crate) struct Resolver<'r> {
     pub(crate) hasher: &'r LabelHasher,
     pub(crate) now: TimestampMs,
+    pub(crate) now_ns: u64,
     pub(crate) epoch: u32,
 }
 
@@ -101,6 +102,7 @@ impl Resolver<'_> {
             series: 0,
             misses: Vec::new(),
             extras: Extras::default(),
+            replica: None,
             body_reserved_bytes: batch.body_reserved_bytes,
             reservation: batch.reservation.as_mut(),
             out: Out {
@@ -108,6 +110,7 @@ impl Resolver<'_> {
                 gathered: &mut batch.gathered,
                 columns: &mut batch.columns,
                 refusals: &mut batch.refusals,
+                heard: &mut batch.heard,
             },
         };
         let mut walk = Walk::new(&batch.body[..body_len]);

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::pool::{Buffer, Reservation};
+use crate::refusal::Refusals;
 use crate::service::Distributor;
 use axum::Router;
 use axum::body::Body;
@@ -44,8 +45,11 @@ async fn write(
     let outcome = take(&distributor, request, request_id).instrument(span.clone()).await;
     let _entered = span.enter();
     let response = match outcome {
-        Ok(None) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Some(message)) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
+        Ok(refusals) => match refusals.message() {
+            None if refusals.is_deduplicated() => StatusCode::ACCEPTED.into_response(),
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(message) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
+        },
         Err(error) => refusal(&distributor, &error),
     };
     let took_ns = distributor.parts().clock.monotonic_ns().saturating_sub(began_ns);
@@ -70,12 +74,12 @@ fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response
     into_axum(text_response(kind, &error.to_string(), error.retry_after_ms(), random))
 }
 
-/// Takes one write. `Some` tells what was refused of it while the rest is durable.
+/// Takes one write. What was not refused or dropped of it is durable.
 async fn take(
     distributor: &Distributor,
     request: Request<Body>,
     request_id: RequestId,
-) -> Result<Option<String>, Error> {
+) -> Result<Refusals, Error> {
     let parts = distributor.parts();
     let (head, body) = request.into_parts();
     let org_ids = head.headers.get_all(TENANT_HEADER).iter();
@@ -92,8 +96,7 @@ async fn take(
     let mut reservation = parts.budget.reserve();
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
     let context = distributor.context(tenant, Principal::Anonymous, request_id);
-    let refusals = distributor.take(context, raw, reservation).await?;
-    Ok(refusals.message())
+    distributor.take(context, raw, reservation).await
 }
 
 /// The value of a header; several are one with commas between, as HTTP has it.

@@ -17,6 +17,7 @@ pub(crate) struct Telemetry {
     requests: IntCounterVec,
     replica_failures: IntCounterVec,
     resent: IntCounter,
+    failovers: IntCounterVec,
     duration: Histogram,
 }
 
@@ -58,7 +59,7 @@ impl Telemetry {
             )?,
             dropped: vec(
                 "cumae_distributor_samples_dropped_total",
-                "Samples and exemplars that were taken and kept nowhere, as the tenant wishes, by cause: relabel.",
+                "Samples and exemplars that were taken and kept nowhere, as the tenant wishes, by cause: relabel, ha.",
                 &["tenant", "kind", "cause"],
             )?,
             requests: vec(
@@ -76,6 +77,11 @@ impl Telemetry {
                 "Writes sent again with labels because a replica had forgotten its numbers.",
             )
             .map_err(internal)?,
+            failovers: vec(
+                "cumae_distributor_ha_failovers_total",
+                "Times that a replica of an HA pair was elected in the place of another.",
+                &["tenant"],
+            )?,
             duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "cumae_distributor_write_duration_seconds",
@@ -92,10 +98,11 @@ impl Telemetry {
     }
 
     fn register(&self, registry: &Registry) -> Result<(), Error> {
-        let collectors: [Box<dyn Collector>; 7] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(self.received.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.dropped.clone()),
+            Box::new(self.failovers.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.replica_failures.clone()),
             Box::new(self.resent.clone()),
@@ -112,6 +119,7 @@ impl Telemetry {
     /// Drops the counters of a tenant that went away, so that names do not pile up.
     pub(crate) fn forget_tenant(&self, tenant: &TenantId) {
         // What is not there need not be dropped.
+        let _ = self.failovers.remove_label_values(&[tenant.as_str()]);
         for kind in Item::ALL.map(Item::name) {
             let _ = self.received.remove_label_values(&[tenant.as_str(), kind]);
             for reason in Reason::ALL.map(Reason::name) {
@@ -143,6 +151,10 @@ impl Telemetry {
 
     pub(crate) fn replica_failed(&self, replica: &str) {
         self.replica_failures.with_label_values(&[replica]).inc();
+    }
+
+    pub(crate) fn failed_over(&self, tenant: &TenantId) {
+        self.failovers.with_label_values(&[tenant.as_str()]).inc();
     }
 
     pub(crate) fn resent(&self) {

@@ -90,6 +90,11 @@ impl Tenants {
         tenant
     }
 
+    /// The tenant, if it has written of late.
+    pub(crate) fn known(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.by_id.read().tenants.get(id).cloned()
+    }
+
     fn begin(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
         let mut known = self.by_id.write();
         if let Some(tenant) = known.tenants.get(id) {

@@ -10,6 +10,7 @@ pub mod config;
 mod costs;
 mod data_dir;
 mod files;
+mod gates;
 mod language;
 mod machine;
 mod measure;

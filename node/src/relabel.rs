@@ -1,25 +1,17 @@
-//! What rules of relabelling do to a series, step by step: `cumae relabel test`, and a route that
-//! tells the same of the rules that a tenant has.
+//! What rules of relabelling do to a series, step by step: `cumae relabel test`.
 //!
-//! Not here: what a rule does (`guard::relabel`), how rules are read (`config::relabel`).
+//! Not here: what a rule does (`guard::relabel`), how rules are read (`config::relabel`),
+//! the route that tells the same (`gates.rs`).
 
 use crate::cli::RelabelTest;
 use crate::config::{Config, rule_json, rules_of};
 use crate::told::{Colour, Style, parse_error};
-use axum::Router;
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use guard::identity::TENANT_HEADER;
 use guard::relabel::{Relabeled, Step, VALUE_BYTES_MAX};
-use guard::{Access, LimitTable, RelabelRule, Relabeling, Tenancy};
-use http::{HeaderMap, StatusCode, header};
-use model::{Kind, LabelSet, TenantId};
+use guard::{RelabelRule, Relabeling};
+use model::{LabelSet, TenantId};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Why nothing is told.
 #[derive(Debug, thiserror::Error)]
@@ -146,46 +138,8 @@ fn told(labels: &LabelSet, rules: &[RelabelRule], steps: &[Step], style: Style) 
     text + "  " + &end + "\n"
 }
 
-#[derive(Clone, Debug)]
-struct Parts {
-    limits: Arc<LimitTable>,
-    tenancy: Tenancy,
-}
-
-/// The route that shows what a tenant's rules do to a series.
-pub(crate) fn router(limits: Arc<LimitTable>, tenancy: Tenancy) -> Router {
-    let parts = Parts { limits, tenancy };
-    Router::new().route("/distributor/relabel_steps", get(steps)).with_state(parts)
-}
-
-async fn steps(
-    State(parts): State<Parts>,
-    headers: HeaderMap,
-    Query(parameters): Query<HashMap<String, String>>,
-) -> Response {
-    let org_ids = headers.get_all(TENANT_HEADER).iter().map(|value| value.as_bytes());
-    let answer = match parts.tenancy.tenant(org_ids, Access::Read) {
-        Err(error) => Err((error.kind(), error.to_string())),
-        Ok(tenant) => {
-            let rules = &parts.limits.of(&tenant).relabel_rules;
-            let given = parameters.get("series");
-            let given = given.ok_or_else(|| "no series: ?series=up{job=\"a\"}".to_owned());
-            given.and_then(|text| answer(rules, text)).map_err(|error| (Kind::Invalid, error))
-        }
-    };
-    let (status, body) = match answer {
-        Ok(data) => (StatusCode::OK, json!({"status": "success", "data": data})),
-        Err((kind, error)) => {
-            let error_type = wire::http_error::error_type(kind);
-            let body = json!({"status": "error", "errorType": error_type, "error": error});
-            (wire::http_error::status(kind), body)
-        }
-    };
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
 /// The steps as JSON, each as Prometheus tells those of a target.
-fn answer(rules: &[RelabelRule], text: &str) -> Result<Value, String> {
+pub(crate) fn steps_json(rules: &[RelabelRule], text: &str) -> Result<Value, String> {
     let labels = series(text)?;
     let relabeling = compiled(rules).map_err(|error| error.to_string())?;
     let steps = relabeling.steps(&labels);
@@ -238,18 +192,24 @@ mod tests {
 
     #[test]
     fn the_route_tells_each_step_with_its_rule_and_what_becomes_of_the_series() {
-        let kept = answer(&rules(), "up{job=\"a\",pod=\"x\"}").unwrap();
+        let kept = steps_json(&rules(), "up{job=\"a\",pod=\"x\"}").unwrap();
         assert_eq!(kept["steps"].as_array().unwrap().len(), 3);
         assert_eq!(kept["steps"][0]["output"], json!({"__name__": "up", "job": "a"}));
         assert_eq!(kept["written"], json!({"__name__": "up", "job": "a", "zone": "eu"}));
 
-        let dropped = answer(&rules(), "up{job=\"b\"}").unwrap();
+        let dropped = steps_json(&rules(), "up{job=\"b\"}").unwrap();
         assert_eq!(dropped["steps"][2]["keep"], json!(false));
         assert_eq!(dropped["reason"], json!("dropped"));
-        assert_eq!(answer(&[], "up").unwrap(), json!({"steps": [], "written": {"__name__": "up"}}));
-        assert_eq!(answer(&[], "{a=\"1\"}").unwrap()["reason"], json!("refused: no metric name"));
-        assert!(answer(&[], "up 1 2").unwrap_err().contains("without samples"));
-        assert!(answer(&[], "up{").is_err());
+        assert_eq!(
+            steps_json(&[], "up").unwrap(),
+            json!({"steps": [], "written": {"__name__": "up"}})
+        );
+        assert_eq!(
+            steps_json(&[], "{a=\"1\"}").unwrap()["reason"],
+            json!("refused: no metric name")
+        );
+        assert!(steps_json(&[], "up 1 2").unwrap_err().contains("without samples"));
+        assert!(steps_json(&[], "up{").is_err());
     }
 
     #[test]

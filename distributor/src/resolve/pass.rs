@@ -12,12 +12,14 @@ use crate::batch::Row;
 use crate::error::Error;
 use crate::extras::{self, Extras};
 use crate::gate::{Cause, Seen};
+use crate::ha::Heard;
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
-use crate::refusal::{Item, Refusals};
+use crate::refusal::{Item, Reason, Refusals};
 use crate::series_cache::{Fate, SeriesCache, UNCACHED};
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, series_text};
+use guard::HaVerdict;
 use wire::remote_write::{Extra, SampleColumns, SeriesView};
 
 /// One walk through a body.
@@ -33,9 +35,26 @@ pub(super) struct Pass<'p> {
     pub(super) series: u64,
     pub(super) misses: Vec<Miss>,
     pub(super) extras: Extras,
+    /// The replica of an HA pair that sends the series that is being read.
+    pub(super) replica: Option<Replica>,
     pub(super) body_reserved_bytes: u64,
     pub(super) reservation: Option<&'p mut Reservation>,
     pub(super) out: Out<'p>,
+}
+
+/// An elected replica of an HA pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replica {
+    /// Its place among those that were heard.
+    place: usize,
+    /// What is at or before this time was delivered by another replica.
+    floor_ms: i64,
+}
+
+/// What becomes of a series that goes no further.
+enum Aside {
+    Dropped(Cause),
+    Refused(SeriesFault),
 }
 
 /// Where a walk leaves what it finds.
@@ -44,6 +63,7 @@ pub(super) struct Out<'p> {
     pub(super) gathered: &'p mut Vec<u8>,
     pub(super) columns: &'p mut SampleColumns,
     pub(super) refusals: &'p mut Refusals,
+    pub(super) heard: &'p mut Vec<Heard>,
 }
 
 impl Pass<'_> {
@@ -82,9 +102,9 @@ impl Pass<'_> {
             sample_end: 0,
         };
         if !self.tenant.gate.is_open()
-            && let Some(cause) = self.drop_cause(entry)
+            && let Some(aside) = self.set_aside(&row, view)?
         {
-            return self.drop_series(first, entry, view, tail.has_extras, cause);
+            return self.put_aside(first, row, view, tail.has_extras, aside);
         }
         if tail.has_extras {
             self.extras(row, hash, view)?;
@@ -97,29 +117,36 @@ impl Pass<'_> {
     fn extras(&mut self, row: Row, hash: LabelHash, view: &SeriesView<'_>) -> Result<(), Error> {
         let labels = self.labels_of(&row, view)?;
         for extra in view.extras() {
-            let (item, bytes, fault) = match extra? {
+            let extra = extra?;
+            let (item, at) = match &extra {
+                Extra::Histogram(view) => (Item::Histogram, view.timestamp_ms),
+                Extra::Exemplar(view) => (Item::Exemplar, view.timestamp_ms),
+            };
+            self.out.refusals.receive(item, 1);
+            if self.was_delivered(at) {
+                self.out.refusals.drop_items(item, 1, Cause::Ha);
+                continue;
+            }
+            let (bytes, fault) = match extra {
                 Extra::Histogram(view) => {
-                    let at = view.timestamp_ms;
                     let sample = match self.time_fault(at, &labels) {
                         None => extras::histogram(*view, &self.tenant.limits),
                         Some(fault) => Err(fault),
                     };
                     let bytes = sample.as_ref().map_or(0, extras::histogram_bytes);
                     let kept = sample.map(|sample| self.extras.histograms.push(at, sample));
-                    (Item::Histogram, bytes, kept.err())
+                    (bytes, kept.err())
                 }
                 Extra::Exemplar(view) => {
-                    let at = view.timestamp_ms;
                     let exemplar = match self.time_fault(at, &labels) {
                         None => extras::exemplar(&view)?,
                         Some(fault) => Err(fault),
                     };
                     let bytes = exemplar.as_ref().map_or(0, extras::exemplar_bytes);
                     let kept = exemplar.map(|one| self.extras.exemplars.push(at, one));
-                    (Item::Exemplar, bytes, kept.err())
+                    (bytes, kept.err())
                 }
             };
-            self.out.refusals.receive(item, 1);
             let reservation = self.reservation.as_deref_mut();
             self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
             if let Some(fault) = fault {
@@ -132,40 +159,96 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Why a series of the cache goes no further, if it does not.
-    fn drop_cause(&self, entry: u32) -> Option<Cause> {
-        (self.cache.fate(entry) == Fate::DROPPED).then_some(Cause::Relabel)
+    /// Why a series goes no further, if that can be told before it is entered.
+    fn set_aside(&mut self, row: &Row, view: &SeriesView<'_>) -> Result<Option<Aside>, Error> {
+        self.replica = None;
+        if self.cache.fate(row.entry) == Fate::DROPPED {
+            return Ok(Some(Aside::Dropped(Cause::Relabel)));
+        }
+        let Some(ha) = &self.tenant.gate.ha else { return Ok(None) };
+        let labels = self.labels_of(row, view)?;
+        let Some(place) = ha.hear(&labels, self.resolver.now_ns, self.out.heard) else {
+            return Ok(None);
+        };
+        Ok(match self.out.heard[place].verdict {
+            Ok(HaVerdict::Waits) => Some(Aside::Dropped(Cause::Ha)),
+            Ok(HaVerdict::Elected { floor_ms, .. }) => {
+                self.replica = Some(Replica { place, floor_ms });
+                None
+            }
+            Err(error) => {
+                let text = format!("tenant {}: {error}", self.tenant.id);
+                Some(Aside::Refused(SeriesFault { reason: Reason::HaClusters, text }))
+            }
+        })
     }
 
     /// Counts what a series has and takes its floats out again. They were decoded all the same: an
-    /// undecodable body is one whatever the tenant drops.
-    fn drop_series(
+    /// undecodable body is one whatever becomes of its series.
+    #[cold]
+    fn put_aside(
         &mut self,
         first: usize,
-        entry: u32,
+        row: Row,
         view: &SeriesView<'_>,
         has_extras: bool,
-        cause: Cause,
+        aside: Aside,
     ) -> Result<(), Error> {
-        self.previous = entry;
-        let refusals = &mut *self.out.refusals;
-        let mut drop_items = |item, count| {
-            refusals.receive(item, count);
-            refusals.drop_items(item, count, cause);
-        };
-        let floats = self.out.columns.timestamps_ms.len() - first;
-        drop_items(Item::Float, floats as u64);
+        self.previous = row.entry;
+        let mut counts = [0; Item::ALL.len()];
+        counts[Item::Float as usize] = (self.out.columns.timestamps_ms.len() - first) as u64;
         self.out.columns.timestamps_ms.truncate(first);
         self.out.columns.values.truncate(first);
         if has_extras {
             for extra in view.extras() {
                 match extra? {
-                    Extra::Histogram(_) => drop_items(Item::Histogram, 1),
-                    Extra::Exemplar(_) => drop_items(Item::Exemplar, 1),
+                    Extra::Histogram(_) => counts[Item::Histogram as usize] += 1,
+                    Extra::Exemplar(_) => counts[Item::Exemplar as usize] += 1,
                 }
             }
         }
+        let labels = match &aside {
+            Aside::Dropped(_) => Vec::new(),
+            Aside::Refused(_) => self.labels_of(&row, view)?,
+        };
+        for (item, count) in Item::ALL.into_iter().zip(counts) {
+            self.out.refusals.receive(item, count);
+            match &aside {
+                Aside::Dropped(cause) => self.out.refusals.drop_items(item, count, *cause),
+                Aside::Refused(fault) if count > 0 => {
+                    let tell = || format!("{}: {}", series_text(&labels), fault.text);
+                    self.out.refusals.refuse(item, count, fault.reason, tell);
+                }
+                Aside::Refused(_) => {}
+            }
+        }
         Ok(())
+    }
+
+    /// Whether another replica has delivered what is at this time. What it has not, this one does.
+    fn was_delivered(&mut self, timestamp_ms: i64) -> bool {
+        let Some(Replica { place, floor_ms }) = self.replica else { return false };
+        if timestamp_ms > floor_ms {
+            let newest_ms = &mut self.out.heard[place].newest_ms;
+            *newest_ms = timestamp_ms.max(*newest_ms);
+        }
+        timestamp_ms <= floor_ms
+    }
+
+    /// Takes the floats out again that another replica has delivered.
+    fn drop_delivered(&mut self, first: usize) {
+        let (mut kept, end) = (first, self.out.columns.timestamps_ms.len());
+        for at in first..end {
+            let timestamp_ms = self.out.columns.timestamps_ms[at];
+            if !self.was_delivered(timestamp_ms) {
+                self.out.columns.timestamps_ms[kept] = timestamp_ms;
+                self.out.columns.values[kept] = self.out.columns.values[at];
+                kept += 1;
+            }
+        }
+        self.out.refusals.drop_items(Item::Float, (end - kept) as u64, Cause::Ha);
+        self.out.columns.timestamps_ms.truncate(kept);
+        self.out.columns.values.truncate(kept);
     }
 
     fn look_up(&self, raw: &[u8]) -> (u32, LabelHash) {
@@ -187,6 +270,9 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let samples = self.out.columns.timestamps_ms.len() - first;
         self.out.refusals.receive(Item::Float, samples as u64);
+        if self.replica.is_some() {
+            self.drop_delivered(first);
+        }
         let times = self.times;
         if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
             let labels = self.labels_of(&row, view)?;

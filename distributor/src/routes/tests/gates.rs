@@ -179,3 +179,164 @@ async fn samples_are_routed_by_the_metric_that_the_rules_make() {
     assert_eq!(holding.iter().filter(|series| **series > 0).count(), 1, "{holding:?}");
     assert_eq!(holding.iter().sum::<usize>(), 6);
 }
+
+/// A rig whose tenant keeps samples of HA pairs once.
+async fn pairs(limits: Limits) -> Server {
+    let ha = guard::HaLimits { is_on: true, max_clusters: Limit(2), ..limits.ha.clone() };
+    limited(Limits { ha, ..limits }).await
+}
+
+fn of_replica(replica: &str, extra: &[(&str, &str)]) -> model::LabelSet {
+    let mut labels = labels(&[("__name__", "up"), ("cluster", "c"), ("__replica__", replica)]);
+    for (name, value) in extra {
+        labels.set(*name, *value);
+    }
+    labels
+}
+
+fn kept_of(server: &Server) -> Vec<(i64, f64)> {
+    let stored = labels(&[("__name__", "up"), ("cluster", "c")]);
+    let kept = server.rig.replicas[0].samples("default", &stored);
+    kept.into_iter().map(|(at, value)| (at - NOW_MS, value)).collect()
+}
+
+/// Sends one sample of a replica, its time counted from the start.
+async fn say(server: &Server, replica: &str, at_ms: i64, value: f64) -> u16 {
+    let body = request(&[(&of_replica(replica, &[]), &[(NOW_MS + at_ms, value)])]);
+    server.push(&body).await.status
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_is_kept_without_its_label_and_the_other_gets_202() {
+    let server = pairs(Limits::default()).await;
+    for round in 0..3 {
+        assert_eq!(say(&server, "a", round * 15_000, 1.0).await, 204);
+        assert_eq!(say(&server, "b", round * 15_000 + 7_000, 2.0).await, 202);
+        server.rig.clock.advance(15_000);
+    }
+    assert_eq!(kept_of(&server), [(0, 1.0), (15_000, 1.0), (30_000, 1.0)]);
+    assert_eq!(server.rig.replicas[0].series(), 1);
+    assert_eq!(dropped(&server), 3.0);
+}
+
+#[tokio::test]
+async fn a_replica_that_was_silent_for_thirty_seconds_is_replaced_and_waits_when_it_is_back() {
+    let server = pairs(Limits::default()).await;
+    say(&server, "a", 0, 1.0).await;
+    server.rig.clock.advance(29_999);
+    assert_eq!(say(&server, "b", 29_000, 2.0).await, 202);
+    server.rig.clock.advance(1);
+    assert_eq!(say(&server, "b", 30_000, 2.0).await, 204);
+    assert_eq!(say(&server, "a", 30_500, 1.0).await, 202);
+    let failovers = counter(&server.rig.registry, "cumae_distributor_ha_failovers_total");
+    assert_eq!(failovers["default"], 1.0);
+    let status = server.rig.distributor.ha_status(&id("default"));
+    assert_eq!((&*status[0].elected, status[0].elections), ("b", 2));
+}
+
+#[tokio::test]
+async fn no_sample_that_the_one_delivered_is_taken_from_the_other() {
+    let server = pairs(Limits::default()).await;
+    for at in [0, 15_000, 30_000] {
+        say(&server, "a", at, 1.0).await;
+        server.rig.clock.advance(15_000);
+    }
+    server.rig.clock.advance(30_000);
+    // The other was cut off and sends all that it has, older than the last of the first one too.
+    let late: Vec<_> = (0..5).map(|round| (NOW_MS + round * 15_000 + 7_000, 2.0)).collect();
+    let body = request(&[(&of_replica("b", &[]), &late)]);
+    assert_eq!(server.push(&body).await.status, 204);
+    let wanted =
+        [(0, 1.0), (15_000, 1.0), (30_000, 1.0), (37_000, 2.0), (52_000, 2.0), (67_000, 2.0)];
+    assert_eq!(kept_of(&server), wanted);
+    assert_eq!(dropped(&server), 2.0);
+}
+
+#[tokio::test]
+async fn a_write_that_failed_covers_nothing() {
+    let server = pairs(Limits::default()).await;
+    server.rig.replicas[0].set_mood(Mood::Fails(Kind::Unavailable));
+    assert_eq!(say(&server, "a", 0, 1.0).await, 503);
+    server.rig.replicas[0].set_mood(Mood::Well);
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "b", 0, 2.0).await, 204);
+    assert_eq!(kept_of(&server), [(0, 2.0)]);
+}
+
+#[tokio::test]
+async fn series_of_several_clusters_and_of_none_are_told_apart_within_a_request() {
+    let server = pairs(Limits::default()).await;
+    let sample = [(NOW_MS, 1.0)];
+    say(&server, "a", 0, 1.0).await;
+    let (waits, other) = (of_replica("b", &[]), of_replica("b", &[("cluster", "d")]));
+    let (plain, half) = (up(), labels(&[("__name__", "up"), ("__replica__", "z")]));
+    let all = [(&waits, &sample[..]), (&other, &sample), (&plain, &sample), (&half, &sample)];
+    assert_eq!(server.push(&request(&all)).await.status, 204, "not all of it was from who waits");
+    let replica = &server.rig.replicas[0];
+    let d = labels(&[("__name__", "up"), ("cluster", "d")]);
+    for stored in [&d, &plain, &half] {
+        assert_eq!(replica.samples("default", stored).len(), 1, "{stored:?}");
+    }
+    assert_eq!(replica.series(), 4);
+}
+
+#[tokio::test]
+async fn a_cluster_too_many_is_refused_by_name_and_the_rest_is_written() {
+    let server = pairs(Limits::default()).await;
+    let sample = [(NOW_MS, 1.0)];
+    let of = |cluster: &str| of_replica("a", &[("cluster", cluster)]);
+    let all = [of("c"), of("d"), of("e")];
+    let all: Vec<_> = all.iter().map(|labels| (labels, &sample[..])).collect();
+    let response = server.push(&request(&all)).await;
+    assert_eq!(response.status, 400);
+    let wanted = "tenant default: more than 2 HA clusters (ha_max_clusters)";
+    assert!(response.body.contains("1 of 3 samples refused"), "{response:?}");
+    assert!(response.body.contains(wanted), "{response:?}");
+}
+
+#[tokio::test]
+async fn histograms_and_exemplars_of_who_waits_and_of_what_was_delivered_are_dropped() {
+    let server = pairs(Limits::default()).await;
+    let body = |replica: &str, at_ms: i64| {
+        let timestamp_ms = NOW_MS + at_ms;
+        let mut histogram = model::Histogram::stale();
+        histogram.sum = 0.0;
+        let histogram = model::HistogramSample {
+            timestamp_ms,
+            histogram: std::sync::Arc::new(histogram),
+            start_timestamp_ms: 0,
+            revision: 0,
+        };
+        let exemplar = model::Exemplar { timestamp_ms, value: 1.0, labels: labels(&[]) };
+        let mut body = Vec::new();
+        encode_extras(&of_replica(replica, &[]), &[histogram], &[exemplar], &mut body);
+        body
+    };
+    server.rig.clock.advance(100);
+    assert_eq!(server.push(&body("a", 10)).await.status, 204);
+    assert_eq!(server.push(&body("b", 20)).await.status, 202);
+    server.rig.clock.advance(30_000);
+    assert_eq!(server.push(&body("b", 5)).await.status, 202, "a has delivered that time");
+    assert_eq!(server.push(&body("b", 30)).await.status, 204);
+    let stored = labels(&[("__name__", "up"), ("cluster", "c")]);
+    let (histograms, exemplars) = server.rig.replicas[0].extras("default", &stored);
+    let times: Vec<_> = histograms.iter().map(|one| one.timestamp_ms - NOW_MS).collect();
+    assert_eq!((times, exemplars.len()), (vec![10, 30], 2));
+}
+
+#[tokio::test]
+async fn rules_see_the_cluster_and_not_the_replica() {
+    let server = pairs(rules(vec![keep("up"), forget("cluster|__replica__")])).await;
+    assert_eq!(say(&server, "a", 0, 1.0).await, 204);
+    assert_eq!(say(&server, "b", 1, 2.0).await, 202);
+    let stored = labels(&[("__name__", "up")]);
+    assert_eq!(server.rig.replicas[0].samples("default", &stored), [(NOW_MS, 1.0)]);
+}
+
+#[tokio::test]
+async fn off_the_labels_are_labels() {
+    let server = server().await;
+    assert_eq!(say(&server, "a", 0, 1.0).await, 204);
+    assert_eq!(say(&server, "b", 0, 2.0).await, 204);
+    assert_eq!(server.rig.replicas[0].series(), 2);
+}
