@@ -13,6 +13,12 @@ pub enum Error {
     /// Not a remote-write body.
     #[error(transparent)]
     Body(#[from] wire::remote_write::Error),
+    /// Not an OTLP request.
+    #[error(transparent)]
+    Otlp(#[from] wire::otlp::Error),
+    /// Not a compressed body, or one that grows too large.
+    #[error(transparent)]
+    Gzip(#[from] wire::gzip::Error),
     /// The sender stopped in the middle of its body.
     #[error("the body ended early: {0}")]
     BodyRead(String),
@@ -43,6 +49,8 @@ impl Error {
         match self {
             Self::Guard(error) => error.kind(),
             Self::Body(error) => error.kind(),
+            Self::Otlp(error) => error.kind(),
+            Self::Gzip(error) => error.kind(),
             Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
             Self::Overloaded { .. } | Self::Restless => Kind::Unavailable,

@@ -16,12 +16,12 @@ use crate::validate::{LabelBounds, SeriesFault, check_set, raw_set};
 use guard::relabel::{Relabeled, VALUE_BYTES_MAX};
 use guard::{Limits, Relabeling};
 use model::LabelSet;
-use wire::remote_write::Error;
+use wire::remote_write::{Error, RawLabels};
 
 /// Labels of a series before the rules.
 const LABELS_MAX: u64 = 1024;
 /// Bytes of the labels of a series before the rules.
-const LABEL_BYTES_MAX: u64 = 1 << 20;
+const LABEL_BYTES_MAX: u64 = 64 << 10;
 
 /// What raw labels stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Gate {
     /// is refused.
     pub(crate) fn see(
         &self,
-        raw: &[u8],
+        raw: RawLabels<'_>,
         limits: &Limits,
         neighbour: Option<&LabelSet>,
     ) -> Result<Result<Seen, SeriesFault>, Error> {

@@ -10,7 +10,7 @@ use guard::ha::{ClusterStatus, TooManyClusters};
 use guard::{HaLimits, HaTracker, HaVerdict};
 use model::{LabelSet, Text, TimestampMs};
 use parking_lot::Mutex;
-use wire::remote_write::LabelIter;
+use wire::remote_write::RawLabels;
 
 /// The elections of one tenant.
 #[derive(Debug)]
@@ -42,7 +42,12 @@ impl HaGate {
 
     /// The place in `heard` of the replica that sends a series with these raw labels, a new one if it
     /// was not heard in this request before. `None` if it is nobody's.
-    pub(crate) fn hear(&self, raw: &[u8], now_ns: u64, heard: &mut Vec<Heard>) -> Option<usize> {
+    pub(crate) fn hear(
+        &self,
+        raw: RawLabels<'_>,
+        now_ns: u64,
+        heard: &mut Vec<Heard>,
+    ) -> Option<usize> {
         let (cluster, replica) = self.pair(raw)?;
         let is_it =
             |one: &Heard| one.cluster.as_bytes() == cluster && one.replica.as_bytes() == replica;
@@ -60,9 +65,9 @@ impl HaGate {
     }
 
     /// The values of the two labels, if raw labels have both.
-    fn pair<'r>(&self, raw: &'r [u8]) -> Option<(&'r [u8], &'r [u8])> {
+    fn pair<'r>(&self, raw: RawLabels<'r>) -> Option<(&'r [u8], &'r [u8])> {
         let (mut cluster, mut replica) = (&[][..], &[][..]);
-        for (name, value) in LabelIter::new(raw).map_while(Result::ok) {
+        for (name, value) in raw.into_iter().map_while(Result::ok) {
             if name == self.replica_label.as_bytes() {
                 replica = value;
             } else if name == self.cluster_label.as_bytes() {

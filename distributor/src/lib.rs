@@ -2,7 +2,8 @@
 //!
 //! A request goes through here once: who and how much (`routes`), body to rows (`resolve`, with
 //! `series_cache` so that known labels are never parsed again), rows to mutations (`plan`),
-//! mutations to replicas and answers to one answer (`fan_out`, `tally`). Nothing in this crate is
+//! mutations to replicas and answers to one answer (`fan_out`, `tally`). What comes in another form (`otlp`) is made a remote
+//! write first. Nothing in this crate is
 //! state that matters: a distributor that starts anew asks for labels again and goes on.
 
 mod batch;
@@ -13,6 +14,7 @@ mod fan_out;
 mod gate;
 mod ha;
 mod label_hash;
+mod otlp;
 mod plan;
 mod pool;
 mod refusal;
@@ -21,6 +23,7 @@ mod routes;
 mod routing;
 mod series_cache;
 mod service;
+mod symbols;
 mod tally;
 mod telemetry;
 mod tenant;

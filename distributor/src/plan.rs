@@ -22,7 +22,9 @@ use model::mutation::{Mutation, SeriesRows};
 use model::partition::token_of;
 use model::sample::SampleKind;
 use model::{DayBucket, HistogramSample, LabelSet, SeriesRef, TimestampMs};
+use std::ops::Range;
 use std::sync::Arc;
+use wire::remote_write::SampleColumns;
 
 /// Samples of one row that go to the same replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,7 @@ impl Planner<'_> {
             mutation.series.reserve(batch.rows.len());
             mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms[..floats]);
             mutation.values.extend_from_slice(&batch.columns.values);
+            mutation.start_timestamps_ms.extend_from_slice(&batch.columns.start_timestamps_ms);
             copied = batch.float_rows();
             for (row, place) in batch.rows[..copied].iter().zip(0..) {
                 let series = series_of(row, place)?;
@@ -175,10 +178,7 @@ impl Planner<'_> {
             let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
             let items = cut.start as usize..cut.end as usize;
             match item_at(batch, items.start) {
-                Item::Float => {
-                    let times = batch.columns.timestamps_ms[items.clone()].iter().copied();
-                    mutation.push(series, times.zip(batch.columns.values[items].iter().copied()));
-                }
+                Item::Float => push_floats(&mut mutation, series, batch, items),
                 Item::Exemplar => {
                     let items = &batch.exemplars[items.start - floats..items.end - floats];
                     let index = position(mutation.series.len());
@@ -245,6 +245,16 @@ impl Planner<'_> {
     fn set_of(&self, batch: &Batch, metric: &str, day: DayBucket) -> u32 {
         self.routing.set_of(self.topology, token_of(&batch.tenant.id, metric, day, 0, 0))
     }
+}
+
+fn push_floats(into: &mut Mutation, series: SeriesRef, batch: &Batch, items: Range<usize>) {
+    let SampleColumns { timestamps_ms, values, start_timestamps_ms } = &batch.columns;
+    // Either every sample has a start, 0 if unknown, or none has.
+    let starts = start_timestamps_ms.get(items.clone()).unwrap_or_default();
+    into.start_timestamps_ms.extend_from_slice(starts);
+    into.timestamps_ms.extend_from_slice(&timestamps_ms[items.clone()]);
+    into.values.extend_from_slice(&values[items]);
+    into.end_series(series);
 }
 
 fn push_histograms(into: &mut Mutation, series: SeriesRef, samples: &[HistogramSample]) {

@@ -23,6 +23,9 @@ pub enum Reason {
     HistogramBuckets,
     ExemplarLabels,
     HaClusters,
+    Temporality,
+    NotTranslatable,
+    NoSamples,
 }
 
 /// What is taken or refused.
@@ -53,7 +56,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -70,6 +73,9 @@ impl Reason {
         Self::HistogramBuckets,
         Self::ExemplarLabels,
         Self::HaClusters,
+        Self::Temporality,
+        Self::NotTranslatable,
+        Self::NoSamples,
     ];
 
     /// The reason's name in metrics.
@@ -92,6 +98,9 @@ impl Reason {
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
             Self::HaClusters => "ha_clusters",
+            Self::Temporality => "temporality",
+            Self::NotTranslatable => "not_translatable",
+            Self::NoSamples => "no_samples",
         }
     }
 
@@ -114,7 +123,10 @@ impl Reason {
             | Self::DuplicateLabel
             | Self::NotUtf8
             | Self::InvalidHistogram
-            | Self::ExemplarLabels => "",
+            | Self::ExemplarLabels
+            | Self::Temporality
+            | Self::NotTranslatable
+            | Self::NoSamples => "",
         }
     }
 }
@@ -132,6 +144,10 @@ pub struct Refusals {
     first_sample: Option<String>,
     /// The first series with a refused exemplar, and why.
     first_exemplar: Option<String>,
+    /// Series that have nothing to write, which 2.0 does not allow.
+    empty_series: u64,
+    /// The first of those, and why.
+    first_empty: Option<String>,
 }
 
 impl Refusals {
@@ -163,10 +179,10 @@ impl Refusals {
         self.dropped[item as usize][cause as usize] += count;
     }
 
-    /// How many items were dropped, whatever their kind.
+    /// How many items count for the tenant's rate: what goes no further costs nothing.
     #[must_use]
-    pub fn dropped_in_all(&self) -> u64 {
-        self.dropped.iter().flatten().sum()
+    pub fn charged(&self) -> u64 {
+        self.received_in_all() - self.dropped.iter().flatten().sum::<u64>()
     }
 
     /// Whether something came, and all of it was from replicas that wait.
@@ -179,6 +195,38 @@ impl Refusals {
     /// What was dropped of a kind, by cause.
     pub(crate) fn dropped_by_cause(&self, item: Item) -> impl Iterator<Item = (Cause, u64)> {
         Cause::ALL.into_iter().zip(self.dropped[item as usize]).filter(|(_, count)| *count > 0)
+    }
+
+    /// Adds what was refused before these.
+    pub(crate) fn follow(&mut self, before: Self) {
+        let sum = |mine: &mut [u64], theirs: &[u64]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        };
+        sum(&mut self.received, &before.received);
+        for (mine, theirs) in self.refused.iter_mut().zip(&before.refused) {
+            sum(mine, theirs);
+        }
+        for (mine, theirs) in self.dropped.iter_mut().zip(&before.dropped) {
+            sum(mine, theirs);
+        }
+        self.first_sample = before.first_sample.or(self.first_sample.take());
+        self.first_exemplar = before.first_exemplar.or(self.first_exemplar.take());
+        self.empty_series += before.empty_series;
+        self.first_empty = before.first_empty.or(self.first_empty.take());
+    }
+
+    /// Counts a series that has neither samples nor histograms as refused.
+    pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
+        self.empty_series += 1;
+        if self.first_empty.is_none() {
+            self.first_empty = Some(tell());
+        }
+    }
+
+    /// How many items of a kind are kept, once the write is acknowledged.
+    #[must_use]
+    pub fn written(&self, item: Item) -> u64 {
+        self.received(item).saturating_sub(self.refused(item))
     }
 
     /// How many items of a kind came, refused ones included.
@@ -222,6 +270,9 @@ impl Refusals {
                 }
                 parts.push(text);
             }
+        }
+        if let Some(first) = &self.first_empty {
+            parts.push(format!("{} series refused: {first}", self.empty_series));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }

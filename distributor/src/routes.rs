@@ -3,9 +3,11 @@
 //! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
 //! then the body is decoded. Answers are one line of text, or 204 and nothing.
 
+mod otlp;
+
 use crate::error::Error;
 use crate::pool::{Buffer, Reservation};
-use crate::refusal::Refusals;
+use crate::refusal::{Item, Refusals};
 use crate::service::Distributor;
 use axum::Router;
 use axum::body::Body;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 use wire::http_error::text_response;
-use wire::remote_write;
+use wire::remote_write::{Encoding, Form, Version};
 
 /// The write paths.
 pub fn router(distributor: Distributor) -> Router {
@@ -31,6 +33,9 @@ pub fn router(distributor: Distributor) -> Router {
         for path in ["/api/v1/push", "/api/v1/write"] {
             router = router.route(&format!("{prefix}{path}"), post(write));
         }
+    }
+    for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics"] {
+        router = router.route(path, post(otlp::write));
     }
     router.route("/api/prom/push", post(write)).with_state(distributor)
 }
@@ -42,16 +47,20 @@ async fn write(
     let began_ns = distributor.parts().clock.monotonic_ns();
     let request_id = RequestId(distributor.parts().random());
     let span = tracing::info_span!("write", %request_id, tenant = tracing::field::Empty);
+    let version = version_of(request.headers());
     let outcome = take(&distributor, request, request_id).instrument(span.clone()).await;
     let _entered = span.enter();
-    let response = match outcome {
+    let mut response = match &outcome {
         Ok(refusals) => match refusals.message() {
             None if refusals.is_deduplicated() => StatusCode::ACCEPTED.into_response(),
             None => StatusCode::NO_CONTENT.into_response(),
             Some(message) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
         },
-        Err(error) => refusal(&distributor, &error),
+        Err(error) => refusal(&distributor, error),
     };
+    if version.is_ok_and(|version| version == Version::Two) {
+        tell_written(outcome.as_ref().ok(), response.headers_mut());
+    }
     let took_ns = distributor.parts().clock.monotonic_ns().saturating_sub(began_ns);
     let seconds = Duration::from_nanos(took_ns).as_secs_f64();
     distributor.parts().telemetry.answered(response.status().as_u16(), seconds);
@@ -74,6 +83,25 @@ fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response
     into_axum(text_response(kind, &error.to_string(), error.retry_after_ms(), random))
 }
 
+fn version_of(headers: &HeaderMap) -> Result<Version, wire::remote_write::Error> {
+    Version::of_content_type(one_value(headers, header::CONTENT_TYPE).as_deref())
+}
+
+/// Says how much of a 2.0 request is durable: nothing if it failed as a whole.
+fn tell_written(refusals: Option<&Refusals>, headers: &mut HeaderMap) {
+    for (name, item) in WRITTEN {
+        let written = refusals.map_or(0, |refusals| refusals.written(item));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(written));
+    }
+}
+
+/// The headers that 2.0 counts in.
+const WRITTEN: [(&str, Item); 3] = [
+    ("x-prometheus-remote-write-samples-written", Item::Float),
+    ("x-prometheus-remote-write-histograms-written", Item::Histogram),
+    ("x-prometheus-remote-write-exemplars-written", Item::Exemplar),
+];
+
 /// Takes one write. What was not refused or dropped of it is durable.
 async fn take(
     distributor: &Distributor,
@@ -85,18 +113,18 @@ async fn take(
     let org_ids = head.headers.get_all(TENANT_HEADER).iter();
     let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
     tracing::Span::current().record("tenant", tenant.as_str());
-    let value = |name| one_value(&head.headers, name);
-    remote_write::check_headers(
-        value(header::CONTENT_TYPE).as_deref(),
-        value(header::CONTENT_ENCODING).as_deref(),
-    )?;
+    let encoding = one_value(&head.headers, header::CONTENT_ENCODING);
+    let form = Form {
+        version: version_of(&head.headers)?,
+        encoding: Encoding::of_content_encoding(encoding.as_deref())?,
+    };
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
     let mut reservation = parts.budget.reserve();
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
     let context = distributor.context(tenant, Principal::Anonymous, request_id);
-    distributor.take(context, raw, reservation).await
+    distributor.take(context, form, raw, reservation).await
 }
 
 /// The value of a header; several are one with commas between, as HTTP has it.

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use wire::remote_write::{self, RawLabels};
 
 /// One tenant.
 #[derive(Debug)]
@@ -34,9 +35,9 @@ impl Tenant {
     /// The outer one if the bytes are no protobuf, the inner one if this series is refused.
     pub(crate) fn see(
         &self,
-        raw: &[u8],
+        raw: RawLabels<'_>,
         neighbour: Option<&LabelSet>,
-    ) -> Result<Result<Seen, SeriesFault>, wire::remote_write::Error> {
+    ) -> Result<Result<Seen, SeriesFault>, remote_write::Error> {
         self.gate.see(raw, &self.limits, neighbour)
     }
 
@@ -48,6 +49,23 @@ impl Tenant {
     /// The error of a request with more samples than the tenant may send.
     pub(crate) fn too_many_samples(&self) -> Error {
         self.too_large("samples", self.limits.max_request_samples.0, "max_request_samples")
+    }
+
+    /// The error of a request with more bytes than the tenant may send, decompressed.
+    pub(crate) fn too_many_bytes_decoded(&self) -> Error {
+        self.too_large("bytes, decoded,", self.limits.max_decoded_bytes.0, "max_decoded_bytes")
+    }
+
+    /// The error of a request that became more than the tenant may send, translated.
+    pub(crate) fn too_many_bytes_translated(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes, as it is stored,", limit, "max_decoded_bytes")
+    }
+
+    /// The error of a request whose new series would have more text than a body may.
+    pub(crate) fn too_many_label_bytes(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes of labels written out", limit, "max_decoded_bytes")
     }
 
     fn too_large(&self, counted: &'static str, limit: u64, key: &'static str) -> Error {

@@ -10,7 +10,7 @@ use crate::refusal::Reason;
 use guard::{Limit, Limits};
 use model::{LabelSet, Retention, Text, TimestampMs};
 use std::fmt::Write as _;
-use wire::remote_write::{Error, LabelIter};
+use wire::remote_write::{Error, RawLabels};
 
 /// Why a series is refused: its reason and the sentence that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,16 +95,25 @@ impl LabelBounds {
 /// The outer one if the bytes are no protobuf: the whole body is bad. The inner one if this series
 /// is refused.
 pub(crate) fn raw_set(
-    raw: &[u8],
+    raw: RawLabels<'_>,
     bounds: &LabelBounds,
     neighbour: Option<&LabelSet>,
 ) -> Result<Result<LabelSet, SeriesFault>, Error> {
-    let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
-    for label in LabelIter::new(raw) {
-        pairs.push(label?);
+    let (mut pairs, mut count) = (Vec::with_capacity(32), 0_u64);
+    for label in raw {
+        let (name, value) = label?;
+        // A label with an empty value is no label. Of too many not all are kept.
+        if !value.is_empty() {
+            count += 1;
+            if !bounds.labels.is_exceeded_by(count) {
+                pairs.push((name, value));
+            }
+        }
     }
-    let used = || pairs.iter().copied().filter(|(_, value)| !value.is_empty());
-    Ok(bounds.check(used).and_then(|()| as_set(&pairs, neighbour)))
+    if bounds.labels.is_exceeded_by(count) {
+        return Ok(over(Reason::LabelCount, "labels", count, bounds.labels.0));
+    }
+    Ok(bounds.check(|| pairs.iter().copied()).and_then(|()| as_set(&pairs, neighbour)))
 }
 
 /// Whether a label set may be stored; `bounds` are those that it was not held to before.
@@ -129,7 +138,7 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
     let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
     for (name, value) in pairs {
         let (name, value) = (text_of(name, name)?, text_of(value, name)?);
-        if name.is_empty() && !value.is_empty() {
+        if name.is_empty() {
             return fault(Reason::NoLabelName, "label without a name");
         }
         while shared.next_if(|(theirs, _)| ***theirs < *name).is_some() {}
@@ -208,9 +217,9 @@ impl TimeRules {
 const SERIES_TEXT_MAX: usize = 512;
 
 /// A series as it was sent, for an error text: `{job="a"}`, cut when long.
-pub(crate) fn series_text(raw: &[u8]) -> String {
+pub(crate) fn series_text(raw: RawLabels<'_>) -> String {
     let mut text = String::from("{");
-    for label in LabelIter::new(raw) {
+    for label in raw {
         let Ok((name, value)) = label else { break };
         if text.len() > SERIES_TEXT_MAX {
             text.push_str(", …");

@@ -7,6 +7,7 @@ pub mod error;
 pub mod ha;
 pub mod identity;
 pub mod limits;
+pub mod otlp;
 pub mod rate;
 pub mod relabel;
 
@@ -14,5 +15,6 @@ pub use error::Error;
 pub use ha::{HaTracker, HaVerdict};
 pub use identity::{Access, Tenancy};
 pub use limits::{HaLimits, Limit, LimitTable, Limits, QueryLimits};
+pub use otlp::{OtlpSettings, Translation};
 pub use rate::RateLimiter;
 pub use relabel::{RelabelRule, Relabeling};

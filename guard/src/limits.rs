@@ -7,6 +7,7 @@
 //!
 //! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
 
+use crate::otlp::OtlpSettings;
 use crate::relabel::{RelabelRule, Relabeling};
 use model::{Retention, RetentionRule, RetentionRules, TenantId};
 use std::collections::HashMap;
@@ -76,6 +77,8 @@ pub struct Limits {
     pub ha: HaLimits,
     /// What queries may do.
     pub query: QueryLimits,
+    /// How OTLP metrics are translated; no limit, but each tenant's own too.
+    pub otlp: OtlpSettings,
 }
 
 /// How samples that several replicas send are kept once.
@@ -146,6 +149,7 @@ impl Default for Limits {
             relabel_rules: Vec::new(),
             ha: HaLimits::default(),
             query: QueryLimits::default(),
+            otlp: OtlpSettings::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Makes `WriteRequest` bytes: for what this process writes itself, and for tests.
+//! Makes `WriteRequest` bytes (1.0): for what this process writes itself, and for tests.
 
-use model::histogram::{Counts, Histogram, ResetHint, Span};
+use crate::protobuf::write::{push_bytes, push_double, push_number, push_varint, zigzag};
+use model::histogram::{Counts, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
 use model::{Exemplar, HistogramSample, LabelSet};
 
@@ -39,16 +40,15 @@ pub fn encode_extras(
     }
     for sample in histograms {
         let mut part = Vec::new();
-        push_histogram(&sample.histogram, &mut part);
-        push_number(15, sample.timestamp_ms.cast_unsigned(), &mut part);
-        push_number(17, sample.start_timestamp_ms.cast_unsigned(), &mut part);
+        push_histogram(sample, &mut part);
         push_bytes(4, &part, &mut series);
     }
     push_bytes(1, &series, into);
 }
 
-/// Everything of a histogram but its times.
-fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
+/// A histogram and its times, as a message of either version.
+pub(super) fn push_histogram(sample: &HistogramSample, into: &mut Vec<u8>) {
+    let histogram = &*sample.histogram;
     push_double(3, histogram.sum, into);
     push_number(4, zigzag(histogram.schema.into()), into);
     push_double(5, histogram.zero_threshold, into);
@@ -76,6 +76,8 @@ fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
     };
     push_number(14, hint, into);
     push_doubles(16, &histogram.custom_values, into);
+    push_number(15, sample.timestamp_ms.cast_unsigned(), into);
+    push_number(17, sample.start_timestamp_ms.cast_unsigned(), into);
 }
 
 fn push_spans(number: u8, spans: &[Span], into: &mut Vec<u8>) {
@@ -126,7 +128,7 @@ pub fn encode_metadata(metadata: &MetricMetadata, into: &mut Vec<u8>) {
     push_bytes(3, &message, into);
 }
 
-fn type_number(metric_type: MetricType) -> u8 {
+pub(super) fn type_number(metric_type: MetricType) -> u8 {
     match metric_type {
         MetricType::Unknown => 0,
         MetricType::Counter => 1,
@@ -137,32 +139,4 @@ fn type_number(metric_type: MetricType) -> u8 {
         MetricType::Info => 6,
         MetricType::StateSet => 7,
     }
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned()
-}
-
-fn push_number(number: u8, value: u64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3, into);
-    push_varint(value, into);
-}
-
-fn push_double(number: u8, value: f64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 1, into);
-    into.extend_from_slice(&value.to_le_bytes());
-}
-
-fn push_bytes(number: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 2, into);
-    push_varint(bytes.len() as u64, into);
-    into.extend_from_slice(bytes);
-}
-
-fn push_varint(mut number: u64, into: &mut Vec<u8>) {
-    while number >= 0x80 {
-        into.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.push(number.to_le_bytes()[0]);
 }

@@ -1,0 +1,1 @@
+//! The receiver rules of prometheus/compliance, restated.
