@@ -3,6 +3,7 @@
 //! A row is a series and items of one kind. Rows of floats come first, then those of exemplars, then
 //! those of native histograms; so do their times, and a place among the times tells the kind.
 
+use crate::ha::Heard;
 use crate::pool::{Buffer, Reservation};
 use crate::refusal::Refusals;
 use crate::symbols::HashedSymbols;
@@ -49,6 +50,8 @@ pub(crate) struct Batch {
     /// What is known of metrics beside the body.
     pub(crate) described: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
+    /// The replicas of HA pairs that sent it.
+    pub(crate) heard: Vec<Heard>,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
     /// The request's share of the memory, and how much of it the body takes; none if it is our own.
@@ -83,6 +86,7 @@ impl Batch {
             metadata: Vec::new(),
             described: Vec::new(),
             refusals: Refusals::default(),
+            heard: Vec::new(),
             evictions: 0,
             reservation,
             body_reserved_bytes,
@@ -100,6 +104,7 @@ impl Batch {
         self.exemplars.clear();
         self.histograms.clear();
         self.refusals = Refusals::default();
+        self.heard.clear();
     }
 
     /// How many rows are of floats: the first ones.

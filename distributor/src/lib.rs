@@ -11,6 +11,8 @@ mod config;
 mod error;
 mod extras;
 mod fan_out;
+mod gate;
+mod ha;
 mod import;
 mod label_hash;
 mod otlp;
@@ -32,6 +34,7 @@ mod validate;
 
 pub use config::{Config, Fault};
 pub use error::Error;
+pub use gate::Cause;
 pub use refusal::{Item, Reason, Refusals};
 pub use routes::router;
 pub use service::{Distributor, Parts, PushSeries};

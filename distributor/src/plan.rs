@@ -12,11 +12,11 @@
 use crate::batch::{Batch, Row};
 use crate::error::Error;
 use crate::extras::item_at;
+use crate::gate::Seen;
 use crate::refusal::Item;
 use crate::resolve::position;
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
-use crate::validate::label_set;
 use cluster::Topology;
 use model::mutation::{Mutation, SeriesRows};
 use model::partition::token_of;
@@ -293,8 +293,9 @@ fn labels_of(batch: &Batch, row: u32) -> Result<LabelSet, Error> {
         return Ok(batch.parsed[found].1.clone());
     }
     let raw = batch.raw_labels(&batch.rows[row as usize]);
-    match label_set(raw, &batch.tenant.limits, None)? {
-        Ok(labels) => Ok(labels),
+    match batch.tenant.see(raw, None)? {
+        Ok(Seen::Series(labels)) => Ok(labels),
+        Ok(Seen::Dropped(_)) => Err(Error::Internal("a series was dropped too late".to_owned())),
         Err(fault) => Err(Error::Internal(format!("labels became invalid: {}", fault.text))),
     }
 }

@@ -60,6 +60,7 @@ async fn write(
     let _entered = span.enter();
     let mut response = match &outcome {
         Ok(refusals) => match refusals.message() {
+            None if refusals.is_deduplicated() => StatusCode::ACCEPTED.into_response(),
             None => StatusCode::NO_CONTENT.into_response(),
             Some(message) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
         },
@@ -109,7 +110,7 @@ const WRITTEN: [(&str, Item); 3] = [
     ("x-prometheus-remote-write-exemplars-written", Item::Exemplar),
 ];
 
-/// Takes one write; what was refused of it while the rest is durable.
+/// Takes one write. What was not refused or dropped of it is durable.
 async fn take(
     distributor: &Distributor,
     request: Request<Body>,

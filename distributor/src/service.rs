@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
+use crate::ha::Heard;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
@@ -14,6 +15,7 @@ use crate::series_cache::epoch_at;
 use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};
+use guard::ha::{ClusterStatus, HaVerdict};
 use guard::{LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
@@ -204,12 +206,22 @@ impl Distributor {
         } else {
             decode.run()?
         };
-        let (tenant, items) = (&batch.tenant, batch.refusals.received_in_all());
+        let tenant = &batch.tenant;
+        let items = batch.refusals.charged();
         if items > 0 {
             let now_ns = self.inner.clock.monotonic_ns();
             self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
         }
         self.send(batch, plan, now).await
+    }
+
+    /// The clusters of a tenant's HA pairs and who is elected, by name.
+    #[must_use]
+    pub fn ha_status(&self, tenant: &TenantId) -> Vec<ClusterStatus> {
+        let now_ns = self.inner.clock.monotonic_ns();
+        let known = self.inner.tenants.known(tenant);
+        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_ref());
+        gate.map(|ha| ha.status(now_ns)).unwrap_or_default()
     }
 
     pub(crate) fn parts(&self) -> &Inner {
@@ -276,10 +288,23 @@ impl Distributor {
     fn resolve_batch(&self, mut batch: Batch) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let epoch = epoch_at(inner.clock.monotonic_ns());
-        let resolver = Resolver { hasher: &inner.hasher, now, epoch };
+        let now_ns = inner.clock.monotonic_ns();
+        let epoch = epoch_at(now_ns);
+        let resolver = Resolver { hasher: &inner.hasher, now, now_ns, epoch };
         let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
         let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;
+        for Heard { cluster, replica, verdict, .. } in &batch.heard {
+            if let Ok(HaVerdict::Elected { took_over: true, .. }) = verdict {
+                inner.telemetry.failed_over(&batch.tenant.id);
+                let tenant = batch.tenant.id.as_str();
+                tracing::info!(
+                    tenant,
+                    cluster = &**cluster,
+                    replica = &**replica,
+                    "HA replica elected"
+                );
+            }
+        }
         Ok((batch, plan, now))
     }
 
@@ -295,8 +320,12 @@ impl Distributor {
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
         tenant.counters.receive(&batch.refusals);
+        let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
+        if let Some(ha) = &tenant.gate.ha {
+            ha.cover(&heard, now);
+        }
         self.inner.telemetry.refused(&tenant.id, &refusals);
         Ok(refusals)
     }

@@ -144,7 +144,7 @@ impl Writer {
         let context = self.distributor.context(tenant, Principal::Anonymous, self.request_id);
         let (batch, plan, now) =
             self.distributor.resolve_translated(Arc::new(context), batch, reservation)?;
-        self.charge(batch.refusals.received_in_all()).await?;
+        self.charge(batch.refusals.charged()).await?;
         let mut refusals = self.distributor.send(batch, plan, now).await?;
         refusals.follow(std::mem::take(&mut self.refusals));
         self.refusals = refusals;

@@ -7,18 +7,21 @@
 //! Not here: series that are not in the cache (`resolve.rs`), what a histogram or an exemplar must be
 //! like (`extras.rs`).
 
+use super::aside::Replica;
 use super::metadata::Described;
 use super::{Miss, Resolver, position};
 use crate::batch::Row;
 use crate::error::Error;
 use crate::extras::{self, Extras};
+use crate::gate::{Cause, Seen};
+use crate::ha::Heard;
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
 use crate::refusal::{Item, Reason, Refusals};
 use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
-use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
+use crate::validate::{SeriesFault, TimeRules, series_text};
 use model::mutation::MetricMetadata;
 use wire::remote_write::{self, Extra, ProtobufError, RawLabels, SampleColumns, SeriesView, Tail};
 
@@ -37,6 +40,8 @@ pub(super) struct Pass<'p> {
     pub(super) series: u64,
     pub(super) misses: Vec<Miss>,
     pub(super) extras: Extras,
+    /// The replica of an HA pair that sends the series that is being read.
+    pub(super) replica: Option<Replica>,
     pub(super) described: Described,
     pub(super) body_reserved_bytes: u64,
     pub(super) reservation: Option<&'p mut Reservation>,
@@ -49,6 +54,7 @@ pub(super) struct Out<'p> {
     pub(super) gathered: &'p mut Vec<u8>,
     pub(super) columns: &'p mut SampleColumns,
     pub(super) refusals: &'p mut Refusals,
+    pub(super) heard: &'p mut Vec<Heard>,
     pub(super) metadata: &'p mut Vec<MetricMetadata>,
 }
 
@@ -84,14 +90,20 @@ impl Pass<'_> {
             labels_len: position(labels_len),
             sample_end: 0,
         };
-        if self.symbols.is_some() {
-            if first == self.out.columns.timestamps_ms.len() && !tail.has_histograms {
-                return self.refuse_empty(&row, view);
-            }
-            if let Some(refs) = tail.metadata {
-                let leading = view.leading_labels().map_err(body_error)?;
-                self.describe(if tail.has_more_labels { &labels } else { leading }, refs)?;
-            }
+        let has_floats = first < self.out.columns.timestamps_ms.len();
+        if self.symbols.is_some() && !has_floats && !tail.has_histograms {
+            return self.refuse_empty(&row, view);
+        }
+        if !self.tenant.gate.is_open()
+            && let Some(aside) = self.aside(&row, view)?
+        {
+            return self.set_aside(first, row, view, tail, aside);
+        }
+        if self.symbols.is_some()
+            && let Some(refs) = tail.metadata
+        {
+            let leading = view.leading_labels().map_err(body_error)?;
+            self.describe(if tail.has_more_labels { &labels } else { leading }, refs)?;
         }
         if tail.has_histograms || tail.has_exemplars {
             self.extras(row, hash, view, tail)?;
@@ -184,32 +196,39 @@ impl Pass<'_> {
         let labels = self.labels_of(&row, view)?;
         let symbols = self.symbols.map(|symbols| symbols.over(self.body));
         for extra in view.extras() {
-            let (item, bytes, fault) = match extra? {
+            let extra = extra?;
+            let (item, at) = match &extra {
+                Extra::Histogram(view) => (Item::Histogram, view.timestamp_ms),
+                Extra::Exemplar(view) => (Item::Exemplar, view.timestamp_ms),
+            };
+            self.out.refusals.receive(item, 1);
+            if self.was_delivered(at) {
+                self.out.refusals.drop_items(item, 1, Cause::Ha);
+                continue;
+            }
+            let (bytes, fault) = match extra {
                 Extra::Histogram(mut view) => {
                     if view.start_timestamp_ms == 0 {
                         view.start_timestamp_ms = tail.start_timestamp_ms;
                     }
-                    let at = view.timestamp_ms;
                     let sample = match self.time_fault(at, &labels) {
                         None => extras::histogram(*view, &self.tenant.limits),
                         Some(fault) => Err(fault),
                     };
                     let bytes = sample.as_ref().map_or(0, extras::histogram_bytes);
                     let kept = sample.map(|sample| self.extras.histograms.push(at, sample));
-                    (Item::Histogram, bytes, kept.err())
+                    (bytes, kept.err())
                 }
                 Extra::Exemplar(view) => {
-                    let at = view.timestamp_ms;
                     let exemplar = match self.time_fault(at, &labels) {
                         None => extras::exemplar(&view, symbols)?,
                         Some(fault) => Err(fault),
                     };
                     let bytes = exemplar.as_ref().map_or(0, extras::exemplar_bytes);
                     let kept = exemplar.map(|one| self.extras.exemplars.push(at, one));
-                    (Item::Exemplar, bytes, kept.err())
+                    (bytes, kept.err())
                 }
             };
-            self.out.refusals.receive(item, 1);
             let reservation = self.reservation.as_deref_mut();
             self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
             if let Some(fault) = fault {
@@ -241,6 +260,9 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let samples = self.out.columns.timestamps_ms.len() - first;
         self.out.refusals.receive(Item::Float, samples as u64);
+        if self.replica.is_some() {
+            self.drop_delivered(first);
+        }
         let times = self.times;
         if !self.out.columns.timestamps_ms[first..].iter().all(|time| times.allow(*time)) {
             let labels = self.labels_of(&row, view)?;
@@ -259,7 +281,7 @@ impl Pass<'_> {
     }
 
     /// The raw labels of the series that was just read.
-    fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
         let gathered = (row.labels_start as usize).checked_sub(self.body.len());
         match gathered.and_then(|start| self.out.gathered.get(start..)) {
             Some(gathered) => Ok(gathered.to_vec()),
@@ -268,30 +290,25 @@ impl Pass<'_> {
     }
 
     /// Raw labels with what they refer to.
-    fn raw<'a>(&'a self, labels: &'a [u8]) -> RawLabels<'a> {
+    pub(super) fn raw<'a>(&'a self, labels: &'a [u8]) -> RawLabels<'a> {
         RawLabels::new(labels, self.symbols.map(|symbols| symbols.over(self.body)))
     }
 
     /// Raw labels for an error text.
-    fn shown(&self, labels: &[u8]) -> String {
+    pub(super) fn shown(&self, labels: &[u8]) -> String {
         series_text(self.raw(labels))
     }
 
     /// Takes the samples at times that are not allowed out again.
     #[cold]
     fn refuse_times(&mut self, first: usize, labels: &[u8]) {
-        let times = self.times_of(labels);
+        let Some(times) = self.times_of(labels) else { return };
         let series = RawLabels::new(labels, self.symbols.map(|symbols| symbols.over(self.body)));
-        let SampleColumns { timestamps_ms, values, start_timestamps_ms } = &mut *self.out.columns;
         let mut kept = first;
-        for at in first..timestamps_ms.len() {
-            let timestamp_ms = timestamps_ms[at];
+        for at in first..self.out.columns.timestamps_ms.len() {
+            let timestamp_ms = self.out.columns.timestamps_ms[at];
             if times.allow(timestamp_ms) {
-                timestamps_ms[kept] = timestamp_ms;
-                values[kept] = values[at];
-                if let Some(start_ms) = start_timestamps_ms.get(at).copied() {
-                    start_timestamps_ms[kept] = start_ms;
-                }
+                self.out.columns.move_down(at, kept);
                 kept += 1;
             } else {
                 let fault = times.fault(timestamp_ms);
@@ -299,9 +316,7 @@ impl Pass<'_> {
                 self.out.refusals.refuse(Item::Float, 1, fault.reason, tell);
             }
         }
-        timestamps_ms.truncate(kept);
-        values.truncate(kept);
-        start_timestamps_ms.truncate(kept);
+        self.out.columns.truncate(kept);
     }
 
     /// Why something of a series cannot be at this time. Most can be, whatever their series.
@@ -309,22 +324,24 @@ impl Pass<'_> {
         if self.times.allow(timestamp_ms) {
             return None;
         }
-        let times = self.times_of(labels);
+        let times = self.times_of(labels)?;
         (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
     }
 
-    /// The times that samples of a series may have.
-    fn times_of(&self, labels: &[u8]) -> TimeRules {
-        let Tenant { limits, retention, .. } = self.tenant;
-        let retention = match label_set(self.raw(labels), limits, None) {
-            Ok(Ok(labels)) => retention.of_labels(&labels),
+    /// The times that samples of a series may have. `None` if the series goes no further, whatever
+    /// its times: that is found when it is entered.
+    fn times_of(&self, labels: &[u8]) -> Option<TimeRules> {
+        let retention = &self.tenant.retention;
+        let retention = match self.tenant.see(self.raw(labels), None) {
+            Ok(Ok(Seen::Series(labels))) => retention.of_labels(&labels),
+            Ok(Ok(Seen::Dropped(_))) => return None,
             // The series will be refused as a whole.
             _ => retention.rules().default,
         };
-        self.times.of(retention)
+        Some(self.times.of(retention))
     }
 }
 
-fn body_error(error: ProtobufError) -> Error {
+pub(super) fn body_error(error: ProtobufError) -> Error {
     Error::Body(error.into())
 }

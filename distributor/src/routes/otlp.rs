@@ -141,8 +141,10 @@ async fn take(
     let Some((batch, plan, now)) = planned else {
         return Ok(Taken { points, refusals: untranslated });
     };
-    let (tenant, items) = (Arc::clone(&batch.tenant), batch.refusals.received_in_all());
-    parts.rates.charge(&tenant.id, &tenant.limits, items, parts.clock.monotonic_ns())?;
+    let (tenant, items) = (Arc::clone(&batch.tenant), batch.refusals.charged());
+    if items > 0 {
+        parts.rates.charge(&tenant.id, &tenant.limits, items, parts.clock.monotonic_ns())?;
+    }
     let mut refusals = distributor.send(batch, plan, now).await?;
     tenant.counters.receive(&untranslated);
     parts.telemetry.refused(&tenant.id, &untranslated);

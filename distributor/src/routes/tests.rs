@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 mod extras;
+mod gates;
 mod import;
 mod otlp;
 mod version2;

@@ -36,6 +36,22 @@ pub struct SampleColumns {
 }
 
 impl SampleColumns {
+    /// Keeps the first `len` samples.
+    pub fn truncate(&mut self, len: usize) {
+        self.timestamps_ms.truncate(len);
+        self.values.truncate(len);
+        self.start_timestamps_ms.truncate(len);
+    }
+
+    /// Puts the sample at `from` in the place of the one at `to`, which is before it.
+    pub fn move_down(&mut self, from: usize, to: usize) {
+        self.timestamps_ms[to] = self.timestamps_ms[from];
+        self.values[to] = self.values[from];
+        if let Some(start_ms) = self.start_timestamps_ms.get(from).copied() {
+            self.start_timestamps_ms[to] = start_ms;
+        }
+    }
+
     fn push(&mut self, (timestamp_ms, value): (i64, f64)) {
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
