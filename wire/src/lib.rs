@@ -3,5 +3,6 @@
 pub mod http_error;
 pub mod peer;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 pub mod replica;

@@ -17,6 +17,7 @@ mod walk;
 
 pub use crate::protobuf::ProtobufError;
 pub use encode::{encode_extras, encode_metadata, encode_series};
+pub(crate) use encode::{push_float, push_histogram_sample, push_labels};
 pub use exemplar::ExemplarView;
 pub use histogram::HistogramView;
 pub use walk::{
