@@ -265,16 +265,20 @@ impl BlockingQuery {
         let series = self.wait(answer)?;
         let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
-        if count > bounds.series_max || samples > bounds.samples_max {
-            return Err(too_much());
+        if count > bounds.series_max {
+            return Err(too_much("series"));
+        }
+        if samples > bounds.samples_max {
+            return Err(too_much("samples"));
         }
         let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
         let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
         // Shards ask at the same time: each is within the bounds, all together may not be.
-        if series_read > self.limits.max_series.get()
-            || samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES
-        {
-            return Err(self.name_limits(too_much()));
+        if series_read > self.limits.max_series.get() {
+            return Err(self.name_limits(too_much("series")));
+        }
+        if samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES {
+            return Err(self.name_limits(too_much("samples")));
         }
         Ok(series)
     }
@@ -346,7 +350,7 @@ pub(crate) fn canceled() -> SourceError {
     SourceError { kind: Kind::Canceled, message }
 }
 
-fn too_much() -> SourceError {
-    let message = "the query selects more than it may".to_owned();
+fn too_much(what: &str) -> SourceError {
+    let message = format!("the query selects more {what} than it may");
     SourceError { kind: Kind::Unexecutable, message }
 }

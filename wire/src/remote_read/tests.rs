@@ -8,8 +8,8 @@ use proptest::prelude::*;
 const BYTES_MAX: usize = 1 << 20;
 
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().map(|b| (b as char).to_digit(16).unwrap() as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 fn packed(message: &[u8]) -> Vec<u8> {
@@ -18,8 +18,8 @@ fn packed(message: &[u8]) -> Vec<u8> {
 
 fn up() -> SeriesColumns {
     let mut floats = Column::default();
-    for (index, value) in [1.0, 2.0, 2.5].into_iter().enumerate() {
-        floats.push(1_700_000_000_000 + 15_000 * index as i64, value);
+    for (seconds, value) in [(0, 1.0), (15, 2.0), (30, 2.5)] {
+        floats.push(1_700_000_000_000 + 1_000 * seconds, value);
     }
     let labels = LabelSet::from_pairs([("__name__", "up")]).unwrap();
     SeriesColumns { labels, floats, ..SeriesColumns::default() }
@@ -90,7 +90,11 @@ fn the_first_form_that_is_known_is_chosen_and_none_means_samples() {
     let of = |types: &[u64], is_packed: bool| {
         let mut message = Vec::new();
         if is_packed {
-            push_bytes(2, &types.iter().map(|n| *n as u8).collect::<Vec<_>>(), &mut message);
+            push_bytes(
+                2,
+                &types.iter().map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>(),
+                &mut message,
+            );
         } else {
             types.iter().for_each(|number| push_number(2, *number, &mut message));
         }
