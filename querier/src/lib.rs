@@ -6,6 +6,7 @@ mod admission;
 pub mod cache;
 mod call;
 mod cardinality;
+mod census;
 mod cost;
 pub mod coverage;
 mod delete;

@@ -12,7 +12,7 @@ use crate::memory::Purse;
 use crate::querier::Querier;
 use crate::source::{Source, SourceAnswer, VersionAsk};
 use guard::QueryLimits;
-use model::read::{Estimate, Selection};
+use model::read::{Estimate, LabelAnswer, LabelQuery, Selection};
 use model::{Clock, Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -296,6 +296,11 @@ impl VersionedSource for BlockingQuery {
 }
 
 impl BlockingQuery {
+    /// Asks about labels.
+    pub(crate) fn labels(&self, query: LabelQuery) -> Result<LabelAnswer, SourceError> {
+        self.wait(self.source.labels(Arc::clone(&self.context), query))
+    }
+
     /// Waits for an answer, or until nobody wants it any more.
     fn wait<T>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
         let mut stopped = self.stopped.clone();

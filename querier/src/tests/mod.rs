@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod cache;
+mod cardinality;
 mod cost;
 mod exemplars;
 mod federate;
