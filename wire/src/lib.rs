@@ -6,5 +6,6 @@ pub mod import;
 pub mod otlp;
 pub mod peer;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 pub mod replica;
