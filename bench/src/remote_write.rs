@@ -31,6 +31,14 @@ pub const HEADERS: [(&str, &str); 4] = [
     ("User-Agent", "cumae-bench"),
 ];
 
+/// The headers that a remote write 2.0 request carries.
+pub const HEADERS_V2: [(&str, &str); 4] = [
+    ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+    ("Content-Encoding", "snappy"),
+    ("X-Prometheus-Remote-Write-Version", "2.0.0"),
+    ("User-Agent", "cumae-bench"),
+];
+
 /// A whole request body: protobuf, compressed.
 #[must_use]
 pub fn body(series: &[Series]) -> Vec<u8> {

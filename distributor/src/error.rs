@@ -13,6 +13,21 @@ pub enum Error {
     /// Not a remote-write body.
     #[error(transparent)]
     Body(#[from] wire::remote_write::Error),
+    /// Not an OTLP request.
+    #[error(transparent)]
+    Otlp(#[from] wire::otlp::Error),
+    /// Not a compressed body, or one that grows too large.
+    #[error(transparent)]
+    Gzip(#[from] wire::gzip::Error),
+    /// A parameter that cannot be.
+    #[error("{name} is {value:?}, wanted {wanted}")]
+    Parameter { name: &'static str, value: String, wanted: &'static str },
+    /// One line of an import is longer than a whole request may be.
+    #[error("it is longer than {limit} bytes (max_request_bytes)")]
+    LongLine { limit: u64 },
+    /// An import ended in the middle.
+    #[error("line {line}: {error}; what stands before line {open_line} is written")]
+    Import { line: u64, open_line: u64, error: Box<Error> },
     /// The sender stopped in the middle of its body.
     #[error("the body ended early: {0}")]
     BodyRead(String),
@@ -43,6 +58,11 @@ impl Error {
         match self {
             Self::Guard(error) => error.kind(),
             Self::Body(error) => error.kind(),
+            Self::Otlp(error) => error.kind(),
+            Self::Gzip(error) => error.kind(),
+            Self::Parameter { .. } => Kind::Invalid,
+            Self::LongLine { .. } => Kind::TooLarge,
+            Self::Import { error, .. } => error.kind(),
             Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
             Self::Overloaded { .. } | Self::Restless => Kind::Unavailable,
@@ -57,6 +77,7 @@ impl Error {
     pub fn retry_after_ms(&self) -> u64 {
         match self {
             Self::Guard(error) => error.retry_after_ms().unwrap_or(0),
+            Self::Import { error, .. } => error.retry_after_ms(),
             _ => 0,
         }
     }

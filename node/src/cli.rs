@@ -21,6 +21,7 @@ Examples:
   cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
   cumae promql lint 'rate(up[5m])'         also: fmt, parse
   cumae test alerts.test                   queries against series that a script loads
+  cumae relabel test --rules rules.yaml 'up{job=\"a\"}'
   cumae bench write --target 127.0.0.1:9009
 
 Prometheus sends to it with
@@ -91,6 +92,9 @@ pub enum Command {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// See what rules of relabelling do to series
+    #[command(subcommand)]
+    Relabel(RelabelCommand),
     /// Measure a server from outside
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -352,6 +356,42 @@ pub struct QueryText {
     #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     pub query: Option<String>,
 }
+
+/// `cumae relabel …`.
+#[derive(Debug, Subcommand)]
+pub enum RelabelCommand {
+    /// Show what each rule makes of a series, and what would be written in the end
+    #[command(after_help = RELABEL)]
+    Test(RelabelTest),
+}
+
+/// Flags of `cumae relabel test`.
+#[derive(Debug, Args)]
+pub struct RelabelTest {
+    /// The series, such as `up{job="a"}`; without one they are read from stdin, one a line
+    #[arg(value_name = "SERIES")]
+    pub series: Vec<String>,
+    /// The rules, in YAML: a list, alone or under `metric_relabel_configs`, `write_relabel_configs` or
+    /// `relabel_configs` [default: those that the configuration has for --tenant]
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Whose rules
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Exit with status 1 if a series would not be written
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What is said at the end of `cumae relabel test --help`.
+const RELABEL: &str = "\
+Example: rules.yaml holds
+  - {action: labeldrop, regex: pod_.*}
+  - {action: drop, source_labels: [__name__], regex: go_.*}
+and
+  cumae relabel test --rules rules.yaml 'up{job=\"a\",pod_id=\"x\"}' 'go_goroutines{job=\"a\"}'
+A running server tells the same of the rules that are in force there:
+  curl -G http://127.0.0.1:9009/distributor/relabel_steps --data-urlencode 'series=up{job=\"a\"}'";
 
 /// What is said at the end of `cumae store simulate --help`.
 const SIMULATE: &str = "\

@@ -10,11 +10,13 @@ pub mod config;
 mod costs;
 mod data_dir;
 mod files;
+mod gates;
 mod language;
 mod machine;
 mod measure;
 mod parts;
 mod query;
+mod relabel;
 mod roles;
 mod routes;
 mod scripts;
@@ -25,7 +27,7 @@ mod telemetry;
 mod told;
 
 use clap::Parser;
-use cli::{BenchCommand, Cli, Command, ConfigCommand};
+use cli::{BenchCommand, Cli, Command, ConfigCommand, RelabelCommand};
 use model::Clock;
 use parts::SystemClock;
 use std::ffi::OsString;
@@ -69,6 +71,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Store(command)) if faults.is_empty() => finish(files::run(&config, &command)),
         Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
+        Some(Command::Relabel(RelabelCommand::Test(flags))) if faults.is_empty() => {
+            finish(relabel::run(&config, &flags))
+        }
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {
             let count = faults.len();

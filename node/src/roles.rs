@@ -104,6 +104,8 @@ impl Roles {
         let mut router = Router::new();
         if config.has(Role::Distributor) {
             router = router.merge(distributor::router(distributor.clone()));
+            let (limits, tenancy) = (Arc::clone(&assembly.limits), config.tenancy.clone());
+            router = router.merge(crate::gates::router(distributor.clone(), limits, tenancy));
         }
         if let Some(ingester) = &ingester {
             router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));

@@ -12,6 +12,7 @@
 
 mod print;
 mod read;
+mod relabel;
 mod settings;
 mod value;
 
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use relabel::{rule_json, rules_of};
 pub use settings::Visitor;
 pub use value::{Bytes, Setting};
 

@@ -2,7 +2,7 @@
 
 use super::value::{Bytes, Setting};
 use super::{Config, MemberSettings};
-use guard::{Limit, Limits};
+use guard::{HaLimits, Limit, Limits};
 use model::TenantId;
 use std::time::Duration;
 use store::config::CompactionConfig;
@@ -193,6 +193,13 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
          that matches decides.",
         &mut limits.retention_rules,
     );
+    v.setting(
+        "metric_relabel_configs",
+        "What is done to series as they come in, in Prometheus' words, such as - {action: labeldrop, \
+         regex: pod_.*}.",
+        &mut limits.relabel_rules,
+    );
+    walk_ha(v, &mut limits.ha);
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     count(
         v,
@@ -214,6 +221,26 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
     count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
     count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);
+}
+
+fn walk_ha(v: &mut impl Visitor, ha: &mut HaLimits) {
+    v.setting(
+        "accept_ha_samples",
+        "Of replicas that send the same, keep the samples of one: those of a cluster are told apart by \
+         a label that is not stored.",
+        &mut ha.is_on,
+    );
+    v.setting(
+        "ha_cluster_label",
+        "The label that says what they send about.",
+        &mut ha.cluster_label,
+    );
+    v.setting("ha_replica_label", "The label that tells them apart.", &mut ha.replica_label);
+    let mut span = Duration::from_millis(ha.failover_ms);
+    let meaning = "After so long a silence of the one, the next one's samples are kept.";
+    v.setting("ha_failover_timeout", meaning, &mut span);
+    ha.failover_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    count(v, "ha_max_clusters", "Clusters; series of one more are refused.", &mut ha.max_clusters);
 }
 
 fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {

@@ -3,8 +3,10 @@
 mod admin;
 mod bad_input;
 mod cache;
+mod cardinality;
 mod cost;
 mod exemplars;
+mod federate;
 mod flights;
 mod grafana;
 mod labels;
@@ -14,4 +16,5 @@ mod openapi;
 mod parameters;
 mod properties;
 mod query_status;
+mod remote_read;
 mod support;

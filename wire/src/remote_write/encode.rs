@@ -1,21 +1,18 @@
-//! Makes `WriteRequest` bytes: for what this process writes itself, and for tests.
+//! Makes `WriteRequest` bytes (1.0): for what this process writes itself, and for tests.
 
-use model::histogram::{Counts, Histogram, ResetHint, Span};
+use crate::protobuf::write::{
+    push_bytes, push_double, push_number, push_varint, varint_len, zigzag,
+};
+use model::histogram::{Counts, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
 use model::{Exemplar, HistogramSample, LabelSet};
 
 /// Appends a series with its samples to a `WriteRequest`.
 pub fn encode_series(labels: &LabelSet, samples: &[(i64, f64)], into: &mut Vec<u8>) {
     let mut series = Vec::with_capacity(64 * labels.len() + 20 * samples.len());
-    let mut part = Vec::new();
     push_labels(labels, &mut series);
     for (timestamp_ms, value) in samples {
-        part.clear();
-        part.push(0x09);
-        part.extend_from_slice(&value.to_le_bytes());
-        part.push(0x10);
-        push_varint(timestamp_ms.cast_unsigned(), &mut part);
-        push_bytes(2, &part, &mut series);
+        push_float(*timestamp_ms, *value, &mut series);
     }
     push_bytes(1, &series, into);
 }
@@ -38,17 +35,31 @@ pub fn encode_extras(
         push_bytes(3, &part, &mut series);
     }
     for sample in histograms {
-        let mut part = Vec::new();
-        push_histogram(&sample.histogram, &mut part);
-        push_number(15, sample.timestamp_ms.cast_unsigned(), &mut part);
-        push_number(17, sample.start_timestamp_ms.cast_unsigned(), &mut part);
-        push_bytes(4, &part, &mut series);
+        push_histogram_sample(sample, &mut series);
     }
     push_bytes(1, &series, into);
 }
 
-/// Everything of a histogram but its times.
-fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
+/// A float sample as a field of a `TimeSeries`.
+pub(crate) fn push_float(timestamp_ms: i64, value: f64, into: &mut Vec<u8>) {
+    let time = timestamp_ms.cast_unsigned();
+    // A key and eight bytes, a key and the time.
+    push_varint(2 << 3 | 2, into);
+    push_varint(10 + varint_len(time), into);
+    push_double(1, value, into);
+    push_number(2, time, into);
+}
+
+/// A native histogram as a field of a `TimeSeries`.
+pub(crate) fn push_histogram_sample(sample: &HistogramSample, into: &mut Vec<u8>) {
+    let mut part = Vec::new();
+    push_histogram(sample, &mut part);
+    push_bytes(4, &part, into);
+}
+
+/// A histogram and its times, as a message of either version.
+pub(super) fn push_histogram(sample: &HistogramSample, into: &mut Vec<u8>) {
+    let histogram = &*sample.histogram;
     push_double(3, histogram.sum, into);
     push_number(4, zigzag(histogram.schema.into()), into);
     push_double(5, histogram.zero_threshold, into);
@@ -76,6 +87,8 @@ fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
     };
     push_number(14, hint, into);
     push_doubles(16, &histogram.custom_values, into);
+    push_number(15, sample.timestamp_ms.cast_unsigned(), into);
+    push_number(17, sample.start_timestamp_ms.cast_unsigned(), into);
 }
 
 fn push_spans(number: u8, spans: &[Span], into: &mut Vec<u8>) {
@@ -107,7 +120,8 @@ fn push_doubles(number: u8, values: &[f64], into: &mut Vec<u8>) {
     }
 }
 
-fn push_labels(labels: &LabelSet, into: &mut Vec<u8>) {
+/// Labels as fields of a `TimeSeries`.
+pub(crate) fn push_labels(labels: &LabelSet, into: &mut Vec<u8>) {
     let mut part = Vec::new();
     for (name, value) in labels.iter() {
         part.clear();
@@ -126,7 +140,7 @@ pub fn encode_metadata(metadata: &MetricMetadata, into: &mut Vec<u8>) {
     push_bytes(3, &message, into);
 }
 
-fn type_number(metric_type: MetricType) -> u8 {
+pub(super) fn type_number(metric_type: MetricType) -> u8 {
     match metric_type {
         MetricType::Unknown => 0,
         MetricType::Counter => 1,
@@ -137,32 +151,4 @@ fn type_number(metric_type: MetricType) -> u8 {
         MetricType::Info => 6,
         MetricType::StateSet => 7,
     }
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned()
-}
-
-fn push_number(number: u8, value: u64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3, into);
-    push_varint(value, into);
-}
-
-fn push_double(number: u8, value: f64, into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 1, into);
-    into.extend_from_slice(&value.to_le_bytes());
-}
-
-fn push_bytes(number: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    push_varint(u64::from(number) << 3 | 2, into);
-    push_varint(bytes.len() as u64, into);
-    into.extend_from_slice(bytes);
-}
-
-fn push_varint(mut number: u64, into: &mut Vec<u8>) {
-    while number >= 0x80 {
-        into.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.push(number.to_le_bytes()[0]);
 }

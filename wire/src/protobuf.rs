@@ -1,4 +1,8 @@
 //! The protobuf wire format: keys, varints, lengths, and how to pass what is not known.
+//!
+//! Not here: making messages (`write.rs`).
+
+pub(crate) mod write;
 
 /// Why bytes are not a protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +26,7 @@ pub enum ProtobufError {
 
 /// How a field's value is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WireType {
+pub(crate) enum WireType {
     Varint,
     Fixed64,
     Bytes,
@@ -33,24 +37,24 @@ pub(super) enum WireType {
 
 /// Bytes not yet read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
-    pub(super) rest: &'a [u8],
+pub(crate) struct Cursor<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 /// Groups nest no deeper than this.
 const GROUP_DEPTH_MAX: usize = 100;
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, ProtobufError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, ProtobufError> {
         match self.rest {
             [first @ 0..0x80, rest @ ..] => {
                 self.rest = rest;
@@ -82,7 +86,7 @@ impl<'a> Cursor<'a> {
 
     /// The next field's number and wire type.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<(u32, WireType), ProtobufError> {
+    pub(crate) fn key(&mut self) -> Result<(u32, WireType), ProtobufError> {
         let key = self.varint()?;
         let wire_type = match key & 7 {
             0 => WireType::Varint,
@@ -100,7 +104,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], ProtobufError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], ProtobufError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(taken)
@@ -108,13 +112,13 @@ impl<'a> Cursor<'a> {
 
     /// A length and as many bytes.
     #[inline]
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ProtobufError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], ProtobufError> {
         let len = usize::try_from(self.varint()?).map_err(|_| ProtobufError::Truncated)?;
         self.take(len)
     }
 
     #[inline]
-    pub(super) fn fixed64(&mut self) -> Result<u64, ProtobufError> {
+    pub(crate) fn fixed64(&mut self) -> Result<u64, ProtobufError> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(u64::from_le_bytes(*bytes))
@@ -122,7 +126,7 @@ impl<'a> Cursor<'a> {
 
     /// The bytes of a known field, which has to be of wire type `Bytes`.
     #[inline]
-    pub(super) fn expect_bytes(
+    pub(crate) fn expect_bytes(
         &mut self,
         number: u32,
         wire_type: WireType,
@@ -135,7 +139,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The varint of a known field.
-    pub(super) fn expect_varint(
+    pub(crate) fn expect_varint(
         &mut self,
         number: u32,
         wire_type: WireType,
@@ -148,7 +152,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The double of a known field.
-    pub(super) fn expect_double(
+    pub(crate) fn expect_double(
         &mut self,
         number: u32,
         wire_type: WireType,
@@ -161,7 +165,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes the value of a field that is not known.
-    pub(super) fn skip(&mut self, number: u32, wire_type: WireType) -> Result<(), ProtobufError> {
+    pub(crate) fn skip(&mut self, number: u32, wire_type: WireType) -> Result<(), ProtobufError> {
         match wire_type {
             WireType::Varint => self.varint().map(drop),
             WireType::Fixed64 => self.take(8).map(drop),
@@ -186,4 +190,10 @@ impl<'a> Cursor<'a> {
         }
         Ok(())
     }
+}
+
+/// The low half: what protobuf makes of a 32-bit field that was sent with more.
+pub(crate) fn low32(varint: u64) -> u32 {
+    let [a, b, c, d, ..] = varint.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
