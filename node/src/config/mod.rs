@@ -115,6 +115,7 @@ pub struct Server {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub header_timeout: Duration,
+    pub idle_timeout: Duration,
     pub body_timeout: Duration,
     pub drain_timeout: Duration,
 }
@@ -192,7 +193,8 @@ impl Default for Config {
                 allow_unauthenticated: false,
                 connections_max: 10_000,
                 connections_per_address_max: 1_000,
-                header_timeout: Duration::from_secs(30),
+                header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(90),
                 body_timeout: Duration::from_secs(30),
                 drain_timeout: Duration::from_secs(20),
             },

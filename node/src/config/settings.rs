@@ -146,8 +146,13 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting(
         "header_timeout",
-        "How long a request's header, or the next request, may take to come.",
+        "How long a request's header may take to come, once it has begun.",
         &mut server.header_timeout,
+    );
+    v.setting(
+        "idle_timeout",
+        "How long a connection may wait for its first or next request.",
+        &mut server.idle_timeout,
     );
     v.setting(
         "body_timeout",
