@@ -99,6 +99,7 @@ pub struct Config {
     pub data: Data,
     pub store: Store,
     pub compaction: store::config::CompactionConfig,
+    pub write: Write,
     pub query: Query,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
@@ -135,6 +136,13 @@ pub struct Query {
     pub cache_bytes: u64,
     pub memory_bytes: u64,
     pub features: promql::Features,
+}
+
+/// What writes of all tenants share.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Write {
+    pub memory_bytes: u64,
 }
 
 /// The store of this process.
@@ -206,6 +214,7 @@ impl Default for Config {
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
+            write: Write { memory_bytes: 0 },
             query: Query {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,

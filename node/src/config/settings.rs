@@ -61,6 +61,11 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
             walk_compaction(v, &mut config.compaction);
         });
     });
+    visitor.section("write", "Writes, the same for all tenants.", |v| {
+        let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
+                       503. 0 is a quarter of the machine's, at most 512MiB.";
+        size(v, "memory", meaning, &mut config.write.memory_bytes);
+    });
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
         v.setting("slow_query", meaning, &mut config.query.slow_query);
