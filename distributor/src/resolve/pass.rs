@@ -20,6 +20,7 @@ use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
 use model::mutation::MetricMetadata;
+use std::borrow::Cow;
 use wire::remote_write::{self, Extra, ProtobufError, RawLabels, SampleColumns, SeriesView, Tail};
 
 /// One walk through a body.
@@ -66,14 +67,14 @@ impl Pass<'_> {
         let first = self.out.columns.timestamps_ms.len();
         let tail = view.read_samples(labels_len, self.out.columns).map_err(body_error)?;
         let mut labels_start = view.offset();
-        let mut labels = Vec::new();
         if tail.has_more_labels {
-            labels_start = self.body.len() + self.out.gathered.len();
-            view.gather_labels(&mut labels).map_err(body_error)?;
+            let before = self.out.gathered.len();
+            labels_start = self.body.len() + before;
+            view.gather_labels(self.out.gathered).map_err(body_error)?;
+            let labels = &self.out.gathered[before..];
             labels_len = labels.len();
-            hash = self.hash(&labels)?;
+            hash = self.hash(labels)?;
             entry = self.look_up(hash);
-            self.out.gathered.extend_from_slice(&labels);
         }
         if hash.is_of_odd_references() {
             return Err(Error::Body(remote_write::Error::OddReferences));
@@ -89,8 +90,8 @@ impl Pass<'_> {
                 return self.refuse_empty(&row, view);
             }
             if let Some(refs) = tail.metadata {
-                let leading = view.leading_labels().map_err(body_error)?;
-                self.describe(if tail.has_more_labels { &labels } else { leading }, refs)?;
+                let labels = self.labels_of(&row, view)?;
+                self.describe(&labels, refs)?;
             }
         }
         if tail.has_histograms || tail.has_exemplars {
@@ -183,6 +184,7 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let labels = self.labels_of(&row, view)?;
         let symbols = self.symbols.map(|symbols| symbols.over(self.body));
+        let mut own_times = None;
         for extra in view.extras() {
             let (item, bytes, fault) = match extra? {
                 Extra::Histogram(mut view) => {
@@ -190,7 +192,7 @@ impl Pass<'_> {
                         view.start_timestamp_ms = tail.start_timestamp_ms;
                     }
                     let at = view.timestamp_ms;
-                    let sample = match self.time_fault(at, &labels) {
+                    let sample = match self.time_fault(at, &labels, &mut own_times) {
                         None => extras::histogram(*view, &self.tenant.limits),
                         Some(fault) => Err(fault),
                     };
@@ -200,7 +202,7 @@ impl Pass<'_> {
                 }
                 Extra::Exemplar(view) => {
                     let at = view.timestamp_ms;
-                    let exemplar = match self.time_fault(at, &labels) {
+                    let exemplar = match self.time_fault(at, &labels, &mut own_times) {
                         None => extras::exemplar(&view, symbols)?,
                         Some(fault) => Err(fault),
                     };
@@ -211,7 +213,7 @@ impl Pass<'_> {
             };
             self.out.refusals.receive(item, 1);
             let reservation = self.reservation.as_deref_mut();
-            self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
+            self.extras.reserve(bytes, self.body_reserved_bytes, self.tenant, reservation)?;
             if let Some(fault) = fault {
                 let series = RawLabels::new(&labels, symbols);
                 let tell = || format!("{}: {}", series_text(series), fault.text);
@@ -259,11 +261,11 @@ impl Pass<'_> {
     }
 
     /// The raw labels of the series that was just read.
-    fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
+    fn labels_of<'v>(&self, row: &Row, view: &SeriesView<'v>) -> Result<Cow<'v, [u8]>, Error> {
         let gathered = (row.labels_start as usize).checked_sub(self.body.len());
         match gathered.and_then(|start| self.out.gathered.get(start..)) {
-            Some(gathered) => Ok(gathered.to_vec()),
-            None => Ok(view.leading_labels().map_err(body_error)?.to_vec()),
+            Some(gathered) => Ok(Cow::Owned(gathered.to_vec())),
+            None => Ok(Cow::Borrowed(view.leading_labels().map_err(body_error)?)),
         }
     }
 
@@ -304,12 +306,18 @@ impl Pass<'_> {
         start_timestamps_ms.truncate(kept);
     }
 
-    /// Why something of a series cannot be at this time. Most can be, whatever their series.
-    fn time_fault(&self, timestamp_ms: i64, labels: &[u8]) -> Option<SeriesFault> {
+    /// Why something of a series cannot be at this time. Most can be, whatever their series; if not,
+    /// the rules of the series are found once and kept in `own`.
+    fn time_fault(
+        &self,
+        timestamp_ms: i64,
+        labels: &[u8],
+        own: &mut Option<TimeRules>,
+    ) -> Option<SeriesFault> {
         if self.times.allow(timestamp_ms) {
             return None;
         }
-        let times = self.times_of(labels);
+        let times = *own.get_or_insert_with(|| self.times_of(labels));
         (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
     }
 

@@ -395,6 +395,22 @@ fn many_names(start: &str) -> Vec<&'static str> {
     (0..50).map(|number| &*Box::leak(format!("{start}{number}").into_boxed_str())).collect()
 }
 
+/// A sample with text of every kind in every place.
+fn special_characters() -> Sent {
+    let special = [
+        ("__name__", "test_metric"),
+        ("job", "test-job_with.special@chars"),
+        ("instance", "localhost:9090"),
+        ("environment", "test🚀"),
+    ];
+    sample(&special, 42.0)
+        .metadata(MetricType::Gauge, "special: äöü, newlines\nand \"quotes\"", "special/units")
+        .exemplar(&[
+            ("trace_id", "special_trace_äöü-123"),
+            ("span_id", "span_with.dots-and_underscores"),
+        ])
+}
+
 #[tokio::test]
 async fn samples_are_taken_with_metadata_and_exemplars() {
     let trace = [("trace_id", "request_trace_123"), ("user_id", "user789")];
@@ -404,18 +420,6 @@ async fn samples_are_taken_with_metadata_and_exemplars() {
         let labels = [("__name__", name), ("instance", "server1")];
         sample(&labels, value).metadata(MetricType::Gauge, "Usage of it", "ratio")
     };
-    let special = [
-        ("__name__", "test_metric"),
-        ("job", "test-job_with.special@chars"),
-        ("instance", "localhost:9090"),
-        ("environment", "test🚀"),
-    ];
-    let special = sample(&special, 42.0)
-        .metadata(MetricType::Gauge, "special: äöü, newlines\nand \"quotes\"", "special/units")
-        .exemplar(&[
-            ("trace_id", "special_trace_äöü-123"),
-            ("span_id", "span_with.dots-and_underscores"),
-        ]);
     let many: Vec<Sent> = many_names("counter_metric_")
         .into_iter()
         .map(|name| counter(sample(&named(name), 100.0)).exemplar(&trace))
@@ -450,7 +454,7 @@ async fn samples_are_taken_with_metadata_and_exemplars() {
                 sample(&disk, 75.2).metadata(MetricType::Gauge, "Disk usage percentage", "percent"),
             ],
         ),
-        ("TestSpecialCharactersCombined", vec![special]),
+        ("TestSpecialCharactersCombined", vec![special_characters()]),
         ("TestManySamples", many),
         (
             "TestMetadataValidation/with_valid_name",
