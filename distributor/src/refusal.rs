@@ -23,7 +23,6 @@ pub enum Reason {
     ExemplarLabels,
     Temporality,
     NotTranslatable,
-    NoSamples,
 }
 
 /// What is taken or refused.
@@ -54,7 +53,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -72,7 +71,6 @@ impl Reason {
         Self::ExemplarLabels,
         Self::Temporality,
         Self::NotTranslatable,
-        Self::NoSamples,
     ];
 
     /// The reason's name in metrics.
@@ -96,7 +94,6 @@ impl Reason {
             Self::ExemplarLabels => "exemplar_labels",
             Self::Temporality => "temporality",
             Self::NotTranslatable => "not_translatable",
-            Self::NoSamples => "no_samples",
         }
     }
 
@@ -120,8 +117,7 @@ impl Reason {
             | Self::InvalidHistogram
             | Self::ExemplarLabels
             | Self::Temporality
-            | Self::NotTranslatable
-            | Self::NoSamples => "",
+            | Self::NotTranslatable => "",
         }
     }
 }
@@ -182,7 +178,7 @@ impl Refusals {
         self.first_empty = before.first_empty.or(self.first_empty.take());
     }
 
-    /// Counts a series that has neither samples nor histograms as refused.
+    /// Counts a series that has nothing to write as refused.
     pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
         self.empty_series += 1;
         if self.first_empty.is_none() {

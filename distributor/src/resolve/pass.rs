@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::extras::{self, Extras};
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
-use crate::refusal::{Item, Reason, Refusals};
+use crate::refusal::{Item, Refusals};
 use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
@@ -86,7 +86,8 @@ impl Pass<'_> {
             sample_end: 0,
         };
         if self.symbols.is_some() {
-            if first == self.out.columns.timestamps_ms.len() && !tail.has_histograms {
+            let has_floats = first < self.out.columns.timestamps_ms.len();
+            if !has_floats && !tail.has_histograms && !tail.has_exemplars {
                 return self.refuse_empty(&row, view);
             }
             if let Some(refs) = tail.metadata {
@@ -159,16 +160,11 @@ impl Pass<'_> {
         })
     }
 
-    /// Refuses a 2.0 series that has neither samples nor histograms, and with it its exemplars.
+    /// Refuses a 2.0 series that has nothing to write.
     #[cold]
     fn refuse_empty(&mut self, row: &Row, view: &SeriesView<'_>) -> Result<(), Error> {
         let labels = self.labels_of(row, view)?;
-        let text = format!("{}: neither samples nor histograms", self.shown(&labels));
-        for extra in view.extras() {
-            extra?;
-            self.out.refusals.receive(Item::Exemplar, 1);
-            self.out.refusals.refuse(Item::Exemplar, 1, Reason::NoSamples, || text.clone());
-        }
+        let text = format!("{}: no samples, histograms or exemplars", self.shown(&labels));
         self.out.refusals.refuse_empty(|| text);
         Ok(())
     }

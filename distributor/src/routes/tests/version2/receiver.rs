@@ -565,19 +565,29 @@ async fn exemplars_of_every_kind_are_taken() {
 }
 
 #[tokio::test]
-async fn a_series_with_neither_samples_nor_histograms_is_refused_and_the_rest_kept() {
-    // There either answer passes; a receiver that drops them had better say so.
+async fn exemplars_come_without_samples_as_prometheus_sends_them() {
+    // A Prometheus puts samples and exemplars of a series into series of their own (ADR 8).
     let orphan = |name| Sent { labels: named(name).to_vec(), ..Sent::default() };
-    let told = orphan("orphan_metric").metadata(MetricType::Counter, "Orphaned", "count");
     let traced = orphan("orphan_metric").exemplar(&[("trace_id", "orphan_trace")]);
-    check_refused(&[
-        ("TestEdgeCaseCombinations/metadata_without_data", vec![told.clone()], 0),
-        ("TestEdgeCaseCombinations/exemplars_without_data", vec![traced.clone()], 0),
-        ("beside another", vec![told, sample(&UP, 1.0), traced, orphan("bare")], 1),
+    check_taken(&[
+        ("TestEdgeCaseCombinations/exemplars_without_data", vec![traced.clone()]),
+        ("beside another", vec![sample(&UP, 1.0), traced]),
     ])
     .await;
-    for (server, response) in send(&[orphan("bare"), orphan("other")]).await {
-        let text = "2 series refused: {__name__=\"bare\"}: neither samples nor histograms\n";
+}
+
+#[tokio::test]
+async fn a_series_with_nothing_to_write_is_refused_and_the_rest_kept() {
+    // There either answer passes; a receiver that drops them had better say so.
+    let bare = |name| Sent { labels: named(name).to_vec(), ..Sent::default() };
+    let told = bare("orphan_metric").metadata(MetricType::Counter, "Orphaned", "count");
+    check_refused(&[
+        ("TestEdgeCaseCombinations/metadata_without_data", vec![told.clone()], 0),
+        ("beside another", vec![told, sample(&UP, 1.0), bare("bare")], 1),
+    ])
+    .await;
+    for (server, response) in send(&[bare("bare"), bare("other")]).await {
+        let text = "2 series refused: {__name__=\"bare\"}: no samples, histograms or exemplars\n";
         assert_eq!((response.status, &*response.body), (400, text));
         assert!(server.rig.replicas[0].metadata().is_empty());
     }
