@@ -288,8 +288,9 @@ impl<'a> Assembly<'a> {
         };
         let mut config = distributor::Config::default();
         config.inflight_bytes_max = match self.config.write.memory_bytes {
-            0 => machine::memory_bytes()
-                .map_or(config.inflight_bytes_max, |bytes| config.inflight_bytes_max.min(bytes / 4)),
+            0 => machine::memory_bytes().map_or(config.inflight_bytes_max, |bytes| {
+                config.inflight_bytes_max.min(bytes / 4)
+            }),
             given => given,
         };
         Ok(Distributor::new(config, parts)?)

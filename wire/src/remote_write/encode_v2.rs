@@ -55,6 +55,11 @@ impl RequestV2 {
     /// Adds a series.
     pub fn push(&mut self, labels: &LabelSet, of: &SeriesV2<'_>) {
         self.begin(labels.iter().map(|(name, value)| (&**name, &**value)));
+        self.fill(of);
+    }
+
+    /// Adds all of this to the series under way, and ends it.
+    pub fn fill(&mut self, of: &SeriesV2<'_>) {
         for (timestamp_ms, value, start_ms) in of.samples {
             self.sample(*timestamp_ms, *value, *start_ms);
         }
