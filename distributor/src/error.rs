@@ -1,7 +1,7 @@
 //! Why a write was not taken as a whole. What was refused sample by sample: `refusal.rs`.
 
 use crate::config::Fault;
-use model::Kind;
+use model::{Kind, TenantId};
 
 /// Why a write was not taken: nothing of it was acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,6 +37,11 @@ pub enum Error {
     /// Too much is under way.
     #[error("{inflight_bytes_max} bytes of writes are under way, which is the most; try again")]
     Overloaded { inflight_bytes_max: u64 },
+    /// Too much of this tenant is under way.
+    #[error(
+        "tenant {tenant} has {bytes_max} bytes of writes under way, which is the most for one tenant; try again"
+    )]
+    TenantOverloaded { tenant: TenantId, bytes_max: u64 },
     /// Too few replicas have it.
     #[error("{required} of {replicas} replicas have to take the write and {alive} can: {cause}")]
     Consistency { required: usize, replicas: usize, alive: usize, cause: String, kind: Kind },
@@ -65,11 +70,19 @@ impl Error {
             Self::Import { error, .. } => error.kind(),
             Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
-            Self::Overloaded { .. } | Self::Restless => Kind::Unavailable,
+            Self::Overloaded { .. } | Self::TenantOverloaded { .. } | Self::Restless => {
+                Kind::Unavailable
+            }
             Self::Consistency { kind, .. } => *kind,
             Self::Internal(_) => Kind::Internal,
             Self::Config { .. } => Kind::Invalid,
         }
+    }
+
+    /// Whether it was refused because too much is under way.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::TenantOverloaded { .. })
     }
 
     /// How long the caller had better wait, in milliseconds; 0 if nobody knows.

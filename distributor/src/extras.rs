@@ -12,6 +12,7 @@ use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
 use crate::refusal::{Item, Reason};
 use crate::resolve::position;
+use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, text_of};
 use guard::Limits;
 use model::histogram::OVER_LIMIT;
@@ -21,6 +22,8 @@ use wire::remote_write::{ExemplarView, HistogramView, Symbols};
 
 /// Characters of an exemplar's labels, names and values together.
 const EXEMPLAR_CHARS_MAX: usize = 128;
+/// Histograms and exemplars of a request take at most so many times `max_decoded_bytes`.
+pub(crate) const BODIES_MAX: u64 = 2;
 /// About what a label of an exemplar takes beside its text.
 const EXEMPLAR_LABEL_BYTES: usize = 96;
 
@@ -77,15 +80,23 @@ impl<T> Section<T> {
 impl Extras {
     /// Reserves memory for what is kept aside, as it grows beyond `base` bytes.
     ///
+    /// A bucket is a byte in the body and eight here, and in 2.0 so may be a label of an exemplar:
+    /// what is kept of a request is bound by what its body may be.
+    ///
     /// # Errors
-    /// [`Error::Overloaded`] if the budget is spent.
+    /// [`Error::Overloaded`] if the budget is spent, [`Error::Guard`] if it is more than
+    /// [`BODIES_MAX`] bodies of the tenant.
     pub(crate) fn reserve(
         &mut self,
         bytes: usize,
         base: u64,
+        tenant: &Tenant,
         reservation: Option<&mut Reservation>,
     ) -> Result<(), Error> {
         self.bytes += bytes as u64;
+        if tenant.limits.max_decoded_bytes.is_exceeded_by(self.bytes / BODIES_MAX) {
+            return Err(tenant.too_many_extra_bytes().into());
+        }
         reservation.map_or(Ok(()), |held| held.raise_to(base + self.bytes))
     }
 

@@ -25,7 +25,6 @@ pub enum Reason {
     HaClusters,
     Temporality,
     NotTranslatable,
-    NoSamples,
 }
 
 /// What is taken or refused.
@@ -56,7 +55,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -75,7 +74,6 @@ impl Reason {
         Self::HaClusters,
         Self::Temporality,
         Self::NotTranslatable,
-        Self::NoSamples,
     ];
 
     /// The reason's name in metrics.
@@ -100,7 +98,6 @@ impl Reason {
             Self::HaClusters => "ha_clusters",
             Self::Temporality => "temporality",
             Self::NotTranslatable => "not_translatable",
-            Self::NoSamples => "no_samples",
         }
     }
 
@@ -125,8 +122,7 @@ impl Reason {
             | Self::InvalidHistogram
             | Self::ExemplarLabels
             | Self::Temporality
-            | Self::NotTranslatable
-            | Self::NoSamples => "",
+            | Self::NotTranslatable => "",
         }
     }
 }
@@ -215,7 +211,7 @@ impl Refusals {
         self.first_empty = before.first_empty.or(self.first_empty.take());
     }
 
-    /// Counts a series that has neither samples nor histograms as refused.
+    /// Counts a series that has nothing to write as refused.
     pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
         self.empty_series += 1;
         if self.first_empty.is_none() {

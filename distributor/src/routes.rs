@@ -82,6 +82,8 @@ fn into_axum(response: Response<String>) -> axum::response::Response {
 fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response {
     let kind = error.kind();
     match kind {
+        // There may be very many of them, and each is counted.
+        _ if error.is_overload() => tracing::debug!(%error, ?kind, "write refused"),
         Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt => {
             tracing::warn!(%error, ?kind, "write not acknowledged");
         }
@@ -129,7 +131,7 @@ async fn take(
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
-    let mut reservation = parts.budget.reserve();
+    let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
     let context = distributor.context(tenant, Principal::Anonymous, request_id);
     distributor.take(context, form, raw, reservation).await
@@ -170,26 +172,39 @@ async fn collect(
     let mut collected = distributor.parts().bodies.take();
     collected.clear();
     let timeout_ms = distributor.parts().config.body_timeout_ms;
-    let all = async {
-        let mut body = body;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
-            let Some(data) = frame.data_ref() else { continue };
-            let bytes = (collected.len() + data.len()) as u64;
-            if limits.max_request_bytes.is_exceeded_by(bytes) {
-                return Err(too_large().into());
+    let began = tokio::time::Instant::now();
+    let ends = began + Duration::from_millis(timeout_ms);
+    let mut body = body;
+    loop {
+        let frame = tokio::time::timeout_at(ends.min(began + due(collected.len())), body.frame());
+        let frame = match frame.await {
+            Ok(Some(frame)) => frame.map_err(|error| Error::BodyRead(error.to_string()))?,
+            Ok(None) => return Ok(collected),
+            Err(_) => {
+                let timeout_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(timeout_ms);
+                return Err(Error::BodyTimeout { timeout_ms });
             }
-            reservation.raise_to(bytes)?;
-            collected.extend_from_slice(data);
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        let bytes = (collected.len() + data.len()) as u64;
+        if limits.max_request_bytes.is_exceeded_by(bytes) {
+            return Err(too_large().into());
         }
-        Ok(())
-    };
-    match tokio::time::timeout(Duration::from_millis(timeout_ms), all).await {
-        Ok(outcome) => outcome.map(|()| collected),
-        Err(_) => Err(Error::BodyTimeout { timeout_ms }),
+        reservation.raise_to(bytes)?;
+        collected.extend_from_slice(data);
     }
 }
 
+/// When more than so many bytes have to be there: from the tenth second on, 1 KiB for each second.
+fn due(bytes: usize) -> Duration {
+    let seconds = (bytes as u64 / BODY_BYTES_PER_SECOND + 1).max(BODY_GRACE_SECONDS);
+    Duration::from_secs(seconds)
+}
+
+/// A body that comes slower than this is given up,
+const BODY_BYTES_PER_SECOND: u64 = 1024;
+/// but not so soon.
+const BODY_GRACE_SECONDS: u64 = 10;
 /// What a sender only declares does not reserve more than this.
 const FIRST_RESERVATION_MAX: u64 = 1 << 20;
 

@@ -122,7 +122,7 @@ impl Distributor {
         let inner = Inner {
             tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
             telemetry: Telemetry::new(&parts.registry)?,
-            budget: Budget::new(config.inflight_bytes_max),
+            budget: Budget::new(config.inflight_bytes_max, parts.tenancy == Tenancy::Multi),
             config,
             topology: parts.topology,
             routing,
@@ -181,7 +181,8 @@ impl Distributor {
         raw.clear();
         raw.extend_from_slice(body);
         let context = self.context(tenant, principal, RequestId(self.inner.random()));
-        self.take(context, form, raw, self.inner.budget.reserve()).await
+        let reservation = self.inner.budget.reserve(&context.tenant);
+        self.take(context, form, raw, reservation).await
     }
 
     pub(crate) async fn take(

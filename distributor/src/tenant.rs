@@ -62,6 +62,13 @@ impl Tenant {
         self.too_large("bytes, as it is stored,", limit, "max_decoded_bytes")
     }
 
+    /// The error of a request whose histograms and exemplars would take far more than a body may.
+    pub(crate) fn too_many_extra_bytes(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0.saturating_mul(crate::extras::BODIES_MAX);
+        let counted = "bytes of histograms and exemplars, twice the body,";
+        self.too_large(counted, limit, "max_decoded_bytes")
+    }
+
     /// The error of a request whose new series would have more text than a body may.
     pub(crate) fn too_many_label_bytes(&self) -> Error {
         let limit = self.limits.max_decoded_bytes.0;

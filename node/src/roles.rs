@@ -286,7 +286,14 @@ impl<'a> Assembly<'a> {
             seed: random_u64().map_err(Error::Random)?,
             registry: self.registry.clone(),
         };
-        Ok(Distributor::new(distributor::Config::default(), parts)?)
+        let mut config = distributor::Config::default();
+        config.inflight_bytes_max = match self.config.write.memory_bytes {
+            0 => machine::memory_bytes().map_or(config.inflight_bytes_max, |bytes| {
+                config.inflight_bytes_max.min(bytes / 4)
+            }),
+            given => given,
+        };
+        Ok(Distributor::new(config, parts)?)
     }
 
     fn querier(

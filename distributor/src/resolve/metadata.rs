@@ -15,14 +15,20 @@ use wire::remote_write::{MetadataRefs, MetadataView, ReferenceIter};
 pub(super) struct Described {
     last: Option<(u32, MetadataRefs)>,
     seen: HashSet<(u32, MetadataRefs)>,
+    /// What the texts of all that was kept take.
+    bytes: u64,
 }
 
 impl Pass<'_> {
     /// Keeps what a metric means.
     pub(super) fn metadata(&mut self, view: &MetadataView<'_>) {
-        let count = self.out.metadata.len() as u64;
-        if !self.tenant.limits.max_request_series.is_exceeded_by(count + 1) {
-            self.out.metadata.extend(metadata(view, &self.tenant.limits));
+        let (count, limits) = (self.out.metadata.len() as u64, &self.tenant.limits);
+        // A symbol of 2.0 may be the help of thousands.
+        let is_full = limits.max_request_series.is_exceeded_by(count + 1)
+            || limits.max_decoded_bytes.is_exceeded_by(self.described.bytes);
+        if !is_full && let Some(one) = metadata(view, limits) {
+            self.described.bytes += (one.metric.len() + one.help.len() + one.unit.len()) as u64;
+            self.out.metadata.push(one);
         }
     }
 

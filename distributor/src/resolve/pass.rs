@@ -17,12 +17,13 @@ use crate::gate::{Cause, Seen};
 use crate::ha::Heard;
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
-use crate::refusal::{Item, Reason, Refusals};
+use crate::refusal::{Item, Refusals};
 use crate::series_cache::{SeriesCache, UNCACHED};
 use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules, series_text};
 use model::mutation::MetricMetadata;
+use std::borrow::Cow;
 use wire::remote_write::{self, Extra, ProtobufError, RawLabels, SampleColumns, SeriesView, Tail};
 
 /// One walk through a body.
@@ -72,14 +73,14 @@ impl Pass<'_> {
         let first = self.out.columns.timestamps_ms.len();
         let tail = view.read_samples(labels_len, self.out.columns).map_err(body_error)?;
         let mut labels_start = view.offset();
-        let mut labels = Vec::new();
         if tail.has_more_labels {
-            labels_start = self.body.len() + self.out.gathered.len();
-            view.gather_labels(&mut labels).map_err(body_error)?;
+            let before = self.out.gathered.len();
+            labels_start = self.body.len() + before;
+            view.gather_labels(self.out.gathered).map_err(body_error)?;
+            let labels = &self.out.gathered[before..];
             labels_len = labels.len();
-            hash = self.hash(&labels)?;
+            hash = self.hash(labels)?;
             entry = self.look_up(hash);
-            self.out.gathered.extend_from_slice(&labels);
         }
         if hash.is_of_odd_references() {
             return Err(Error::Body(remote_write::Error::OddReferences));
@@ -90,9 +91,11 @@ impl Pass<'_> {
             labels_len: position(labels_len),
             sample_end: 0,
         };
-        let has_floats = first < self.out.columns.timestamps_ms.len();
-        if self.symbols.is_some() && !has_floats && !tail.has_histograms {
-            return self.refuse_empty(&row, view);
+        if self.symbols.is_some() {
+            let has_floats = first < self.out.columns.timestamps_ms.len();
+            if !has_floats && !tail.has_histograms && !tail.has_exemplars {
+                return self.refuse_empty(&row, view);
+            }
         }
         if !self.tenant.gate.is_open()
             && let Some(aside) = self.aside(&row, view)?
@@ -102,8 +105,8 @@ impl Pass<'_> {
         if self.symbols.is_some()
             && let Some(refs) = tail.metadata
         {
-            let leading = view.leading_labels().map_err(body_error)?;
-            self.describe(if tail.has_more_labels { &labels } else { leading }, refs)?;
+            let labels = self.labels_of(&row, view)?;
+            self.describe(&labels, refs)?;
         }
         if tail.has_histograms || tail.has_exemplars {
             self.extras(row, hash, view, tail)?;
@@ -170,16 +173,11 @@ impl Pass<'_> {
         })
     }
 
-    /// Refuses a 2.0 series that has neither samples nor histograms, and with it its exemplars.
+    /// Refuses a 2.0 series that has nothing to write.
     #[cold]
     fn refuse_empty(&mut self, row: &Row, view: &SeriesView<'_>) -> Result<(), Error> {
         let labels = self.labels_of(row, view)?;
-        let text = format!("{}: neither samples nor histograms", self.shown(&labels));
-        for extra in view.extras() {
-            extra?;
-            self.out.refusals.receive(Item::Exemplar, 1);
-            self.out.refusals.refuse(Item::Exemplar, 1, Reason::NoSamples, || text.clone());
-        }
+        let text = format!("{}: no samples, histograms or exemplars", self.shown(&labels));
         self.out.refusals.refuse_empty(|| text);
         Ok(())
     }
@@ -195,6 +193,7 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let labels = self.labels_of(&row, view)?;
         let symbols = self.symbols.map(|symbols| symbols.over(self.body));
+        let mut own_times = None;
         for extra in view.extras() {
             let extra = extra?;
             let (item, at) = match &extra {
@@ -211,7 +210,7 @@ impl Pass<'_> {
                     if view.start_timestamp_ms == 0 {
                         view.start_timestamp_ms = tail.start_timestamp_ms;
                     }
-                    let sample = match self.time_fault(at, &labels) {
+                    let sample = match self.time_fault(at, &labels, &mut own_times) {
                         None => extras::histogram(*view, &self.tenant.limits),
                         Some(fault) => Err(fault),
                     };
@@ -220,7 +219,7 @@ impl Pass<'_> {
                     (bytes, kept.err())
                 }
                 Extra::Exemplar(view) => {
-                    let exemplar = match self.time_fault(at, &labels) {
+                    let exemplar = match self.time_fault(at, &labels, &mut own_times) {
                         None => extras::exemplar(&view, symbols)?,
                         Some(fault) => Err(fault),
                     };
@@ -230,7 +229,7 @@ impl Pass<'_> {
                 }
             };
             let reservation = self.reservation.as_deref_mut();
-            self.extras.reserve(bytes, self.body_reserved_bytes, reservation)?;
+            self.extras.reserve(bytes, self.body_reserved_bytes, self.tenant, reservation)?;
             if let Some(fault) = fault {
                 let series = RawLabels::new(&labels, symbols);
                 let tell = || format!("{}: {}", series_text(series), fault.text);
@@ -281,11 +280,15 @@ impl Pass<'_> {
     }
 
     /// The raw labels of the series that was just read.
-    pub(super) fn labels_of(&self, row: &Row, view: &SeriesView<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) fn labels_of<'v>(
+        &self,
+        row: &Row,
+        view: &SeriesView<'v>,
+    ) -> Result<Cow<'v, [u8]>, Error> {
         let gathered = (row.labels_start as usize).checked_sub(self.body.len());
         match gathered.and_then(|start| self.out.gathered.get(start..)) {
-            Some(gathered) => Ok(gathered.to_vec()),
-            None => Ok(view.leading_labels().map_err(body_error)?.to_vec()),
+            Some(gathered) => Ok(Cow::Owned(gathered.to_vec())),
+            None => Ok(Cow::Borrowed(view.leading_labels().map_err(body_error)?)),
         }
     }
 
@@ -319,12 +322,18 @@ impl Pass<'_> {
         self.out.columns.truncate(kept);
     }
 
-    /// Why something of a series cannot be at this time. Most can be, whatever their series.
-    fn time_fault(&self, timestamp_ms: i64, labels: &[u8]) -> Option<SeriesFault> {
+    /// Why something of a series cannot be at this time. Most can be, whatever their series; if not,
+    /// the rules of the series are found once and kept in `own`.
+    fn time_fault(
+        &self,
+        timestamp_ms: i64,
+        labels: &[u8],
+        own: &mut Option<Option<TimeRules>>,
+    ) -> Option<SeriesFault> {
         if self.times.allow(timestamp_ms) {
             return None;
         }
-        let times = self.times_of(labels)?;
+        let times = (*own.get_or_insert_with(|| self.times_of(labels)))?;
         (!times.allow(timestamp_ms)).then(|| times.fault(timestamp_ms))
     }
 

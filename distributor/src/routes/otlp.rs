@@ -125,7 +125,7 @@ async fn take(
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
-    let mut reservation = parts.budget.reserve();
+    let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
     let context = Arc::new(distributor.context(tenant, Principal::Anonymous, request_id));
     let is_small = raw.len() <= INLINE_RAW_BYTES_MAX && !is_gzip;

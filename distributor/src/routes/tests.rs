@@ -10,7 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 mod extras;
 mod gates;
+<<<<<<< HEAD
 mod import;
+=======
+mod limits;
+>>>>>>> gate
 mod otlp;
 mod version2;
 

@@ -61,6 +61,11 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
             walk_compaction(v, &mut config.compaction);
         });
     });
+    visitor.section("write", "Writes, the same for all tenants.", |v| {
+        let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
+                       503. 0 is a quarter of the machine's, at most 512MiB.";
+        size(v, "memory", meaning, &mut config.write.memory_bytes);
+    });
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
         v.setting("slow_query", meaning, &mut config.query.slow_query);
@@ -146,8 +151,13 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting(
         "header_timeout",
-        "How long a request's header, or the next request, may take to come.",
+        "How long a request's header may take to come, once it has begun.",
         &mut server.header_timeout,
+    );
+    v.setting(
+        "idle_timeout",
+        "How long a connection may wait for its first or next request.",
+        &mut server.idle_timeout,
     );
     v.setting(
         "body_timeout",

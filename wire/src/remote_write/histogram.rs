@@ -151,7 +151,7 @@ impl Parts {
             schema,
             zero_threshold: self.zero_threshold,
             sum: self.sum,
-            reset_hint: match self.reset_hint {
+            reset_hint: match low32(self.reset_hint) {
                 1 => ResetHint::Yes,
                 2 => ResetHint::No,
                 3 => ResetHint::Gauge,

@@ -48,19 +48,19 @@ pub struct MetadataRefs {
 }
 
 impl MetadataRefs {
-    pub(super) fn read(message: &[u8]) -> Result<Self, ProtobufError> {
+    /// Takes in what a message says; what it leaves out stays.
+    pub(super) fn merge(&mut self, message: &[u8]) -> Result<(), ProtobufError> {
         let mut cursor = Cursor::new(message);
-        let mut refs = Self::default();
         while !cursor.is_empty() {
             let (number, wire_type) = cursor.key()?;
             match number {
-                1 => refs.metric_type = metric_type(cursor.expect_varint(number, wire_type)?),
-                3 => refs.help = low32(cursor.expect_varint(number, wire_type)?),
-                4 => refs.unit = low32(cursor.expect_varint(number, wire_type)?),
+                1 => self.metric_type = metric_type(cursor.expect_varint(number, wire_type)?),
+                3 => self.help = low32(cursor.expect_varint(number, wire_type)?),
+                4 => self.unit = low32(cursor.expect_varint(number, wire_type)?),
                 _ => cursor.skip(number, wire_type)?,
             }
         }
-        Ok(refs)
+        Ok(())
     }
 
     /// The same in texts, for the series of this name.
@@ -89,7 +89,7 @@ fn family(name: &[u8], metric_type: MetricType) -> &[u8] {
 }
 
 fn metric_type(number: u64) -> MetricType {
-    match number {
+    match low32(number) {
         1 => MetricType::Counter,
         2 => MetricType::Gauge,
         3 => MetricType::Histogram,

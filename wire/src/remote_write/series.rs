@@ -88,7 +88,7 @@ pub struct Tail {
     pub has_exemplars: bool,
     /// More labels, behind something that is no label.
     pub has_more_labels: bool,
-    /// What the series' metric means: the last that was said (2.0).
+    /// What the series' metric means (2.0).
     pub metadata: Option<MetadataRefs>,
     /// The start of the whole series (2.0, as older senders say it), which has been given to its
     /// float samples; 0 if unknown.
@@ -190,7 +190,7 @@ impl<'a> SeriesView<'a> {
         ExtraIter::new(self.message, self.version)
     }
 
-    /// Brings all labels together in `buffer`, in the form [`leading_labels`] gives them in.
+    /// Brings all labels together at the end of `buffer`, in the form [`leading_labels`] gives them in.
     ///
     /// # Errors
     /// [`Error::Protobuf`].
@@ -198,7 +198,6 @@ impl<'a> SeriesView<'a> {
     /// [`leading_labels`]: Self::leading_labels
     /// [`Error::Protobuf`]: super::Error::Protobuf
     pub fn gather_labels(&self, buffer: &mut Vec<u8>) -> Result<(), ProtobufError> {
-        buffer.clear();
         let mut cursor = Cursor::new(self.message);
         while !cursor.is_empty() {
             let before = cursor.rest;
@@ -267,7 +266,7 @@ fn other_field_of_2(
         }
         5 => {
             let message = cursor.expect_bytes(number, wire_type)?;
-            tail.metadata = Some(MetadataRefs::read(message)?);
+            tail.metadata.get_or_insert_default().merge(message)?;
         }
         6 => tail.start_timestamp_ms = cursor.expect_varint(number, wire_type)?.cast_signed(),
         _ => cursor.skip(number, wire_type)?,

@@ -6,6 +6,8 @@ use model::histogram::{BUCKETS_MAX, BadHistogram, Counts, Histogram, ResetHint, 
 use proptest::prelude::*;
 use prost::Message;
 
+mod version2;
+
 // The messages of CONTRACTS.md 5.4 for prost. Texts are bytes here, since the walk leaves UTF-8 to
 // validation, which refuses a series and not a body.
 

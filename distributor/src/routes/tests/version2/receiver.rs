@@ -395,6 +395,22 @@ fn many_names(start: &str) -> Vec<&'static str> {
     (0..50).map(|number| &*Box::leak(format!("{start}{number}").into_boxed_str())).collect()
 }
 
+/// A sample with text of every kind in every place.
+fn special_characters() -> Sent {
+    let special = [
+        ("__name__", "test_metric"),
+        ("job", "test-job_with.special@chars"),
+        ("instance", "localhost:9090"),
+        ("environment", "test🚀"),
+    ];
+    sample(&special, 42.0)
+        .metadata(MetricType::Gauge, "special: äöü, newlines\nand \"quotes\"", "special/units")
+        .exemplar(&[
+            ("trace_id", "special_trace_äöü-123"),
+            ("span_id", "span_with.dots-and_underscores"),
+        ])
+}
+
 #[tokio::test]
 async fn samples_are_taken_with_metadata_and_exemplars() {
     let trace = [("trace_id", "request_trace_123"), ("user_id", "user789")];
@@ -404,18 +420,6 @@ async fn samples_are_taken_with_metadata_and_exemplars() {
         let labels = [("__name__", name), ("instance", "server1")];
         sample(&labels, value).metadata(MetricType::Gauge, "Usage of it", "ratio")
     };
-    let special = [
-        ("__name__", "test_metric"),
-        ("job", "test-job_with.special@chars"),
-        ("instance", "localhost:9090"),
-        ("environment", "test🚀"),
-    ];
-    let special = sample(&special, 42.0)
-        .metadata(MetricType::Gauge, "special: äöü, newlines\nand \"quotes\"", "special/units")
-        .exemplar(&[
-            ("trace_id", "special_trace_äöü-123"),
-            ("span_id", "span_with.dots-and_underscores"),
-        ]);
     let many: Vec<Sent> = many_names("counter_metric_")
         .into_iter()
         .map(|name| counter(sample(&named(name), 100.0)).exemplar(&trace))
@@ -450,7 +454,7 @@ async fn samples_are_taken_with_metadata_and_exemplars() {
                 sample(&disk, 75.2).metadata(MetricType::Gauge, "Disk usage percentage", "percent"),
             ],
         ),
-        ("TestSpecialCharactersCombined", vec![special]),
+        ("TestSpecialCharactersCombined", vec![special_characters()]),
         ("TestManySamples", many),
         (
             "TestMetadataValidation/with_valid_name",
@@ -561,19 +565,29 @@ async fn exemplars_of_every_kind_are_taken() {
 }
 
 #[tokio::test]
-async fn a_series_with_neither_samples_nor_histograms_is_refused_and_the_rest_kept() {
-    // There either answer passes; a receiver that drops them had better say so.
+async fn exemplars_come_without_samples_as_prometheus_sends_them() {
+    // A Prometheus puts samples and exemplars of a series into series of their own (ADR 8).
     let orphan = |name| Sent { labels: named(name).to_vec(), ..Sent::default() };
-    let told = orphan("orphan_metric").metadata(MetricType::Counter, "Orphaned", "count");
     let traced = orphan("orphan_metric").exemplar(&[("trace_id", "orphan_trace")]);
-    check_refused(&[
-        ("TestEdgeCaseCombinations/metadata_without_data", vec![told.clone()], 0),
-        ("TestEdgeCaseCombinations/exemplars_without_data", vec![traced.clone()], 0),
-        ("beside another", vec![told, sample(&UP, 1.0), traced, orphan("bare")], 1),
+    check_taken(&[
+        ("TestEdgeCaseCombinations/exemplars_without_data", vec![traced.clone()]),
+        ("beside another", vec![sample(&UP, 1.0), traced]),
     ])
     .await;
-    for (server, response) in send(&[orphan("bare"), orphan("other")]).await {
-        let text = "2 series refused: {__name__=\"bare\"}: neither samples nor histograms\n";
+}
+
+#[tokio::test]
+async fn a_series_with_nothing_to_write_is_refused_and_the_rest_kept() {
+    // There either answer passes; a receiver that drops them had better say so.
+    let bare = |name| Sent { labels: named(name).to_vec(), ..Sent::default() };
+    let told = bare("orphan_metric").metadata(MetricType::Counter, "Orphaned", "count");
+    check_refused(&[
+        ("TestEdgeCaseCombinations/metadata_without_data", vec![told.clone()], 0),
+        ("beside another", vec![told, sample(&UP, 1.0), bare("bare")], 1),
+    ])
+    .await;
+    for (server, response) in send(&[bare("bare"), bare("other")]).await {
+        let text = "2 series refused: {__name__=\"bare\"}: no samples, histograms or exemplars\n";
         assert_eq!((response.status, &*response.body), (400, text));
         assert!(server.rig.replicas[0].metadata().is_empty());
     }
