@@ -13,6 +13,7 @@ mod delete;
 mod error;
 mod exemplar_calls;
 mod explain;
+mod export;
 mod exposition;
 mod federate;
 mod flights;
