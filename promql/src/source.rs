@@ -21,6 +21,15 @@ pub trait SeriesSource: Sync {
         let _ = selection;
         Ok(Estimate::default())
     }
+
+    /// Called on each thread that works through shards, before the first of them; it does nothing
+    /// else, and ends with them. May block until there is room for work as heavy as this.
+    ///
+    /// # Errors
+    /// As [`SeriesSource::select`], for whoever is told to stop while waiting.
+    fn begin_shards(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// Why a source could not answer.

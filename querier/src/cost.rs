@@ -203,6 +203,10 @@ impl SeriesSource for Counting<'_> {
     fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
         self.cost.time(Phase::Estimate, || self.source.estimate(selection))
     }
+
+    fn begin_shards(&self) -> Result<(), SourceError> {
+        self.source.begin_shards()
+    }
 }
 
 impl VersionedSource for Counting<'_> {

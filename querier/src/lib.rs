@@ -47,6 +47,7 @@ mod syntax;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod time_param;
 mod trace;
 mod versions;

@@ -9,6 +9,7 @@ use crate::memory::Pool;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::source::Source;
+use crate::threads::EvaluationThreads;
 use axum::Router;
 use guard::{LimitTable, QueryLimits, Tenancy};
 use model::{Clock, RequestId, TenantId, TimestampMs};
@@ -75,6 +76,12 @@ impl Default for Settings {
     }
 }
 
+/// So many queries at once work on all processors; more would only take turns.
+pub(crate) const HEAVY_MAX: usize = 4;
+
+/// So many of these are one tenant's: another's need not wait for them.
+pub(crate) const HEAVY_OF_TENANT_MAX: u64 = 2;
+
 /// Answers the query API.
 #[derive(Clone, Debug)]
 pub struct Querier {
@@ -92,6 +99,9 @@ pub(crate) struct Inner {
     pub(crate) config_yaml: String,
     pub(crate) metrics: Metrics,
     pub(crate) admission: Arc<Admission>,
+    /// Whose heavy query is at work: of those that run, so many as there is use for.
+    pub(crate) heavy: Arc<Admission>,
+    pub(crate) threads: EvaluationThreads,
     pub(crate) active: Arc<Active>,
     pub(crate) history: History,
     pub(crate) flights: Arc<Flights>,
@@ -105,7 +115,7 @@ impl Querier {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// If the registry has metrics of these names already.
+    /// If the registry has metrics of these names already, or the system gives no threads.
     pub fn new(parts: Parts) -> Result<Self, prometheus::Error> {
         let started = parts.clock.now();
         let inner = Inner {
@@ -116,6 +126,8 @@ impl Querier {
             config_yaml: parts.config_yaml,
             metrics: Metrics::new(&parts.registry)?,
             admission: Admission::new(parts.settings.evaluations_max),
+            heavy: Admission::new(HEAVY_MAX),
+            threads: EvaluationThreads::new(parts.settings.evaluations_max)?,
             active: Arc::default(),
             history: History::default(),
             flights: Arc::default(),

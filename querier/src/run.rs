@@ -5,13 +5,14 @@
 //! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
 //!   source is dropped.
 
-use crate::admission::Ticket;
+use crate::admission::{Admission, Ticket};
 use crate::cache::VersionedSource;
 use crate::error::Error;
 use crate::memory::Purse;
-use crate::querier::Querier;
+use crate::querier::{HEAVY_OF_TENANT_MAX, Querier};
 use crate::source::{Source, SourceAnswer, VersionAsk};
-use guard::QueryLimits;
+use crate::threads;
+use guard::{Limit, QueryLimits};
 use model::read::{Estimate, LabelAnswer, LabelQuery, Selection};
 use model::{Clock, Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
@@ -124,15 +125,18 @@ pub(crate) async fn run<T: Send + 'static>(
         samples_read: Arc::default(),
         purse: querier.inner.memory.purse(),
         estimated: Mutex::default(),
+        gate: Arc::clone(&querier.inner.heavy),
+        heavy: Mutex::default(),
     };
     let read = Arc::clone(&source.samples_read);
     let cancel = Cancel::new(Arc::clone(&stop.flag));
     let desk = Desk { source, cancel, clock: Arc::clone(&clock) };
-    let work = tokio::task::spawn_blocking(move || {
+    let work = querier.inner.threads.spawn(move || {
         // The right to run goes back when the work has ended, not when its caller leaves.
         let _right = ticket;
         work(&desk)
     });
+    let work = work.ok_or_else(|| Error::new(Kind::Unavailable, "queries are no longer taken"))?;
     let outcome = tokio::time::timeout_at(deadline, work).await;
     let samples_read = read.load(Ordering::Relaxed);
     querier.inner.metrics.samples.inc_by(samples_read);
@@ -193,6 +197,10 @@ pub(crate) struct BlockingQuery {
     pub(crate) purse: Arc<Purse>,
     /// What was last asked how much it is. A leaf.
     estimated: Mutex<Option<(Vec<Matcher>, TimeRange, Estimate)>>,
+    /// Lets heavy work in.
+    gate: Arc<Admission>,
+    /// The right to work on all processors, from the first shard on. Locked while waiting for it.
+    heavy: Mutex<Option<Ticket>>,
 }
 
 impl SeriesSource for BlockingQuery {
@@ -220,11 +228,35 @@ impl SeriesSource for BlockingQuery {
     }
 
     fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
-        let estimate =
-            self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))?;
+        let estimate = match self.source.estimate_here(&self.context, selection) {
+            Some(estimate) => estimate?,
+            None => {
+                self.wait(self.source.estimate(Arc::clone(&self.context), selection.clone()))?
+            }
+        };
         let of = (selection.matchers.clone(), selection.range, estimate);
         *self.estimated.lock().unwrap_or_else(PoisonError::into_inner) = Some(of);
         Ok(estimate)
+    }
+
+    fn begin_shards(&self) -> Result<(), SourceError> {
+        threads::fall_behind_light();
+        let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        if heavy.is_none() {
+            // Nobody is sent away here: no more can wait than run.
+            let limits = QueryLimits {
+                max_concurrency: Limit(HEAVY_OF_TENANT_MAX),
+                max_queue: Limit(0),
+                ..QueryLimits::default()
+            };
+            let entered = self.wait(async {
+                let entered = self.gate.enter(&self.context.tenant, &limits).await;
+                entered
+                    .map_err(|error| SourceError { kind: error.kind(), message: error.to_string() })
+            });
+            *heavy = Some(entered?);
+        }
+        Ok(())
     }
 }
 
@@ -261,8 +293,10 @@ impl BlockingQuery {
         bounds.samples_max = bounds.samples_max.min(reserved / SAMPLE_BYTES);
         bounds.tombstones_max = bounds.tombstones_max.min(self.limits.max_tombstones.get());
         let bounds = *bounds;
-        let answer = self.source.select(Arc::clone(&self.context), selection);
-        let series = self.wait(answer)?;
+        let series = match self.source.select_here(&self.context, &selection) {
+            Some(series) => series?,
+            None => self.wait(self.source.select(Arc::clone(&self.context), selection))?,
+        };
         let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
         if count > bounds.series_max {
@@ -302,7 +336,10 @@ impl BlockingQuery {
     }
 
     /// Waits for an answer, or until nobody wants it any more.
-    fn wait<T>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
+    fn wait<T>(
+        &self,
+        answer: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
         let mut stopped = self.stopped.clone();
         self.runtime.block_on(async {
             tokio::select! {

@@ -123,6 +123,32 @@ impl ReplicatedSource {
         Ok(answers.into_iter().fold(Estimate::default(), Estimate::and))
     }
 
+    /// As [`ReplicatedSource::select`], on the calling thread; `None` unless the one replica of the
+    /// cluster is in this process and takes it at once.
+    pub fn select_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, SourceError>> {
+        let answer = self.only()?.select_here(context, selection)?;
+        Some(answer.map_err(of_only).and_then(|series| within(selection.bounds, series)))
+    }
+
+    /// As [`ReplicatedSource::estimate`], as [`ReplicatedSource::select_here`] does it.
+    pub fn estimate_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, SourceError>> {
+        Some(self.only()?.estimate_here(context, selection)?.map_err(of_only))
+    }
+
+    /// The replica in this process, if it is the only one.
+    fn only(&self) -> Option<&Arc<dyn Replica>> {
+        let local = self.replicas.get(&self.local?);
+        local.filter(|_| self.replicas.len() == 1)
+    }
+
     /// What the cluster knows about labels, ascending and unique, cut to the query's limit.
     ///
     /// # Errors
@@ -255,13 +281,11 @@ impl ReplicatedSource {
                     answers.push(answer);
                 }
                 Ok(Some((ask, Err(error)))) if another_may_do(error.kind) => {
-                    tracing::warn!(replica = %error.replica, kind = ?error.kind, "read failed: {}", error.message);
+                    note_failure(&error);
                     coverage.failed(&ask);
                     failures.push(error);
                 }
-                Ok(Some((_, Err(error)))) => {
-                    return Err(SourceError { kind: error.kind, message: error.message });
-                }
+                Ok(Some((_, Err(error)))) => return Err(of_replica(error)),
             }
         }
     }
@@ -289,6 +313,25 @@ impl ReplicatedSource {
 
 /// An ask that is out, and what came of it.
 type Sent<T> = Pin<Box<dyn Future<Output = (Ask, Result<T, ReplicaError>)> + Send>>;
+
+/// The failure of the only replica.
+fn of_only(error: ReplicaError) -> SourceError {
+    if !another_may_do(error.kind) {
+        return of_replica(error);
+    }
+    note_failure(&error);
+    unavailable(Unavailable { required: 1, alive: 0 }, &[error])
+}
+
+fn note_failure(error: &ReplicaError) {
+    let (replica, kind) = (&error.replica, error.kind);
+    tracing::warn!(%replica, ?kind, "read failed: {}", error.message);
+}
+
+/// What a replica finds wrong with the question.
+fn of_replica(error: ReplicaError) -> SourceError {
+    SourceError { kind: error.kind, message: error.message }
+}
 
 /// Whether the fault is the replica's, so that another replica may answer.
 fn another_may_do(kind: Kind) -> bool {

@@ -38,6 +38,25 @@ pub trait Source: Send + Sync + fmt::Debug {
         let _ = (context, selection);
         Box::pin(async { Ok(Estimate::default()) })
     }
+    /// As [`Source::select`], at once and on the calling thread, which may block. `None` from a
+    /// source whose answer comes from elsewhere: it is to be awaited.
+    fn select_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, SourceError>> {
+        let _ = (context, selection);
+        None
+    }
+    /// As [`Source::estimate`], as [`Source::select_here`] does it.
+    fn estimate_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, SourceError>> {
+        let _ = (context, selection);
+        None
+    }
     /// The version of each: as long as it is the same, every selection of these matchers in this
     /// range gives the same, whichever replicas are asked. 0 is one whose answers must not be kept.
     ///
@@ -140,6 +159,22 @@ impl Source for AllReplicas {
     fn estimate(&self, context: Arc<Context>, selection: Selection) -> SourceAnswer<Estimate> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.estimate(&context, &selection).await })
+    }
+
+    fn select_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, SourceError>> {
+        self.0.select_here(context, selection)
+    }
+
+    fn estimate_here(
+        &self,
+        context: &Arc<Context>,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, SourceError>> {
+        self.0.estimate_here(context, selection)
     }
 
     fn versions(&self, context: Arc<Context>, asks: Vec<VersionAsk>) -> SourceAnswer<Vec<u64>> {

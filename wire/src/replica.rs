@@ -33,6 +33,25 @@ pub trait Replica: Send + Sync + fmt::Debug {
         let _ = (context, selection);
         Box::pin(async { Ok(Estimate::default()) })
     }
+    /// As [`Replica::select`], at once and on the calling thread, which may block. `None` from a
+    /// replica that is in another process, or has too much to do just now.
+    fn select_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, ReplicaError>> {
+        let _ = (context, selection);
+        None
+    }
+    /// As [`Replica::estimate`], as [`Replica::select_here`] does it.
+    fn estimate_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, ReplicaError>> {
+        let _ = (context, selection);
+        None
+    }
     /// Answers a question about labels from what this replica holds.
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer>;
     /// The metadata that this replica holds.

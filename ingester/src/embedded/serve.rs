@@ -62,6 +62,16 @@ impl Inner {
         self.blocking(Some(permit), move || work(&engine)).await
     }
 
+    /// Does it on the calling thread; `None` if all permits are given away.
+    fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Engine) -> store::Result<T>,
+    ) -> Option<Result<T, ReplicaError>> {
+        let _permit = self.reads.try_acquire().ok()?;
+        self.telemetry.reads.inc();
+        Some(work(&self.engine).map_err(|error| self.store_error(&error)))
+    }
+
     /// A delete counts as a write: what is in work is finished before the replica stops.
     async fn delete(
         self: Arc<Self>,
@@ -107,6 +117,24 @@ impl Replica for Embedded {
         let now = self.now(&context);
         let work = move |engine: &Engine| engine.estimate(&context.tenant, &selection, now);
         Box::pin(self.inner.clone().read(work))
+    }
+
+    fn select_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, ReplicaError>> {
+        let now = self.now(context);
+        self.inner.read_here(|engine| engine.select(&context.tenant, selection, now))
+    }
+
+    fn estimate_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, ReplicaError>> {
+        let now = self.now(context);
+        self.inner.read_here(|engine| engine.estimate(&context.tenant, selection, now))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {

@@ -314,6 +314,11 @@ pub(crate) struct ShardParts<'a> {
 }
 
 impl<'a> ShardParts<'a> {
+    /// Tells the source that this thread begins to work through shards.
+    pub(crate) fn begin(&self) -> Result<(), EvalError> {
+        Ok(self.source.begin_shards()?)
+    }
+
     /// Fetches a part of the series and evaluates an expression that looks at one at a time.
     pub(crate) fn shard(
         &self,

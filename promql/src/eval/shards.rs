@@ -94,13 +94,15 @@ pub(crate) fn eval(
     let (next, gathered) = (AtomicU32::new(0), Mutex::new(Gathered::default()));
     let parts = ctx.parts();
     let work = || {
+        let mut begun = Some(parts.begin());
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= deferred.count {
                 return;
             }
             let shard = QueryShard { index, count: deferred.count };
-            let done = parts.shard(&params, &deferred.need, shard, expr, grid);
+            let begun = begun.take().unwrap_or(Ok(()));
+            let done = begun.and_then(|()| parts.shard(&params, &deferred.need, shard, expr, grid));
             let Ok(mut gathered) = gathered.lock() else { return };
             match done {
                 Ok((vector, notes)) => {
@@ -118,11 +120,11 @@ pub(crate) fn eval(
         }
     };
     let threads = ctx.params.workers.max(1).min(deferred.count as usize);
+    // None of them is this one: they may be of less right to a processor.
     std::thread::scope(|scope| {
-        for _ in 1..threads {
+        for _ in 0..threads {
             scope.spawn(work);
         }
-        work();
     });
     let gathered = gathered.into_inner();
     let broke_off = |_| EvalError::internal("a shard broke off");

@@ -321,4 +321,8 @@ impl SeriesSource for Watched<'_> {
     fn estimate(&self, selection: &Selection) -> Result<Estimate, SourceError> {
         self.source.estimate(selection)
     }
+
+    fn begin_shards(&self) -> Result<(), SourceError> {
+        self.source.begin_shards()
+    }
 }

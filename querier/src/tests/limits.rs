@@ -1,14 +1,19 @@
 //! Limits of queries: how many at once, how long, how much; and callers who leave.
 
 use super::support::{Memory, Server, filled, one_tenant};
-use futures_util::FutureExt as _;
+use crate::Settings;
+use axum::body::Body;
+use axum::http::Request;
 use futures_util::future::join_all;
-use guard::{Limit, Limits, QueryLimits};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use guard::{Limit, Limits, QueryLimits, Tenancy};
 use model::Kind;
 use promql::SourceError;
 use std::future::IntoFuture as _;
 use std::sync::atomic::Ordering;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 
 fn limits(query: QueryLimits) -> Limits {
     Limits { query, ..Limits::default() }
@@ -147,6 +152,38 @@ async fn many_queries_at_once_all_get_their_answer() {
 }
 
 /// Waits until `done`, for a few seconds at most.
+/// Two of one tenant's heavy queries are at work, each on both processors; its others wait, and
+/// those of another tenant do not wait for them.
+#[tokio::test]
+async fn of_queries_that_need_all_processors_two_of_a_tenant_are_at_work_at_once() {
+    let (open, opened) = watch::channel(false);
+    let tenants = ["a", "b", "c"].map(|name| (name.to_owned(), filled())).into();
+    let memory = Memory { tenants, open: Some(opened), estimated: 50_000_000, ..Memory::default() };
+    let waiting = memory.waiting.clone();
+    let settings = Settings { workers: 2, ..Settings::default() };
+    let server = Server::with(memory, Tenancy::Multi, Limits::default(), settings);
+    // No two are the same, or they would be answered together.
+    let ask = |tenant: &str, number: usize| {
+        let request = Request::get(format!("/api/v1/query?query=up*{number}&time=1700000000"));
+        server.send(request.header("X-Scope-OrgID", tenant).body(Body::empty()).unwrap())
+    };
+    let mut of_a: FuturesUnordered<_> = (0..6).map(|number| ask("a", number)).collect();
+    assert!(of_a.next().now_or_never().is_none());
+    eventually(|| waiting.load(Ordering::SeqCst) == 4).await;
+    let mut of_b = Box::pin(ask("b", 1));
+    assert!((&mut of_b).now_or_never().is_none());
+    eventually(|| waiting.load(Ordering::SeqCst) == 6).await;
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+        assert!(waiting.load(Ordering::SeqCst) <= 6);
+    }
+    open.send(true).unwrap();
+    assert_eq!(of_b.await.status, 200);
+    while let Some(got) = of_a.next().await {
+        assert_eq!(got.status, 200);
+    }
+}
+
 async fn eventually(done: impl Fn() -> bool) {
     let wait = async {
         while !done() {
