@@ -2,10 +2,12 @@
 //!
 //! Each sample describes itself: its value and its moment are functions of its writer, series and
 //! number, so what is read proves whence it came. `CUMAE_SEED` repeats a run.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "kill9/kinds.rs"]
 mod kinds;
+#[path = "kill9/load.rs"]
+mod load;
 
 use bench::http::{self, Connection};
 use bench::remote_write::{self, Series};
