@@ -34,3 +34,6 @@ pub struct Row<'a> {
     /// Milliseconds since 1970, and value.
     pub samples: Vec<(i64, f64)>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
