@@ -19,6 +19,15 @@ pub enum Error {
     /// Not a compressed body, or one that grows too large.
     #[error(transparent)]
     Gzip(#[from] wire::gzip::Error),
+    /// A parameter that cannot be.
+    #[error("{name} is {value:?}, wanted {wanted}")]
+    Parameter { name: &'static str, value: String, wanted: &'static str },
+    /// One line of an import is longer than a whole request may be.
+    #[error("it is longer than {limit} bytes (max_request_bytes)")]
+    LongLine { limit: u64 },
+    /// An import ended in the middle.
+    #[error("line {line}: {error}; what stands before line {open_line} is written")]
+    Import { line: u64, open_line: u64, error: Box<Error> },
     /// The sender stopped in the middle of its body.
     #[error("the body ended early: {0}")]
     BodyRead(String),
@@ -56,6 +65,9 @@ impl Error {
             Self::Body(error) => error.kind(),
             Self::Otlp(error) => error.kind(),
             Self::Gzip(error) => error.kind(),
+            Self::Parameter { .. } => Kind::Invalid,
+            Self::LongLine { .. } => Kind::TooLarge,
+            Self::Import { error, .. } => error.kind(),
             Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
             Self::Overloaded { .. } | Self::TenantOverloaded { .. } | Self::Restless => {
@@ -78,6 +90,7 @@ impl Error {
     pub fn retry_after_ms(&self) -> u64 {
         match self {
             Self::Guard(error) => error.retry_after_ms().unwrap_or(0),
+            Self::Import { error, .. } => error.retry_after_ms(),
             _ => 0,
         }
     }

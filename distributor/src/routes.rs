@@ -3,6 +3,8 @@
 //! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
 //! then the body is decoded. Answers are one line of text, or 204 and nothing.
 
+mod import;
+mod influx;
 mod otlp;
 
 use crate::error::Error;
@@ -14,7 +16,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use guard::identity::TENANT_HEADER;
 use guard::{Access, Limits};
 use http_body_util::BodyExt;
@@ -34,6 +36,12 @@ pub fn router(distributor: Distributor) -> Router {
             router = router.route(&format!("{prefix}{path}"), post(write));
         }
     }
+    router = router
+        .route("/api/v1/import", post(import::json_lines))
+        .route("/api/v1/import/prometheus", post(import::exposition))
+        .route("/write", post(import::line_protocol))
+        .route("/api/v2/write", post(import::line_protocol))
+        .route("/query", get(influx::query).post(influx::query));
     for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics"] {
         router = router.route(path, post(otlp::write));
     }

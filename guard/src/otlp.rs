@@ -15,25 +15,6 @@ pub enum Translation {
 }
 
 impl Translation {
-    /// Every strategy.
-    pub const ALL: [Self; 4] = [
-        Self::UnderscoreEscapingWithSuffixes,
-        Self::NoUtf8EscapingWithSuffixes,
-        Self::UnderscoreEscapingWithoutSuffixes,
-        Self::NoTranslation,
-    ];
-
-    /// The strategy as Prometheus calls it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UnderscoreEscapingWithSuffixes => "UnderscoreEscapingWithSuffixes",
-            Self::NoUtf8EscapingWithSuffixes => "NoUTF8EscapingWithSuffixes",
-            Self::UnderscoreEscapingWithoutSuffixes => "UnderscoreEscapingWithoutSuffixes",
-            Self::NoTranslation => "NoTranslation",
-        }
-    }
-
     /// Whether characters that plain names do not have become `_`.
     #[must_use]
     pub fn escapes(self) -> bool {

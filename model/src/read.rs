@@ -89,6 +89,9 @@ pub enum LabelWant {
     Values(Text),
     /// Whole label sets.
     Series,
+    /// Whole label sets of this part, for who counts them and keeps none. More of them than the
+    /// limit are an error, so that nobody holds them all to find the first.
+    SeriesPart(QueryShard),
 }
 
 /// The answer to a [`LabelQuery`], ascending and unique.

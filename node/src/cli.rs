@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod load;
+
 use crate::config::{Bytes, Config, Fault, Role, Setting};
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ Examples:
   cumae promql lint 'rate(up[5m])'         also: fmt, parse
   cumae test alerts.test                   queries against series that a script loads
   cumae relabel test --rules rules.yaml 'up{job=\"a\"}'
-  cumae bench write --target 127.0.0.1:9009
+  cumae bench write --target 127.0.0.1:9009      then: read, verify
 
 Prometheus sends to it with
   remote_write:
@@ -97,7 +99,7 @@ pub enum Command {
     Relabel(RelabelCommand),
     /// Measure a server from outside
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(load::BenchCommand),
 }
 
 /// `cumae config …`.
@@ -420,48 +422,6 @@ A script loads series and asks queries, as the tests of Prometheus do:
 
 `clear` forgets the series. `expect warn`, `expect info`, `expect no_warn`, `expect no_info` and
 `expect ordered` may stand below an eval; `msg:` or `regex:` behind them gives the text.";
-
-/// `cumae bench …`.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Send scrapes of node exporters by remote write; report speed, latency and memory as JSON
-    Write(BenchWrite),
-}
-
-/// Flags of `cumae bench write`.
-#[derive(Debug, Args)]
-pub struct BenchWrite {
-    /// Where the server serves HTTP
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9009")]
-    pub target: SocketAddr,
-    /// The path that takes remote write
-    #[arg(long, value_name = "PATH", default_value = "/api/v1/write")]
-    pub path: String,
-    /// Series in all; a target has 1,000 of them
-    #[arg(long, default_value_t = 100_000)]
-    pub series: u32,
-    /// Scrapes of each target, 15 s apart
-    #[arg(long, default_value_t = 240)]
-    pub rounds: u32,
-    /// Connections; each sends the targets that are its own, in order
-    #[arg(long, default_value_t = 4)]
-    pub connections: u32,
-    /// Samples in one request
-    #[arg(long, default_value_t = 2_000)]
-    pub samples_per_request: u32,
-    /// Scrapes of a target that are sent together: so many samples of a series in one request
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub samples_per_series: u32,
-    /// Time of the last scrape in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS")]
-    pub end_ms: Option<i64>,
-    /// The server's process id: its CPU time and memory are measured
-    #[arg(long)]
-    pub pid: Option<u32>,
-    /// Seconds of background work after the last request that still count as CPU time
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub settle: u32,
-}
 
 impl Flags {
     /// The configuration in force, and its faults.

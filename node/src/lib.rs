@@ -27,7 +27,7 @@ mod telemetry;
 mod told;
 
 use clap::Parser;
-use cli::{BenchCommand, Cli, Command, ConfigCommand, RelabelCommand};
+use cli::{Cli, Command, ConfigCommand, RelabelCommand};
 use model::Clock;
 use parts::SystemClock;
 use std::ffi::OsString;
@@ -48,7 +48,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // These know no data directory, and need no configuration.
     match &cli.command {
-        Some(Command::Bench(BenchCommand::Write(flags))) => return finish(measure::write(flags)),
+        Some(Command::Bench(command)) => return finish(measure::run(command)),
         Some(Command::Query(flags)) => {
             return finish(query::run(flags, SystemClock::start().now()));
         }

@@ -1,7 +1,7 @@
 //! A request as the handlers see it: for whom, with which parameters.
 
 use crate::error::Error;
-use crate::params::{FORM_BYTES_MAX, Params};
+use crate::params::{BODY_BYTES_MAX, Params};
 use crate::querier::Querier;
 use axum::RequestPartsExt;
 use axum::body::Body;
@@ -9,6 +9,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
+use bytes::Bytes;
 use guard::identity::TENANT_HEADER;
 use guard::{Access, Tenancy};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,8 +17,8 @@ use model::{Context, Kind, Principal, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest a form may take to arrive.
-const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
@@ -30,6 +31,26 @@ pub(crate) enum Several {
     Refused,
 }
 
+/// What the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyIs {
+    /// Parameters, if it is a form; else nothing.
+    Form,
+    /// A message, of which the handler knows the form.
+    Message,
+}
+
+/// The manners of a route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// What the caller wants to do with the tenant.
+    pub(crate) access: Access,
+    /// Whether several tenants may be named.
+    pub(crate) several: Several,
+    /// What the body is.
+    pub(crate) body: BodyIs,
+}
+
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -39,6 +60,10 @@ pub(crate) struct Call {
     pub(crate) params: Params,
     /// The label that the path names, as written there; empty on other paths.
     pub(crate) path_label: String,
+    /// The body, where it is a message; else empty.
+    pub(crate) message: Bytes,
+    /// What the caller says about the request.
+    pub(crate) headers: HeaderMap,
 }
 
 impl Call {
@@ -48,11 +73,11 @@ impl Call {
     /// 401, 403 or 400 for the tenant; 400 or 413 for the parameters.
     pub(crate) async fn read(
         querier: &Querier,
-        access: Access,
-        several: Several,
+        manner: Manner,
         request: Request<Body>,
     ) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
+        let Manner { access, several, .. } = manner;
         let tenant = tenant(&querier.inner.tenancy, access, several, &parts.headers)?;
         let timeout_ms = querier.limits_of(&tenant).timeout_ms.0;
         let context = Context {
@@ -63,7 +88,10 @@ impl Call {
             now: querier.inner.clock.now(),
             ring_version: 0,
         };
-        let form = read_form(&parts, body).await?;
+        let (form, message) = match manner.body {
+            BodyIs::Form => (read_form(&parts, body).await?, Bytes::new()),
+            BodyIs::Message => (None, read_body(body, "request").await?),
+        };
         let params = Params::parse(form.as_deref(), parts.uri.query())?;
         let path: Result<Path<String>, PathRejection> = parts.extract().await;
         let path_label = match path {
@@ -73,7 +101,8 @@ impl Call {
             }
             Err(_) => String::new(),
         };
-        Ok(Self { context: Arc::new(context), params, path_label })
+        let (context, headers) = (Arc::new(context), parts.headers);
+        Ok(Self { context, params, path_label, message, headers })
     }
 }
 
@@ -113,7 +142,7 @@ fn is_bad_path(error: &axum::extract::rejection::FailedToDeserializePathParams) 
     matches!(error.kind(), axum::extract::path::ErrorKind::InvalidUtf8InPathParam { .. })
 }
 
-async fn read_form(parts: &Parts, body: Body) -> Result<Option<Vec<u8>>, Error> {
+async fn read_form(parts: &Parts, body: Body) -> Result<Option<Bytes>, Error> {
     let content_type = parts.headers.get(header::CONTENT_TYPE).map_or("", |value| {
         let media_type = value.to_str().unwrap_or("").split(';').next();
         media_type.unwrap_or("").trim()
@@ -123,14 +152,19 @@ async fn read_form(parts: &Parts, body: Body) -> Result<Option<Vec<u8>>, Error> 
     {
         return Ok(None);
     }
-    let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, FORM_BYTES_MAX).collect());
+    read_body(body, "form").await.map(Some)
+}
+
+/// All of a body. `what` it is stands in the refusals.
+async fn read_body(body: Body, what: &str) -> Result<Bytes, Error> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect());
     match body.await {
-        Ok(Ok(body)) => Ok(Some(body.to_bytes().into())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::new(
-            Kind::TooLarge,
-            format!("the form has more than {FORM_BYTES_MAX} bytes"),
-        )),
-        Ok(Err(_)) => Err(Error::invalid("the form did not arrive whole")),
-        Err(_) => Err(Error::new(Kind::Timeout, "the form did not arrive in time")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("the {what} has more than {BODY_BYTES_MAX} bytes");
+            Err(Error::new(Kind::TooLarge, text))
+        }
+        Ok(Err(_)) => Err(Error::invalid(format!("the {what} did not arrive whole"))),
+        Err(_) => Err(Error::new(Kind::Timeout, format!("the {what} did not arrive in time"))),
     }
 }

@@ -62,6 +62,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// One line of text: how the routes answer that have no envelope.
+    pub(crate) fn into_text(self, random: u64) -> Response {
+        http_error::text_response(self.kind, &self.message, 0, random).map(Body::from)
+    }
+}
+
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
         Self { kind: error.kind, message: error.message }

@@ -17,6 +17,10 @@ use std::sync::Arc;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+
+/// The media type of remote read's frames.
+const FRAMES: &str = "application/x-streamed-protobuf";
 
 /// Which origins a browser may call from.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +42,14 @@ pub fn dress(router: Router, origins: Origins) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(broken))
-        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
+        .layer(compression())
         .layer(middleware::from_fn_with_state(Arc::new(origins), cross_origin))
+}
+
+fn compression() -> CompressionLayer<impl Predicate> {
+    // Chunks are compressed, and their readers know no encoding around the frames.
+    let worth = DefaultPredicate::new().and(NotForContentType::const_new(FRAMES));
+    CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(worth)
 }
 
 async fn not_found() -> Response {

@@ -3,8 +3,19 @@
 //! Not here: what an answer consists of (`render.rs`).
 
 use crate::number;
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use model::LabelSet;
 use std::io::Write;
+
+/// An answer that is this JSON, without the envelope of the query API.
+pub(crate) fn response(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    let media_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
 
 /// Appends a JSON string.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {

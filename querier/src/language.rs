@@ -58,11 +58,21 @@ pub(crate) async fn matcher_sets(
     call: &Call,
     named: Option<&'static str>,
 ) -> Result<Vec<Vec<Matcher>>, Error> {
+    selectors_of(querier, call, "match[]", named).await
+}
+
+/// As [`matcher_sets`], of another parameter.
+pub(crate) async fn selectors_of(
+    querier: &Querier,
+    call: &Call,
+    key: &'static str,
+    named: Option<&'static str>,
+) -> Result<Vec<Vec<Matcher>>, Error> {
     let refuse = move |reason: String| match named {
         Some(key) => Error::param(key, reason),
         None => Error::new(Kind::Invalid, reason),
     };
-    let texts: Vec<String> = call.params.all("match[]").map(str::to_owned).collect();
+    let texts: Vec<String> = call.params.all(key).map(str::to_owned).collect();
     if texts.is_empty() {
         return Ok(Vec::new());
     }

@@ -8,8 +8,8 @@ use crate::time_param::{parse_duration, parse_time};
 use model::TimestampMs;
 use std::borrow::Cow;
 
-/// The longest form that is read, in bytes: the longest query, each byte percent-encoded, and room.
-pub(crate) const FORM_BYTES_MAX: usize = 2 << 20;
+/// The longest body that is read, in bytes: the longest query, each byte percent-encoded, and room.
+pub(crate) const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// The most parameters that one request may have.
 const PARAMS_MAX: usize = 10_000;

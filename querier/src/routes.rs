@@ -2,12 +2,12 @@
 //!
 //! Every path of the API stands under three prefixes: none, `/prometheus`, `/api/prom`.
 
-use crate::call::{Call, Several};
+use crate::call::{BodyIs, Call, Manner, Several};
 use crate::error::Error;
 use crate::querier::Querier;
 use crate::{
-    admin, cardinality, exemplar_calls, explain, label_calls, page, query_calls, query_status,
-    rules, status,
+    admin, cardinality, exemplar_calls, explain, export, federate, label_calls, page, query_calls,
+    query_status, remote_read, rules, status,
 };
 use axum::Router;
 use axum::body::Body;
@@ -30,6 +30,8 @@ pub(crate) fn router(querier: Querier) -> Router {
         for (path, methods) in api(&querier) {
             router = router.route(&format!("{prefix}/api/v1/{path}"), methods);
         }
+        let federate = get(endpoint(&querier, "federate", federate::federate));
+        router = router.route(&format!("{prefix}/federate"), federate);
         let reader = querier.clone();
         let page = get(async move |headers: HeaderMap| page::page(&reader, &headers));
         router = router.route(&format!("{prefix}/"), page.clone());
@@ -57,10 +59,12 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
     }
     let values = endpoint(querier, "label_values", label_calls::values);
     let metadata = endpoint(querier, "metadata", label_calls::metadata);
+    let read = endpoint(querier, "read", remote_read::read);
     vec![
         both!("query", query_calls::query),
         both!("query_range", query_calls::query_range),
         both!("explain", explain::explain),
+        both!("export", export::export),
         both!("query_exemplars", exemplar_calls::query_exemplars),
         both!("format_query", query_calls::format_query),
         both!("parse_query", query_calls::parse_query),
@@ -68,6 +72,7 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         both!("series", label_calls::series),
         ("label/{name}/values", get(values)),
         ("metadata", get(metadata)),
+        ("read", post(read)),
     ]
 }
 
@@ -92,6 +97,9 @@ fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         only_get!("status/config", status::config),
         only_get!("status/flags", status::flags),
         only_get!("status/tsdb", cardinality::tsdb),
+        only_get!("cardinality/label_names", cardinality::label_names),
+        only_get!("cardinality/label_values", cardinality::label_values),
+        only_get!("series/count", cardinality::series_count),
         only_get!("status/active_queries", query_status::active),
         only_get!("status/top_queries", query_status::top),
         only_get!("status/walreplay", status::walreplay),
@@ -123,24 +131,34 @@ where
     Fut: Future<Output = Result<Response, Error>> + Send + 'static,
 {
     let querier = querier.clone();
+    let manner = manner(route);
+    move |request| {
+        let (querier, run) = (querier.clone(), run.clone());
+        Box::pin(async move {
+            let flight = Flight::start(&querier, route);
+            let answer = match Call::read(&querier, manner, request).await {
+                Ok(call) => run(querier.clone(), call).await,
+                Err(error) => Err(error),
+            };
+            flight.end(&answer);
+            let random = querier.inner.clock.monotonic_ns();
+            answer.unwrap_or_else(|error| match route {
+                "read" | "federate" => error.into_text(random),
+                _ => error.into_response(random),
+            })
+        })
+    }
+}
+
+fn manner(route: &str) -> Manner {
     // Dashboards probe these for all tenants at once, and there is nothing to tell apart.
     let several = match route {
         "rules" | "alerts" => Several::Accepted,
         _ => Several::Refused,
     };
     let access = if route.starts_with("admin/") { Access::Write } else { Access::Read };
-    move |request| {
-        let (querier, run) = (querier.clone(), run.clone());
-        Box::pin(async move {
-            let flight = Flight::start(&querier, route);
-            let answer = match Call::read(&querier, access, several, request).await {
-                Ok(call) => run(querier.clone(), call).await,
-                Err(error) => Err(error),
-            };
-            flight.end(&answer);
-            answer.unwrap_or_else(|error| error.into_response(querier.inner.clock.monotonic_ns()))
-        })
-    }
+    let body = if route == "read" { BodyIs::Message } else { BodyIs::Form };
+    Manner { access, several, body }
 }
 
 /// One request in the metrics. Dropped without an end, the caller has left.

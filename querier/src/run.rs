@@ -13,7 +13,7 @@ use crate::querier::{HEAVY_OF_TENANT_MAX, Querier};
 use crate::source::{Source, SourceAnswer, VersionAsk};
 use crate::threads;
 use guard::{Limit, QueryLimits};
-use model::read::{Estimate, Selection};
+use model::read::{Estimate, LabelAnswer, LabelQuery, Selection};
 use model::{Clock, Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -299,16 +299,20 @@ impl BlockingQuery {
         };
         let samples = series.iter().map(SeriesColumns::samples).sum::<u64>();
         let count = to_u64(series.len());
-        if count > bounds.series_max || samples > bounds.samples_max {
-            return Err(too_much());
+        if count > bounds.series_max {
+            return Err(too_much("series"));
+        }
+        if samples > bounds.samples_max {
+            return Err(too_much("samples"));
         }
         let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
         let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
         // Shards ask at the same time: each is within the bounds, all together may not be.
-        if series_read > self.limits.max_series.get()
-            || samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES
-        {
-            return Err(self.name_limits(too_much()));
+        if series_read > self.limits.max_series.get() {
+            return Err(self.name_limits(too_much("series")));
+        }
+        if samples_read > self.limits.max_bytes.get() / SAMPLE_BYTES {
+            return Err(self.name_limits(too_much("samples")));
         }
         Ok(series)
     }
@@ -326,6 +330,11 @@ impl VersionedSource for BlockingQuery {
 }
 
 impl BlockingQuery {
+    /// Asks about labels.
+    pub(crate) fn labels(&self, query: LabelQuery) -> Result<LabelAnswer, SourceError> {
+        self.wait(self.source.labels(Arc::clone(&self.context), query))
+    }
+
     /// Waits for an answer, or until nobody wants it any more.
     fn wait<T>(
         &self,
@@ -383,7 +392,7 @@ pub(crate) fn canceled() -> SourceError {
     SourceError { kind: Kind::Canceled, message }
 }
 
-fn too_much() -> SourceError {
-    let message = "the query selects more than it may".to_owned();
+fn too_much(what: &str) -> SourceError {
+    let message = format!("the query selects more {what} than it may");
     SourceError { kind: Kind::Unexecutable, message }
 }

@@ -170,7 +170,7 @@ impl ReplicatedSource {
         let limit = query.limit;
         let joined = off_the_async_threads(move || join_labels(answers, limit)).await?;
         Ok(joined.unwrap_or_else(|| match query.want {
-            LabelWant::Series => LabelAnswer::Series(Vec::new()),
+            LabelWant::Series | LabelWant::SeriesPart(_) => LabelAnswer::Series(Vec::new()),
             LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(Vec::new()),
         }))
     }

@@ -2,8 +2,10 @@
 
 pub mod gzip;
 pub mod http_error;
+pub mod import;
 pub mod otlp;
 pub mod peer;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 pub mod replica;

@@ -32,9 +32,6 @@ pub enum Error {
     /// Neither of the two forms.
     #[error("content type {0:?} is not supported, send application/x-protobuf or application/json")]
     ContentType(String),
-    /// Not gzip.
-    #[error("content encoding {0:?} is not supported, send gzip or none")]
-    ContentEncoding(String),
     /// Not an `ExportMetricsServiceRequest`.
     #[error("protobuf: {0}")]
     Protobuf(#[from] ProtobufError),
@@ -51,24 +48,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::ContentType(_) | Self::ContentEncoding(_) => Kind::Unsupported,
+            Self::ContentType(_) => Kind::Unsupported,
             Self::Protobuf(_) | Self::Json(_) | Self::Depth(_) => Kind::Invalid,
         }
-    }
-}
-
-/// Whether a body is compressed, by its content encoding.
-///
-/// # Errors
-/// [`Error::ContentEncoding`] if it is in any other way than gzip.
-pub fn is_gzip(content_encoding: Option<&[u8]>) -> Result<bool, Error> {
-    let value = content_encoding.unwrap_or_default().trim_ascii();
-    if value.eq_ignore_ascii_case(b"gzip") {
-        return Ok(true);
-    }
-    match value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
-        true => Ok(false),
-        false => Err(Error::ContentEncoding(crate::remote_write::form::shown(value))),
     }
 }
 

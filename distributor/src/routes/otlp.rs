@@ -121,7 +121,7 @@ async fn take(
     let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
     tracing::Span::current().record("tenant", tenant.as_str());
     let encoding = one_value(&head.headers, header::CONTENT_ENCODING);
-    let is_gzip = otlp::is_gzip(encoding.as_deref())?;
+    let is_gzip = wire::gzip::is_gzip(encoding.as_deref())?;
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
@@ -142,7 +142,9 @@ async fn take(
         return Ok(Taken { points, refusals: untranslated });
     };
     let (tenant, items) = (Arc::clone(&batch.tenant), batch.refusals.charged());
-    parts.rates.charge(&tenant.id, &tenant.limits, items, parts.clock.monotonic_ns())?;
+    if items > 0 {
+        parts.rates.charge(&tenant.id, &tenant.limits, items, parts.clock.monotonic_ns())?;
+    }
     let mut refusals = distributor.send(batch, plan, now).await?;
     tenant.counters.receive(&untranslated);
     parts.telemetry.refused(&tenant.id, &untranslated);

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 mod extras;
 mod gates;
+mod import;
 mod limits;
 mod otlp;
 mod version2;

@@ -2,7 +2,7 @@
 
 use super::value::{Bytes, Setting};
 use super::{Config, MemberSettings};
-use guard::{HaLimits, Limit, Limits};
+use guard::{HaLimits, Limit, Limits, OtlpSettings};
 use model::TenantId;
 use std::time::Duration;
 use store::config::CompactionConfig;
@@ -210,6 +210,7 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
         &mut limits.relabel_rules,
     );
     walk_ha(v, &mut limits.ha);
+    walk_otlp(v, &mut limits.otlp);
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     count(
         v,
@@ -231,6 +232,41 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
     count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
     count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);
+}
+
+/// Walks how OTLP metrics are translated.
+fn walk_otlp(v: &mut impl Visitor, otlp: &mut OtlpSettings) {
+    v.setting(
+        "otlp_translation_strategy",
+        "What becomes of names, in Prometheus' words: UnderscoreEscapingWithSuffixes, \
+         NoUTF8EscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, NoTranslation.",
+        &mut otlp.translation,
+    );
+    v.setting(
+        "otlp_promote_resource_attributes",
+        "OTLP: resource attributes that become labels of every series.",
+        &mut otlp.promote_resource_attributes,
+    );
+    v.setting(
+        "otlp_promote_scope_metadata",
+        "OTLP: whether the scope's name, version, schema and attributes become labels.",
+        &mut otlp.promote_scope_metadata,
+    );
+    v.setting(
+        "otlp_keep_identifying_resource_attributes",
+        "OTLP: whether target_info has the attributes too that job and instance are made of.",
+        &mut otlp.keep_identifying_resource_attributes,
+    );
+    v.setting(
+        "otlp_convert_histograms_to_nhcb",
+        "OTLP: whether histograms become native ones with custom buckets.",
+        &mut otlp.convert_histograms_to_nhcb,
+    );
+    v.setting(
+        "otlp_allow_delta_temporality",
+        "OTLP: whether points that count from the one before are taken, as they are.",
+        &mut otlp.allow_delta_temporality,
+    );
 }
 
 fn walk_ha(v: &mut impl Visitor, ha: &mut HaLimits) {

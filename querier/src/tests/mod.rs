@@ -3,8 +3,11 @@
 mod admin;
 mod bad_input;
 mod cache;
+mod cardinality;
 mod cost;
 mod exemplars;
+mod export;
+mod federate;
 mod flights;
 mod grafana;
 mod labels;
@@ -14,4 +17,5 @@ mod openapi;
 mod parameters;
 mod properties;
 mod query_status;
+mod remote_read;
 mod support;

@@ -222,6 +222,15 @@ impl Source for Memory {
             LabelWant::Series => {
                 LabelAnswer::Series(found.into_iter().map(|one| one.labels).take(limit).collect())
             }
+            LabelWant::SeriesPart(part) => {
+                let sets = found.into_iter().map(|one| one.labels);
+                let sets: Vec<LabelSet> = sets.filter(|set| part.holds(set)).collect();
+                if sets.len() > limit {
+                    let (kind, message) = (model::Kind::Unexecutable, "too many".to_owned());
+                    return Box::pin(std::future::ready(Err(SourceError { kind, message })));
+                }
+                LabelAnswer::Series(sets)
+            }
         })
     }
 

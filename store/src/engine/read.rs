@@ -76,7 +76,7 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<LabelAnswer> {
         let want = match query.want {
-            LabelWant::Series => Want::Presence,
+            LabelWant::Series | LabelWant::SeriesPart(_) => Want::Presence,
             LabelWant::Names | LabelWant::Values(_) => Want::Possibility,
         };
         let limit = match query.limit {
@@ -87,6 +87,10 @@ impl Engine {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
             LabelWant::Names => Gather::of_texts(None, limit),
             LabelWant::Series => Gather::new(SelectBounds::NONE),
+            LabelWant::SeriesPart(_) => Gather::new(SelectBounds {
+                series_max: u64::try_from(limit).unwrap_or(u64::MAX),
+                ..SelectBounds::NONE
+            }),
         };
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let sets = if query.matcher_sets.is_empty() { every } else { &query.matcher_sets };
@@ -99,7 +103,7 @@ impl Engine {
         }
         Ok(match &query.want {
             LabelWant::Names | LabelWant::Values(_) => LabelAnswer::Texts(gather.finish_texts()),
-            LabelWant::Series => {
+            LabelWant::Series | LabelWant::SeriesPart(_) => {
                 let mut series = gather.finish_labels();
                 series.truncate(limit);
                 LabelAnswer::Series(series)

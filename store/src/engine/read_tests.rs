@@ -8,7 +8,8 @@ use model::mutation::Mutation;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
 use model::time::DAY_MS;
 use model::{
-    Context, LabelSet, MatchOp, Matcher, Principal, RequestId, SeriesRef, Text, TimeRange,
+    Context, LabelSet, MatchOp, Matcher, Principal, QueryShard, RequestId, SeriesRef, Text,
+    TimeRange,
 };
 use model::{Retention, RetentionRules};
 use proptest::prelude::*;
@@ -107,7 +108,7 @@ fn days_of(range: TimeRange) -> TimeRange {
 
 fn expect_labels(samples: &Samples, query: &LabelQuery) -> LabelAnswer {
     let range = match query.want {
-        LabelWant::Series => query.range,
+        LabelWant::Series | LabelWant::SeriesPart(_) => query.range,
         _ => days_of(query.range),
     };
     let every = vec![Vec::new()];
@@ -120,6 +121,10 @@ fn expect_labels(samples: &Samples, query: &LabelQuery) -> LabelAnswer {
     let mut texts: Vec<Text> = match &query.want {
         LabelWant::Series => {
             found.truncate(limit);
+            return LabelAnswer::Series(found);
+        }
+        LabelWant::SeriesPart(part) => {
+            found.retain(|set| part.holds(set));
             return LabelAnswer::Series(found);
         }
         LabelWant::Names => {
@@ -161,8 +166,9 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         LabelWant::Values("l".into()),
         LabelWant::Values("__name__".into()),
         LabelWant::Series,
+        LabelWant::SeriesPart(QueryShard { index: 1, count: 3 }),
     ];
-    for (want, limit) in wants.into_iter().zip([0, 2, 0, 0]) {
+    for (want, limit) in wants.into_iter().zip([0, 2, 0, 0, 0]) {
         for matcher_sets in [vec![matchers.to_vec()], Vec::new()] {
             let query = LabelQuery {
                 want: want.clone(),
@@ -424,4 +430,21 @@ fn a_window_in_which_more_than_three_times_a_merges_sstables_overlap_is_named() 
     let [crowded] = engine.crowded_windows()[..] else { panic!("one window") };
     assert_eq!((crowded.window.first_day, crowded.overlap, crowded.bound), (20_000, 7, 6));
     assert_eq!(engine.stats().overlap_max, 7);
+}
+
+#[test]
+fn more_series_of_a_part_than_the_limit_are_an_error_and_never_a_cut() {
+    let engine = open(&SimDisk::new(1), 1, 0);
+    let who = |n: u32| LabelSet::from_pairs([("__name__", "m"), ("n", &*n.to_string())]).unwrap();
+    write(&engine, &(0..4).map(|n| (who(n), NOW.0)).collect());
+    for (limit, is_answered) in [(0, true), (4, true), (3, false)] {
+        let want = LabelWant::SeriesPart(QueryShard::ALL);
+        let (matcher_sets, tombstones_max) = (Vec::new(), u64::MAX);
+        let query = LabelQuery { want, matcher_sets, range: TimeRange::ALL, limit, tombstones_max };
+        let answer = engine.labels(&tenant(), &query, NOW);
+        match is_answered {
+            true => assert_eq!(answer.unwrap(), LabelAnswer::Series((0..4).map(who).collect())),
+            false => assert!(matches!(answer, Err(Error::TooManySeries { series_max: 3 }))),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::chunk::times::Times;
 use crate::error::Result;
 use crate::retention::Clip;
 use model::matcher::CompiledMatcher;
-use model::read::{LabelQuery, Selection};
+use model::read::{LabelQuery, LabelWant, Selection};
 use model::time::DAY_MS;
 use model::{Matcher, QueryShard, TimeRange};
 use std::cell::Cell;
@@ -28,7 +28,7 @@ pub(crate) struct Query {
     pub(crate) end_ms: i64,
     /// Only these moments, ascending and apart; empty is no such condition.
     spans: Vec<(i64, i64)>,
-    /// Only series of this part; for samples only.
+    /// Only series of this part; not for names and values.
     pub(crate) shard: QueryShard,
     /// What the tenant's retention hides.
     pub(crate) clip: Clip,
@@ -84,7 +84,10 @@ impl Query {
         }
         let matchers = compile(matchers)?;
         let (spans, clip, sources) = (Vec::new(), Clip::default(), Cell::new(1));
-        let shard = QueryShard::ALL;
+        let shard = match query.want {
+            LabelWant::SeriesPart(shard) => shard,
+            _ => QueryShard::ALL,
+        };
         Ok(Some(Self { matchers, want, start_ms, end_ms, spans, shard, clip, sources }))
     }
 

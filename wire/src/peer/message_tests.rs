@@ -7,7 +7,7 @@ use model::read::{LabelWant, SelectBounds};
 use model::sample::SampleKind;
 use model::{
     Column, DayBucket, Exemplar, Histogram, HistogramColumn, HistogramSample, Matcher, Principal,
-    RequestId, Sample, SeriesRef, TenantId, TimeRange, TimestampMs,
+    QueryShard, RequestId, Sample, SeriesRef, TenantId, TimeRange, TimestampMs,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -116,7 +116,9 @@ fn request() -> impl Strategy<Value = Request> {
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
-        Just(LabelWant::Series)
+        Just(LabelWant::Series),
+        any::<[u32; 2]>()
+            .prop_map(|[index, count]| { LabelWant::SeriesPart(QueryShard { index, count }) })
     ];
     let query = (want, vec(matchers(), 0..3), range(), any::<[u64; 2]>()).prop_map(
         |(want, matcher_sets, range, [limit, tombstones_max])| LabelQuery {

@@ -43,8 +43,7 @@ pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
         out.len(days.len());
         days.iter().for_each(|day| out.i64(day.0.into()));
     }
-    out.u64(selection.shard.index.into());
-    out.u64(selection.shard.count.into());
+    write_shard(out, selection.shard);
     out.u64(selection.bounds.series_max);
     out.u64(selection.bounds.samples_max);
     out.u64(selection.bounds.tombstones_max);
@@ -58,10 +57,19 @@ pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeE
         1 => Some(from.list(1, |r| Ok(DayBucket(r.i32()?)))?),
         _ => return bad("an unknown choice of days"),
     };
-    let shard = QueryShard { index: from.u32()?, count: from.u32()? };
+    let shard = read_shard(from)?;
     let (series_max, samples_max) = (from.u64()?, from.u64()?);
     let bounds = SelectBounds { series_max, samples_max, tombstones_max: from.u64()? };
     Ok(Selection { matchers, range, days, shard, bounds })
+}
+
+fn write_shard(out: &mut Writer, shard: QueryShard) {
+    out.u64(shard.index.into());
+    out.u64(shard.count.into());
+}
+
+fn read_shard(from: &mut Reader<'_>) -> Result<QueryShard, DecodeError> {
+    Ok(QueryShard { index: from.u32()?, count: from.u32()? })
 }
 
 pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {
@@ -72,6 +80,10 @@ pub(crate) fn write_label_query(out: &mut Writer, query: &LabelQuery) {
             out.text(name);
         }
         LabelWant::Series => out.u8(2),
+        LabelWant::SeriesPart(shard) => {
+            out.u8(3);
+            write_shard(out, *shard);
+        }
     }
     out.len(query.matcher_sets.len());
     query.matcher_sets.iter().for_each(|matchers| write_matchers(out, matchers));
@@ -85,6 +97,7 @@ pub(crate) fn read_label_query(from: &mut Reader<'_>) -> Result<LabelQuery, Deco
         0 => LabelWant::Names,
         1 => LabelWant::Values(from.text()?.into()),
         2 => LabelWant::Series,
+        3 => LabelWant::SeriesPart(read_shard(from)?),
         _ => return bad("an unknown want"),
     };
     let matcher_sets = from.list(1, read_matchers)?;

@@ -32,3 +32,8 @@ pub(crate) fn push_varint(mut number: u64, into: &mut Vec<u8>) {
     }
     into.push(number.to_le_bytes()[0]);
 }
+
+/// How many bytes a varint takes.
+pub(crate) fn varint_len(number: u64) -> u64 {
+    u64::from(64 - (number | 1).leading_zeros()).div_ceil(7)
+}

@@ -1,6 +1,8 @@
 //! Makes `WriteRequest` bytes (1.0): for what this process writes itself, and for tests.
 
-use crate::protobuf::write::{push_bytes, push_double, push_number, push_varint, zigzag};
+use crate::protobuf::write::{
+    push_bytes, push_double, push_number, push_varint, varint_len, zigzag,
+};
 use model::histogram::{Counts, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
 use model::{Exemplar, HistogramSample, LabelSet};
@@ -8,15 +10,9 @@ use model::{Exemplar, HistogramSample, LabelSet};
 /// Appends a series with its samples to a `WriteRequest`.
 pub fn encode_series(labels: &LabelSet, samples: &[(i64, f64)], into: &mut Vec<u8>) {
     let mut series = Vec::with_capacity(64 * labels.len() + 20 * samples.len());
-    let mut part = Vec::new();
     push_labels(labels, &mut series);
     for (timestamp_ms, value) in samples {
-        part.clear();
-        part.push(0x09);
-        part.extend_from_slice(&value.to_le_bytes());
-        part.push(0x10);
-        push_varint(timestamp_ms.cast_unsigned(), &mut part);
-        push_bytes(2, &part, &mut series);
+        push_float(*timestamp_ms, *value, &mut series);
     }
     push_bytes(1, &series, into);
 }
@@ -39,11 +35,26 @@ pub fn encode_extras(
         push_bytes(3, &part, &mut series);
     }
     for sample in histograms {
-        let mut part = Vec::new();
-        push_histogram(sample, &mut part);
-        push_bytes(4, &part, &mut series);
+        push_histogram_sample(sample, &mut series);
     }
     push_bytes(1, &series, into);
+}
+
+/// A float sample as a field of a `TimeSeries`.
+pub(crate) fn push_float(timestamp_ms: i64, value: f64, into: &mut Vec<u8>) {
+    let time = timestamp_ms.cast_unsigned();
+    // A key and eight bytes, a key and the time.
+    push_varint(2 << 3 | 2, into);
+    push_varint(10 + varint_len(time), into);
+    push_double(1, value, into);
+    push_number(2, time, into);
+}
+
+/// A native histogram as a field of a `TimeSeries`.
+pub(crate) fn push_histogram_sample(sample: &HistogramSample, into: &mut Vec<u8>) {
+    let mut part = Vec::new();
+    push_histogram(sample, &mut part);
+    push_bytes(4, &part, into);
 }
 
 /// A histogram and its times, as a message of either version.
@@ -109,7 +120,8 @@ fn push_doubles(number: u8, values: &[f64], into: &mut Vec<u8>) {
     }
 }
 
-fn push_labels(labels: &LabelSet, into: &mut Vec<u8>) {
+/// Labels as fields of a `TimeSeries`.
+pub(crate) fn push_labels(labels: &LabelSet, into: &mut Vec<u8>) {
     let mut part = Vec::new();
     for (name, value) in labels.iter() {
         part.clear();

@@ -6,7 +6,7 @@ use super::Scan;
 use super::keys::{Keys, text};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
-use crate::select::{Gather, Query};
+use crate::select::{Gather, Query, ShardFilter};
 use crate::sstable::chunks::Chunks;
 use crate::sstable::columns::{ChunkAt, Partition, Places};
 use crate::sstable::directory::PartitionEntry;
@@ -35,11 +35,14 @@ impl<'a> Scan<'a> {
         gather: &mut Gather,
     ) -> Result<()> {
         let is_cut = self.is_cut(entry);
-        let mut keys = Keys::new(partition);
+        let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
+            if !in_shard(self.shard.as_mut(), &mut shard_keys, place, self.symbols) {
+                continue;
+            }
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
             if !is_cut || is_present(query, partition, place, &mut chunks)? {
@@ -64,11 +67,8 @@ impl<'a> Scan<'a> {
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            if let Some(shard) = &mut self.shard {
-                let pairs = shard_keys.at(place, |symbol| symbol).chunks_exact(2);
-                if !shard.holds(pairs.map(|pair| (pair[0], pair[1])), self.symbols) {
-                    continue;
-                }
+            if !in_shard(self.shard.as_mut(), &mut shard_keys, place, self.symbols) {
+                continue;
             }
             let narrowed = questions.narrowed(place);
             let query = narrowed.as_ref().unwrap_or(self.query);
@@ -86,6 +86,19 @@ impl<'a> Scan<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the series at a place is of the query's shard.
+fn in_shard(
+    shard: Option<&mut ShardFilter>,
+    keys: &mut Keys<'_>,
+    place: u32,
+    symbols: &[Text],
+) -> bool {
+    shard.is_none_or(|shard| {
+        let pairs = keys.at(place, |symbol| symbol).chunks_exact(2);
+        shard.holds(pairs.map(|pair| (pair[0], pair[1])), symbols)
+    })
 }
 
 /// Whether the series at a place has a sample that is asked for.
