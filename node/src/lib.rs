@@ -13,6 +13,7 @@ mod files;
 mod language;
 mod machine;
 mod measure;
+mod operators;
 mod parts;
 mod query;
 mod roles;
