@@ -4,7 +4,14 @@
 //! crate of ours: a mistake in our decoder must not hide behind the same mistake in our encoder.
 
 pub mod http;
+mod latency;
+mod otlp;
 pub mod process;
+mod protobuf;
+pub mod protocol;
+pub mod read;
 pub mod remote_write;
+mod remote_write_2;
+pub mod verify;
 pub mod workload;
 pub mod write;

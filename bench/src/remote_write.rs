@@ -1,5 +1,7 @@
 //! Encodes remote write 1.0: `WriteRequest{timeseries=1, metadata=3}`, then snappy's block format.
 
+use crate::protobuf::{push_bytes, push_eight, push_uint, push_varint, take_bytes};
+
 /// A series as a sender writes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
@@ -28,6 +30,14 @@ pub const HEADERS: [(&str, &str); 4] = [
     ("Content-Type", "application/x-protobuf"),
     ("Content-Encoding", "snappy"),
     ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+    ("User-Agent", "cumae-bench"),
+];
+
+/// The headers that a remote write 2.0 request carries.
+pub const HEADERS_V2: [(&str, &str); 4] = [
+    ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+    ("Content-Encoding", "snappy"),
+    ("X-Prometheus-Remote-Write-Version", "2.0.0"),
     ("User-Agent", "cumae-bench"),
 ];
 
@@ -68,12 +78,7 @@ pub fn push_label(series: &mut Vec<u8>, name: &str, value: &str) {
 pub fn push_series(message: &mut Vec<u8>, labels: &[u8], samples: &[(i64, f64)]) {
     let mut rows = Vec::with_capacity(samples.len() * 20);
     for (timestamp_ms, value) in samples {
-        let mut sample = Vec::with_capacity(20);
-        sample.push(0x09);
-        sample.extend_from_slice(&value.to_le_bytes());
-        sample.push(0x10);
-        push_varint(&mut sample, u64::from_ne_bytes(timestamp_ms.to_ne_bytes()));
-        push_bytes(&mut rows, 2, &sample);
+        push_bytes(&mut rows, 2, &sample(*timestamp_ms, *value));
     }
     message.push(0x0a);
     push_varint(message, (labels.len() + rows.len()) as u64);
@@ -81,23 +86,35 @@ pub fn push_series(message: &mut Vec<u8>, labels: &[u8], samples: &[(i64, f64)])
     message.extend_from_slice(&rows);
 }
 
-fn push_bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    message.push(field << 3 | 2);
-    push_varint(message, bytes.len() as u64);
-    message.extend_from_slice(bytes);
+/// `Sample{value=1, timestamp=2}`, in either version.
+pub(crate) fn sample(timestamp_ms: i64, value: f64) -> Vec<u8> {
+    let mut sample = Vec::with_capacity(20);
+    push_eight(&mut sample, 1, value.to_le_bytes());
+    push_uint(&mut sample, 2, timestamp_ms.cast_unsigned());
+    sample
 }
 
-fn push_varint(message: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        message.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    message.push(value.to_le_bytes()[0]);
+/// Names and values of the labels that [`push_label`] has encoded.
+pub fn labels(mut encoded: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    std::iter::from_fn(move || {
+        let mut label = take_bytes(&mut encoded)?;
+        let (name, value) = (take_bytes(&mut label)?, take_bytes(&mut label)?);
+        Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_read_back() {
+        let pairs = [("__name__", "up"), ("job", ""), ("long", &*"x".repeat(300))];
+        let mut encoded = Vec::new();
+        pairs.iter().for_each(|(name, value)| push_label(&mut encoded, name, value));
+        assert!(labels(&encoded).eq(pairs));
+        assert_eq!(labels(&encoded[..encoded.len() - 1]).count(), 2);
+    }
 
     #[test]
     fn the_published_vector_rw1_comes_out_byte_by_byte() {

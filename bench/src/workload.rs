@@ -1,4 +1,4 @@
-//! Workload A: what a fleet of node exporters sends, made from numbers alone.
+//! What a fleet of node exporters sends, made from numbers alone.
 //!
 //! A *target* has 1,000 series with 19 to 21 labels (about 480 bytes of label text), and its series
 //! come in the same order in each scrape, at one time, as Prometheus sends them. By kind: 50 %
@@ -18,6 +18,57 @@ pub const TARGET_SERIES: u32 = 1_000;
 
 /// Milliseconds between two scrapes of a target.
 pub const INTERVAL_MS: i64 = 15_000;
+
+/// A workload by its name in docs/BENCHMARKS.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// An hour of 100,000 series: ingest, memory, queries over an hour.
+    A,
+    /// Five minutes of a million series: what a new series costs.
+    B,
+    /// A day of 12,000 series, sent late, 20 samples of a series together: density, queries over a day.
+    C,
+    /// As A, but each target is replaced once: churn.
+    E,
+}
+
+/// The size of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Series at a time.
+    pub series: u32,
+    /// Scrapes of each target.
+    pub rounds: u32,
+    /// Connections.
+    pub connections: u32,
+    /// Samples of a series that go into one request together: 1 is a scraper that sends at once,
+    /// more is one that lags behind or fills in.
+    pub samples_per_series: u32,
+    /// Whether each target is replaced once, at a time of its own.
+    pub is_replaced: bool,
+}
+
+impl Workload {
+    /// How large it is.
+    #[must_use]
+    pub fn size(self) -> Size {
+        let a = Size {
+            series: 100_000,
+            rounds: 240,
+            connections: 4,
+            samples_per_series: 1,
+            is_replaced: false,
+        };
+        match self {
+            Self::A => a,
+            Self::B => Size { series: 1_000_000, rounds: 20, ..a },
+            Self::C => {
+                Size { series: 12_000, rounds: 5_760, connections: 1, samples_per_series: 20, ..a }
+            }
+            Self::E => Size { is_replaced: true, ..a },
+        }
+    }
+}
 
 /// How a series moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +97,36 @@ struct Series {
 /// One target: its series, and how many rounds it has been scraped.
 #[derive(Clone, Debug)]
 pub struct Target {
+    number: u32,
     series: Vec<Series>,
     offset_ms: i64,
     round: u32,
+    /// The round at which others take the place of its series.
+    replaced_at: Option<u32>,
 }
 
 impl Target {
     /// The target with this number.
     #[must_use]
     pub fn new(number: u32) -> Self {
-        let series = (0..TARGET_SERIES).map(|index| new_series(number, index)).collect();
+        let series = series_of(number, 0);
         // Scrapes are spread over the interval.
         let offset_ms = i64::from(number.wrapping_mul(7_919) % 15_000);
-        Self { series, offset_ms, round: 0 }
+        Self { number, series, offset_ms, round: 0, replaced_at: None }
+    }
+
+    /// All its series are replaced before this round, as when its pod is started anew.
+    #[must_use]
+    pub fn replaced_at(self, round: u32) -> Self {
+        Self { replaced_at: Some(round), ..self }
     }
 
     /// Scrapes it: calls `each` with the encoded labels, the time and the value of each series.
     pub fn scrape(&mut self, start_ms: i64, mut each: impl FnMut(&[u8], i64, f64)) {
+        if self.replaced_at.is_some_and(|at| at <= self.round) {
+            self.replaced_at = None;
+            self.series = series_of(self.number, 1);
+        }
         let timestamp_ms = start_ms + i64::from(self.round) * INTERVAL_MS + self.offset_ms;
         let mut below = 0;
         for (index, series) in self.series.iter_mut().enumerate() {
@@ -85,19 +149,31 @@ impl Target {
         count: u32,
         mut each: impl FnMut(&[u8], &[(i64, f64)]),
     ) {
-        let mut columns = vec![Vec::with_capacity(count as usize); self.series.len()];
-        for _ in 0..count {
-            let mut column = columns.iter_mut();
-            self.scrape(start_ms, |_, time, value| {
-                if let Some(column) = column.next() {
-                    column.push((time, value));
-                }
-            });
-        }
-        for (series, samples) in self.series.iter().zip(&columns) {
-            each(&series.labels, samples);
+        let mut left = count;
+        while left > 0 {
+            // What is replaced in between is sent before its successor.
+            let until = self.replaced_at.map_or(left, |at| at.saturating_sub(self.round));
+            let together = if until == 0 { left } else { until.min(left) };
+            let mut columns = vec![Vec::with_capacity(together as usize); self.series.len()];
+            for _ in 0..together {
+                let mut column = columns.iter_mut();
+                self.scrape(start_ms, |_, time, value| {
+                    if let Some(column) = column.next() {
+                        column.push((time, value));
+                    }
+                });
+            }
+            for (series, samples) in self.series.iter().zip(&columns) {
+                each(&series.labels, samples);
+            }
+            left -= together;
         }
     }
+}
+
+/// The series of a target, of the first or the second pod.
+fn series_of(target: u32, pod: u32) -> Vec<Series> {
+    (0..TARGET_SERIES).map(|index| new_series(target, pod, index)).collect()
 }
 
 impl Series {
@@ -187,7 +263,7 @@ fn shape(index: u32) -> (String, Vec<(&'static str, String)>, Kind) {
     }
 }
 
-fn new_series(target: u32, index: u32) -> Series {
+fn new_series(target: u32, pod: u32, index: u32) -> Series {
     let (metric, own, kind) = shape(index);
     let rack = target / 40;
     let mut labels: Vec<(&str, String)> = vec![
@@ -196,7 +272,7 @@ fn new_series(target: u32, index: u32) -> Series {
         ("instance", format!("ip-10-{}-{}-17.internal:9100", target / 250, target % 250)),
         ("cluster", "bench".to_owned()),
         ("namespace", "monitoring-system".to_owned()),
-        ("pod", format!("node-exporter-{target:05}-x7k2p")),
+        ("pod", format!("node-exporter-{target:05}-x7k{}p", pod + 2)),
         ("container", "node-exporter".to_owned()),
         ("node", format!("ip-10-{}-{}-17.eu-central-1", target / 250, target % 250)),
         ("region", "eu-central-1".to_owned()),
@@ -221,6 +297,7 @@ fn new_series(target: u32, index: u32) -> Series {
         push_label(&mut encoded, name, value);
     }
     let number = u64::from(target) * u64::from(TARGET_SERIES) + u64::from(index);
+    let number = number + (u64::from(pod) << 32);
     let mut series =
         Series { labels: encoded.into(), kind, chance: number << 20, whole: 0, value: 0.0 };
     series.whole = match kind {
@@ -272,6 +349,21 @@ mod tests {
                 single.iter().map(|round| (round[index].1, round[index].2)).collect();
             assert_eq!(samples, &column);
         }
+    }
+
+    #[test]
+    fn a_replaced_target_has_other_series_from_its_round_on_and_no_gap() {
+        let mut target = Target::new(3).replaced_at(2);
+        let mut sent = std::collections::BTreeMap::<Vec<u8>, Vec<i64>>::new();
+        target.scrapes(0, 5, |labels, samples| {
+            let times = samples.iter().map(|(time, _)| *time);
+            sent.entry(labels.to_vec()).or_default().extend(times);
+        });
+        assert_eq!(sent.len(), 2_000);
+        let rounds: Vec<i64> =
+            (0..5).map(|round| round * INTERVAL_MS + 3 * 7_919 % 15_000).collect();
+        assert_eq!(sent.values().filter(|times| **times == rounds[..2]).count(), 1_000);
+        assert_eq!(sent.values().filter(|times| **times == rounds[2..]).count(), 1_000);
     }
 
     #[test]

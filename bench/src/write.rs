@@ -9,12 +9,14 @@
 //! - No figure without its check: the server has to count what was sent.
 
 use crate::http::{self, Connection};
+use crate::latency::Latencies;
 use crate::process::{self, Usage};
-use crate::remote_write::{self, HEADERS};
-use crate::workload::{INTERVAL_MS, TARGET_SERIES, Target};
+use crate::protocol::{Body, Protocol};
+use crate::workload::{INTERVAL_MS, Size, TARGET_SERIES, Target};
 use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Samples that are encoded ahead, over all connections.
@@ -28,19 +30,16 @@ const ERRORS_MAX: u64 = 100;
 pub struct Plan {
     /// Where the server serves HTTP.
     pub target: SocketAddr,
-    /// The path that takes remote write.
+    /// The path that takes it.
     pub path: String,
-    /// Series in all, rounded down to whole targets, at least one target.
-    pub series: u32,
-    /// Scrapes of each target.
-    pub rounds: u32,
-    /// Connections.
-    pub connections: u32,
+    /// How it is sent.
+    pub protocol: Protocol,
+    /// How much; series are rounded down to whole targets, at least one target.
+    pub size: Size,
     /// Samples in one request.
     pub samples_per_request: u32,
-    /// Samples of a series that go into one request together: 1 is a scraper that sends at once,
-    /// more is one that lags behind or fills in.
-    pub samples_per_series: u32,
+    /// Samples a second over all connections; 0 is as fast as it goes.
+    pub rate: u32,
     /// No sample lies later, in milliseconds since 1970.
     pub end_ms: i64,
     /// The server's process.
@@ -64,50 +63,54 @@ pub enum Error {
     Refused { count: u64, first: String },
 }
 
-/// One connection: its targets, the bodies to send next, and what was seen.
+/// How far a run has come, for whoever watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Samples to send.
+    pub samples: AtomicU64,
+    /// Samples that were answered.
+    pub sent: AtomicU64,
+    /// Requests that failed.
+    pub errors: AtomicU64,
+}
+
+/// One connection: its targets, the bodies to send next with their samples, and what was seen.
 struct Lane {
     targets: Vec<Target>,
-    bodies: Vec<Vec<u8>>,
-    latencies_us: Vec<u32>,
+    bodies: Vec<(Vec<u8>, u32)>,
+    latencies: Latencies,
     errors: u64,
     first_error: Option<String>,
     body_bytes: u64,
+    /// Samples a second; 0 is as fast as it goes.
+    rate: f64,
 }
 
 /// Sends everything, checks it, and reports.
 ///
 /// # Errors
 /// [`Error`]; what the server counts is part of the report and no error.
-pub fn run(plan: &Plan) -> Result<Value, Error> {
-    let targets = (plan.series / TARGET_SERIES).max(1);
-    let lanes_count = plan.connections.clamp(1, targets);
-    let start_ms = plan.end_ms - i64::from(plan.rounds) * INTERVAL_MS;
-    let mut lanes: Vec<Lane> = (0..lanes_count)
-        .map(|lane| Lane {
-            targets: (lane..targets).step_by(lanes_count as usize).map(Target::new).collect(),
-            bodies: Vec::new(),
-            latencies_us: Vec::new(),
-            errors: 0,
-            first_error: None,
-            body_bytes: 0,
-        })
-        .collect();
-
+pub fn run(plan: &Plan, progress: &Progress) -> Result<Value, Error> {
+    let targets = (plan.size.series / TARGET_SERIES).max(1);
+    let start_ms = plan.end_ms - i64::from(plan.size.rounds) * INTERVAL_MS;
+    let mut lanes = lanes(plan, targets);
     let before = measure(plan)?;
     let mut peak = before;
     let mut sending = Duration::ZERO;
     let round_samples = targets * TARGET_SERIES;
-    let together = plan.samples_per_series.max(1);
+    let samples = u64::from(round_samples) * u64::from(plan.size.rounds);
+    progress.samples.store(samples, Ordering::Relaxed);
+    let together = plan.size.samples_per_series.max(1);
     let slice_rounds = (SLICE_SAMPLES / round_samples / together).max(1) * together;
     let mut round = 0;
-    while round < plan.rounds {
-        let rounds = slice_rounds.min(plan.rounds - round);
+    while round < plan.size.rounds {
+        let rounds = slice_rounds.min(plan.size.rounds - round);
         each_lane(&mut lanes, |lane| {
             lane.encode(start_ms, rounds, plan);
             Ok(())
         })?;
         let started = process::now();
-        each_lane(&mut lanes, |lane| lane.send(plan))?;
+        each_lane(&mut lanes, |lane| lane.send(plan, progress))?;
         sending += started.elapsed();
         let usage = measure(plan)?;
         peak.anonymous_bytes = peak.anonymous_bytes.max(usage.anonymous_bytes);
@@ -122,6 +125,31 @@ pub fn run(plan: &Plan) -> Result<Value, Error> {
     let after = measure(plan)?;
     let counts = count(plan, targets)?;
     Ok(report(plan, &lanes, targets, sending, [before, peak, after], &counts))
+}
+
+fn lanes(plan: &Plan, targets: u32) -> Vec<Lane> {
+    let count = plan.size.connections.clamp(1, targets);
+    let target = |number: u32| match plan.size.is_replaced {
+        // One after the other, none at the very beginning or end.
+        true => Target::new(number).replaced_at(replaced_at(number, targets, plan.size.rounds)),
+        false => Target::new(number),
+    };
+    let lane = |lane| Lane {
+        targets: (lane..targets).step_by(count as usize).map(target).collect(),
+        bodies: Vec::new(),
+        latencies: Latencies::default(),
+        errors: 0,
+        first_error: None,
+        body_bytes: 0,
+        rate: f64::from(plan.rate) / f64::from(count),
+    };
+    (0..count).map(lane).collect()
+}
+
+/// The round before which a target is replaced, of so many targets and rounds.
+fn replaced_at(number: u32, targets: u32, rounds: u32) -> u32 {
+    let at = u64::from(rounds) * u64::from(number + 1) / u64::from(targets + 1);
+    u32::try_from(at).unwrap_or(rounds).clamp(1, rounds.saturating_sub(1).max(1))
 }
 
 fn measure(plan: &Plan) -> Result<Usage, Error> {
@@ -149,8 +177,8 @@ impl Lane {
     /// Encodes the bodies of the next `rounds` scrapes.
     fn encode(&mut self, start_ms: i64, rounds: u32, plan: &Plan) {
         self.bodies.clear();
-        let mut bodies = Bodies { samples_max: plan.samples_per_request, ..Bodies::default() };
-        let together = plan.samples_per_series.max(1);
+        let mut bodies = Bodies::new(plan);
+        let together = plan.size.samples_per_series.max(1);
         let mut round = 0;
         while round < rounds {
             let scrapes = together.min(rounds - round);
@@ -162,16 +190,28 @@ impl Lane {
         self.bodies = bodies.finish();
     }
 
-    fn send(&mut self, plan: &Plan) -> Result<(), Error> {
+    /// Sends the bodies, each when it is due: what is late because of the server counts as its
+    /// latency.
+    fn send(&mut self, plan: &Plan, progress: &Progress) -> Result<(), Error> {
         let lost = |source| Error::Io { target: plan.target, source };
         let mut connection = Connection::open(plan.target).map_err(lost)?;
-        for body in &self.bodies {
-            let started = process::now();
-            let response = connection.send("POST", &plan.path, &HEADERS, body).map_err(lost)?;
-            let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
-            self.latencies_us.push(micros);
+        let began = process::now();
+        let mut sent = 0.0;
+        for (body, samples) in &self.bodies {
+            let mut started = process::now();
+            if self.rate > 0.0 {
+                let due = began + Duration::from_secs_f64(sent / self.rate);
+                process::settle(due.saturating_duration_since(started));
+                started = due;
+            }
+            let headers = plan.protocol.headers();
+            let response = connection.send("POST", &plan.path, headers, body).map_err(lost)?;
+            self.latencies.push(started.elapsed());
             self.body_bytes += body.len() as u64;
+            sent += f64::from(*samples);
+            progress.sent.fetch_add(u64::from(*samples), Ordering::Relaxed);
             if !(200..300).contains(&response.status) {
+                progress.errors.fetch_add(1, Ordering::Relaxed);
                 self.errors += 1;
                 let text = || format!("{} {}", response.status, response.text().trim());
                 self.first_error.get_or_insert_with(text);
@@ -185,17 +225,22 @@ impl Lane {
 }
 
 /// Requests in the making.
-#[derive(Default)]
 struct Bodies {
+    protocol: Protocol,
     samples_max: u32,
-    message: Vec<u8>,
+    body: Body,
     samples: u32,
-    done: Vec<Vec<u8>>,
+    done: Vec<(Vec<u8>, u32)>,
 }
 
 impl Bodies {
+    fn new(plan: &Plan) -> Self {
+        let (protocol, samples_max) = (plan.protocol, plan.samples_per_request);
+        Self { protocol, samples_max, body: protocol.body(), samples: 0, done: Vec::new() }
+    }
+
     fn push(&mut self, labels: &[u8], samples: &[(i64, f64)]) {
-        remote_write::push_series(&mut self.message, labels, samples);
+        self.body.push(labels, samples);
         self.samples += u32::try_from(samples.len()).unwrap_or(u32::MAX);
         if self.samples >= self.samples_max {
             self.end_body();
@@ -203,12 +248,12 @@ impl Bodies {
     }
 
     fn end_body(&mut self) {
-        self.done.push(remote_write::compress(&self.message));
-        self.message.clear();
+        let body = std::mem::replace(&mut self.body, self.protocol.body());
+        self.done.push((body.finish(), self.samples));
         self.samples = 0;
     }
 
-    fn finish(mut self) -> Vec<Vec<u8>> {
+    fn finish(mut self) -> Vec<(Vec<u8>, u32)> {
         if self.samples > 0 {
             self.end_body();
         }
@@ -223,9 +268,11 @@ struct Counts {
 }
 
 fn count(plan: &Plan, targets: u32) -> Result<Counts, Error> {
-    let window_s = i64::from(plan.rounds + 2) * INTERVAL_MS / 1_000;
+    let window_s = i64::from(plan.size.rounds + 2) * INTERVAL_MS / 1_000;
     // Cheap first; by target then, so that no single query holds everything.
-    let series = scalar(plan, "count(last_over_time({cluster=\"bench\"}[1m]))")?;
+    let alive_s = if plan.size.is_replaced { window_s } else { 60 };
+    let series = format!("count(last_over_time({{cluster=\"bench\"}}[{alive_s}s]))");
+    let series = scalar(plan, &series)?;
     let mut samples = 0.0;
     let mut known = true;
     for job in 0..targets.min(10) {
@@ -257,21 +304,18 @@ fn report(
     [before, peak, after]: [Usage; 3],
     counts: &Counts,
 ) -> Value {
-    let mut latencies: Vec<u32> =
-        lanes.iter().flat_map(|lane| lane.latencies_us.iter().copied()).collect();
-    latencies.sort_unstable();
-    let percentile = |percent: usize| {
-        let last = latencies.len().saturating_sub(1);
-        latencies.get(last * percent / 100).map(|micros| f64::from(*micros) / 1_000.0)
-    };
-    let series = targets * TARGET_SERIES;
-    let samples = u64::from(series) * u64::from(plan.rounds);
+    let mut latencies = Latencies::default();
+    lanes.iter().for_each(|lane| latencies.extend(&lane.latencies));
+    let alive = targets * TARGET_SERIES;
+    let series = if plan.size.is_replaced { 2 * alive } else { alive };
+    let samples = u64::from(alive) * u64::from(plan.size.rounds);
     let body_bytes: u64 = lanes.iter().map(|lane| lane.body_bytes).sum();
     let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
     let grown = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
     let measured = |figure: f64| plan.pid.map(|_| figure);
     json!({
-        "samples_per_series_and_request": plan.samples_per_series,
+        "protocol": format!("{:?}", plan.protocol),
+        "samples_per_series_and_request": plan.size.samples_per_series,
         "series": series,
         "samples": samples,
         "requests": latencies.len(),
@@ -284,10 +328,7 @@ fn report(
         "samples_per_second": samples as f64 / sending.as_secs_f64(),
         "server_cpu_seconds": measured(cpu_seconds),
         "samples_per_server_cpu_second": measured(samples as f64 / cpu_seconds),
-        "request_ms": {
-            "p50": percentile(50), "p90": percentile(90), "p99": percentile(99),
-            "max": percentile(100),
-        },
+        "request_ms": latencies.summary(),
         "anonymous_bytes": measured(after.anonymous_bytes as f64),
         "anonymous_bytes_peak": measured(peak.anonymous_bytes as f64),
         "anonymous_bytes_per_series": measured(grown as f64 / f64::from(series)),

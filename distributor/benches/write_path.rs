@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use wire::remote_write::{Field, LabelIter, SampleColumns, Walk, decompress, encode_series};
+use wire::remote_write::{
+    Encoding, Field, Form, RawLabels, SampleColumns, Version, Walk, decompress, encode_series,
+};
 use wire::replica::{Answer, Replica, ReplicaError};
 
 const SERIES_PER_TARGET: usize = 1000;
@@ -37,7 +39,7 @@ fn main() {
         let began = cpu_ns();
         for number in 0..ROUNDS {
             for body in &rounds[usize::try_from(number % 3).unwrap()] {
-                let len = decompress(body, Limit(0), &mut buffer).unwrap();
+                let len = decompress(body, Encoding::Snappy, Limit(0), &mut buffer).unwrap();
                 work(&buffer[..len]);
             }
         }
@@ -70,13 +72,13 @@ fn report(name: &str, began: f64, samples: usize) {
 }
 
 fn walk(message: &[u8], labels: bool) {
-    let mut walk = Walk::new(message);
+    let mut walk = Walk::new(message, Version::One);
     let mut columns = SampleColumns::default();
     while let Some(field) = walk.next_field().unwrap() {
         let Field::Series(view) = field else { continue };
         let raw = view.leading_labels().unwrap();
         if labels {
-            for label in LabelIter::new(raw) {
+            for label in RawLabels::new(raw, None) {
                 black_box(label.unwrap());
             }
         }
@@ -90,7 +92,8 @@ fn whole_path(rounds: &[Vec<Vec<u8>>], samples: usize, replicas: u16) {
     let distributor = distributor(replicas);
     let tenant = TenantId::parse("default").unwrap();
     let write = |body: &[u8]| {
-        let written = distributor.write_body(tenant.clone(), Principal::Anonymous, body);
+        let written =
+            distributor.write_body(tenant.clone(), Principal::Anonymous, Form::default(), body);
         assert_eq!(runtime.block_on(written).unwrap().message(), None);
     };
     let began = cpu_ns();

@@ -3,13 +3,15 @@
 //! A row is a series and items of one kind. Rows of floats come first, then those of exemplars, then
 //! those of native histograms; so do their times, and a place among the times tells the kind.
 
+use crate::ha::Heard;
 use crate::pool::{Buffer, Reservation};
 use crate::refusal::Refusals;
+use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
 use model::mutation::MetricMetadata;
 use model::{Context, Exemplar, HistogramSample, LabelSet};
 use std::sync::Arc;
-use wire::remote_write::SampleColumns;
+use wire::remote_write::{RawLabels, SampleColumns, Version};
 
 /// A series of a request and where its samples end; its first is where the row before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +32,13 @@ pub(crate) struct Batch {
     /// The decoded body; only the first `body_len` bytes count.
     pub(crate) body: Buffer,
     pub(crate) body_len: usize,
+    pub(crate) version: Version,
+    /// What the references of a 2.0 body refer to.
+    pub(crate) symbols: Option<HashedSymbols>,
     /// Raw labels that did not stand in one piece.
     pub(crate) gathered: Vec<u8>,
     pub(crate) rows: Vec<Row>,
-    /// The times of all items; the values of floats.
+    /// The times of all items; the values and starts of floats.
     pub(crate) columns: SampleColumns,
     /// Behind the floats.
     pub(crate) exemplars: Vec<Exemplar>,
@@ -42,7 +47,11 @@ pub(crate) struct Batch {
     /// Labels of series that were not known, ascending by row.
     pub(crate) parsed: Vec<(u32, LabelSet)>,
     pub(crate) metadata: Vec<MetricMetadata>,
+    /// What is known of metrics beside the body.
+    pub(crate) described: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
+    /// The replicas of HA pairs that sent it.
+    pub(crate) heard: Vec<Heard>,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
     /// The request's share of the memory, and how much of it the body takes; none if it is our own.
@@ -57,6 +66,7 @@ impl Batch {
         context: Arc<Context>,
         body: Buffer,
         body_len: usize,
+        version: Version,
         reservation: Option<Reservation>,
     ) -> Self {
         let body_reserved_bytes = reservation.as_ref().map_or(0, Reservation::bytes);
@@ -65,6 +75,8 @@ impl Batch {
             context,
             body,
             body_len,
+            version,
+            symbols: None,
             gathered: Vec::new(),
             rows: Vec::new(),
             columns: SampleColumns::default(),
@@ -72,7 +84,9 @@ impl Batch {
             histograms: Vec::new(),
             parsed: Vec::new(),
             metadata: Vec::new(),
+            described: Vec::new(),
             refusals: Refusals::default(),
+            heard: Vec::new(),
             evictions: 0,
             reservation,
             body_reserved_bytes,
@@ -83,12 +97,14 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.gathered.clear();
-        self.metadata.clear();
+        self.metadata.clone_from(&self.described);
         self.columns.timestamps_ms.clear();
         self.columns.values.clear();
+        self.columns.start_timestamps_ms.clear();
         self.exemplars.clear();
         self.histograms.clear();
         self.refusals = Refusals::default();
+        self.heard.clear();
     }
 
     /// How many rows are of floats: the first ones.
@@ -98,8 +114,8 @@ impl Batch {
     }
 
     /// The raw labels of a row.
-    pub(crate) fn raw_labels(&self, row: &Row) -> &[u8] {
-        raw_labels(&self.body[..self.body_len], &self.gathered, row)
+    pub(crate) fn raw_labels(&self, row: &Row) -> RawLabels<'_> {
+        raw_labels(&self.body[..self.body_len], self.symbols.as_ref(), &self.gathered, row)
     }
 
     /// Where the samples of a row begin.
@@ -109,8 +125,14 @@ impl Batch {
 }
 
 /// The raw labels of a row, for those who hold the rest of the batch.
-pub(crate) fn raw_labels<'a>(body: &'a [u8], gathered: &'a [u8], row: &Row) -> &'a [u8] {
+pub(crate) fn raw_labels<'a>(
+    body: &'a [u8],
+    symbols: Option<&'a HashedSymbols>,
+    gathered: &'a [u8],
+    row: &Row,
+) -> RawLabels<'a> {
     let start = row.labels_start as usize;
     let whole = if start < body.len() { &body[start..] } else { &gathered[start - body.len()..] };
-    whole.get(..row.labels_len as usize).unwrap_or_default()
+    let bytes = whole.get(..row.labels_len as usize).unwrap_or_default();
+    RawLabels::new(bytes, symbols.map(|symbols| symbols.over(body)))
 }

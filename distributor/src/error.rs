@@ -1,7 +1,7 @@
 //! Why a write was not taken as a whole. What was refused sample by sample: `refusal.rs`.
 
 use crate::config::Fault;
-use model::Kind;
+use model::{Kind, TenantId};
 
 /// Why a write was not taken: nothing of it was acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -13,6 +13,21 @@ pub enum Error {
     /// Not a remote-write body.
     #[error(transparent)]
     Body(#[from] wire::remote_write::Error),
+    /// Not an OTLP request.
+    #[error(transparent)]
+    Otlp(#[from] wire::otlp::Error),
+    /// Not a compressed body, or one that grows too large.
+    #[error(transparent)]
+    Gzip(#[from] wire::gzip::Error),
+    /// A parameter that cannot be.
+    #[error("{name} is {value:?}, wanted {wanted}")]
+    Parameter { name: &'static str, value: String, wanted: &'static str },
+    /// One line of an import is longer than a whole request may be.
+    #[error("it is longer than {limit} bytes (max_request_bytes)")]
+    LongLine { limit: u64 },
+    /// An import ended in the middle.
+    #[error("line {line}: {error}; what stands before line {open_line} is written")]
+    Import { line: u64, open_line: u64, error: Box<Error> },
     /// The sender stopped in the middle of its body.
     #[error("the body ended early: {0}")]
     BodyRead(String),
@@ -22,6 +37,11 @@ pub enum Error {
     /// Too much is under way.
     #[error("{inflight_bytes_max} bytes of writes are under way, which is the most; try again")]
     Overloaded { inflight_bytes_max: u64 },
+    /// Too much of this tenant is under way.
+    #[error(
+        "tenant {tenant} has {bytes_max} bytes of writes under way, which is the most for one tenant; try again"
+    )]
+    TenantOverloaded { tenant: TenantId, bytes_max: u64 },
     /// Too few replicas have it.
     #[error("{required} of {replicas} replicas have to take the write and {alive} can: {cause}")]
     Consistency { required: usize, replicas: usize, alive: usize, cause: String, kind: Kind },
@@ -43,13 +63,26 @@ impl Error {
         match self {
             Self::Guard(error) => error.kind(),
             Self::Body(error) => error.kind(),
+            Self::Otlp(error) => error.kind(),
+            Self::Gzip(error) => error.kind(),
+            Self::Parameter { .. } => Kind::Invalid,
+            Self::LongLine { .. } => Kind::TooLarge,
+            Self::Import { error, .. } => error.kind(),
             Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
-            Self::Overloaded { .. } | Self::Restless => Kind::Unavailable,
+            Self::Overloaded { .. } | Self::TenantOverloaded { .. } | Self::Restless => {
+                Kind::Unavailable
+            }
             Self::Consistency { kind, .. } => *kind,
             Self::Internal(_) => Kind::Internal,
             Self::Config { .. } => Kind::Invalid,
         }
+    }
+
+    /// Whether it was refused because too much is under way.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::TenantOverloaded { .. })
     }
 
     /// How long the caller had better wait, in milliseconds; 0 if nobody knows.
@@ -57,6 +90,7 @@ impl Error {
     pub fn retry_after_ms(&self) -> u64 {
         match self {
             Self::Guard(error) => error.retry_after_ms().unwrap_or(0),
+            Self::Import { error, .. } => error.retry_after_ms(),
             _ => 0,
         }
     }

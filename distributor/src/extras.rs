@@ -12,15 +12,18 @@ use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
 use crate::refusal::{Item, Reason};
 use crate::resolve::position;
+use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, text_of};
 use guard::Limits;
 use model::histogram::OVER_LIMIT;
 use model::{Exemplar, HistogramSample, LabelSet};
 use std::sync::Arc;
-use wire::remote_write::{ExemplarView, HistogramView};
+use wire::remote_write::{ExemplarView, HistogramView, Symbols};
 
 /// Characters of an exemplar's labels, names and values together.
 const EXEMPLAR_CHARS_MAX: usize = 128;
+/// Histograms and exemplars of a request take at most so many times `max_decoded_bytes`.
+pub(crate) const BODIES_MAX: u64 = 2;
 /// About what a label of an exemplar takes beside its text.
 const EXEMPLAR_LABEL_BYTES: usize = 96;
 
@@ -77,15 +80,23 @@ impl<T> Section<T> {
 impl Extras {
     /// Reserves memory for what is kept aside, as it grows beyond `base` bytes.
     ///
+    /// A bucket is a byte in the body and eight here, and in 2.0 so may be a label of an exemplar:
+    /// what is kept of a request is bound by what its body may be.
+    ///
     /// # Errors
-    /// [`Error::Overloaded`] if the budget is spent.
+    /// [`Error::Overloaded`] if the budget is spent, [`Error::Guard`] if it is more than
+    /// [`BODIES_MAX`] bodies of the tenant.
     pub(crate) fn reserve(
         &mut self,
         bytes: usize,
         base: u64,
+        tenant: &Tenant,
         reservation: Option<&mut Reservation>,
     ) -> Result<(), Error> {
         self.bytes += bytes as u64;
+        if tenant.limits.max_decoded_bytes.is_exceeded_by(self.bytes / BODIES_MAX) {
+            return Err(tenant.too_many_extra_bytes().into());
+        }
         reservation.map_or(Ok(()), |held| held.raise_to(base + self.bytes))
     }
 
@@ -127,40 +138,63 @@ pub(crate) fn histogram(
     }
 }
 
-/// An exemplar as it will be kept, or why not.
+/// An exemplar as it will be kept, or why not; its labels are references if there are `symbols`.
 ///
 /// # Errors
 /// The outer one if the bytes are no protobuf: the whole body is bad.
-pub(crate) fn exemplar(view: &ExemplarView<'_>) -> Result<Result<Exemplar, SeriesFault>, Error> {
-    let (mut pairs, mut chars) = (Vec::new(), 0_usize);
-    for label in view.labels() {
+pub(crate) fn exemplar(
+    view: &ExemplarView<'_>,
+    symbols: Option<Symbols<'_>>,
+) -> Result<Result<Exemplar, SeriesFault>, Error> {
+    let (mut pairs, mut chars, mut bad) = (Vec::new(), 0_usize, None);
+    for label in view.labels(symbols) {
         let (name, value) = label?;
-        let (name, value) = match (text_of(name, name), text_of(value, name)) {
-            (Ok(name), Ok(value)) => (name, value),
-            (Err(fault), _) | (_, Err(fault)) => return Ok(Err(in_exemplar(view, fault))),
-        };
-        chars += name.chars().count() + value.chars().count();
-        if name.is_empty() {
-            let text = "label without a name".to_owned();
-            let fault = SeriesFault { reason: Reason::NoLabelName, text };
-            return Ok(Err(in_exemplar(view, fault)));
+        if bad.is_some() {
+            continue;
         }
-        // Not more is kept than is allowed, however much was sent.
-        if chars <= EXEMPLAR_CHARS_MAX {
-            pairs.push((name, value));
+        match exemplar_label(name, value, &mut chars) {
+            Ok(pair) => pairs.push(pair),
+            Err(fault) => bad = Some(fault),
         }
     }
-    if chars > EXEMPLAR_CHARS_MAX {
-        let text = format!("{chars} characters of labels, {EXEMPLAR_CHARS_MAX} are allowed");
-        let fault = SeriesFault { reason: Reason::ExemplarLabels, text };
-        return Ok(Err(in_exemplar(view, fault)));
-    }
-    let labels = LabelSet::from_pairs(pairs).map_err(|error| {
-        let fault = SeriesFault { reason: Reason::DuplicateLabel, text: error.to_string() };
-        in_exemplar(view, fault)
-    });
+    let labels = match bad {
+        Some(fault) => Err(fault),
+        None => LabelSet::from_pairs(pairs).map_err(|error| SeriesFault {
+            reason: Reason::DuplicateLabel,
+            text: error.to_string(),
+        }),
+    };
     let (timestamp_ms, value) = (view.timestamp_ms, view.value);
-    Ok(labels.map(|labels| Exemplar { timestamp_ms, value, labels }))
+    Ok(match labels {
+        Ok(labels) => Ok(Exemplar { timestamp_ms, value, labels }),
+        Err(fault) => Err(in_exemplar(view, fault)),
+    })
+}
+
+/// A label of an exemplar; `chars` counts those of all its labels. A symbol may be referred to many
+/// times, so what is too long is not looked at.
+fn exemplar_label<'a>(
+    name: &'a [u8],
+    value: &'a [u8],
+    chars: &mut usize,
+) -> Result<(&'a str, &'a str), SeriesFault> {
+    let too_long = || {
+        let text = format!("more than {EXEMPLAR_CHARS_MAX} characters of labels");
+        SeriesFault { reason: Reason::ExemplarLabels, text }
+    };
+    if name.len() + value.len() > EXEMPLAR_CHARS_MAX * char::MAX.len_utf8() {
+        return Err(too_long());
+    }
+    let (name, value) = (text_of(name, name)?, text_of(value, name)?);
+    *chars += name.chars().count() + value.chars().count();
+    if *chars > EXEMPLAR_CHARS_MAX {
+        return Err(too_long());
+    }
+    if name.is_empty() {
+        let text = "label without a name".to_owned();
+        return Err(SeriesFault { reason: Reason::NoLabelName, text });
+    }
+    Ok((name, value))
 }
 
 fn in_exemplar(view: &ExemplarView<'_>, fault: SeriesFault) -> SeriesFault {

@@ -23,7 +23,7 @@ use model::{Kind, METRIC_NAME, TimestampMs};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use wire::remote_write::LabelIter;
+use wire::remote_write::RawLabels;
 use wire::replica::{Replica, ReplicaError};
 
 /// A request on its way, shared by the tasks that carry it.
@@ -232,7 +232,8 @@ fn refusals(sending: &Sending, gather: &Gather) -> Refusals {
             }),
         };
         let Some(cut) = cut else { continue };
-        let raw = batch.rows.get(cut.row as usize).map_or(&[][..], |row| batch.raw_labels(row));
+        let Some(row) = batch.rows.get(cut.row as usize) else { continue };
+        let raw = batch.raw_labels(row);
         let reason = match why {
             SeriesRefusal::SeriesLimit { .. } => Reason::SeriesLimit,
             SeriesRefusal::MetricSeriesLimit { .. } => Reason::MetricSeriesLimit,
@@ -244,9 +245,9 @@ fn refusals(sending: &Sending, gather: &Gather) -> Refusals {
     refusals
 }
 
-fn limit_text(batch: &Batch, raw: &[u8], why: &SeriesRefusal) -> String {
+fn limit_text(batch: &Batch, raw: RawLabels<'_>, why: &SeriesRefusal) -> String {
     let is_metric_name = |(name, _): &(&[u8], &[u8])| *name == METRIC_NAME.as_bytes();
-    let mut labels = LabelIter::new(raw).flatten();
+    let mut labels = raw.into_iter().flatten();
     let metric = labels.find(is_metric_name).map(|(_, value)| String::from_utf8_lossy(value));
     let metric = metric.unwrap_or_default().into_owned().into();
     let (tenant, limits) = (batch.tenant.id.clone(), &batch.tenant.limits);

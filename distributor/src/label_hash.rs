@@ -6,8 +6,13 @@
 //! the key, at most 2⁻⁶⁴ of all keys give them one hash: a bound, not a hope, at a third less than
 //! xxh3-128 costs. Inputs of other lengths take xxh3-128 under a secret.
 //!
+//! Labels that were sent as references to symbols are hashed symbol by symbol: each symbol once a
+//! request, by xxh3-128 under the secret; a series by NH over those hashes, in their order. So it
+//! does not matter at which places a request has its symbols.
+//!
 //! # Invariants
-//! - Hashes are compared among inputs of one length only: [`LabelHash`] carries it.
+//! - Hashes are compared among inputs of one length only: [`LabelHash`] carries it. Those of
+//!   references carry their count, with a mark: they are never taken for those of bytes.
 //! - The key never leaves this process and is drawn anew at each start.
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
@@ -34,6 +39,11 @@ impl LabelHash {
     #[inline]
     pub(crate) fn len(self) -> u32 {
         self.len
+    }
+
+    /// Whether it is of an odd number of references, which are no labels.
+    pub(crate) fn is_of_odd_references(self) -> bool {
+        self.len & REFERENCES != 0 && self.len % 2 == 1
     }
 
     /// The two halves of the sum.
@@ -96,6 +106,18 @@ impl LabelHasher {
 
     /// Whole blocks, then the last 64 bytes under a key of their own: they overlap the block before
     /// unless the length is a multiple, and the same length overlaps the same way.
+    /// The hash of one symbol.
+    pub(crate) fn symbol(&self, text: &[u8]) -> SymbolHash {
+        let (low, high) = halves(xxh3_128_with_secret(text, &self.secret));
+        SymbolHash { low, high }
+    }
+
+    /// Hashes a series by the hashes of its symbols.
+    #[inline]
+    pub(crate) fn series(&self) -> SeriesHasher<'_> {
+        SeriesHasher { hasher: self, sum: 0, at: 0, len: 0 }
+    }
+
     #[inline]
     fn nh(&self, raw: &[u8], last: &[u8; BLOCK]) -> u128 {
         // Two sums, so that one need not wait for the other.
@@ -105,6 +127,60 @@ impl LabelHasher {
         }
         add_block(last, &self.last_key, &mut even, &mut odd);
         even.wrapping_add(odd)
+    }
+}
+
+/// The hash of a symbol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SymbolHash {
+    low: u64,
+    high: u64,
+}
+
+/// The hash of a series whose symbols come one by one.
+#[derive(Debug)]
+pub(crate) struct SeriesHasher<'h> {
+    hasher: &'h LabelHasher,
+    sum: u128,
+    /// How many symbols are in the sum.
+    at: usize,
+    len: u32,
+}
+
+/// The key has a pair of words for so many symbols.
+const SYMBOLS_MAX: usize = 4 * BLOCKS_MAX;
+/// Marks the length of a hash of references. No body has as many bytes.
+const REFERENCES: u32 = 1 << 31;
+
+impl SeriesHasher<'_> {
+    /// The next symbol.
+    #[inline]
+    pub(crate) fn push(&mut self, symbol: SymbolHash) {
+        if self.at == SYMBOLS_MAX {
+            // What came so far stands for itself as the first symbol of the rest.
+            let so_far = self.hasher.symbol(&self.sum.to_le_bytes());
+            (self.sum, self.at) = (0, 0);
+            self.add(so_far);
+        }
+        self.add(symbol);
+        self.len = self.len.saturating_add(1);
+    }
+
+    #[inline]
+    fn add(&mut self, symbol: SymbolHash) {
+        let key = &self.hasher.key[self.at / 4];
+        let place = self.at % 4 * 2;
+        let low = u128::from(symbol.low.wrapping_add(key[place]));
+        self.sum =
+            self.sum.wrapping_add(low * u128::from(symbol.high.wrapping_add(key[place + 1])));
+        self.at += 1;
+    }
+
+    /// The hash of all that came.
+    #[inline]
+    pub(crate) fn finish(self) -> LabelHash {
+        let (low, high) = halves(self.sum);
+        LabelHash { low, high, len: self.len | REFERENCES }
     }
 }
 
@@ -155,6 +231,35 @@ mod tests {
             assert_eq!(hasher.hash(&bytes), whole);
             assert_eq!(whole.len() as usize, len);
         }
+    }
+
+    fn of_texts(hasher: &LabelHasher, texts: &[&str]) -> LabelHash {
+        let mut series = hasher.series();
+        texts.iter().for_each(|text| series.push(hasher.symbol(text.as_bytes())));
+        series.finish()
+    }
+
+    #[test]
+    fn every_symbol_and_its_place_counts_however_many_there_are() {
+        let hasher = hasher(1);
+        let names: Vec<String> = (0..600).map(|number| format!("name_{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut seen = HashSet::new();
+        for len in [0, 1, 2, 40, 127, 128, 129, 256, 400] {
+            let mut texts = names[..len].to_vec();
+            assert!(seen.insert(of_texts(&hasher, &texts).parts()), "{len}");
+            for at in 0..len {
+                texts[at] = names[len];
+                assert!(seen.insert(of_texts(&hasher, &texts).parts()), "{at} of {len}");
+                texts[at] = names[at];
+            }
+            for at in 1..len {
+                texts.swap(0, at);
+                assert!(seen.insert(of_texts(&hasher, &texts).parts()), "0 and {at} of {len}");
+                texts.swap(0, at);
+            }
+        }
+        assert_ne!(of_texts(&hasher, &["ab"]), hasher.hash(b"ab"));
     }
 
     #[test]

@@ -12,17 +12,19 @@
 use crate::batch::{Batch, Row};
 use crate::error::Error;
 use crate::extras::item_at;
+use crate::gate::Seen;
 use crate::refusal::Item;
 use crate::resolve::position;
 use crate::routing::Routing;
 use crate::series_cache::{SeriesCache, UNCACHED, UNKNOWN};
-use crate::validate::label_set;
 use cluster::Topology;
 use model::mutation::{Mutation, SeriesRows};
 use model::partition::token_of;
 use model::sample::SampleKind;
 use model::{DayBucket, HistogramSample, LabelSet, SeriesRef, TimestampMs};
+use std::ops::Range;
 use std::sync::Arc;
+use wire::remote_write::SampleColumns;
 
 /// Samples of one row that go to the same replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,7 @@ impl Planner<'_> {
             mutation.series.reserve(batch.rows.len());
             mutation.timestamps_ms.extend_from_slice(&batch.columns.timestamps_ms[..floats]);
             mutation.values.extend_from_slice(&batch.columns.values);
+            mutation.start_timestamps_ms.extend_from_slice(&batch.columns.start_timestamps_ms);
             copied = batch.float_rows();
             for (row, place) in batch.rows[..copied].iter().zip(0..) {
                 let series = series_of(row, place)?;
@@ -175,10 +178,7 @@ impl Planner<'_> {
             let series = series_of(&batch.rows[cut.row as usize], cut.row)?;
             let items = cut.start as usize..cut.end as usize;
             match item_at(batch, items.start) {
-                Item::Float => {
-                    let times = batch.columns.timestamps_ms[items.clone()].iter().copied();
-                    mutation.push(series, times.zip(batch.columns.values[items].iter().copied()));
-                }
+                Item::Float => push_floats(&mut mutation, series, batch, items),
                 Item::Exemplar => {
                     let items = &batch.exemplars[items.start - floats..items.end - floats];
                     let index = position(mutation.series.len());
@@ -247,6 +247,16 @@ impl Planner<'_> {
     }
 }
 
+fn push_floats(into: &mut Mutation, series: SeriesRef, batch: &Batch, items: Range<usize>) {
+    let SampleColumns { timestamps_ms, values, start_timestamps_ms } = &batch.columns;
+    // Either every sample has a start, 0 if unknown, or none has.
+    let starts = start_timestamps_ms.get(items.clone()).unwrap_or_default();
+    into.start_timestamps_ms.extend_from_slice(starts);
+    into.timestamps_ms.extend_from_slice(&timestamps_ms[items.clone()]);
+    into.values.extend_from_slice(&values[items]);
+    into.end_series(series);
+}
+
 fn push_histograms(into: &mut Mutation, series: SeriesRef, samples: &[HistogramSample]) {
     for sample in samples {
         into.timestamps_ms.push(sample.timestamp_ms);
@@ -283,8 +293,9 @@ fn labels_of(batch: &Batch, row: u32) -> Result<LabelSet, Error> {
         return Ok(batch.parsed[found].1.clone());
     }
     let raw = batch.raw_labels(&batch.rows[row as usize]);
-    match label_set(raw, &batch.tenant.limits, None)? {
-        Ok(labels) => Ok(labels),
+    match batch.tenant.see(raw, None)? {
+        Ok(Seen::Series(labels)) => Ok(labels),
+        Ok(Seen::Dropped(_)) => Err(Error::Internal("a series was dropped too late".to_owned())),
         Err(fault) => Err(Error::Internal(format!("labels became invalid: {}", fault.text))),
     }
 }

@@ -3,7 +3,9 @@
 //! A fresh megabyte costs more in page faults than in decoding, so buffers come back.
 
 use crate::error::Error;
+use model::TenantId;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -62,22 +64,64 @@ impl Drop for Buffer {
     }
 }
 
-/// The bytes that all requests under way may hold.
+/// The bytes that all requests under way may hold, and those of one tenant.
+///
+/// Of several tenants none may hold more than half, so that who sends too much at once takes nobody
+/// else's room.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     kib: Arc<Semaphore>,
     bytes_max: u64,
+    shares: Option<Arc<Shares>>,
+}
+
+/// What each tenant holds.
+#[derive(Debug)]
+struct Shares {
+    kib_max: u32,
+    // Guards the map, which has those tenants alone that hold something; nothing else is locked
+    // under it.
+    held_kib: Mutex<HashMap<TenantId, u32>>,
 }
 
 impl Budget {
-    pub(crate) fn new(bytes_max: u64) -> Self {
+    /// `several` tenants, or one that may have all of it.
+    pub(crate) fn new(bytes_max: u64, several: bool) -> Self {
         let kib = usize::try_from(bytes_max / 1024).unwrap_or(usize::MAX);
-        Self { kib: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))), bytes_max }
+        let kib_max = u32::try_from(bytes_max / 2048).unwrap_or(u32::MAX);
+        let shares = Shares { kib_max, held_kib: Mutex::default() };
+        let kib = Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)));
+        Self { kib, bytes_max, shares: several.then(|| Arc::new(shares)) }
     }
 
-    /// A share of nothing yet.
-    pub(crate) fn reserve(&self) -> Reservation {
-        Reservation { budget: self.clone(), held_kib: 0, permit: None }
+    /// A tenant's share of nothing yet.
+    pub(crate) fn reserve(&self, tenant: &TenantId) -> Reservation {
+        let tenant = tenant.clone();
+        Reservation { budget: self.clone(), tenant, held_kib: 0, permit: None }
+    }
+}
+
+impl Shares {
+    /// Whether a tenant may hold so much more; if so it does.
+    fn take(&self, tenant: &TenantId, more_kib: u32) -> bool {
+        let mut held_kib = self.held_kib.lock();
+        let held = held_kib.get(tenant).copied().unwrap_or(0).saturating_add(more_kib);
+        if held > self.kib_max {
+            return false;
+        }
+        match held_kib.get_mut(tenant) {
+            Some(have) => *have = held,
+            None => drop(held_kib.insert(tenant.clone(), held)),
+        }
+        true
+    }
+
+    fn give_back(&self, tenant: &TenantId, kib: u32) {
+        let mut held_kib = self.held_kib.lock();
+        match held_kib.get_mut(tenant) {
+            Some(held) if *held > kib => *held -= kib,
+            _ => drop(held_kib.remove(tenant)),
+        }
     }
 }
 
@@ -85,6 +129,7 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Budget,
+    tenant: TenantId,
     held_kib: u32,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -98,7 +143,8 @@ impl Reservation {
     /// Raises the share to `bytes`.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] if the budget is spent; nobody waits for it.
+    /// [`Error::Overloaded`] if the budget is spent, [`Error::TenantOverloaded`] if the tenant's part of
+    /// it is; nobody waits for it.
     pub(crate) fn raise_to(&mut self, bytes: u64) -> Result<(), Error> {
         let overloaded = || Error::Overloaded { inflight_bytes_max: self.budget.bytes_max };
         let wanted = u32::try_from(bytes.div_ceil(1024)).map_err(|_| overloaded())?;
@@ -107,6 +153,12 @@ impl Reservation {
         };
         let permit = Arc::clone(&self.budget.kib).try_acquire_many_owned(more);
         let permit = permit.map_err(|_| overloaded())?;
+        if let Some(shares) = &self.budget.shares
+            && !shares.take(&self.tenant, more)
+        {
+            let (tenant, bytes_max) = (self.tenant.clone(), u64::from(shares.kib_max) * 1024);
+            return Err(Error::TenantOverloaded { tenant, bytes_max });
+        }
         match &mut self.permit {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
@@ -116,9 +168,18 @@ impl Reservation {
     }
 }
 
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(shares) = self.budget.shares.as_ref().filter(|_| self.held_kib > 0) {
+            shares.give_back(&self.tenant, self.held_kib);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::id;
 
     #[test]
     fn a_buffer_comes_back_unless_it_is_too_large_or_too_many_rest() {
@@ -138,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_spent_budget_refuses_until_somebody_gives_back() {
-        let budget = Budget::new(10 * 1024);
-        let (mut a, mut b) = (budget.reserve(), budget.reserve());
+        let budget = Budget::new(10 * 1024, false);
+        let (mut a, mut b) = (budget.reserve(&id("a")), budget.reserve(&id("a")));
         a.raise_to(4 * 1024).unwrap();
         a.raise_to(8 * 1024).unwrap();
         a.raise_to(1).unwrap();
@@ -147,5 +208,21 @@ mod tests {
         assert!(matches!(b.raise_to(2 * 1024 + 1), Err(Error::Overloaded { .. })));
         drop(a);
         b.raise_to(10 * 1024).unwrap();
+    }
+
+    #[test]
+    fn of_several_tenants_none_takes_more_than_half_and_what_it_holds_is_forgotten_with_it() {
+        let budget = Budget::new(10 * 1024, true);
+        let (mut a, mut more) = (budget.reserve(&id("a")), budget.reserve(&id("a")));
+        a.raise_to(4 * 1024).unwrap();
+        more.raise_to(1024).unwrap();
+        assert!(matches!(more.raise_to(2 * 1024), Err(Error::TenantOverloaded { .. })));
+        let mut b = budget.reserve(&id("b"));
+        b.raise_to(5 * 1024).unwrap();
+        drop(a);
+        more.raise_to(5 * 1024).unwrap();
+        assert!(matches!(more.raise_to(6 * 1024), Err(Error::Overloaded { .. })));
+        drop((more, b));
+        assert!(budget.shares.unwrap().held_kib.lock().is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! What was refused of a request whose rest was taken: counted by reason, the first one told.
 
+use crate::gate::Cause;
 use std::fmt::Write as _;
 
 /// Why samples are refused one by one. A label of our metrics, too.
@@ -21,6 +22,9 @@ pub enum Reason {
     InvalidHistogram,
     HistogramBuckets,
     ExemplarLabels,
+    HaClusters,
+    Temporality,
+    NotTranslatable,
 }
 
 /// What is taken or refused.
@@ -51,7 +55,7 @@ impl Item {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::NoMetricName,
         Self::NoLabelName,
         Self::DuplicateLabel,
@@ -67,6 +71,9 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HistogramBuckets,
         Self::ExemplarLabels,
+        Self::HaClusters,
+        Self::Temporality,
+        Self::NotTranslatable,
     ];
 
     /// The reason's name in metrics.
@@ -88,6 +95,9 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HistogramBuckets => "histogram_buckets",
             Self::ExemplarLabels => "exemplar_labels",
+            Self::HaClusters => "ha_clusters",
+            Self::Temporality => "temporality",
+            Self::NotTranslatable => "not_translatable",
         }
     }
 
@@ -104,12 +114,15 @@ impl Reason {
             Self::SeriesLimit => "max_series",
             Self::MetricSeriesLimit => "max_series_per_metric",
             Self::HistogramBuckets => "max_native_histogram_buckets",
+            Self::HaClusters => "ha_max_clusters",
             Self::NoMetricName
             | Self::NoLabelName
             | Self::DuplicateLabel
             | Self::NotUtf8
             | Self::InvalidHistogram
-            | Self::ExemplarLabels => "",
+            | Self::ExemplarLabels
+            | Self::Temporality
+            | Self::NotTranslatable => "",
         }
     }
 }
@@ -121,10 +134,16 @@ pub struct Refusals {
     received: [u64; Item::ALL.len()],
     /// What was refused, by the places of its kind and of the reason in [`Reason::ALL`].
     refused: [[u64; Reason::ALL.len()]; Item::ALL.len()],
+    /// What went no further although nothing is wrong with it, likewise by cause.
+    dropped: [[u64; Cause::ALL.len()]; Item::ALL.len()],
     /// The first series with a refused sample, and why.
     first_sample: Option<String>,
     /// The first series with a refused exemplar, and why.
     first_exemplar: Option<String>,
+    /// Series that have nothing to write, which 2.0 does not allow.
+    empty_series: u64,
+    /// The first of those, and why.
+    first_empty: Option<String>,
 }
 
 impl Refusals {
@@ -149,6 +168,61 @@ impl Refusals {
         if first.is_none() {
             *first = Some(tell());
         }
+    }
+
+    /// Counts `count` items of one series as dropped: the sender is told that they were taken.
+    pub(crate) fn drop_items(&mut self, item: Item, count: u64, cause: Cause) {
+        self.dropped[item as usize][cause as usize] += count;
+    }
+
+    /// How many items count for the tenant's rate: what goes no further costs nothing.
+    #[must_use]
+    pub fn charged(&self) -> u64 {
+        self.received_in_all() - self.dropped.iter().flatten().sum::<u64>()
+    }
+
+    /// Whether something came, and all of it was from replicas that wait.
+    #[must_use]
+    pub fn is_deduplicated(&self) -> bool {
+        let waits: u64 = self.dropped.iter().map(|causes| causes[Cause::Ha as usize]).sum();
+        waits > 0 && waits == self.received_in_all()
+    }
+
+    /// What was dropped of a kind, by cause.
+    pub(crate) fn dropped_by_cause(&self, item: Item) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(self.dropped[item as usize]).filter(|(_, count)| *count > 0)
+    }
+
+    /// Adds what was refused before these.
+    pub(crate) fn follow(&mut self, before: Self) {
+        let sum = |mine: &mut [u64], theirs: &[u64]| {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        };
+        sum(&mut self.received, &before.received);
+        for (mine, theirs) in self.refused.iter_mut().zip(&before.refused) {
+            sum(mine, theirs);
+        }
+        for (mine, theirs) in self.dropped.iter_mut().zip(&before.dropped) {
+            sum(mine, theirs);
+        }
+        self.first_sample = before.first_sample.or(self.first_sample.take());
+        self.first_exemplar = before.first_exemplar.or(self.first_exemplar.take());
+        self.empty_series += before.empty_series;
+        self.first_empty = before.first_empty.or(self.first_empty.take());
+    }
+
+    /// Counts a series that has nothing to write as refused.
+    pub(crate) fn refuse_empty(&mut self, tell: impl FnOnce() -> String) {
+        self.empty_series += 1;
+        if self.first_empty.is_none() {
+            self.first_empty = Some(tell());
+        }
+    }
+
+    /// How many items of a kind are kept, once the write is acknowledged.
+    #[must_use]
+    pub fn written(&self, item: Item) -> u64 {
+        self.received(item).saturating_sub(self.refused(item))
     }
 
     /// How many items of a kind came, refused ones included.
@@ -193,6 +267,9 @@ impl Refusals {
                 parts.push(text);
             }
         }
+        if let Some(first) = &self.first_empty {
+            parts.push(format!("{} series refused: {first}", self.empty_series));
+        }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
@@ -204,6 +281,7 @@ mod tests {
     #[test]
     fn reasons_and_kinds_are_listed_in_the_order_of_their_numbers() {
         assert!(Reason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
+        assert!(Cause::ALL.iter().enumerate().all(|(place, cause)| *cause as usize == place));
         assert!(Item::ALL.iter().enumerate().all(|(place, item)| *item as usize == place));
     }
 }

@@ -10,28 +10,34 @@
 //!
 //! Not here: the walk through one series after the other (`resolve/pass.rs`).
 
+mod aside;
+mod metadata;
 mod pass;
 
 use crate::batch::{Batch, Row, raw_labels};
 use crate::error::Error;
 use crate::extras::{self, Extras};
+use crate::gate::{Cause, Seen};
 use crate::label_hash::{LabelHash, LabelHasher};
-use crate::series_cache::{SeriesCache, UNCACHED};
+use crate::pool::Reservation;
+use crate::series_cache::{Fate, SeriesCache, UNCACHED};
+use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
-use crate::validate::{SeriesFault, TimeRules, label_set, series_text};
-use model::mutation::MetricMetadata;
-use model::{METRIC_NAME, TimestampMs};
+use crate::validate::{SeriesFault, TimeRules, series_text};
+use metadata::Described;
+use model::{METRIC_NAME, Text, TimestampMs};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use pass::{Out, Pass};
 use std::ops::Range;
-use std::sync::Arc;
-use wire::remote_write::{Field, MetadataView, Walk};
+use std::sync::{Arc, LazyLock};
+use wire::remote_write::{Field, RawLabels, SymbolTable, Version, Walk};
 
 /// What resolving needs beside the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resolver<'r> {
     pub(crate) hasher: &'r LabelHasher,
     pub(crate) now: TimestampMs,
+    pub(crate) now_ns: u64,
     pub(crate) epoch: u32,
 }
 
@@ -41,6 +47,16 @@ struct Miss {
     row: u32,
     hash: LabelHash,
 }
+
+/// Why a row goes no further.
+#[derive(Debug)]
+enum Removed {
+    Refused(SeriesFault),
+    Dropped(Cause),
+}
+
+/// The metric of series that are not written.
+static NO_METRIC: LazyLock<Text> = LazyLock::new(Text::default);
 
 /// So often a batch starts over because entries were evicted in between.
 const TRIES_MAX: usize = 3;
@@ -56,6 +72,7 @@ impl Resolver<'_> {
         plan: impl FnOnce(&mut Batch, &SeriesCache) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let tenant = Arc::clone(&batch.tenant);
+        self.read_symbols(batch)?;
         for _ in 0..TRIES_MAX {
             let cache = tenant.cache.read();
             let misses = self.walk(batch, &cache)?;
@@ -72,6 +89,21 @@ impl Resolver<'_> {
         Err(Error::Restless)
     }
 
+    /// Reads the symbols of a 2.0 body, once for all tries.
+    fn read_symbols(&self, batch: &mut Batch) -> Result<(), Error> {
+        if batch.version == Version::One {
+            return Ok(());
+        }
+        let body = &batch.body[..batch.body_len];
+        let bytes = SymbolTable::bytes(body, batch.tenant.limits.max_decoded_bytes)?;
+        if let Some(held) = &mut batch.reservation {
+            held.raise_to(held.bytes() + bytes)?;
+            batch.body_reserved_bytes = held.bytes();
+        }
+        batch.symbols = Some(HashedSymbols::read(body, self.hasher)?);
+        Ok(())
+    }
+
     /// Walks the body and resolves what the cache knows.
     fn walk(&self, batch: &mut Batch, cache: &SeriesCache) -> Result<Vec<Miss>, Error> {
         let body_len = batch.body_len;
@@ -85,11 +117,14 @@ impl Resolver<'_> {
             cache,
             tenant: &tenant,
             times: TimeRules::new(&limits, shortest, self.now),
-            body_len,
+            body: &batch.body[..body_len],
+            symbols: batch.symbols.as_ref(),
             previous: UNCACHED,
             series: 0,
             misses: Vec::new(),
             extras: Extras::default(),
+            replica: None,
+            described: Described::default(),
             body_reserved_bytes: batch.body_reserved_bytes,
             reservation: batch.reservation.as_mut(),
             out: Out {
@@ -97,9 +132,11 @@ impl Resolver<'_> {
                 gathered: &mut batch.gathered,
                 columns: &mut batch.columns,
                 refusals: &mut batch.refusals,
+                heard: &mut batch.heard,
+                metadata: &mut batch.metadata,
             },
         };
-        let mut walk = Walk::new(&batch.body[..body_len]);
+        let mut walk = Walk::new(&batch.body[..body_len], batch.version);
         while let Some(field) = walk.next_field()? {
             match field {
                 Field::Series(view) => {
@@ -113,13 +150,7 @@ impl Resolver<'_> {
                         return Err(batch.tenant.too_many_samples().into());
                     }
                 }
-                Field::Metadata(view) => {
-                    // Metadata never fails a request: what is too much is left out.
-                    let count = batch.metadata.len() as u64;
-                    if !limits.max_request_series.is_exceeded_by(count + 1) {
-                        batch.metadata.extend(metadata(&view, &limits));
-                    }
-                }
+                Field::Metadata(view) => pass.metadata(&view),
             }
         }
         let (mut misses, extras) = (pass.misses, pass.extras);
@@ -139,28 +170,43 @@ impl Resolver<'_> {
         batch: &mut Batch,
         misses: Vec<Miss>,
     ) -> Result<Option<RwLockReadGuard<'t, SeriesCache>>, Error> {
-        let mut faults: Vec<(u32, SeriesFault)> = Vec::new();
+        let mut out: Vec<(u32, Removed)> = Vec::new();
         batch.parsed.clear();
+        let mut written_out = WrittenOut::new(batch);
         for miss in &misses {
             let row = batch.rows[miss.row as usize];
-            let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
+            let raw = batch.raw_labels(&row);
             let neighbour = batch.parsed.last().map(|(_, labels)| labels);
-            match label_set(raw, &tenant.limits, neighbour)? {
-                Ok(labels) => batch.parsed.push((miss.row, labels)),
-                Err(fault) => faults.push((miss.row, fault)),
+            let rules_read = if tenant.gate.is_open() { 0 } else { texts_of(raw) };
+            match tenant.see(raw, neighbour)? {
+                Ok(Seen::Series(labels)) => {
+                    let written = labels.iter().map(|(name, value)| name.len() + value.len());
+                    let written = written.sum::<usize>() as u64;
+                    batch.parsed.push((miss.row, labels));
+                    written_out.add(batch, written)?;
+                }
+                Ok(Seen::Dropped(cause)) => out.push((miss.row, Removed::Dropped(cause))),
+                Err(fault) => out.push((miss.row, Removed::Refused(fault))),
             }
+            written_out.add(batch, rules_read)?;
         }
         let mut cache = tenant.cache.write();
         if cache.evictions() != batch.evictions {
             return Ok(None);
         }
         let mut parsed = batch.parsed.iter().peekable();
+        let mut removed = out.iter().peekable();
         for miss in &misses {
+            let row = &mut batch.rows[miss.row as usize];
             if let Some((_, labels)) = parsed.next_if(|(row, _)| *row == miss.row)
                 && let Some(metric) = labels.get(METRIC_NAME)
             {
-                let row = &mut batch.rows[miss.row as usize];
                 row.entry = cache.insert(miss.hash, metric, self.epoch);
+            } else if let Some((_, Removed::Dropped(_))) =
+                removed.next_if(|(row, _)| *row == miss.row)
+            {
+                row.entry = cache.insert(miss.hash, &NO_METRIC, self.epoch);
+                cache.decide(row.entry, Fate::DROPPED);
             }
         }
         // What this request evicted itself was idle for long, and none of its own.
@@ -170,9 +216,44 @@ impl Resolver<'_> {
             cache.follow(two[0].entry, two[1].entry);
         }
         let cache = RwLockWriteGuard::downgrade(cache);
-        refuse_rows(batch, &faults);
+        remove_rows(batch, &out);
         Ok(Some(cache))
     }
+}
+
+/// The labels of a request's new series, written out.
+///
+/// In 2.0 a reference of one byte stands for kilobytes, so what its new series take counts as
+/// decoded bytes: no more gets in than 1.0 could say. In 1.0 it is within what the body reserved.
+struct WrittenOut {
+    bytes: u64,
+    held_before: u64,
+}
+
+impl WrittenOut {
+    fn new(batch: &Batch) -> Self {
+        let held_before = batch.reservation.as_ref().map_or(0, Reservation::bytes);
+        Self { bytes: 0, held_before }
+    }
+
+    /// Counts some more.
+    fn add(&mut self, batch: &mut Batch, bytes: u64) -> Result<(), Error> {
+        if batch.symbols.is_none() {
+            return Ok(());
+        }
+        self.bytes += bytes;
+        if batch.tenant.limits.max_decoded_bytes.is_exceeded_by(self.bytes) {
+            return Err(batch.tenant.too_many_label_bytes().into());
+        }
+        let held = batch.reservation.as_mut();
+        held.map_or(Ok(()), |held| held.raise_to(self.held_before + self.bytes))
+    }
+}
+
+/// The bytes of all names and values.
+fn texts_of(raw: RawLabels<'_>) -> u64 {
+    let texts = raw.into_iter().map_while(Result::ok);
+    texts.map(|(name, value)| (name.len() + value.len()) as u64).sum()
 }
 
 /// Positions fit in 32 bits: no body has more bytes.
@@ -180,12 +261,12 @@ pub(crate) fn position(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Takes the rows of refused series out, and their items. `faults` ascends by row.
-fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
-    if faults.is_empty() {
+/// Takes the rows of series that go no further out, and their items. `out` ascends by row.
+fn remove_rows(batch: &mut Batch, out: &[(u32, Removed)]) {
+    if out.is_empty() {
         return;
     }
-    let mut faults = faults.iter().peekable();
+    let mut out = out.iter().peekable();
     let mut parsed = std::mem::take(&mut batch.parsed).into_iter().peekable();
     let mut kept: Vec<Range<usize>> = Vec::with_capacity(batch.rows.len());
     let (mut kept_items, mut start) = (0, 0);
@@ -194,11 +275,17 @@ fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
         let items = start..row.sample_end as usize;
         start = items.end;
         let labels = parsed.next_if(|(row, _)| *row as usize == at);
-        if let Some((_, fault)) = faults.next_if(|(row, _)| *row as usize == at) {
-            let item = extras::item_at(batch, items.start);
-            let raw = raw_labels(&batch.body[..batch.body_len], &batch.gathered, &row);
-            let tell = || format!("{}: {}", series_text(raw), fault.text);
-            batch.refusals.refuse(item, items.len() as u64, fault.reason, tell);
+        if let Some((_, removed)) = out.next_if(|(row, _)| *row as usize == at) {
+            let (item, count) = (extras::item_at(batch, items.start), items.len() as u64);
+            match removed {
+                Removed::Dropped(cause) => batch.refusals.drop_items(item, count, *cause),
+                Removed::Refused(fault) => {
+                    let (body, symbols) = (&batch.body[..batch.body_len], batch.symbols.as_ref());
+                    let raw = raw_labels(body, symbols, &batch.gathered, &row);
+                    let tell = || format!("{}: {}", series_text(raw), fault.text);
+                    batch.refusals.refuse(item, count, fault.reason, tell);
+                }
+            }
             continue;
         }
         batch.parsed.extend(labels.map(|(_, labels)| (position(kept.len()), labels)));
@@ -212,26 +299,7 @@ fn refuse_rows(batch: &mut Batch, faults: &[(u32, SeriesFault)]) {
     let samples = floats + batch.exemplars.len();
     extras::keep(&mut batch.columns.timestamps_ms, 0, &kept);
     extras::keep(&mut batch.columns.values, 0, &kept);
+    extras::keep(&mut batch.columns.start_timestamps_ms, 0, &kept);
     extras::keep(&mut batch.exemplars, floats, &kept);
     extras::keep(&mut batch.histograms, samples, &kept);
 }
-
-/// Metadata as text; what is no text or too long is left out, it never fails a request.
-fn metadata(view: &MetadataView<'_>, limits: &guard::Limits) -> Option<MetricMetadata> {
-    let text = |bytes: &[u8], max: u64| {
-        if bytes.len() as u64 > max {
-            return None;
-        }
-        Some(model::Text::from(std::str::from_utf8(bytes).ok()?))
-    };
-    let metric = text(view.metric, limits.max_label_value_bytes.get())?;
-    let help = String::from_utf8_lossy(&view.help[..view.help.len().min(HELP_BYTES_MAX)]);
-    let unit = text(view.unit, UNIT_BYTES_MAX)?;
-    let metric_type = view.metric_type;
-    (!metric.is_empty()).then(|| MetricMetadata { metric, metric_type, help: help.into(), unit })
-}
-
-/// A help text is cut here.
-const HELP_BYTES_MAX: usize = 1024;
-/// A unit is no longer than this.
-const UNIT_BYTES_MAX: u64 = 128;

@@ -3,15 +3,20 @@
 //! In this order: which tenant, which form, is the rate spent, how many bytes, is there memory;
 //! then the body is decoded. Answers are one line of text, or 204 and nothing.
 
+mod import;
+mod influx;
+mod otlp;
+
 use crate::error::Error;
 use crate::pool::{Buffer, Reservation};
+use crate::refusal::{Item, Refusals};
 use crate::service::Distributor;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use guard::identity::TENANT_HEADER;
 use guard::{Access, Limits};
 use http_body_util::BodyExt;
@@ -21,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 use wire::http_error::text_response;
-use wire::remote_write;
+use wire::remote_write::{Encoding, Form, Version};
 
 /// The write paths.
 pub fn router(distributor: Distributor) -> Router {
@@ -30,6 +35,15 @@ pub fn router(distributor: Distributor) -> Router {
         for path in ["/api/v1/push", "/api/v1/write"] {
             router = router.route(&format!("{prefix}{path}"), post(write));
         }
+    }
+    router = router
+        .route("/api/v1/import", post(import::json_lines))
+        .route("/api/v1/import/prometheus", post(import::exposition))
+        .route("/write", post(import::line_protocol))
+        .route("/api/v2/write", post(import::line_protocol))
+        .route("/query", get(influx::query).post(influx::query));
+    for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics"] {
+        router = router.route(path, post(otlp::write));
     }
     router.route("/api/prom/push", post(write)).with_state(distributor)
 }
@@ -41,13 +55,20 @@ async fn write(
     let began_ns = distributor.parts().clock.monotonic_ns();
     let request_id = RequestId(distributor.parts().random());
     let span = tracing::info_span!("write", %request_id, tenant = tracing::field::Empty);
+    let version = version_of(request.headers());
     let outcome = take(&distributor, request, request_id).instrument(span.clone()).await;
     let _entered = span.enter();
-    let response = match outcome {
-        Ok(None) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Some(message)) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
-        Err(error) => refusal(&distributor, &error),
+    let mut response = match &outcome {
+        Ok(refusals) => match refusals.message() {
+            None if refusals.is_deduplicated() => StatusCode::ACCEPTED.into_response(),
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(message) => into_axum(text_response(Kind::Invalid, &message, 0, 0)),
+        },
+        Err(error) => refusal(&distributor, error),
     };
+    if version.is_ok_and(|version| version == Version::Two) {
+        tell_written(outcome.as_ref().ok(), response.headers_mut());
+    }
     let took_ns = distributor.parts().clock.monotonic_ns().saturating_sub(began_ns);
     let seconds = Duration::from_nanos(took_ns).as_secs_f64();
     distributor.parts().telemetry.answered(response.status().as_u16(), seconds);
@@ -61,6 +82,8 @@ fn into_axum(response: Response<String>) -> axum::response::Response {
 fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response {
     let kind = error.kind();
     match kind {
+        // There may be very many of them, and each is counted.
+        _ if error.is_overload() => tracing::debug!(%error, ?kind, "write refused"),
         Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt => {
             tracing::warn!(%error, ?kind, "write not acknowledged");
         }
@@ -70,30 +93,48 @@ fn refusal(distributor: &Distributor, error: &Error) -> axum::response::Response
     into_axum(text_response(kind, &error.to_string(), error.retry_after_ms(), random))
 }
 
-/// Takes one write. `Some` tells what was refused of it while the rest is durable.
+fn version_of(headers: &HeaderMap) -> Result<Version, wire::remote_write::Error> {
+    Version::of_content_type(one_value(headers, header::CONTENT_TYPE).as_deref())
+}
+
+/// Says how much of a 2.0 request is durable: nothing if it failed as a whole.
+fn tell_written(refusals: Option<&Refusals>, headers: &mut HeaderMap) {
+    for (name, item) in WRITTEN {
+        let written = refusals.map_or(0, |refusals| refusals.written(item));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(written));
+    }
+}
+
+/// The headers that 2.0 counts in.
+const WRITTEN: [(&str, Item); 3] = [
+    ("x-prometheus-remote-write-samples-written", Item::Float),
+    ("x-prometheus-remote-write-histograms-written", Item::Histogram),
+    ("x-prometheus-remote-write-exemplars-written", Item::Exemplar),
+];
+
+/// Takes one write. What was not refused or dropped of it is durable.
 async fn take(
     distributor: &Distributor,
     request: Request<Body>,
     request_id: RequestId,
-) -> Result<Option<String>, Error> {
+) -> Result<Refusals, Error> {
     let parts = distributor.parts();
     let (head, body) = request.into_parts();
     let org_ids = head.headers.get_all(TENANT_HEADER).iter();
     let tenant = parts.tenancy.tenant(org_ids.map(|value| value.as_bytes()), Access::Write)?;
     tracing::Span::current().record("tenant", tenant.as_str());
-    let value = |name| one_value(&head.headers, name);
-    remote_write::check_headers(
-        value(header::CONTENT_TYPE).as_deref(),
-        value(header::CONTENT_ENCODING).as_deref(),
-    )?;
+    let encoding = one_value(&head.headers, header::CONTENT_ENCODING);
+    let form = Form {
+        version: version_of(&head.headers)?,
+        encoding: Encoding::of_content_encoding(encoding.as_deref())?,
+    };
     let limits = Arc::clone(parts.limits.of(&tenant));
     parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
 
-    let mut reservation = parts.budget.reserve();
+    let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
     let context = distributor.context(tenant, Principal::Anonymous, request_id);
-    let refusals = distributor.take(context, raw, reservation).await?;
-    Ok(refusals.message())
+    distributor.take(context, form, raw, reservation).await
 }
 
 /// The value of a header; several are one with commas between, as HTTP has it.
@@ -131,26 +172,39 @@ async fn collect(
     let mut collected = distributor.parts().bodies.take();
     collected.clear();
     let timeout_ms = distributor.parts().config.body_timeout_ms;
-    let all = async {
-        let mut body = body;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
-            let Some(data) = frame.data_ref() else { continue };
-            let bytes = (collected.len() + data.len()) as u64;
-            if limits.max_request_bytes.is_exceeded_by(bytes) {
-                return Err(too_large().into());
+    let began = tokio::time::Instant::now();
+    let ends = began + Duration::from_millis(timeout_ms);
+    let mut body = body;
+    loop {
+        let frame = tokio::time::timeout_at(ends.min(began + due(collected.len())), body.frame());
+        let frame = match frame.await {
+            Ok(Some(frame)) => frame.map_err(|error| Error::BodyRead(error.to_string()))?,
+            Ok(None) => return Ok(collected),
+            Err(_) => {
+                let timeout_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(timeout_ms);
+                return Err(Error::BodyTimeout { timeout_ms });
             }
-            reservation.raise_to(bytes)?;
-            collected.extend_from_slice(data);
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        let bytes = (collected.len() + data.len()) as u64;
+        if limits.max_request_bytes.is_exceeded_by(bytes) {
+            return Err(too_large().into());
         }
-        Ok(())
-    };
-    match tokio::time::timeout(Duration::from_millis(timeout_ms), all).await {
-        Ok(outcome) => outcome.map(|()| collected),
-        Err(_) => Err(Error::BodyTimeout { timeout_ms }),
+        reservation.raise_to(bytes)?;
+        collected.extend_from_slice(data);
     }
 }
 
+/// When more than so many bytes have to be there: from the tenth second on, 1 KiB for each second.
+fn due(bytes: usize) -> Duration {
+    let seconds = (bytes as u64 / BODY_BYTES_PER_SECOND + 1).max(BODY_GRACE_SECONDS);
+    Duration::from_secs(seconds)
+}
+
+/// A body that comes slower than this is given up,
+const BODY_BYTES_PER_SECOND: u64 = 1024;
+/// but not so soon.
+const BODY_GRACE_SECONDS: u64 = 10;
 /// What a sender only declares does not reserve more than this.
 const FIRST_RESERVATION_MAX: u64 = 1 << 20;
 

@@ -36,6 +36,17 @@ pub(crate) fn epoch_at(monotonic_ns: u64) -> u32 {
     u32::try_from(monotonic_ns / EPOCH_NS + 2 * u64::from(IDLE_EPOCHS)).unwrap_or(u32::MAX)
 }
 
+/// What becomes of a series whenever it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate(u32);
+
+impl Fate {
+    /// It is written.
+    pub(crate) const GOES_ON: Self = Self(0);
+    /// The tenant's rules drop it.
+    pub(crate) const DROPPED: Self = Self(1);
+}
+
 #[derive(Debug)]
 struct Entry {
     // The hash in pieces: whole, its padding would make the entry a quarter larger.
@@ -78,6 +89,8 @@ pub(crate) struct SeriesCache {
     free_metrics: Vec<u32>,
     metric_places: HashMap<Text, u32>,
     numbers: Vec<Numbers>,
+    /// What becomes of each entry's series; empty as long as nothing was told, and then all go on.
+    fates: Vec<Fate>,
     entries_max: usize,
     swept_at: u32,
     evictions: u64,
@@ -94,6 +107,7 @@ impl SeriesCache {
             free_metrics: Vec::new(),
             metric_places: HashMap::new(),
             numbers: (0..replicas).map(|_| Numbers::default()).collect(),
+            fates: Vec::new(),
             entries_max: entries_max.min(UNCACHED as usize - 1),
             swept_at: 0,
             evictions: 0,
@@ -242,6 +256,9 @@ impl SeriesCache {
         for numbers in &mut self.numbers {
             numbers.by_entry[place] = UNKNOWN;
         }
+        if let Some(fate) = self.fates.get_mut(place) {
+            *fate = Fate::GOES_ON;
+        }
         let metric_place = self.entries[place].metric;
         let metric = &mut self.metrics[metric_place as usize];
         metric.entries -= 1;
@@ -270,6 +287,24 @@ impl SeriesCache {
         let set = look_up(&metric.name);
         metric.route.store(day_bits << 32 | (u64::from(set) + 1), Relaxed);
         set
+    }
+
+    /// Keeps what becomes of an entry's series.
+    pub(crate) fn decide(&mut self, entry: u32, fate: Fate) {
+        let place = entry as usize;
+        if place >= self.entries.len() || (fate == Fate::GOES_ON && place >= self.fates.len()) {
+            return;
+        }
+        if place >= self.fates.len() {
+            self.fates.resize(self.entries.len(), Fate::GOES_ON);
+        }
+        self.fates[place] = fate;
+    }
+
+    /// What becomes of an entry's series.
+    #[inline]
+    pub(crate) fn fate(&self, entry: u32) -> Fate {
+        self.fates.get(entry as usize).copied().unwrap_or(Fate::GOES_ON)
     }
 
     /// The generation of a replica's numbers and the numbers by entry.
@@ -404,6 +439,22 @@ mod tests {
         cache.learn(0, 5, b, 71);
         cache.learn(0, 6, b, 1);
         assert_eq!(cache.numbers(0), (6, &[UNKNOWN, 1][..]));
+    }
+
+    #[test]
+    fn a_fate_lasts_as_long_as_its_entry_and_costs_nothing_until_there_is_one() {
+        let mut cache = cache(4);
+        let (a, b) = (add(&mut cache, 1, 9), add(&mut cache, 2, 9));
+        cache.decide(a, Fate::GOES_ON);
+        assert_eq!(cache.fates.capacity(), 0);
+        cache.decide(b, Fate::DROPPED);
+        assert_eq!((cache.fate(a), cache.fate(b)), (Fate::GOES_ON, Fate::DROPPED));
+        let later = add(&mut cache, 3, 9);
+        assert_eq!(cache.fate(later), Fate::GOES_ON);
+        cache.sweep(20);
+        let anew = [4, 5, 6].map(|hash| add(&mut cache, hash, 20));
+        assert!(anew.contains(&b), "the place is used again");
+        assert!(anew.iter().all(|entry| cache.fate(*entry) == Fate::GOES_ON));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
+use crate::ha::Heard;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
@@ -14,13 +15,14 @@ use crate::series_cache::epoch_at;
 use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};
+use guard::ha::{ClusterStatus, HaVerdict};
 use guard::{LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write;
+use wire::remote_write::{self, Form, RequestV2, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -51,8 +53,16 @@ pub struct PushSeries {
     pub samples: Vec<(i64, f64)>,
 }
 
+/// What something else was translated into.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) request: RequestV2,
+    /// By the names of metric families, which no single series may have.
+    pub(crate) metadata: Vec<MetricMetadata>,
+}
+
 /// Decoded bodies above this many bytes leave the async threads.
-const INLINE_BYTES_MAX: usize = 2 << 20;
+pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
 /// Takes writes. Cloning it counts a reference.
 #[derive(Clone, Debug)]
@@ -112,7 +122,7 @@ impl Distributor {
         let inner = Inner {
             tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
             telemetry: Telemetry::new(&parts.registry)?,
-            budget: Budget::new(config.inflight_bytes_max),
+            budget: Budget::new(config.inflight_bytes_max, parts.tenancy == Tenancy::Multi),
             config,
             topology: parts.topology,
             routing,
@@ -152,11 +162,11 @@ impl Distributor {
         let request_id = RequestId(self.inner.random());
         let context = Arc::new(self.context(tenant.clone(), principal, request_id));
         let body_len = body.len();
-        let (batch, plan, now) = self.resolve(context, body, body_len, None)?;
+        let (batch, plan, now) = self.resolve(context, (body, body_len, Version::One), None)?;
         self.send(batch, plan, now).await
     }
 
-    /// Takes a remote-write 1.0 body as it was sent, in snappy.
+    /// Takes a remote-write body as it was sent, in this form.
     ///
     /// # Errors
     /// [`Error`] if nothing was acknowledged; what was refused of it otherwise.
@@ -164,18 +174,21 @@ impl Distributor {
         &self,
         tenant: TenantId,
         principal: Principal,
+        form: Form,
         body: &[u8],
     ) -> Result<Refusals, Error> {
         let mut raw = self.inner.bodies.take();
         raw.clear();
         raw.extend_from_slice(body);
         let context = self.context(tenant, principal, RequestId(self.inner.random()));
-        self.take(context, raw, self.inner.budget.reserve()).await
+        let reservation = self.inner.budget.reserve(&context.tenant);
+        self.take(context, form, raw, reservation).await
     }
 
     pub(crate) async fn take(
         &self,
         context: Context,
+        form: Form,
         raw: Buffer,
         mut reservation: Reservation,
     ) -> Result<Refusals, Error> {
@@ -183,18 +196,19 @@ impl Distributor {
             return Ok(Refusals::default());
         }
         let limits = Arc::clone(self.inner.limits.of(&context.tenant));
-        let decoded = remote_write::decoded_len(&raw, limits.max_decoded_bytes)?;
+        let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
         let context = Arc::new(context);
-        let decode = Decode { distributor: self.clone(), context, raw, limits, reservation };
+        let decode = Decode { distributor: self.clone(), context, form, raw, limits, reservation };
         let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
             let task = tokio::task::spawn_blocking(|| decode.run());
             task.await.map_err(|error| Error::Internal(error.to_string()))??
         } else {
             decode.run()?
         };
-        let (tenant, items) = (&batch.tenant, batch.refusals.received_in_all());
+        let tenant = &batch.tenant;
+        let items = batch.refusals.charged();
         if items > 0 {
             let now_ns = self.inner.clock.monotonic_ns();
             self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
@@ -202,8 +216,43 @@ impl Distributor {
         self.send(batch, plan, now).await
     }
 
+    /// The clusters of a tenant's HA pairs and who is elected, by name.
+    #[must_use]
+    pub fn ha_status(&self, tenant: &TenantId) -> Vec<ClusterStatus> {
+        let now_ns = self.inner.clock.monotonic_ns();
+        let known = self.inner.tenants.known(tenant);
+        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_ref());
+        gate.map(|ha| ha.status(now_ns)).unwrap_or_default()
+    }
+
     pub(crate) fn parts(&self) -> &Inner {
         &self.inner
+    }
+
+    /// Resolves what something else was translated into, and plans where it goes.
+    ///
+    /// # Errors
+    /// [`Error`] if it holds too much.
+    pub(crate) fn resolve_translated(
+        &self,
+        context: Arc<Context>,
+        translated: Message,
+        reservation: Reservation,
+    ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let mut body = self.inner.messages.take();
+        *body = translated.request.finish();
+        let body_len = body.len();
+        let tenant = self.tenant(&context.tenant);
+        let mut batch =
+            Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
+        batch.described = translated.metadata;
+        self.resolve_batch(batch)
+    }
+
+    /// A tenant, which begins with its first write.
+    pub(crate) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        let epoch = epoch_at(self.inner.clock.monotonic_ns());
+        self.inner.tenants.get(id, &self.inner.telemetry, epoch)
     }
 
     /// The context of a new request.
@@ -223,25 +272,40 @@ impl Distributor {
         }
     }
 
-    /// Resolves a decoded body and plans where it goes. CPU work, no await.
+    /// Resolves a decoded body, given with its length and version, and plans where it goes. CPU work, no await.
     ///
     /// # Errors
     /// [`Error`] if the body is undecodable or holds too much.
     pub(crate) fn resolve(
         &self,
         context: Arc<Context>,
-        body: Buffer,
-        body_len: usize,
+        (body, body_len, version): (Buffer, usize, Version),
         reservation: Option<Reservation>,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let tenant = self.tenant(&context.tenant);
+        self.resolve_batch(Batch::new(tenant, context, body, body_len, version, reservation))
+    }
+
+    fn resolve_batch(&self, mut batch: Batch) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
-        let epoch = epoch_at(inner.clock.monotonic_ns());
-        let tenant: Arc<Tenant> = inner.tenants.get(&context.tenant, &inner.telemetry, epoch);
-        let mut batch = Batch::new(tenant, context, body, body_len, reservation);
-        let resolver = Resolver { hasher: &inner.hasher, now, epoch };
+        let now_ns = inner.clock.monotonic_ns();
+        let epoch = epoch_at(now_ns);
+        let resolver = Resolver { hasher: &inner.hasher, now, now_ns, epoch };
         let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
         let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;
+        for Heard { cluster, replica, verdict, .. } in &batch.heard {
+            if let Ok(HaVerdict::Elected { took_over: true, .. }) = verdict {
+                inner.telemetry.failed_over(&batch.tenant.id);
+                let tenant = batch.tenant.id.as_str();
+                tracing::info!(
+                    tenant,
+                    cluster = &**cluster,
+                    replica = &**replica,
+                    "HA replica elected"
+                );
+            }
+        }
         Ok((batch, plan, now))
     }
 
@@ -257,8 +321,12 @@ impl Distributor {
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
         tenant.counters.receive(&batch.refusals);
+        let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
+        if let Some(ha) = &tenant.gate.ha {
+            ha.cover(&heard, now);
+        }
         self.inner.telemetry.refused(&tenant.id, &refusals);
         Ok(refusals)
     }
@@ -268,6 +336,7 @@ impl Distributor {
 struct Decode {
     distributor: Distributor,
     context: Arc<Context>,
+    form: Form,
     raw: Buffer,
     limits: Arc<Limits>,
     reservation: Reservation,
@@ -277,9 +346,10 @@ impl Decode {
     fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
         let mut message = self.distributor.inner.messages.take();
         let limit = self.limits.max_decoded_bytes;
-        let len = remote_write::decompress(&self.raw, limit, &mut message)?;
+        let Form { version, encoding } = self.form;
+        let len = remote_write::decompress(&self.raw, encoding, limit, &mut message)?;
         drop(self.raw);
-        self.distributor.resolve(self.context, message, len, Some(self.reservation))
+        self.distributor.resolve(self.context, (message, len, version), Some(self.reservation))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the distributor counts about itself.
 
 use crate::error::Error;
+use crate::gate::Cause;
 use crate::refusal::{Item, Reason, Refusals};
 use model::TenantId;
 use prometheus::{
@@ -12,9 +13,11 @@ use prometheus::{
 pub(crate) struct Telemetry {
     received: IntCounterVec,
     refused: IntCounterVec,
+    dropped: IntCounterVec,
     requests: IntCounterVec,
     replica_failures: IntCounterVec,
     resent: IntCounter,
+    failovers: IntCounterVec,
     duration: Histogram,
 }
 
@@ -54,6 +57,11 @@ impl Telemetry {
                 "Samples and exemplars that were refused one by one, by kind: float, histogram, exemplar.",
                 &["tenant", "kind", "reason"],
             )?,
+            dropped: vec(
+                "cumae_distributor_samples_dropped_total",
+                "Samples and exemplars that were taken and kept nowhere, as the tenant wishes, by cause: relabel, ha.",
+                &["tenant", "kind", "cause"],
+            )?,
             requests: vec(
                 "cumae_distributor_write_requests_total",
                 "Write requests by the status they were answered with.",
@@ -69,6 +77,11 @@ impl Telemetry {
                 "Writes sent again with labels because a replica had forgotten its numbers.",
             )
             .map_err(internal)?,
+            failovers: vec(
+                "cumae_distributor_ha_failovers_total",
+                "Times that a replica of an HA pair was elected in the place of another.",
+                &["tenant"],
+            )?,
             duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "cumae_distributor_write_duration_seconds",
@@ -85,9 +98,11 @@ impl Telemetry {
     }
 
     fn register(&self, registry: &Registry) -> Result<(), Error> {
-        let collectors: [Box<dyn Collector>; 6] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(self.received.clone()),
             Box::new(self.refused.clone()),
+            Box::new(self.dropped.clone()),
+            Box::new(self.failovers.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.replica_failures.clone()),
             Box::new(self.resent.clone()),
@@ -104,10 +119,14 @@ impl Telemetry {
     /// Drops the counters of a tenant that went away, so that names do not pile up.
     pub(crate) fn forget_tenant(&self, tenant: &TenantId) {
         // What is not there need not be dropped.
+        let _ = self.failovers.remove_label_values(&[tenant.as_str()]);
         for kind in Item::ALL.map(Item::name) {
             let _ = self.received.remove_label_values(&[tenant.as_str(), kind]);
             for reason in Reason::ALL.map(Reason::name) {
                 let _ = self.refused.remove_label_values(&[tenant.as_str(), kind, reason]);
+            }
+            for cause in Cause::ALL.map(Cause::name) {
+                let _ = self.dropped.remove_label_values(&[tenant.as_str(), kind, cause]);
             }
         }
     }
@@ -117,6 +136,10 @@ impl Telemetry {
             for (reason, count) in refusals.by_reason(item) {
                 let labels = [tenant.as_str(), item.name(), reason.name()];
                 self.refused.with_label_values(&labels).inc_by(count);
+            }
+            for (cause, count) in refusals.dropped_by_cause(item) {
+                let labels = [tenant.as_str(), item.name(), cause.name()];
+                self.dropped.with_label_values(&labels).inc_by(count);
             }
         }
     }
@@ -128,6 +151,10 @@ impl Telemetry {
 
     pub(crate) fn replica_failed(&self, replica: &str) {
         self.replica_failures.with_label_values(&[replica]).inc();
+    }
+
+    pub(crate) fn failed_over(&self, tenant: &TenantId) {
+        self.failovers.with_label_values(&[tenant.as_str()]).inc();
     }
 
     pub(crate) fn resent(&self) {

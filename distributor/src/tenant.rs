@@ -1,13 +1,16 @@
 //! What the distributor keeps of each tenant: limits, series cache, counters. All of it can be lost.
 
+use crate::gate::{Gate, Seen};
 use crate::series_cache::SeriesCache;
 use crate::telemetry::{Telemetry, TenantCounters};
+use crate::validate::SeriesFault;
 use guard::{Error, LimitTable, Limits};
-use model::{CompiledRetention, TenantId};
+use model::{CompiledRetention, LabelSet, TenantId};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use wire::remote_write::{self, RawLabels};
 
 /// One tenant.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(crate) struct Tenant {
     pub(crate) limits: Arc<Limits>,
     /// How long which series are kept.
     pub(crate) retention: CompiledRetention,
+    /// What is done to its series as they come in.
+    pub(crate) gate: Gate,
     // Guards the cache. Readers walk a request under it; writers enter new series and learn
     // numbers. No other lock is taken under it, and it lives across no await.
     pub(crate) cache: RwLock<SeriesCache>,
@@ -24,6 +29,18 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
+    /// The series that raw labels stand for, as [`Gate::see`] has it.
+    ///
+    /// # Errors
+    /// The outer one if the bytes are no protobuf, the inner one if this series is refused.
+    pub(crate) fn see(
+        &self,
+        raw: RawLabels<'_>,
+        neighbour: Option<&LabelSet>,
+    ) -> Result<Result<Seen, SeriesFault>, remote_write::Error> {
+        self.gate.see(raw, &self.limits, neighbour)
+    }
+
     /// The error of a request with more series than the tenant may send.
     pub(crate) fn too_many_series(&self) -> Error {
         self.too_large("series", self.limits.max_request_series.0, "max_request_series")
@@ -32,6 +49,30 @@ impl Tenant {
     /// The error of a request with more samples than the tenant may send.
     pub(crate) fn too_many_samples(&self) -> Error {
         self.too_large("samples", self.limits.max_request_samples.0, "max_request_samples")
+    }
+
+    /// The error of a request with more bytes than the tenant may send, decompressed.
+    pub(crate) fn too_many_bytes_decoded(&self) -> Error {
+        self.too_large("bytes, decoded,", self.limits.max_decoded_bytes.0, "max_decoded_bytes")
+    }
+
+    /// The error of a request that became more than the tenant may send, translated.
+    pub(crate) fn too_many_bytes_translated(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes, as it is stored,", limit, "max_decoded_bytes")
+    }
+
+    /// The error of a request whose histograms and exemplars would take far more than a body may.
+    pub(crate) fn too_many_extra_bytes(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0.saturating_mul(crate::extras::BODIES_MAX);
+        let counted = "bytes of histograms and exemplars, twice the body,";
+        self.too_large(counted, limit, "max_decoded_bytes")
+    }
+
+    /// The error of a request whose new series would have more text than a body may.
+    pub(crate) fn too_many_label_bytes(&self) -> Error {
+        let limit = self.limits.max_decoded_bytes.0;
+        self.too_large("bytes of labels written out", limit, "max_decoded_bytes")
     }
 
     fn too_large(&self, counted: &'static str, limit: u64, key: &'static str) -> Error {
@@ -74,6 +115,11 @@ impl Tenants {
         tenant
     }
 
+    /// The tenant, if it has written of late.
+    pub(crate) fn known(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.by_id.read().tenants.get(id).cloned()
+    }
+
     fn begin(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
         let mut known = self.by_id.write();
         if let Some(tenant) = known.tenants.get(id) {
@@ -83,12 +129,14 @@ impl Tenants {
         let limits = Arc::clone(self.limits.of(id));
         // Rules are checked before a process starts.
         let retention = limits.retention().compile().unwrap_or_default();
+        let gate = Gate::new(&limits);
         let room = limits.max_series.get().saturating_mul(5) / 4;
         let entries_max = usize::try_from(room.min(ENTRIES_MAX)).unwrap_or(usize::MAX);
         let tenant = Arc::new(Tenant {
             id: id.clone(),
             limits,
             retention,
+            gate,
             cache: RwLock::new(SeriesCache::new(self.replicas, entries_max)),
             counters: telemetry.of_tenant(id),
             used_at: AtomicU32::new(epoch),

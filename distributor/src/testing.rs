@@ -3,7 +3,7 @@
 use crate::{Config, Distributor, Parts};
 use cluster::{Member, NodeIndex, Roles, Topology, TopologyConfig};
 use guard::{LimitTable, Limits, Tenancy};
-use model::mutation::{Mutation, SeriesRefusal, WriteAnswer, Written};
+use model::mutation::{MetricMetadata, Mutation, SeriesRefusal, WriteAnswer, Written};
 use model::read::{LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection};
 use model::sample::SampleKind;
 use model::{
@@ -12,6 +12,7 @@ use model::{
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use wire::remote_write::encode_series;
@@ -80,9 +81,11 @@ struct State {
     generation: u64,
     numbers: Vec<(TenantId, LabelSet)>,
     samples: BTreeMap<(TenantId, LabelSet), BTreeMap<i64, f64>>,
+    /// The starts of those samples, 0 if unknown.
+    starts: BTreeMap<(TenantId, LabelSet), BTreeMap<i64, i64>>,
     histograms: BTreeMap<(TenantId, LabelSet), Vec<HistogramSample>>,
     exemplars: BTreeMap<(TenantId, LabelSet), Vec<Exemplar>>,
-    metadata: Vec<Text>,
+    metadata: Vec<MetricMetadata>,
     by_number: u64,
     by_labels: u64,
     writes: u64,
@@ -102,6 +105,7 @@ impl FakeReplica {
             generation: 100,
             numbers: Vec::new(),
             samples: BTreeMap::new(),
+            starts: BTreeMap::new(),
             histograms: BTreeMap::new(),
             exemplars: BTreeMap::new(),
             metadata: Vec::new(),
@@ -156,8 +160,20 @@ impl FakeReplica {
         self.state.lock().writes
     }
 
-    pub(crate) fn metadata_names(&self) -> Vec<Text> {
+    pub(crate) fn metadata(&self) -> Vec<MetricMetadata> {
         self.state.lock().metadata.clone()
+    }
+
+    pub(crate) fn metadata_names(&self) -> Vec<Text> {
+        self.state.lock().metadata.iter().map(|one| one.metric.clone()).collect()
+    }
+
+    /// Since when a series' samples count, by their times.
+    pub(crate) fn starts(&self, tenant: &str, labels: &LabelSet) -> Vec<(i64, i64)> {
+        let state = self.state.lock();
+        let kept = state.starts.get(&(id(tenant), labels.clone()));
+        kept.map(|kept| kept.iter().map(|(time, start)| (*time, *start)).collect())
+            .unwrap_or_default()
     }
 }
 
@@ -170,7 +186,7 @@ impl State {
         if unknown || self.mood == Mood::AlwaysNeedsLabels {
             return WriteAnswer::NeedLabels;
         }
-        self.metadata.extend(mutation.metadata.iter().map(|metadata| metadata.metric.clone()));
+        self.metadata.extend(mutation.metadata.iter().cloned());
         let mut written = Written { generation: self.generation, ..Written::default() };
         let mut start = 0;
         for (rows, index) in mutation.series.iter().zip(0..) {
@@ -203,23 +219,31 @@ impl State {
             for (_, exemplar) in own {
                 self.exemplars.entry(key.clone()).or_default().push(exemplar.clone());
             }
-            let times = mutation.timestamps_ms[samples.clone()].iter().copied();
-            if mutation.kind == SampleKind::Histogram {
-                let start = |at: usize| mutation.start_timestamps_ms.get(at).copied().unwrap_or(0);
-                let kept = self.histograms.entry(key).or_default();
-                kept.extend(times.zip(samples).map(|(timestamp_ms, at)| HistogramSample {
-                    timestamp_ms,
-                    histogram: Arc::clone(&mutation.histograms[at]),
-                    start_timestamp_ms: start(at),
-                    revision: mutation.revision,
-                }));
-                continue;
-            }
-            let kept = self.samples.entry(key).or_default();
-            kept.extend(times.zip(mutation.values[samples].iter().copied()));
+            self.keep_samples(mutation, key, samples);
         }
         assert_eq!(start, mutation.timestamps_ms.len(), "the last row ends with the samples");
         WriteAnswer::Written(written)
+    }
+
+    fn keep_samples(&mut self, mutation: &Mutation, key: (TenantId, LabelSet), at: Range<usize>) {
+        let no_starts = mutation.start_timestamps_ms.is_empty();
+        assert!(no_starts || mutation.start_timestamps_ms.len() == mutation.timestamps_ms.len());
+        let start = |at: usize| mutation.start_timestamps_ms.get(at).copied().unwrap_or(0);
+        let times = mutation.timestamps_ms[at.clone()].iter().copied();
+        if mutation.kind == SampleKind::Histogram {
+            let kept = self.histograms.entry(key).or_default();
+            kept.extend(times.zip(at).map(|(timestamp_ms, at)| HistogramSample {
+                timestamp_ms,
+                histogram: Arc::clone(&mutation.histograms[at]),
+                start_timestamp_ms: start(at),
+                revision: mutation.revision,
+            }));
+            return;
+        }
+        let starts = self.starts.entry(key.clone()).or_default();
+        starts.extend(times.clone().zip(at.clone().map(start)));
+        let kept = self.samples.entry(key).or_default();
+        kept.extend(times.zip(mutation.values[at].iter().copied()));
     }
 }
 
@@ -360,6 +384,13 @@ pub(crate) fn raw_series(raw_labels: &[Vec<u8>]) -> Vec<u8> {
 
 pub(crate) fn compressed(message: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(message).unwrap()
+}
+
+pub(crate) fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Every value of a counter by its labels, joined with commas.

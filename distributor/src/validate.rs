@@ -7,10 +7,10 @@
 //! series, which only replicas can judge.
 
 use crate::refusal::Reason;
-use guard::Limits;
+use guard::{Limit, Limits};
 use model::{LabelSet, Retention, Text, TimestampMs};
 use std::fmt::Write as _;
-use wire::remote_write::{Error, LabelIter};
+use wire::remote_write::{Error, RawLabels};
 
 /// Why a series is refused: its reason and the sentence that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,52 +28,109 @@ fn over<T>(reason: Reason, what: &str, found: u64, limit: u64) -> Result<T, Seri
     fault(reason, format!("{what} {found} over the limit of {limit} ({key})"))
 }
 
-/// The label set of a series from its raw labels. Texts that `neighbour` has too, in the same
-/// place, are shared with it: a scrape's series differ in few.
+/// How much the labels of one series may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LabelBounds {
+    labels: Limit,
+    name_bytes: Limit,
+    value_bytes: Limit,
+    bytes: Limit,
+}
+
+impl LabelBounds {
+    /// Those of a tenant.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            labels: limits.max_labels,
+            name_bytes: limits.max_label_name_bytes,
+            value_bytes: limits.max_label_value_bytes,
+            bytes: limits.max_labels_bytes,
+        }
+    }
+
+    /// Wider ones: so many labels and bytes at least, and no bound for a single text.
+    pub(crate) fn at_least(self, labels: u64, bytes: u64) -> Self {
+        let wider = |limit: Limit, least: u64| Limit(limit.get().max(least));
+        Self {
+            labels: wider(self.labels, labels),
+            name_bytes: Limit(0),
+            value_bytes: Limit(0),
+            bytes: wider(self.bytes, bytes),
+        }
+    }
+
+    fn check<'l, I: Iterator<Item = (&'l [u8], &'l [u8])>>(
+        &self,
+        labels: impl Fn() -> I,
+    ) -> Result<(), SeriesFault> {
+        let count = labels().count() as u64;
+        if self.labels.is_exceeded_by(count) {
+            return over(Reason::LabelCount, "labels", count, self.labels.0);
+        }
+        let mut bytes = 0;
+        for (name, value) in labels() {
+            let (name_len, value_len) = (name.len() as u64, value.len() as u64);
+            if self.name_bytes.is_exceeded_by(name_len) {
+                let limit = self.name_bytes.0;
+                return over(Reason::LabelNameBytes, "bytes of a label name", name_len, limit);
+            }
+            if self.value_bytes.is_exceeded_by(value_len) {
+                let limit = self.value_bytes.0;
+                let what = format!("bytes of the value of label {}", shown(name));
+                return over(Reason::LabelValueBytes, &what, value_len, limit);
+            }
+            bytes += name_len + value_len;
+        }
+        if self.bytes.is_exceeded_by(bytes) {
+            return over(Reason::LabelsBytes, "bytes of labels", bytes, self.bytes.0);
+        }
+        Ok(())
+    }
+}
+
+/// The label set that raw labels are, whether or not it may be stored. Texts that `neighbour` has
+/// too, in the same place, are shared with it: a scrape's series differ in few.
 ///
 /// # Errors
 /// The outer one if the bytes are no protobuf: the whole body is bad. The inner one if this series
 /// is refused.
-pub(crate) fn label_set(
-    raw: &[u8],
-    limits: &Limits,
+pub(crate) fn raw_set(
+    raw: RawLabels<'_>,
+    bounds: &LabelBounds,
     neighbour: Option<&LabelSet>,
 ) -> Result<Result<LabelSet, SeriesFault>, Error> {
-    let mut pairs: Vec<(&[u8], &[u8])> = Vec::with_capacity(32);
-    for label in LabelIter::new(raw) {
-        pairs.push(label?);
+    let (mut pairs, mut count) = (Vec::with_capacity(32), 0_u64);
+    for label in raw {
+        let (name, value) = label?;
+        // A label with an empty value is no label. Of too many not all are kept.
+        if !value.is_empty() {
+            count += 1;
+            if !bounds.labels.is_exceeded_by(count) {
+                pairs.push((name, value));
+            }
+        }
     }
-    Ok(checked(&pairs, limits, neighbour))
+    if bounds.labels.is_exceeded_by(count) {
+        return Ok(over(Reason::LabelCount, "labels", count, bounds.labels.0));
+    }
+    Ok(bounds.check(|| pairs.iter().copied()).and_then(|()| as_set(&pairs, neighbour)))
 }
 
-fn checked(
-    pairs: &[(&[u8], &[u8])],
-    limits: &Limits,
-    neighbour: Option<&LabelSet>,
+/// Whether a label set may be stored; `bounds` are those that it was not held to before.
+pub(crate) fn check_set(
+    labels: LabelSet,
+    bounds: Option<&LabelBounds>,
 ) -> Result<LabelSet, SeriesFault> {
-    let used = || pairs.iter().filter(|(_, value)| !value.is_empty());
-    let count = used().count() as u64;
-    if limits.max_labels.is_exceeded_by(count) {
-        return over(Reason::LabelCount, "labels", count, limits.max_labels.0);
+    if labels.metric_name().is_empty() {
+        return fault(Reason::NoMetricName, "no metric name");
     }
-    let mut bytes = 0;
-    for (name, value) in used() {
-        let (name_len, value_len) = (name.len() as u64, value.len() as u64);
-        if limits.max_label_name_bytes.is_exceeded_by(name_len) {
-            let limit = limits.max_label_name_bytes.0;
-            return over(Reason::LabelNameBytes, "bytes of a label name", name_len, limit);
+    if let Some(bounds) = bounds {
+        if labels.get("").is_some() {
+            return fault(Reason::NoLabelName, "label without a name");
         }
-        if limits.max_label_value_bytes.is_exceeded_by(value_len) {
-            let limit = limits.max_label_value_bytes.0;
-            let what = format!("bytes of the value of label {}", shown(name));
-            return over(Reason::LabelValueBytes, &what, value_len, limit);
-        }
-        bytes += name_len + value_len;
+        bounds.check(|| labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))?;
     }
-    if limits.max_labels_bytes.is_exceeded_by(bytes) {
-        return over(Reason::LabelsBytes, "bytes of labels", bytes, limits.max_labels_bytes.0);
-    }
-    as_set(pairs, neighbour)
+    Ok(labels)
 }
 
 fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<LabelSet, SeriesFault> {
@@ -81,7 +138,7 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
     let mut shared = neighbour.into_iter().flat_map(LabelSet::iter).peekable();
     for (name, value) in pairs {
         let (name, value) = (text_of(name, name)?, text_of(value, name)?);
-        if name.is_empty() && !value.is_empty() {
+        if name.is_empty() {
             return fault(Reason::NoLabelName, "label without a name");
         }
         while shared.next_if(|(theirs, _)| ***theirs < *name).is_some() {}
@@ -94,15 +151,9 @@ fn as_set(pairs: &[(&[u8], &[u8])], neighbour: Option<&LabelSet>) -> Result<Labe
             _ => (name.into(), value.into()),
         });
     }
-    match LabelSet::from_pairs(texts) {
-        Err(duplicate) => {
-            fault(Reason::DuplicateLabel, format!("duplicate label name {:?}", &*duplicate.0))
-        }
-        Ok(labels) if labels.metric_name().is_empty() => {
-            fault(Reason::NoMetricName, "no metric name")
-        }
-        Ok(labels) => Ok(labels),
-    }
+    LabelSet::from_pairs(texts).or_else(|duplicate| {
+        fault(Reason::DuplicateLabel, format!("duplicate label name {:?}", &*duplicate.0))
+    })
 }
 
 /// A text of the label `name`.
@@ -166,9 +217,9 @@ impl TimeRules {
 const SERIES_TEXT_MAX: usize = 512;
 
 /// A series as it was sent, for an error text: `{job="a"}`, cut when long.
-pub(crate) fn series_text(raw: &[u8]) -> String {
+pub(crate) fn series_text(raw: RawLabels<'_>) -> String {
     let mut text = String::from("{");
-    for label in LabelIter::new(raw) {
+    for label in raw {
         let Ok((name, value)) = label else { break };
         if text.len() > SERIES_TEXT_MAX {
             text.push_str(", …");

@@ -4,11 +4,17 @@
 //! in this crate knows HTTP, YAML, a clock or a disk.
 
 pub mod error;
+pub mod ha;
 pub mod identity;
 pub mod limits;
+pub mod otlp;
 pub mod rate;
+pub mod relabel;
 
 pub use error::Error;
+pub use ha::{HaTracker, HaVerdict};
 pub use identity::{Access, Tenancy};
-pub use limits::{Limit, LimitTable, Limits, QueryLimits};
+pub use limits::{HaLimits, Limit, LimitTable, Limits, QueryLimits};
+pub use otlp::{OtlpSettings, Translation};
 pub use rate::RateLimiter;
+pub use relabel::{RelabelRule, Relabeling};

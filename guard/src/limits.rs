@@ -7,6 +7,8 @@
 //!
 //! Not here: reading them from a file (`node`); spending the rate (`rate.rs`).
 
+use crate::otlp::OtlpSettings;
+use crate::relabel::{RelabelRule, Relabeling};
 use model::{Retention, RetentionRule, RetentionRules, TenantId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,8 +71,30 @@ pub struct Limits {
     pub max_exemplars: Limit,
     /// Buckets of one native histogram; its resolution is lowered as far as needed.
     pub max_native_histogram_buckets: Limit,
+    /// What is done to series as they come in (`metric_relabel_configs`).
+    pub relabel_rules: Vec<RelabelRule>,
+    /// How samples of HA pairs are kept once.
+    pub ha: HaLimits,
     /// What queries may do.
     pub query: QueryLimits,
+    /// How OTLP metrics are translated; no limit, but each tenant's own too.
+    pub otlp: OtlpSettings,
+}
+
+/// How samples that several replicas send are kept once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaLimits {
+    /// Whether they are (`accept_ha_samples`).
+    pub is_on: bool,
+    /// The label that says what the replicas send about (`ha_cluster_label`).
+    pub cluster_label: String,
+    /// The label that tells the replicas apart, which is not stored (`ha_replica_label`).
+    pub replica_label: String,
+    /// After so long a silence of one replica the next one's samples are kept
+    /// (`ha_failover_timeout`).
+    pub failover_ms: u64,
+    /// Clusters (`ha_max_clusters`).
+    pub max_clusters: Limit,
 }
 
 /// What the queries of one tenant may do.
@@ -122,7 +146,22 @@ impl Default for Limits {
             max_metadata: Limit(100_000),
             max_exemplars: Limit(100_000),
             max_native_histogram_buckets: Limit(160),
+            relabel_rules: Vec::new(),
+            ha: HaLimits::default(),
             query: QueryLimits::default(),
+            otlp: OtlpSettings::default(),
+        }
+    }
+}
+
+impl Default for HaLimits {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            cluster_label: "cluster".to_owned(),
+            replica_label: "__replica__".to_owned(),
+            failover_ms: 30_000,
+            max_clusters: Limit(100),
         }
     }
 }
@@ -209,6 +248,20 @@ impl Limits {
                     faulty(format!("{matcher}: {error}"));
                 }
             }
+        }
+        for (index, error) in Relabeling::compile(&self.relabel_rules).err().unwrap_or_default() {
+            fault(&format!("metric_relabel_configs[{index}]"), error.to_string());
+        }
+        let labels = [&self.ha.cluster_label, &self.ha.replica_label];
+        let keys = ["ha_cluster_label", "ha_replica_label"];
+        for (key, _) in keys.iter().zip(labels).filter(|(_, label)| label.is_empty()) {
+            fault(key, "no label has an empty name".to_owned());
+        }
+        if self.ha.cluster_label == self.ha.replica_label {
+            fault("ha_replica_label", "is the same as ha_cluster_label".to_owned());
+        }
+        if !(1_000..=3_600_000).contains(&self.ha.failover_ms) {
+            fault("ha_failover_timeout", "has to lie between 1s and 1h".to_owned());
         }
         if self.ingestion_rate.0 == 0 && self.ingestion_burst != 0 {
             fault("ingestion_burst", "a burst without an ingestion_rate limits nothing".to_owned());

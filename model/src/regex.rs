@@ -5,6 +5,7 @@
 //! list, so five thousand values cost a binary search.
 
 mod literals;
+mod template;
 
 use crate::label::Text;
 use literals::{LITERALS_MAX, literal_set, plain_alternation, sorted};
@@ -13,6 +14,8 @@ use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input, meta, util::syntax};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use std::sync::Arc;
+
+pub use template::Template;
 
 /// The longest text of a regex that has to be compiled, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 4 << 10;

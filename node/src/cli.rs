@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod load;
+
 use crate::config::{Bytes, Config, Fault, Role, Setting};
 use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
@@ -21,7 +23,8 @@ Examples:
   cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
   cumae promql lint 'rate(up[5m])'         also: fmt, parse
   cumae test alerts.test                   queries against series that a script loads
-  cumae bench write --target 127.0.0.1:9009
+  cumae relabel test --rules rules.yaml 'up{job=\"a\"}'
+  cumae bench write --target 127.0.0.1:9009      then: read, verify
 
 Prometheus sends to it with
   remote_write:
@@ -91,9 +94,12 @@ pub enum Command {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// See what rules of relabelling do to series
+    #[command(subcommand)]
+    Relabel(RelabelCommand),
     /// Measure a server from outside
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(load::BenchCommand),
 }
 
 /// `cumae config …`.
@@ -353,6 +359,42 @@ pub struct QueryText {
     pub query: Option<String>,
 }
 
+/// `cumae relabel …`.
+#[derive(Debug, Subcommand)]
+pub enum RelabelCommand {
+    /// Show what each rule makes of a series, and what would be written in the end
+    #[command(after_help = RELABEL)]
+    Test(RelabelTest),
+}
+
+/// Flags of `cumae relabel test`.
+#[derive(Debug, Args)]
+pub struct RelabelTest {
+    /// The series, such as `up{job="a"}`; without one they are read from stdin, one a line
+    #[arg(value_name = "SERIES")]
+    pub series: Vec<String>,
+    /// The rules, in YAML: a list, alone or under `metric_relabel_configs`, `write_relabel_configs` or
+    /// `relabel_configs` [default: those that the configuration has for --tenant]
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Whose rules
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Exit with status 1 if a series would not be written
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What is said at the end of `cumae relabel test --help`.
+const RELABEL: &str = "\
+Example: rules.yaml holds
+  - {action: labeldrop, regex: pod_.*}
+  - {action: drop, source_labels: [__name__], regex: go_.*}
+and
+  cumae relabel test --rules rules.yaml 'up{job=\"a\",pod_id=\"x\"}' 'go_goroutines{job=\"a\"}'
+A running server tells the same of the rules that are in force there:
+  curl -G http://127.0.0.1:9009/distributor/relabel_steps --data-urlencode 'series=up{job=\"a\"}'";
+
 /// What is said at the end of `cumae store simulate --help`.
 const SIMULATE: &str = "\
 Example: a day that is flushed 145 times by 6 MiB, with the strategy of the configuration and T4
@@ -380,48 +422,6 @@ A script loads series and asks queries, as the tests of Prometheus do:
 
 `clear` forgets the series. `expect warn`, `expect info`, `expect no_warn`, `expect no_info` and
 `expect ordered` may stand below an eval; `msg:` or `regex:` behind them gives the text.";
-
-/// `cumae bench …`.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Send scrapes of node exporters by remote write; report speed, latency and memory as JSON
-    Write(BenchWrite),
-}
-
-/// Flags of `cumae bench write`.
-#[derive(Debug, Args)]
-pub struct BenchWrite {
-    /// Where the server serves HTTP
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9009")]
-    pub target: SocketAddr,
-    /// The path that takes remote write
-    #[arg(long, value_name = "PATH", default_value = "/api/v1/write")]
-    pub path: String,
-    /// Series in all; a target has 1,000 of them
-    #[arg(long, default_value_t = 100_000)]
-    pub series: u32,
-    /// Scrapes of each target, 15 s apart
-    #[arg(long, default_value_t = 240)]
-    pub rounds: u32,
-    /// Connections; each sends the targets that are its own, in order
-    #[arg(long, default_value_t = 4)]
-    pub connections: u32,
-    /// Samples in one request
-    #[arg(long, default_value_t = 2_000)]
-    pub samples_per_request: u32,
-    /// Scrapes of a target that are sent together: so many samples of a series in one request
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub samples_per_series: u32,
-    /// Time of the last scrape in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS")]
-    pub end_ms: Option<i64>,
-    /// The server's process id: its CPU time and memory are measured
-    #[arg(long)]
-    pub pid: Option<u32>,
-    /// Seconds of background work after the last request that still count as CPU time
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub settle: u32,
-}
 
 impl Flags {
     /// The configuration in force, and its faults.

@@ -10,12 +10,14 @@ pub mod config;
 mod costs;
 mod data_dir;
 mod files;
+mod gates;
 mod language;
 mod machine;
 mod measure;
 mod operators;
 mod parts;
 mod query;
+mod relabel;
 mod roles;
 mod routes;
 mod scripts;
@@ -26,7 +28,7 @@ mod telemetry;
 mod told;
 
 use clap::Parser;
-use cli::{BenchCommand, Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, RelabelCommand};
 use model::Clock;
 use parts::SystemClock;
 use std::ffi::OsString;
@@ -47,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // These know no data directory, and need no configuration.
     match &cli.command {
-        Some(Command::Bench(BenchCommand::Write(flags))) => return finish(measure::write(flags)),
+        Some(Command::Bench(command)) => return finish(measure::run(command)),
         Some(Command::Query(flags)) => {
             return finish(query::run(flags, SystemClock::start().now()));
         }
@@ -70,6 +72,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Store(command)) if faults.is_empty() => finish(files::run(&config, &command)),
         Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
+        Some(Command::Relabel(RelabelCommand::Test(flags))) if faults.is_empty() => {
+            finish(relabel::run(&config, &flags))
+        }
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {
             let count = faults.len();

@@ -104,6 +104,8 @@ impl Roles {
         let mut router = Router::new();
         if config.has(Role::Distributor) {
             router = router.merge(distributor::router(distributor.clone()));
+            let (limits, tenancy) = (Arc::clone(&assembly.limits), config.tenancy.clone());
+            router = router.merge(crate::gates::router(distributor.clone(), limits, tenancy));
         }
         if let Some(ingester) = &ingester {
             router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));
@@ -295,7 +297,14 @@ impl<'a> Assembly<'a> {
             seed: random_u64().map_err(Error::Random)?,
             registry: self.registry.clone(),
         };
-        Ok(Distributor::new(distributor::Config::default(), parts)?)
+        let mut config = distributor::Config::default();
+        config.inflight_bytes_max = match self.config.write.memory_bytes {
+            0 => machine::memory_bytes().map_or(config.inflight_bytes_max, |bytes| {
+                config.inflight_bytes_max.min(bytes / 4)
+            }),
+            given => given,
+        };
+        Ok(Distributor::new(config, parts)?)
     }
 
     fn querier(

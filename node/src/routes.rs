@@ -71,6 +71,14 @@ struct Parts {
     registry: Registry,
 }
 
+impl Parts {
+    /// Why this process takes no requests, if it does not.
+    fn why_not(&self) -> Option<String> {
+        let reason = self.readiness.reason.lock().map(str::to_owned);
+        reason.or_else(|| self.peers.missing())
+    }
+}
+
 /// The routes.
 pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> Router {
     Router::new()
@@ -78,6 +86,8 @@ pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> 
         .route("/-/ready", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .route("/ping", get(ping))
         .with_state(Parts { readiness, peers, registry })
 }
 
@@ -139,10 +149,24 @@ async fn flush(State(ingester): State<Arc<Embedded>>, RawQuery(query): RawQuery)
     }
 }
 
+/// What clients of InfluxDB ask before they write.
+async fn health(State(parts): State<Parts>) -> Response {
+    let answer = |status: &str| json!({"name": "influxdb", "status": status}).to_string();
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    match parts.why_not() {
+        None => (json, answer("pass")).into_response(),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, json, answer("fail")).into_response(),
+    }
+}
+
+/// The same, asked by older ones: the answer is that there is one.
+async fn ping() -> Response {
+    let version = [("x-influxdb-version", env!("CARGO_PKG_VERSION"))];
+    (StatusCode::NO_CONTENT, version).into_response()
+}
+
 async fn ready(State(parts): State<Parts>) -> Response {
-    let reason = parts.readiness.reason.lock().map(str::to_owned);
-    let reason = reason.or_else(|| parts.peers.missing());
-    match reason {
+    match parts.why_not() {
         None => "ready\n".into_response(),
         Some(reason) => {
             let headers = [(header::RETRY_AFTER, "1")];

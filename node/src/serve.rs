@@ -62,7 +62,7 @@ async fn run(config: &Config, data_dir: &DataDir) -> Result<(), Error> {
     }
 
     let address = server.address();
-    let routes = Routes::new(server::starting());
+    let routes = Routes::new(server::starting(), config.server.body_timeout);
     let (end, ended) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(routes.clone(), async { drop(ended.await) }));
 

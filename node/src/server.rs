@@ -3,34 +3,51 @@
 //! # Invariants
 //! - A connection takes a permit before it is served: so many in all, so many of one address. At
 //!   the cap it is closed at once, which a sender sees and retries.
-//! - Nobody holds a connection by being slow: a header, the wait for the next request, and a body
-//!   each have a time.
+//! - Nobody holds a connection by being slow: a header, the wait for the next request, a body, and an
+//!   answer that is not read each have a time (`paced.rs`).
+//! - A request that two servers could take for different ones is refused, or is the last of its
+//!   connection.
 //! - After the stop signal no connection is accepted, requests in flight are finished, idle
 //!   connections are closed, and after `drain_timeout` the rest is dropped.
 //!
 //! Not here: routes, TLS (a proxy in front ends it), HTTP/2.
 
+mod paced;
+
 use crate::config;
 use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use paced::{Paced, Phase, Times};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyDeadlineLayer;
 
 /// Header fields of one request.
 const HEADERS_MAX: usize = 100;
+/// Bytes of a request's line and header fields.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// An answer of which nothing is read for so long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A listener that does not serve yet.
 #[derive(Debug)]
@@ -77,7 +94,8 @@ impl Server {
     pub(crate) async fn serve(self, routes: Routes, stop: impl Future<Output = ()>) -> usize {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.settings.header_timeout)
+            .header_read_timeout(self.settings.idle_timeout)
+            .max_header_size(HEADER_BYTES_MAX)
             .max_headers(HEADERS_MAX);
         let graceful = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
@@ -118,12 +136,11 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
-        let router = routes
-            .current()
-            .layer(RequestBodyDeadlineLayer::new(self.settings.body_timeout))
-            .layer(CatchPanicLayer::new());
-        let service = TowerToHyperService::new(router);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (router, phase) = (routes.current(), Phase::default());
+        let times = Times { header: self.settings.header_timeout, stall: STALL_TIMEOUT };
+        let stream = TokioIo::new(Paced::new(stream, phase.clone(), times));
+        let service = service_fn(move |request| answer(router.clone(), phase.clone(), request));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "connection ended");
@@ -133,20 +150,100 @@ impl Server {
     }
 }
 
+/// Answers one request.
+async fn answer(
+    router: Router,
+    phase: Phase,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    phase.begin();
+    // A length beside it would have been ignored, and somebody in front may have gone by that.
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = match ambiguity(&request) {
+        Some(what) => {
+            let close = [(header::CONNECTION, "close")];
+            (StatusCode::BAD_REQUEST, close, format!("{what}\n")).into_response()
+        }
+        None => router.oneshot(request.map(Body::new)).await?,
+    };
+    if is_chunked {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Body::new(UntilRead { body, phase })))
+}
+
+/// The body of an answer: its request is over when all of it is written, or nobody wants it.
+struct UntilRead {
+    body: Body,
+    phase: Phase,
+}
+
+impl hyper::body::Body for UntilRead {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for UntilRead {
+    fn drop(&mut self) {
+        self.phase.end();
+    }
+}
+
+/// What may mean something else to somebody else.
+fn ambiguity<B>(request: &Request<B>) -> Option<&'static str> {
+    let fields = |name| request.headers().get_all(name).iter();
+    if fields(header::AUTHORIZATION).count() > 1 {
+        return Some("header Authorization occurs more than once");
+    }
+    let mut hosts = fields(header::HOST);
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Some("header Host occurs more than once");
+    }
+    let differs = |authority: &str| host.is_some_and(|host| *host != *authority);
+    let authority = Uri::authority(request.uri());
+    if authority.is_some_and(|authority| differs(authority.as_str())) {
+        return Some("header Host is another one than that of the request line");
+    }
+    None
+}
+
 /// The routes that new connections get. While a process starts they are those of [`starting`].
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
     // Guards the router only; nothing else is locked under it.
     router: Arc<Mutex<Router>>,
+    body_timeout: Duration,
 }
 
 impl Routes {
-    pub(crate) fn new(router: Router) -> Self {
-        Self { router: Arc::new(Mutex::new(router)) }
+    /// These routes; a body may take so long to come.
+    pub(crate) fn new(router: Router, body_timeout: Duration) -> Self {
+        let routes = Self { router: Arc::default(), body_timeout };
+        routes.set(router);
+        routes
     }
 
     /// Connections from now on get these.
     pub(crate) fn set(&self, router: Router) {
+        let router = router
+            .layer(RequestBodyDeadlineLayer::new(self.body_timeout))
+            .layer(CatchPanicLayer::new());
         *self.router.lock() = router;
     }
 
@@ -230,7 +327,7 @@ mod tests {
         settings.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(&settings, &Registry::new()).await.unwrap();
         let address = server.address();
-        let routes = Routes::new(starting());
+        let routes = Routes::new(starting(), settings.body_timeout);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(routes.clone(), async { drop(stopped.await) }));
         let ask = move |path: &'static str| {

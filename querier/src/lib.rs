@@ -14,6 +14,7 @@ mod delete;
 mod error;
 mod exemplar_calls;
 mod explain;
+mod export;
 mod exposition;
 mod federate;
 mod federation;

@@ -6,8 +6,8 @@ use crate::call::{BodyIs, Call, Manner, Several};
 use crate::error::Error;
 use crate::querier::Querier;
 use crate::{
-    activity, admin, cardinality, exemplar_calls, explain, federate, label_calls, name_stats, page,
-    query_calls, query_status, remote_read, rules, status,
+    activity, admin, cardinality, exemplar_calls, explain, export, federate, label_calls,
+    name_stats, page, query_calls, query_status, remote_read, rules, status,
 };
 use axum::Router;
 use axum::body::Body;
@@ -65,6 +65,7 @@ fn queries(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         both!("query", query_calls::query),
         both!("query_range", query_calls::query_range),
         both!("explain", explain::explain),
+        both!("export", export::export),
         both!("query_exemplars", exemplar_calls::query_exemplars),
         both!("format_query", query_calls::format_query),
         both!("parse_query", query_calls::parse_query),

@@ -27,7 +27,7 @@ limits: {ingestion_rate: 0, max_series: 0, max_series_per_metric: 0, max_query_s
 
 
 def write(binary, server, path, end_ms, flags):
-    command = [binary, "bench", "write", "--target", f"127.0.0.1:{server.port}", "--path", path, "--pid", server.pid,
+    command = [binary, "bench", "write", "--json", "--target", f"127.0.0.1:{server.port}", "--path", path, "--pid", server.pid,
                "--series", flags.series, "--rounds", flags.rounds, "--settle", flags.settle, "--end-ms", end_ms]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode != 0:

@@ -72,7 +72,7 @@ METADATA = [
 
 
 def fill(binary, server, plan, end_ms):
-    command = [binary, "bench", "write", "--target", f"127.0.0.1:{server.port}", "--pid", server.pid,
+    command = [binary, "bench", "write", "--json", "--target", f"127.0.0.1:{server.port}", "--pid", server.pid,
                "--series", plan["series"], "--rounds", plan["rounds"], "--connections", plan["connections"],
                "--samples-per-series", plan["together"], "--end-ms", end_ms]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)

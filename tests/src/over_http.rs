@@ -1,18 +1,19 @@
-//! A real process from outside: what is loaded is sent by remote write 1.0, what is asked is asked
-//! of the HTTP API, and each `clear` moves on to a tenant that nobody has written to.
+//! A real process from outside: what is loaded is sent by remote write, what is asked is asked of
+//! the HTTP API, and each `clear` moves on to a tenant that nobody has written to.
 //!
-//! Remote write 1.0 carries no start timestamps, so they are left out. Of an answer only what the
-//! JSON says is judged.
+//! Samples that have a start go by remote write 2.0, since 1.0 does not carry it; others by 1.0. Of
+//! an answer only what the JSON says is judged.
 
 use crate::process::{Cumae, Launch};
 use bench::http::{self, Connection};
-use bench::remote_write::{HEADERS, compress};
-use model::{LabelSet, SeriesColumns};
+use bench::remote_write::{HEADERS, HEADERS_V2, compress};
+use model::{HistogramSample, LabelSet, SeriesColumns};
 use promql::histogram::BucketView;
 use promqltest::{Answer, Ask, Data, Sample, Samples, ShownHistogram, Subject};
 use serde_json::Value as Json;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use wire::remote_write::{RequestV2, SeriesV2, encode_extras, encode_series};
 
 /// As upstream's runner sets its engine up: every option on, 10,000 samples at most.
 const UPSTREAM: &str = "\
@@ -89,11 +90,11 @@ impl Subject for HttpSubject {
     }
 
     fn load(&mut self, series: &[SeriesColumns]) -> Result<(), String> {
-        let mut message = Vec::new();
-        for one in series {
-            encode(one, &mut message);
-        }
-        match self.post("/api/v1/push", &HEADERS, &compress(&message))? {
+        let (headers, message) = match series.iter().any(has_starts) {
+            true => (HEADERS_V2, message_v2(series)),
+            false => (HEADERS, message(series)),
+        };
+        match self.post("/api/v1/push", &headers, &compress(&message))? {
             (204, _) => Ok(()),
             (status, text) => Err(format!("remote write: {status} {text}")),
         }
@@ -120,22 +121,52 @@ impl Subject for HttpSubject {
     }
 }
 
-/// Appends a series as remote write 1.0 sends it.
-fn encode(series: &SeriesColumns, into: &mut Vec<u8>) {
-    let floats = &series.floats;
-    if !floats.is_empty() {
+/// Whether a sample of the series has a start.
+fn has_starts(series: &SeriesColumns) -> bool {
+    let (floats, histograms) = (&series.floats, &series.histograms);
+    let mut starts = floats.start_timestamps_ms.iter().chain(&histograms.start_timestamps_ms);
+    starts.any(|start| *start != 0)
+}
+
+/// The floats of a series: time, value, start.
+fn floats(series: &SeriesColumns) -> Vec<(i64, f64, i64)> {
+    let sample = |at| series.floats.sample(at);
+    let samples = (0..series.floats.values.len()).map(sample);
+    samples.map(|sample| (sample.timestamp_ms, sample.value, sample.start_timestamp_ms)).collect()
+}
+
+fn histograms(series: &SeriesColumns) -> Vec<HistogramSample> {
+    (0..series.histograms.len()).map(|at| series.histograms.sample(at)).collect()
+}
+
+/// The message of remote write 1.0.
+fn message(series: &[SeriesColumns]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for one in series {
         let samples: Vec<(i64, f64)> =
-            floats.timestamps_ms.iter().copied().zip(floats.values.iter().copied()).collect();
-        wire::remote_write::encode_series(&series.labels, &samples, into);
+            floats(one).iter().map(|(time, value, _)| (*time, *value)).collect();
+        if !samples.is_empty() {
+            encode_series(&one.labels, &samples, &mut message);
+        }
+        let histograms = histograms(one);
+        if !histograms.is_empty() {
+            encode_extras(&one.labels, &histograms, &[], &mut message);
+        }
     }
-    let without_start = |at| {
-        let sample = series.histograms.sample(at);
-        model::HistogramSample { start_timestamp_ms: 0, ..sample }
-    };
-    let histograms: Vec<_> = (0..series.histograms.len()).map(without_start).collect();
-    if !histograms.is_empty() {
-        wire::remote_write::encode_extras(&series.labels, &histograms, &[], into);
+    message
+}
+
+/// The message of remote write 2.0, which has no series without a sample.
+fn message_v2(series: &[SeriesColumns]) -> Vec<u8> {
+    let mut request = RequestV2::default();
+    for one in series {
+        let (samples, histograms) = (floats(one), histograms(one));
+        if !samples.is_empty() || !histograms.is_empty() {
+            let (samples, histograms) = (&samples[..], &histograms[..]);
+            request.push(&one.labels, &SeriesV2 { samples, histograms, ..SeriesV2::default() });
+        }
     }
+    request.finish()
 }
 
 /// `-1.500`

@@ -107,37 +107,15 @@ fn upstream_scripts_pass_over_a_store_that_has_flushed_compacted_and_sealed() {
     check_upstream(&folder, &mut StoreSubject::upstream().unwrap());
 }
 
-/// Cases about start timestamps, which remote write 1.0 does not carry: they wait for 2.0. One that
-/// passes without being taken off this list is as wrong as one that fails and is not on it.
-const WAIT_FOR_REMOTE_WRITE_2: &[&str] = &[
-    "start_timestamps.test:8 fails",
-    "start_timestamps.test:13 fails",
-    "start_timestamps.test:19 fails",
-    "start_timestamps.test:55 fails",
-    "start_timestamps.test:63 fails",
-    "start_timestamps.test:71 fails",
-    "start_timestamps.test:105 fails",
-    "start_timestamps.test:123 fails",
-    "start_timestamps.test:126 fails",
-    "start_timestamps.test:130 fails",
-    "start_timestamps.test:140 fails",
-    "start_timestamps.test:157 fails",
-    "start_timestamps.test:165 fails",
-    "start_timestamps.test:178 fails",
-];
-
 #[test]
-fn upstream_scripts_pass_over_http_but_for_what_waits_for_remote_write_2() {
+fn upstream_scripts_pass_over_http() {
     let Some(folder) = shared::folder("promqltest") else {
         println!("../shared/promqltest IS MISSING: only our own scripts are run");
         return;
     };
     // A tenant for each scenario, all of one process.
     let dir = tempfile::tempdir().unwrap();
-    let reports = reports(&folder, true, &mut HttpSubject::upstream(dir.path()));
-    print_table(&reports);
-    assert_eq!(not_passing(&reports), WAIT_FOR_REMOTE_WRITE_2);
-    assert_eq!(reports.values().map(|report| report.cases.len()).sum::<usize>(), 1_439);
+    check_upstream(&folder, &mut HttpSubject::upstream(dir.path()));
 }
 
 fn check_upstream(folder: &Path, subject: &mut dyn Subject) {

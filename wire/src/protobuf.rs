@@ -191,3 +191,9 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 }
+
+/// The low half: what protobuf makes of a 32-bit field that was sent with more.
+pub(crate) fn low32(varint: u64) -> u32 {
+    let [a, b, c, d, ..] = varint.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}

@@ -12,6 +12,7 @@
 
 mod print;
 mod read;
+mod relabel;
 mod settings;
 mod value;
 
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use relabel::{rule_json, rules_of};
 pub use settings::Visitor;
 pub use value::{Bytes, Setting};
 
@@ -97,6 +99,7 @@ pub struct Config {
     pub data: Data,
     pub store: Store,
     pub compaction: store::config::CompactionConfig,
+    pub write: Write,
     pub query: Query,
     pub limits: Limits,
     pub overrides: Vec<(TenantId, Limits)>,
@@ -113,6 +116,7 @@ pub struct Server {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub header_timeout: Duration,
+    pub idle_timeout: Duration,
     pub body_timeout: Duration,
     pub drain_timeout: Duration,
 }
@@ -132,6 +136,13 @@ pub struct Query {
     pub cache_bytes: u64,
     pub memory_bytes: u64,
     pub features: promql::Features,
+}
+
+/// What writes of all tenants share.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Write {
+    pub memory_bytes: u64,
 }
 
 /// The store of this process.
@@ -190,7 +201,8 @@ impl Default for Config {
                 allow_unauthenticated: false,
                 connections_max: 10_000,
                 connections_per_address_max: 1_000,
-                header_timeout: Duration::from_secs(30),
+                header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(90),
                 body_timeout: Duration::from_secs(30),
                 drain_timeout: Duration::from_secs(20),
             },
@@ -202,6 +214,7 @@ impl Default for Config {
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
+            write: Write { memory_bytes: 0 },
             query: Query {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,

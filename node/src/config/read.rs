@@ -19,9 +19,12 @@ pub(super) fn read(text: &str, config: &mut Config) -> Vec<Fault> {
 }
 
 /// The only place that knows which YAML parser we use.
+pub(super) fn yaml(text: &str) -> Result<Value, String> {
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
 fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    match value {
+    match yaml(text)? {
         Value::Object(tree) => Ok(tree),
         Value::Null => Ok(Map::new()),
         other => Err(wanted("keys and their values", &other)),

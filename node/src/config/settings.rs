@@ -2,7 +2,7 @@
 
 use super::value::{Bytes, Setting};
 use super::{Config, MemberSettings};
-use guard::{Limit, Limits};
+use guard::{HaLimits, Limit, Limits, OtlpSettings};
 use model::TenantId;
 use std::time::Duration;
 use store::config::CompactionConfig;
@@ -60,6 +60,11 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
         v.section("compaction", "Which sstables are merged when.", |v| {
             walk_compaction(v, &mut config.compaction);
         });
+    });
+    visitor.section("write", "Writes, the same for all tenants.", |v| {
+        let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
+                       503. 0 is a quarter of the machine's, at most 512MiB.";
+        size(v, "memory", meaning, &mut config.write.memory_bytes);
     });
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
@@ -146,8 +151,13 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting(
         "header_timeout",
-        "How long a request's header, or the next request, may take to come.",
+        "How long a request's header may take to come, once it has begun.",
         &mut server.header_timeout,
+    );
+    v.setting(
+        "idle_timeout",
+        "How long a connection may wait for its first or next request.",
+        &mut server.idle_timeout,
     );
     v.setting(
         "body_timeout",
@@ -193,6 +203,14 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
          that matches decides.",
         &mut limits.retention_rules,
     );
+    v.setting(
+        "metric_relabel_configs",
+        "What is done to series as they come in, in Prometheus' words, such as - {action: labeldrop, \
+         regex: pod_.*}.",
+        &mut limits.relabel_rules,
+    );
+    walk_ha(v, &mut limits.ha);
+    walk_otlp(v, &mut limits.otlp);
     count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
     count(
         v,
@@ -214,6 +232,61 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
     count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
     count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);
+}
+
+/// Walks how OTLP metrics are translated.
+fn walk_otlp(v: &mut impl Visitor, otlp: &mut OtlpSettings) {
+    v.setting(
+        "otlp_translation_strategy",
+        "What becomes of names, in Prometheus' words: UnderscoreEscapingWithSuffixes, \
+         NoUTF8EscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, NoTranslation.",
+        &mut otlp.translation,
+    );
+    v.setting(
+        "otlp_promote_resource_attributes",
+        "OTLP: resource attributes that become labels of every series.",
+        &mut otlp.promote_resource_attributes,
+    );
+    v.setting(
+        "otlp_promote_scope_metadata",
+        "OTLP: whether the scope's name, version, schema and attributes become labels.",
+        &mut otlp.promote_scope_metadata,
+    );
+    v.setting(
+        "otlp_keep_identifying_resource_attributes",
+        "OTLP: whether target_info has the attributes too that job and instance are made of.",
+        &mut otlp.keep_identifying_resource_attributes,
+    );
+    v.setting(
+        "otlp_convert_histograms_to_nhcb",
+        "OTLP: whether histograms become native ones with custom buckets.",
+        &mut otlp.convert_histograms_to_nhcb,
+    );
+    v.setting(
+        "otlp_allow_delta_temporality",
+        "OTLP: whether points that count from the one before are taken, as they are.",
+        &mut otlp.allow_delta_temporality,
+    );
+}
+
+fn walk_ha(v: &mut impl Visitor, ha: &mut HaLimits) {
+    v.setting(
+        "accept_ha_samples",
+        "Of replicas that send the same, keep the samples of one: those of a cluster are told apart by \
+         a label that is not stored.",
+        &mut ha.is_on,
+    );
+    v.setting(
+        "ha_cluster_label",
+        "The label that says what they send about.",
+        &mut ha.cluster_label,
+    );
+    v.setting("ha_replica_label", "The label that tells them apart.", &mut ha.replica_label);
+    let mut span = Duration::from_millis(ha.failover_ms);
+    let meaning = "After so long a silence of the one, the next one's samples are kept.";
+    v.setting("ha_failover_timeout", meaning, &mut span);
+    ha.failover_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    count(v, "ha_max_clusters", "Clusters; series of one more are refused.", &mut ha.max_clusters);
 }
 
 fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {

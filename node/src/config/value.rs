@@ -2,8 +2,8 @@
 
 use super::{LogFormat, Role};
 use cluster::consistency::Consistency;
-use guard::Tenancy;
 use guard::identity::DEFAULT_TENANT;
+use guard::{Tenancy, Translation};
 use model::{Matcher, Retention, RetentionRule, TenantId};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -205,6 +205,25 @@ macro_rules! choice {
 
 choice!(Role, "distributor" => Role::Distributor, "ingester" => Role::Ingester, "querier" => Role::Querier);
 choice!(LogFormat, "text" => LogFormat::Text, "json" => LogFormat::Json);
+
+choice!(
+    Translation,
+    "UnderscoreEscapingWithSuffixes" => Translation::UnderscoreEscapingWithSuffixes,
+    "NoUTF8EscapingWithSuffixes" => Translation::NoUtf8EscapingWithSuffixes,
+    "UnderscoreEscapingWithoutSuffixes" => Translation::UnderscoreEscapingWithoutSuffixes,
+    "NoTranslation" => Translation::NoTranslation
+);
+
+impl Setting for Vec<String> {
+    fn read(value: &Value) -> Result<Self, String> {
+        let texts = value.as_array().ok_or_else(|| wanted("a list of texts", value))?;
+        texts.iter().map(String::read).collect()
+    }
+    fn write(&self) -> String {
+        // A JSON list is a YAML list.
+        Value::from(self.as_slice()).to_string()
+    }
+}
 
 /// `single` is the tenant `default`; there is no other name to choose yet.
 impl Setting for Tenancy {

@@ -6,6 +6,7 @@ mod cache;
 mod cardinality;
 mod cost;
 mod exemplars;
+mod export;
 mod federate;
 mod federation;
 mod flights;

@@ -1,7 +1,7 @@
 //! The question: `ReadRequest` out of a snappy block.
 
 use crate::protobuf::{Cursor, ProtobufError, WireType};
-use crate::remote_write;
+use crate::remote_write::{self, Encoding};
 use guard::Limit;
 use model::matcher::MatchOp;
 use model::{Kind, Matcher, TimestampMs};
@@ -87,13 +87,12 @@ pub fn decode(body: &[u8], bytes_max: usize) -> Result<ReadRequest, Error> {
     if body.len() > bytes_max {
         return Err(Error::TooLarge { bytes: body.len() as u64, max });
     }
-    let len = remote_write::decoded_len(body, Limit(max.max(1))).map_err(|error| match error {
+    let (mut message, limit) = (Vec::new(), Limit(max.max(1)));
+    let len = remote_write::decompress(body, Encoding::Snappy, limit, &mut message);
+    let len = len.map_err(|error| match error {
         remote_write::Error::TooLarge { bytes, .. } => Error::TooLarge { bytes, max },
         other => Error::Snappy(other.to_string()),
     })?;
-    let mut message = vec![0; len];
-    let len = snap::raw::Decoder::new().decompress(body, &mut message);
-    let len = len.map_err(|error| Error::Snappy(error.to_string()))?;
     request(message.get(..len).unwrap_or_default())
 }
 

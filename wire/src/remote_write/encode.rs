@@ -1,9 +1,9 @@
-//! Makes `WriteRequest` bytes: for what this process writes itself, and for tests.
+//! Makes `WriteRequest` bytes (1.0): for what this process writes itself, and for tests.
 
 use crate::protobuf::write::{
     push_bytes, push_double, push_number, push_varint, varint_len, zigzag,
 };
-use model::histogram::{Counts, Histogram, ResetHint, Span};
+use model::histogram::{Counts, ResetHint, Span};
 use model::mutation::{MetricMetadata, MetricType};
 use model::{Exemplar, HistogramSample, LabelSet};
 
@@ -53,14 +53,13 @@ pub(crate) fn push_float(timestamp_ms: i64, value: f64, into: &mut Vec<u8>) {
 /// A native histogram as a field of a `TimeSeries`.
 pub(crate) fn push_histogram_sample(sample: &HistogramSample, into: &mut Vec<u8>) {
     let mut part = Vec::new();
-    push_histogram(&sample.histogram, &mut part);
-    push_number(15, sample.timestamp_ms.cast_unsigned(), &mut part);
-    push_number(17, sample.start_timestamp_ms.cast_unsigned(), &mut part);
+    push_histogram(sample, &mut part);
     push_bytes(4, &part, into);
 }
 
-/// Everything of a histogram but its times.
-fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
+/// A histogram and its times, as a message of either version.
+pub(super) fn push_histogram(sample: &HistogramSample, into: &mut Vec<u8>) {
+    let histogram = &*sample.histogram;
     push_double(3, histogram.sum, into);
     push_number(4, zigzag(histogram.schema.into()), into);
     push_double(5, histogram.zero_threshold, into);
@@ -88,6 +87,8 @@ fn push_histogram(histogram: &Histogram, into: &mut Vec<u8>) {
     };
     push_number(14, hint, into);
     push_doubles(16, &histogram.custom_values, into);
+    push_number(15, sample.timestamp_ms.cast_unsigned(), into);
+    push_number(17, sample.start_timestamp_ms.cast_unsigned(), into);
 }
 
 fn push_spans(number: u8, spans: &[Span], into: &mut Vec<u8>) {
@@ -139,7 +140,7 @@ pub fn encode_metadata(metadata: &MetricMetadata, into: &mut Vec<u8>) {
     push_bytes(3, &message, into);
 }
 
-fn type_number(metric_type: MetricType) -> u8 {
+pub(super) fn type_number(metric_type: MetricType) -> u8 {
     match metric_type {
         MetricType::Unknown => 0,
         MetricType::Counter => 1,

@@ -1,6 +1,7 @@
-//! One exemplar as remote write 1.0 sends it, its labels undecoded.
+//! One exemplar of either version, its labels undecoded.
 
-use super::walk::LabelIter;
+use super::labels::RawLabels;
+use super::symbols::Symbols;
 use crate::protobuf::{Cursor, ProtobufError};
 
 /// One exemplar of a series.
@@ -28,9 +29,9 @@ impl<'a> ExemplarView<'a> {
         Ok(view)
     }
 
-    /// Its own labels, name and value as sent: not yet known to be UTF-8.
+    /// Its own labels; references if there are `symbols`.
     #[must_use]
-    pub fn labels(&self) -> LabelIter<'a> {
-        LabelIter::new(self.message)
+    pub fn labels(&self, symbols: Option<Symbols<'a>>) -> RawLabels<'a> {
+        RawLabels::new(self.message, symbols)
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Not here: whether the histogram makes sense (`model::histogram`).
 
-use crate::protobuf::{Cursor, ProtobufError, WireType};
+use crate::protobuf::{Cursor, ProtobufError, WireType, low32};
 use model::histogram::{BUCKETS_MAX, BadHistogram, Counts, Histogram, ResetHint, Span};
 
 /// One native histogram of a series.
@@ -151,7 +151,7 @@ impl Parts {
             schema,
             zero_threshold: self.zero_threshold,
             sum: self.sum,
-            reset_hint: match self.reset_hint {
+            reset_hint: match low32(self.reset_hint) {
                 1 => ResetHint::Yes,
                 2 => ResetHint::No,
                 3 => ResetHint::Gauge,
@@ -239,12 +239,6 @@ fn span(message: &[u8]) -> Result<Span, ProtobufError> {
         }
     }
     Ok(span)
-}
-
-/// The low half: what protobuf makes of a 32-bit field that was sent with more.
-fn low32(varint: u64) -> u32 {
-    let [a, b, c, d, ..] = varint.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 fn zigzag32(varint: u64) -> i32 {

@@ -60,6 +60,13 @@ fn samples(histograms: &[Histogram]) -> Vec<HistogramSample> {
     histograms.iter().zip(NOW_MS..).map(sample).collect()
 }
 
+/// An integer histogram without a start, and a float one that started five milliseconds ago.
+pub(super) fn two_histograms() -> Vec<HistogramSample> {
+    let mut two = samples(&[integer(), float()]);
+    two[1].start_timestamp_ms = NOW_MS - 5;
+    two
+}
+
 fn exemplar(timestamp_ms: i64, pairs: &[(&str, &str)]) -> Exemplar {
     Exemplar { timestamp_ms, value: 0.5, labels: labels(pairs) }
 }
@@ -221,7 +228,7 @@ async fn exemplars_have_limits_of_their_own_and_a_time_of_their_own() {
         (
             exemplar(NOW_MS, &[("trace_idx", &long)]),
             "exemplar_labels",
-            "exemplar at 1700000000000: 129 characters of labels, 128 are allowed",
+            "exemplar at 1700000000000: more than 128 characters of labels",
         ),
         (exemplar(NOW_MS - 1001, &[]), "too_old", "is 1001 ms old"),
     ];

@@ -1,0 +1,101 @@
+//! Samples that several replicas send, kept once: who sends a series, and whether it is kept.
+//!
+//! # Invariants
+//! - A series without one of the two labels is nobody's replica, and kept.
+//! - The labels of a series do not say which replica sent it.
+//!
+//! Not here: who is elected (`guard::ha`).
+
+use guard::ha::{ClusterStatus, TooManyClusters};
+use guard::{HaLimits, HaTracker, HaVerdict};
+use model::{LabelSet, Text, TimestampMs};
+use parking_lot::Mutex;
+use wire::remote_write::RawLabels;
+
+/// The elections of one tenant.
+#[derive(Debug)]
+pub(crate) struct HaGate {
+    cluster_label: Text,
+    replica_label: Text,
+    // Guards the elections; held for one question. No other lock is taken under it.
+    tracker: Mutex<HaTracker>,
+}
+
+/// A replica that a request has samples of, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) cluster: Text,
+    pub(crate) replica: Text,
+    pub(crate) verdict: Result<HaVerdict, TooManyClusters>,
+    /// The newest time of its samples that are kept.
+    pub(crate) newest_ms: i64,
+}
+
+impl HaGate {
+    pub(crate) fn new(limits: &HaLimits) -> Self {
+        Self {
+            cluster_label: limits.cluster_label.as_str().into(),
+            replica_label: limits.replica_label.as_str().into(),
+            tracker: Mutex::new(HaTracker::new(limits.failover_ms, limits.max_clusters)),
+        }
+    }
+
+    /// The place in `heard` of the replica that sends a series with these raw labels, a new one if it
+    /// was not heard in this request before. `None` if it is nobody's.
+    pub(crate) fn hear(
+        &self,
+        raw: RawLabels<'_>,
+        now_ns: u64,
+        heard: &mut Vec<Heard>,
+    ) -> Option<usize> {
+        let (cluster, replica) = self.pair(raw)?;
+        let is_it =
+            |one: &Heard| one.cluster.as_bytes() == cluster && one.replica.as_bytes() == replica;
+        // The series before is mostly of the same replica.
+        if let Some(place) = heard.iter().rposition(is_it) {
+            return Some(place);
+        }
+        // What is no text is refused as a series.
+        let (cluster, replica) =
+            (std::str::from_utf8(cluster).ok()?, std::str::from_utf8(replica).ok()?);
+        let verdict = self.tracker.lock().hear(cluster, replica, now_ns);
+        let (cluster, replica) = (cluster.into(), replica.into());
+        heard.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN });
+        Some(heard.len() - 1)
+    }
+
+    /// The values of the two labels, if raw labels have both.
+    fn pair<'r>(&self, raw: RawLabels<'r>) -> Option<(&'r [u8], &'r [u8])> {
+        let (mut cluster, mut replica) = (&[][..], &[][..]);
+        for (name, value) in raw.into_iter().map_while(Result::ok) {
+            if name == self.replica_label.as_bytes() {
+                replica = value;
+            } else if name == self.cluster_label.as_bytes() {
+                cluster = value;
+            }
+        }
+        (!cluster.is_empty() && !replica.is_empty()).then_some((cluster, replica))
+    }
+
+    /// The labels that a series is stored under.
+    pub(crate) fn without_replica(&self, mut labels: LabelSet) -> LabelSet {
+        if labels.get(&self.cluster_label).is_some() {
+            labels.remove(&self.replica_label);
+        }
+        labels
+    }
+
+    /// What was heard is durable at `now`.
+    pub(crate) fn cover(&self, heard: &[Heard], now: TimestampMs) {
+        for Heard { cluster, replica, newest_ms, .. } in heard {
+            if *newest_ms > i64::MIN {
+                self.tracker.lock().cover(cluster, replica, TimestampMs(*newest_ms), now);
+            }
+        }
+    }
+
+    /// Every cluster, by name.
+    pub(crate) fn status(&self, now_ns: u64) -> Vec<ClusterStatus> {
+        self.tracker.lock().status(now_ns)
+    }
+}

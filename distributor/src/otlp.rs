@@ -1,0 +1,275 @@
+//! OTLP metrics become series: a request is translated into a remote write 2.0, and goes on as one.
+//!
+//! So there is one flow: labels are checked, limits are kept and samples are refused in the same
+//! place and with the same words, whatever they came in. What becomes of what: CONTRACTS.md
+//! section 6, which goes by Prometheus.
+//!
+//! # Invariants
+//! - A translated message is no longer than `max_decoded_bytes`, and its memory is reserved as it
+//!   grows: labels of a resource are repeated in each of its series.
+//! - A point is translated whole or refused whole; what cannot be read at all refuses the request.
+//!
+//! Not here: names (`names.rs`), labels (`labels.rs`), what a point's value becomes (`points.rs`,
+//! `native.rs`), HTTP (`routes/otlp.rs`).
+
+mod labels;
+mod names;
+mod native;
+mod output;
+mod points;
+
+use crate::error::Error;
+use crate::refusal::{Item, Reason, Refusals};
+use crate::service::Message;
+use crate::tenant::Tenant;
+use crate::validate::SeriesFault;
+use guard::OtlpSettings;
+use labels::{ResourceLabels, ScopeLabels, key_text, shown};
+use model::mutation::{MetricMetadata, MetricType};
+use names::{NameKind, metric_name, unit_name};
+pub(crate) use output::Growth;
+use output::Output;
+use wire::otlp::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
+
+/// `target_info` has a sample so often between its first and its last: half of the usual lookback.
+const TARGET_INFO_EVERY_MS: i64 = 150_000;
+/// Of one request and resource, not more than so many: the newest.
+const TARGET_INFO_SAMPLES_MAX: i64 = 1000;
+/// A description is cut here; what is kept of it is shorter still.
+const DESCRIPTION_BYTES_MAX: usize = 1024;
+
+/// A translated request.
+#[derive(Debug, Default)]
+pub(crate) struct Translated {
+    /// What goes on.
+    pub(crate) message: Message,
+    /// How many points came.
+    pub(crate) points: u64,
+    /// Those that could not be translated.
+    pub(crate) refusals: Refusals,
+}
+
+/// Why translating stops: for good, or for one point or metric.
+enum Stop {
+    Request(Error),
+    Fault(SeriesFault),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Request(error.into())
+    }
+}
+
+impl From<SeriesFault> for Stop {
+    fn from(fault: SeriesFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Translates the protobuf bytes of an `ExportMetricsServiceRequest`.
+///
+/// # Errors
+/// [`Error`] if they are none, or become more than the tenant may send.
+pub(crate) fn translate(
+    body: &[u8],
+    tenant: &Tenant,
+    growth: Growth<'_>,
+) -> Result<Translated, Error> {
+    let settings = &tenant.limits.otlp;
+    let translated = Translated::default();
+    let output = Output::new(tenant, growth);
+    let mut translator = Translator { settings, output, translated };
+    for resource in Request::new(body).resources() {
+        translator.resource(&resource?)?;
+    }
+    let Translator { output, mut translated, .. } = translator;
+    translated.message = output.finish();
+    Ok(translated)
+}
+
+struct Translator<'t> {
+    settings: &'t OtlpSettings,
+    output: Output<'t>,
+    translated: Translated,
+}
+
+/// What a resource's points are translated with.
+struct Scope<'a, 's> {
+    resource: &'s ResourceLabels<'a>,
+    labels: ScopeLabels<'a>,
+}
+
+/// The first and the last moment of something, in milliseconds.
+#[derive(Clone, Copy)]
+struct Span {
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Translator<'_> {
+    fn resource(&mut self, resource: &ResourceMetrics<'_>) -> Result<(), Error> {
+        let labels = match ResourceLabels::read(resource, self.settings) {
+            Ok(labels) => labels,
+            Err(stop) => {
+                let fault = stop.fault()?;
+                for scope in resource.scopes() {
+                    self.refuse_scope(&scope?, &fault)?;
+                }
+                return Ok(());
+            }
+        };
+        let mut span: Option<Span> = None;
+        for scope in resource.scopes() {
+            let view = scope?;
+            let scope = match ScopeLabels::read(&view, self.settings) {
+                Ok(own) => Scope { resource: &labels, labels: own },
+                Err(stop) => {
+                    let fault = stop.fault()?;
+                    self.refuse_scope(&view, &fault)?;
+                    continue;
+                }
+            };
+            for metric in view.metrics() {
+                let metric = metric?;
+                if let Err(stop) = self.metric(&metric, &scope, &mut span) {
+                    let fault = stop.fault()?;
+                    self.refuse_metric(&metric, &fault)?;
+                }
+            }
+        }
+        self.target_info(&labels, span)
+    }
+
+    /// Translates a metric. A fault is of all of its points; those of single points are noted.
+    fn metric(
+        &mut self,
+        metric: &Metric<'_>,
+        scope: &Scope<'_, '_>,
+        span: &mut Option<Span>,
+    ) -> Result<(), Stop> {
+        let (kind, metric_type) = self.kind(metric)?;
+        let (name, unit) = (key_text(metric.name)?, key_text(metric.unit)?);
+        let translation = self.settings.translation;
+        let Some(stored) = metric_name(name, unit, kind, translation) else {
+            let text = format!("no metric can be called after {:?}", shown(metric.name));
+            return Err(SeriesFault { reason: Reason::NotTranslatable, text }.into());
+        };
+        let mut has_points = false;
+        for point in metric.points() {
+            let point = point?;
+            has_points = true;
+            self.translated.points += 1;
+            match self.point(&stored, &point, scope) {
+                Ok(at_ms) => {
+                    let known = span.get_or_insert(Span { first_ms: at_ms, last_ms: at_ms });
+                    known.first_ms = known.first_ms.min(at_ms);
+                    known.last_ms = known.last_ms.max(at_ms);
+                }
+                Err(stop) => {
+                    let fault = stop.fault()?;
+                    self.refuse(1, metric, &fault);
+                }
+            }
+        }
+        if has_points {
+            let help = &metric.description[..metric.description.len().min(DESCRIPTION_BYTES_MAX)];
+            let metadata = MetricMetadata {
+                metric: stored.into(),
+                metric_type,
+                help: String::from_utf8_lossy(help).into(),
+                unit: unit_name(unit, translation).into(),
+            };
+            self.output.describe(metadata)?;
+        }
+        Ok(())
+    }
+
+    /// What the metric's name tells, and its type; a fault if its temporality is none of ours.
+    fn kind(&self, metric: &Metric<'_>) -> Result<(NameKind, MetricType), SeriesFault> {
+        let temporality = match metric.data {
+            Data::Sum { temporality, .. }
+            | Data::Histogram(temporality)
+            | Data::ExponentialHistogram(temporality) => temporality,
+            Data::Gauge | Data::Summary => Temporality::Cumulative,
+            Data::Unknown => {
+                let text = "no kind of data that is known".to_owned();
+                return Err(SeriesFault { reason: Reason::NotTranslatable, text });
+            }
+        };
+        let is_delta = temporality == Temporality::Delta;
+        let is_taken = temporality == Temporality::Cumulative
+            || (is_delta && self.settings.allow_delta_temporality);
+        if !is_taken {
+            let name = shown(metric.name);
+            let text = format!("invalid temporality and type combination for metric {name:?}");
+            return Err(SeriesFault { reason: Reason::Temporality, text });
+        }
+        let (kind, metric_type) = match metric.data {
+            Data::Sum { is_monotonic: true, .. } => (NameKind::MonotonicSum, MetricType::Counter),
+            Data::Gauge => (NameKind::Gauge, MetricType::Gauge),
+            Data::Sum { .. } => (NameKind::Other, MetricType::Gauge),
+            Data::Summary => (NameKind::Other, MetricType::Summary),
+            _ => (NameKind::Other, MetricType::Histogram),
+        };
+        // What counts from the point before is no counter in our sense.
+        Ok((kind, if is_delta { MetricType::Unknown } else { metric_type }))
+    }
+
+    /// Says who the resource is, at the newest moment and on the way there.
+    fn target_info(
+        &mut self,
+        labels: &ResourceLabels<'_>,
+        span: Option<Span>,
+    ) -> Result<(), Error> {
+        let (Some(target), Some(Span { first_ms, last_ms })) = (&labels.target, span) else {
+            return Ok(());
+        };
+        let way_ms = TARGET_INFO_SAMPLES_MAX * TARGET_INFO_EVERY_MS;
+        let mut at_ms = first_ms.max(last_ms.saturating_sub(way_ms));
+        self.output.series("target_info", target, None, |series| {
+            while at_ms < last_ms {
+                series.sample(at_ms, 1.0, 0);
+                at_ms = at_ms.saturating_add(TARGET_INFO_EVERY_MS);
+            }
+            series.sample(last_ms, 1.0, 0);
+        })
+    }
+
+    fn refuse_scope(&mut self, scope: &ScopeMetrics<'_>, fault: &SeriesFault) -> Result<(), Error> {
+        for metric in scope.metrics() {
+            self.refuse_metric(&metric?, fault)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_metric(&mut self, metric: &Metric<'_>, fault: &SeriesFault) -> Result<(), Error> {
+        let mut points = 0;
+        for point in metric.points() {
+            point?;
+            points += 1;
+        }
+        self.translated.points += points;
+        self.refuse(points, metric, fault);
+        Ok(())
+    }
+
+    fn refuse(&mut self, points: u64, metric: &Metric<'_>, fault: &SeriesFault) {
+        if points > 0 {
+            let refusals = &mut self.translated.refusals;
+            refusals.receive(Item::Float, points);
+            let tell = || format!("metric {:?}: {}", shown(metric.name), fault.text);
+            refusals.refuse(Item::Float, points, fault.reason, tell);
+        }
+    }
+}
+
+impl Stop {
+    /// The fault, if only that is what stopped it.
+    fn fault(self) -> Result<SeriesFault, Error> {
+        match self {
+            Self::Request(error) => Err(error),
+            Self::Fault(fault) => Ok(fault),
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! CONTRACTS.md section 6, over a real socket. Requests are written as JSON; in protobuf they are
+//! the bytes that JSON stands for.
+
+use super::*;
+use model::histogram::{Counts, Span};
+use model::sample::STALE_NAN_BITS;
+use model::{Exemplar, Histogram, LabelSet};
+
+const PATH: &str = "/otlp/v1/metrics";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const PROTOBUF: (&str, &str) = ("Content-Type", "application/x-protobuf");
+
+/// The example of the contract.
+const SHOP: &str = r#"{"resourceMetrics":[{"resource":{"attributes":[
+   {"key":"service.name","value":{"stringValue":"shop"}},{"key":"service.instance.id","value":{"stringValue":"a1"}},
+   {"key":"host.name","value":{"stringValue":"h1"}}]},
+ "scopeMetrics":[{"metrics":[{"name":"http.requests","unit":"1","sum":{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[
+   {"attributes":[{"key":"http.method","value":{"stringValue":"GET"}}],"timeUnixNano":"1700000015000000000","asInt":"7"}]}}]}]}]}"#;
+
+/// A request with one metric of a resource that has no attributes.
+fn metric(metric: &str) -> String {
+    format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#)
+}
+
+fn protobuf(json: &str) -> Vec<u8> {
+    wire::otlp::from_json(json.as_bytes(), &mut |_| true).unwrap()
+}
+
+impl Server {
+    async fn otlp(&self, json: &str) -> Response {
+        self.post(PATH, &[JSON], json.as_bytes()).await
+    }
+
+    /// The values of a series, in order of time.
+    fn values(&self, pairs: &[(&str, &str)]) -> Vec<f64> {
+        let samples = self.rig.replicas[0].samples("default", &labels(pairs));
+        samples.into_iter().map(|(_, value)| value).collect()
+    }
+
+    fn extras(&self, pairs: &[(&str, &str)]) -> (Vec<model::HistogramSample>, Vec<Exemplar>) {
+        self.rig.replicas[0].extras("default", &labels(pairs))
+    }
+}
+
+async fn with_otlp(otlp: guard::OtlpSettings) -> Server {
+    limited(Limits { otlp, ..Limits::default() }).await
+}
+
+fn shop() -> LabelSet {
+    labels(&[
+        ("__name__", "http_requests_total"),
+        ("http_method", "GET"),
+        ("instance", "a1"),
+        ("job", "shop"),
+    ])
+}
+
+#[tokio::test]
+async fn the_example_of_the_contract_is_stored_as_it_says_from_either_form_on_every_path() {
+    let (json, protobuf) = (SHOP.as_bytes().to_vec(), protobuf(SHOP));
+    for path in ["/api/v1/otlp/v1/metrics", PATH, "/v1/metrics"] {
+        for (content_type, body, answer) in [(JSON, &json, "{}"), (PROTOBUF, &protobuf, "")] {
+            let server = server().await;
+            let response = server.post(path, &[content_type], body).await;
+            assert_eq!((response.status, &*response.body), (200, answer), "{path}");
+            assert_eq!(response.header("content-type"), Some(content_type.1));
+            let at = NOW_MS + 15_000;
+            let replica = &server.rig.replicas[0];
+            assert_eq!(replica.samples("default", &shop()), [(at, 7.0)]);
+            let target = [
+                ("__name__", "target_info"),
+                ("host_name", "h1"),
+                ("instance", "a1"),
+                ("job", "shop"),
+            ];
+            assert_eq!(replica.samples("default", &labels(&target)), [(at, 1.0)]);
+            assert_eq!(replica.series(), 2);
+            assert_eq!(replica.metadata_names(), ["http_requests_total".into()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_forms_and_encodings_of_the_contract_are_taken_and_no_others() {
+    let server = server().await;
+    let protobuf = protobuf(SHOP);
+    for (content_type, status) in [
+        ("application/x-protobuf; charset=utf-8", 200),
+        ("Application/X-Protobuf", 200),
+        ("application/json; charset=utf-8", 400),
+        ("text/plain", 415),
+        ("", 415),
+    ] {
+        let response = server.post(PATH, &[("Content-Type", content_type)], &protobuf).await;
+        assert_eq!(response.status, status, "{content_type}");
+    }
+    assert_eq!(server.post(PATH, &[], &protobuf).await.status, 415);
+    for (encoding, status) in [("identity", 200), ("snappy", 415), ("gzip, gzip", 415)] {
+        let headers = [PROTOBUF, ("Content-Encoding", encoding)];
+        assert_eq!(server.post(PATH, &headers, &protobuf).await.status, status, "{encoding}");
+    }
+    let headers = [PROTOBUF, ("Content-Encoding", "gzip")];
+    assert_eq!(server.post(PATH, &headers, &gzipped(&protobuf)).await.status, 200);
+    assert_eq!(server.post(PATH, &headers, &protobuf).await.status, 400);
+    let cut = &gzipped(&protobuf)[..20];
+    assert_eq!(server.post(PATH, &headers, cut).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_bad_body_is_400_with_a_status_in_the_same_form() {
+    let server = server().await;
+    let response = server.otlp("{").await;
+    assert_eq!(response.status, 400);
+    assert!(response.body.starts_with(r#"{"code":3,"message":"json: "#), "{}", response.body);
+    let response = server.post(PATH, &[PROTOBUF], b"\x0a\x05x").await;
+    assert_eq!(response.status, 400);
+    assert_eq!(response.body, "\u{8}\u{3}\u{12}\u{1b}protobuf: truncated message");
+    assert_eq!(server.rig.replicas[0].writes(), 0);
+}
+
+#[tokio::test]
+async fn an_empty_request_is_200() {
+    let server = server().await;
+    assert_eq!(server.post(PATH, &[PROTOBUF], b"").await.status, 200);
+    assert_eq!(server.otlp("{}").await.status, 200);
+    assert_eq!(server.rig.replicas[0].writes(), 0);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_and_told_and_the_rest_is_stored() {
+    let server = server().await;
+    let far = NOW_MS + 11 * 60_000;
+    let body = metric(&format!(
+        r#"{{"name":"x","gauge":{{"dataPoints":[
+            {{"timeUnixNano":"{NOW_MS}000000","asDouble":1.5}},
+            {{"timeUnixNano":"{far}000000","asDouble":2.5}}]}}}}"#
+    ));
+    let response = server.otlp(&body).await;
+    assert_eq!(response.status, 200);
+    assert!(response.body.contains(r#""rejectedDataPoints":"1""#), "{}", response.body);
+    assert!(response.body.contains("1 of 2 samples refused"), "{}", response.body);
+    assert_eq!(server.values(&[("__name__", "x")]), [1.5]);
+}
+
+#[tokio::test]
+async fn delta_is_refused_by_its_name_unless_the_tenant_takes_it() {
+    let body = metric(
+        r#"{"name":"d","sum":{"aggregationTemporality":1,"isMonotonic":true,
+        "dataPoints":[{"timeUnixNano":"1700000000000000000","asInt":1},{"timeUnixNano":"1700000001000000000","asInt":2}]}}"#,
+    );
+    let server = server().await;
+    let response = server.otlp(&body).await;
+    assert_eq!(response.status, 200);
+    assert!(response.body.contains(r#""rejectedDataPoints":"2""#), "{}", response.body);
+    let why = r#"invalid temporality and type combination for metric \"d\""#;
+    assert!(response.body.contains(why), "{}", response.body);
+    assert_eq!(server.rig.replicas[0].writes(), 0);
+
+    let otlp = guard::OtlpSettings { allow_delta_temporality: true, ..Default::default() };
+    let server = with_otlp(otlp).await;
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert_eq!(server.values(&[("__name__", "d_total")]), [1.0, 2.0]);
+}
+
+#[tokio::test]
+async fn an_unspecified_temporality_is_refused() {
+    let server = server().await;
+    let sum =
+        r#"{"name":"u","sum":{"dataPoints":[{"timeUnixNano":"1700000000000000000","asInt":1}]}}"#;
+    let response = server.otlp(&metric(sum)).await;
+    assert!(response.body.contains(r#""rejectedDataPoints":"1""#), "{}", response.body);
+}
+
+#[tokio::test]
+async fn a_histogram_becomes_buckets_sum_and_count_and_its_exemplars_go_with_their_buckets() {
+    let server = server().await;
+    let body = metric(
+        r#"{"name":"lat","unit":"s","description":"how long","histogram":{"aggregationTemporality":2,"dataPoints":[
+        {"timeUnixNano":"1700000000000000000","count":"6","sum":12.5,"bucketCounts":["1","2","3"],"explicitBounds":[0.5,10],
+         "exemplars":[{"timeUnixNano":"1699999999000000000","asDouble":11,"traceId":"0102","spanId":"03",
+           "filteredAttributes":[{"key":"user","value":{"stringValue":"u"}}]},{"asDouble":0.5}]}]}}"#,
+    );
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    let name = |suffix: &str| format!("lat_seconds{suffix}");
+    let bucket = |le: &str| server.values(&[("__name__", &name("_bucket")), ("le", le)]);
+    assert_eq!((bucket("0.5"), bucket("10"), bucket("+Inf")), (vec![1.0], vec![3.0], vec![6.0]));
+    assert_eq!(server.values(&[("__name__", &name("_sum"))]), [12.5]);
+    assert_eq!(server.values(&[("__name__", &name("_count"))]), [6.0]);
+    let exemplars = |le: &str| server.extras(&[("__name__", &name("_bucket")), ("le", le)]).1;
+    let own = labels(&[("trace_id", "0102"), ("span_id", "03"), ("user", "u")]);
+    let last = Exemplar { timestamp_ms: NOW_MS - 1000, value: 11.0, labels: own };
+    assert_eq!(exemplars("+Inf"), [last]);
+    let first = Exemplar { timestamp_ms: NOW_MS, value: 0.5, labels: LabelSet::default() };
+    assert_eq!(exemplars("0.5"), [first]);
+    assert_eq!(exemplars("10"), []);
+}
+
+#[tokio::test]
+async fn a_histogram_without_a_sum_has_none() {
+    let server = server().await;
+    let body = metric(
+        r#"{"name":"h","histogram":{"aggregationTemporality":2,"dataPoints":[
+        {"timeUnixNano":"1700000000000000000","count":"1"}]}}"#,
+    );
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert!(server.values(&[("__name__", "h_sum")]).is_empty());
+    assert_eq!(server.values(&[("__name__", "h_bucket"), ("le", "+Inf")]), [1.0]);
+}
+
+#[tokio::test]
+async fn the_start_of_a_point_comes_with_its_samples() {
+    let server = server().await;
+    let body = SHOP
+        .replace("\"timeUnixNano\"", r#""startTimeUnixNano":"1699999999000000000","timeUnixNano""#);
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert_eq!(
+        server.rig.replicas[0].starts("default", &shop()),
+        [(NOW_MS + 15_000, NOW_MS - 1000)]
+    );
+}
+
+#[tokio::test]
+async fn a_histogram_becomes_a_native_one_with_custom_buckets_if_the_tenant_wants_it() {
+    let otlp = guard::OtlpSettings { convert_histograms_to_nhcb: true, ..Default::default() };
+    let server = with_otlp(otlp).await;
+    let body = metric(
+        r#"{"name":"h","histogram":{"aggregationTemporality":2,"dataPoints":[
+        {"startTimeUnixNano":"1699999990000000000","timeUnixNano":"1700000000000000000","count":"4","sum":3,
+         "bucketCounts":[1,0,0,0,3],"explicitBounds":[1,2,3,4]}]}}"#,
+    );
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    let (kept, _) = server.extras(&[("__name__", "h")]);
+    assert_eq!((kept.len(), kept[0].start_timestamp_ms), (1, NOW_MS - 10_000));
+    let histogram = &*kept[0].histogram;
+    assert_eq!((histogram.schema, &*histogram.custom_values), (-53, &[1.0, 2.0, 3.0, 4.0][..]));
+    let spans = [Span { offset: 0, length: 1 }, Span { offset: 3, length: 1 }];
+    assert_eq!(histogram.positive_spans, spans);
+    let Counts::Integer { count: 4, positive, .. } = &histogram.counts else {
+        panic!("{histogram:?}")
+    };
+    assert_eq!(*positive, [1, 3]);
+}
+
+/// A request with one exponential histogram.
+fn exponential(scale: i32, rest: &str) -> String {
+    metric(&format!(
+        r#"{{"name":"e","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[
+        {{"timeUnixNano":"1700000000000000000","scale":{scale},{rest}}}]}}}}"#
+    ))
+}
+
+#[tokio::test]
+async fn an_exponential_histogram_becomes_native_with_its_buckets_one_further() {
+    let server = server().await;
+    let body = exponential(
+        1,
+        r#""count":"10","sum":5,"zeroCount":1,"positive":{"offset":-1,"bucketCounts":[1,2,0,0,0,3]},"negative":{"offset":2,"bucketCounts":[3]}"#,
+    );
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    let (kept, _) = server.extras(&[("__name__", "e")]);
+    let want = Histogram {
+        schema: 1,
+        zero_threshold: 1e-128,
+        sum: 5.0,
+        reset_hint: model::histogram::ResetHint::Unknown,
+        positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 3, length: 1 }],
+        negative_spans: vec![Span { offset: 3, length: 1 }],
+        custom_values: vec![],
+        counts: Counts::Integer {
+            count: 10,
+            zero_count: 1,
+            positive: vec![1, 2, 3],
+            negative: vec![3],
+        },
+    };
+    assert_eq!(*kept[0].histogram, want);
+}
+
+#[tokio::test]
+async fn a_scale_above_8_is_lowered_and_one_below_minus_4_is_refused() {
+    let server = server().await;
+    // Two scales too fine: indexes 3, 4, 5, 8 of theirs are 0, 1, 1, 2 of the one in four.
+    let rest = r#""count":"15","positive":{"offset":3,"bucketCounts":[1,2,4,0,0,8]}"#;
+    assert_eq!(server.otlp(&exponential(10, rest)).await.body, "{}");
+    let (kept, _) = server.extras(&[("__name__", "e")]);
+    let histogram = &*kept[0].histogram;
+    assert_eq!(histogram.schema, 8);
+    assert_eq!(histogram.positive_spans, [Span { offset: 1, length: 3 }]);
+    let Counts::Integer { positive, .. } = &histogram.counts else { panic!("{histogram:?}") };
+    assert_eq!(*positive, [1, 6, 8]);
+
+    let response = server.otlp(&exponential(-5, r#""count":"0""#)).await;
+    assert!(response.body.contains("scale -5 is below -4"), "{}", response.body);
+    assert!(response.body.contains(r#""rejectedDataPoints":"1""#), "{}", response.body);
+}
+
+#[tokio::test]
+async fn the_extremes_of_scale_offset_and_count_are_an_answer() {
+    let server = server().await;
+    let huge = u64::MAX;
+    for (scale, rest) in [
+        (
+            i32::MAX,
+            r#""count":"1","positive":{"offset":-2147483648,"bucketCounts":[1]}"#.to_owned(),
+        ),
+        (i32::MIN, r#""count":"1","positive":{"offset":2147483647,"bucketCounts":[1]}"#.to_owned()),
+        (0, r#""count":"2","positive":{"offset":2147483647,"bucketCounts":[1,1]}"#.to_owned()),
+        (8, format!(r#""count":"{huge}","positive":{{"bucketCounts":["{huge}","{huge}"]}}"#)),
+        (40, format!(r#""count":"{huge}","positive":{{"bucketCounts":["{huge}","{huge}"]}}"#)),
+        (0, format!(r#""count":"1","positive":{{"bucketCounts":[{}1]}}"#, "1,".repeat(20_000))),
+    ] {
+        assert_eq!(server.otlp(&exponential(scale, &rest)).await.status, 200, "{scale} {rest:.80}");
+    }
+}
+
+#[tokio::test]
+async fn a_summary_becomes_quantiles_sum_and_count() {
+    let server = server().await;
+    let body = metric(
+        r#"{"name":"s","summary":{"dataPoints":[{"timeUnixNano":"1700000000000000000","count":"2","sum":3,
+        "quantileValues":[{"quantile":0.5,"value":1.5},{"quantile":1,"value":2}]}]}}"#,
+    );
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert_eq!(server.values(&[("__name__", "s"), ("quantile", "0.5")]), [1.5]);
+    assert_eq!(server.values(&[("__name__", "s"), ("quantile", "1")]), [2.0]);
+    assert_eq!(server.values(&[("__name__", "s_sum")]), [3.0]);
+    assert_eq!(server.values(&[("__name__", "s_count")]), [2.0]);
+}
+
+#[tokio::test]
+async fn a_point_without_a_recorded_value_is_a_stale_marker() {
+    let server = server().await;
+    let point = r#"{"timeUnixNano":"1700000000000000000","flags":1}"#;
+    for data in [
+        format!(r#""gauge":{{"dataPoints":[{point}]}}"#),
+        format!(r#""exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{point}]}}"#),
+        format!(r#""histogram":{{"aggregationTemporality":2,"dataPoints":[{point}]}}"#),
+    ] {
+        assert_eq!(server.otlp(&metric(&format!(r#"{{"name":"g",{data}}}"#))).await.body, "{}");
+    }
+    for name in ["g", "g_count"] {
+        assert_eq!(server.values(&[("__name__", name)])[0].to_bits(), STALE_NAN_BITS, "{name}");
+    }
+    let (histograms, _) = server.extras(&[("__name__", "g")]);
+    assert!(histograms[0].histogram.is_stale());
+}
+
+#[tokio::test]
+async fn a_point_without_a_value_is_refused() {
+    let server = server().await;
+    let body = metric(r#"{"name":"g","gauge":{"dataPoints":[{"timeUnixNano":"1"}]}}"#);
+    let response = server.otlp(&body).await;
+    assert!(response.body.contains("a point without a value"), "{}", response.body);
+}
+
+/// A request of a resource with these attributes and one gauge `g` with those.
+fn gauge(resource: &[(&str, &str)], point: &[(&str, &str)]) -> String {
+    let list = |pairs: &[(&str, &str)]| {
+        let one = |(key, value): &(&str, &str)| {
+            format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#)
+        };
+        pairs.iter().map(one).collect::<Vec<_>>().join(",")
+    };
+    format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{}]}},"scopeMetrics":[
+        {{"scope":{{"name":"lib","version":"1","attributes":[{{"key":"x.y","value":{{"intValue":5}}}}]}},"schemaUrl":"u",
+         "metrics":[{{"name":"g","gauge":{{"dataPoints":[{{"timeUnixNano":"1700000000000000000","asInt":1,"attributes":[{}]}}]}}}}]}}]}}]}}"#,
+        list(resource),
+        list(point)
+    )
+}
+
+#[tokio::test]
+async fn job_and_instance_come_from_the_service() {
+    for (resource, want) in [
+        (&[("service.name", "s"), ("service.namespace", "n")][..], &[("job", "n/s")][..]),
+        (&[("service.name", "s")], &[("job", "s")]),
+        (&[("service.namespace", "n")], &[]),
+        (&[("service.instance.id", "i")], &[("instance", "i")]),
+    ] {
+        let server = server().await;
+        let body = gauge(resource, &[("job", "mine")]);
+        assert_eq!(server.otlp(&body).await.body, "{}");
+        let mut pairs = [&[("__name__", "g")], want].concat();
+        if !want.iter().any(|(name, _)| *name == "job") {
+            // A point's own attribute stays where the resource says nothing.
+            pairs.push(("job", "mine"));
+        }
+        assert_eq!(server.values(&pairs), [1.0], "{resource:?}");
+        // No attributes but those that identify: nothing is worth saying of the target.
+        assert_eq!(server.rig.replicas[0].series(), 1);
+    }
+}
+
+#[tokio::test]
+async fn target_info_needs_a_target_and_may_keep_what_identifies_it() {
+    let server = server().await;
+    server.otlp(&gauge(&[("host.name", "h")], &[])).await;
+    assert_eq!(server.rig.replicas[0].series(), 1, "nobody knows which target");
+
+    let otlp =
+        guard::OtlpSettings { keep_identifying_resource_attributes: true, ..Default::default() };
+    let server = with_otlp(otlp).await;
+    server.otlp(&gauge(&[("host.name", "h"), ("service.name", "s")], &[])).await;
+    let target =
+        [("__name__", "target_info"), ("host_name", "h"), ("job", "s"), ("service_name", "s")];
+    assert_eq!(server.values(&target), [1.0]);
+}
+
+#[tokio::test]
+async fn target_info_is_there_all_the_way_to_the_newest_point_and_bounded() {
+    let server = server().await;
+    let body = |first_ms: i64| {
+        SHOP.replace(
+            r#""asInt":"7"}"#,
+            &format!(r#""asInt":"7"}},{{"timeUnixNano":"{first_ms}000000","asInt":"6"}}"#),
+        )
+    };
+    server.otlp(&body(NOW_MS - 285_000)).await;
+    let target =
+        [("__name__", "target_info"), ("host_name", "h1"), ("instance", "a1"), ("job", "shop")];
+    let times: Vec<i64> = server.rig.replicas[0]
+        .samples("default", &labels(&target))
+        .into_iter()
+        .map(|(time, _)| time - NOW_MS)
+        .collect();
+    assert_eq!(times, [-285_000, -135_000, 15_000]);
+    assert_eq!(server.otlp(&body(0)).await.status, 200);
+    assert!(server.values(&target).len() <= 1004);
+}
+
+#[tokio::test]
+async fn attributes_of_one_name_are_joined_in_the_order_of_their_keys() {
+    let server = server().await;
+    let body = gauge(&[], &[("a_b", "3"), ("a.b", "2"), ("a-b", "1"), ("le", "x")]);
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    assert_eq!(server.values(&[("__name__", "g"), ("a_b", "1;2;3"), ("le", "x")]), [1.0]);
+}
+
+#[tokio::test]
+async fn promoted_attributes_are_on_every_series_and_yield_to_a_points_own() {
+    let otlp = guard::OtlpSettings {
+        promote_resource_attributes: vec!["host.name".into(), "zone".into()],
+        promote_scope_metadata: true,
+        ..Default::default()
+    };
+    let server = with_otlp(otlp).await;
+    let body = gauge(&[("host.name", "h"), ("zone", "z"), ("other", "o")], &[("zone", "mine")]);
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    let want = [
+        ("__name__", "g"),
+        ("host_name", "h"),
+        ("zone", "mine"),
+        ("otel_scope_name", "lib"),
+        ("otel_scope_version", "1"),
+        ("otel_scope_schema_url", "u"),
+        ("otel_scope_x_y", "5"),
+    ];
+    assert_eq!(server.values(&want), [1.0]);
+}
+
+#[tokio::test]
+async fn names_stay_as_they_are_if_the_tenant_wants_it() {
+    let translation = guard::Translation::NoTranslation;
+    let server = with_otlp(guard::OtlpSettings { translation, ..Default::default() }).await;
+    let body = SHOP.replace("a1", "a 1");
+    assert_eq!(server.otlp(&body).await.body, "{}");
+    let want = [
+        ("__name__", "http.requests"),
+        ("http.method", "GET"),
+        ("instance", "a 1"),
+        ("job", "shop"),
+    ];
+    assert_eq!(server.values(&want), [7.0]);
+}
+
+#[tokio::test]
+async fn the_limits_of_remote_write_hold_and_are_told_in_the_same_form() {
+    let many = |points: usize| {
+        let point = |n: usize| {
+            format!(
+                r#"{{"timeUnixNano":"1700000000000000000","asInt":1,"attributes":[{{"key":"n","value":{{"intValue":{n}}}}}]}}"#
+            )
+        };
+        let points: Vec<String> = (0..points).map(point).collect();
+        metric(&format!(r#"{{"name":"m","gauge":{{"dataPoints":[{}]}}}}"#, points.join(",")))
+    };
+    let server = limited(Limits { max_request_series: Limit(3), ..Limits::default() }).await;
+    assert_eq!(server.otlp(&many(3)).await.status, 200);
+    let response = server.otlp(&many(4)).await;
+    assert_eq!(response.status, 413);
+    assert!(response.body.contains("max_request_series"), "{}", response.body);
+
+    let limits = Limits { ingestion_rate: Limit(1), ingestion_burst: 2, ..Limits::default() };
+    let server = limited(limits).await;
+    assert_eq!(server.otlp(&many(2)).await.status, 200);
+    let response = server.otlp(&many(2)).await;
+    assert_eq!(response.status, 429);
+    assert!(response.header("retry-after").is_some());
+    assert!(response.body.starts_with(r#"{"code":8,"#), "{}", response.body);
+
+    let server = limited(Limits { max_decoded_bytes: Limit(2000), ..Limits::default() }).await;
+    assert_eq!(server.otlp(&many(4)).await.status, 200);
+    assert_eq!(server.otlp(&many(400)).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_is_503_with_a_time_to_come_back_and_never_500() {
+    for kind in [Kind::Internal, Kind::Corrupt, Kind::Unavailable, Kind::Timeout] {
+        let server = server().await;
+        server.rig.replicas[0].set_mood(Mood::Fails(kind));
+        let response = server.otlp(SHOP).await;
+        assert_eq!(response.status, 503, "{kind:?}");
+        assert!(response.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_becomes_too_large_is_refused_before_memory_is_taken_for_it() {
+    let server = limited(Limits { max_decoded_bytes: Limit(1 << 20), ..Limits::default() }).await;
+    let gzip = [PROTOBUF, ("Content-Encoding", "gzip")];
+    let response = server.post(PATH, &gzip, &gzipped(&vec![0; 100 << 20])).await;
+    assert_eq!(response.status, 413);
+    // A label of the resource, repeated in each series, is longer than the request.
+    let resource = "x".repeat(2000);
+    let point = |n: usize| {
+        format!(
+            r#"{{"timeUnixNano":"1","asInt":1,"attributes":[{{"key":"n","value":{{"intValue":{n}}}}}]}}"#
+        )
+    };
+    let points = (0..1000).map(point).collect::<Vec<_>>().join(",");
+    let body = metric(&format!(r#"{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}"#));
+    let resource = format!(
+        r#""resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{resource}"}}}}]}},"scopeMetrics""#
+    );
+    let body = body.replace(r#""scopeMetrics""#, &resource);
+    assert!(body.len() < 100_000);
+    let response = server.otlp(&body).await;
+    assert_eq!(response.status, 413, "{}", response.body);
+    assert!(response.body.contains("max_decoded_bytes"), "{}", response.body);
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_refuses_its_points_and_no_others() {
+    let server = server().await;
+    let mut body = protobuf(&gauge(&[], &[("k", "\u{fffd}")]));
+    let at = body.windows(3).position(|three| three == "\u{fffd}".as_bytes()).unwrap();
+    body[at..at + 3].copy_from_slice(&[0xff, 0xff, 0xff]);
+    body.extend_from_slice(&protobuf(SHOP));
+    let response = server.post(PATH, &[PROTOBUF], &body).await;
+    assert_eq!(response.status, 200);
+    assert!(response.body.contains("invalid UTF-8 in attribute"), "{}", response.body);
+    assert_eq!(server.rig.replicas[0].samples("default", &shop()).len(), 1);
+}

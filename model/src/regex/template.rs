@@ -1,0 +1,104 @@
+//! A replacement for what a regex matched, expanded as Go expands it: `label_replace` and relabelling.
+
+use super::CaptureRegex;
+
+/// A text with places for the groups of a regex.
+#[derive(Clone, Debug)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Group(usize),
+}
+
+impl Template {
+    /// Cuts `$1`, `${1}`, `$name`, `${name}` and `$$` out. A name is as long as it can be: `$1x` is
+    /// the group `1x`. What names no group stands for nothing; a `$` before anything else for itself.
+    #[must_use]
+    pub fn new(template: &str, regex: &CaptureRegex) -> Self {
+        let mut pieces = Vec::new();
+        let mut rest = template;
+        while let Some(at) = rest.find('$') {
+            pieces.push(Piece::Text(rest[..at].into()));
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                pieces.push(Piece::Text("$".into()));
+                rest = after;
+                continue;
+            }
+            match group_name(rest) {
+                Some((name, after)) => {
+                    pieces.extend(group_index(name, regex).map(Piece::Group));
+                    rest = after;
+                }
+                None => pieces.push(Piece::Text("$".into())),
+            }
+        }
+        pieces.push(Piece::Text(rest.into()));
+        pieces.retain(|piece| !matches!(piece, Piece::Text(text) if text.is_empty()));
+        Self { pieces }
+    }
+
+    /// How many bytes [`expand`](Self::expand) will return.
+    #[must_use]
+    pub fn expanded_len(&self, groups: &[Option<&str>]) -> u64 {
+        self.pieces.iter().map(|of| piece(of, groups).len() as u64).sum()
+    }
+
+    /// The text with the groups of a match in their places.
+    #[must_use]
+    pub fn expand(&self, groups: &[Option<&str>]) -> String {
+        self.pieces.iter().map(|of| piece(of, groups)).collect()
+    }
+}
+
+/// The name at the start of `rest`, in braces or not, and what follows it.
+fn group_name(rest: &str) -> Option<(&str, &str)> {
+    let is_word = |c: char| c == '_' || c.is_alphanumeric();
+    let (name, after) = match rest.strip_prefix('{') {
+        Some(inner) => inner.split_once('}')?,
+        None => rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len())),
+    };
+    (!name.is_empty() && name.chars().all(is_word)).then_some((name, after))
+}
+
+fn group_index(name: &str, regex: &CaptureRegex) -> Option<usize> {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        let is_plain = name.len() == 1 || !name.starts_with('0');
+        return if is_plain { name.parse().ok() } else { None };
+    }
+    regex.group_index(name)
+}
+
+fn piece<'t>(piece: &'t Piece, groups: &[Option<&'t str>]) -> &'t str {
+    match piece {
+        Piece::Text(text) => text,
+        Piece::Group(index) => groups.get(*index).copied().flatten().unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(template: &str) -> String {
+        let regex = CaptureRegex::new("(?P<host>[a-z]+)-(\\d+)(x)?").unwrap();
+        let groups = regex.captures("db-12").unwrap();
+        let template = Template::new(template, &regex);
+        let text = template.expand(&groups);
+        assert_eq!(template.expanded_len(&groups), text.len() as u64);
+        text
+    }
+
+    #[test]
+    fn a_replacement_is_expanded_as_go_does() {
+        assert_eq!(expanded("$1:${2}"), "db:12");
+        assert_eq!(expanded("$host/$$1"), "db/$1");
+        assert_eq!(expanded("a$1x"), "a", "the group 1x does not exist");
+        assert_eq!(expanded("[$3][$9]"), "[][]");
+        assert_eq!(expanded("5$ ${ $-"), "5$ ${ $-");
+    }
+}

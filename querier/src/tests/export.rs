@@ -1,0 +1,74 @@
+//! `/api/v1/export`.
+
+use super::support::{Data, Got, NOW_MS, Server, encode, filled};
+use axum::body::Body;
+use axum::http::Request;
+use model::sample::stale_marker;
+
+async fn export(server: &Server, params: &[(&str, &str)]) -> Got {
+    let request = Request::get(format!("/api/v1/export?{}", encode(params)));
+    server.send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn series_are_lines_of_json_each_once() {
+    let data = Data::default()
+        .series(&[("__name__", "up"), ("job", "a\"")], &[(30, 1.0), (15, 2.5), (0, -0.0)])
+        .series(
+            &[("__name__", "x")],
+            &[(3, f64::NAN), (2, f64::INFINITY), (1, f64::NEG_INFINITY), (0, 1e21)],
+        );
+    let selectors = [("match[]", "up"), ("match[]", "{job=~\"a.*\"}"), ("match[]", "x")];
+    let got = export(&Server::single(data), &selectors).await;
+    assert_eq!(got.status, 200);
+    assert_eq!(got.header("content-type"), "application/stream+json");
+    let at = |seconds: i64| NOW_MS - seconds * 1000;
+    let want = format!(
+        "{{\"metric\":{{\"__name__\":\"up\",\"instance\":\"\",\"job\":\"a\\\"\"}},\"values\":[1,2.5,-0],\"timestamps\":[{},{},{}]}}\n\
+         {{\"metric\":{{\"__name__\":\"x\"}},\"values\":[\"NaN\",\"Infinity\",\"-Infinity\",1e+21],\"timestamps\":[{},{},{},{}]}}\n",
+        at(30),
+        at(15),
+        at(0),
+        at(3),
+        at(2),
+        at(1),
+        at(0)
+    );
+    assert_eq!(got.text(), want.replace("\"instance\":\"\",", ""));
+}
+
+#[tokio::test]
+async fn start_and_end_are_inclusive_and_stale_markers_are_no_values() {
+    let data = Data::default()
+        .series(&[("__name__", "m")], &[(40, 1.0), (30, 2.0), (20, stale_marker()), (10, 3.0)])
+        .series(&[("__name__", "n")], &[(20, stale_marker())]);
+    let (start, end) = ((NOW_MS / 1000 - 30).to_string(), (NOW_MS / 1000 - 10).to_string());
+    let params = [("match[]", "{__name__=~\"m|n\"}"), ("start", &*start), ("end", &*end)];
+    let got = export(&Server::single(data), &params).await;
+    let (first, last) = (NOW_MS - 30_000, NOW_MS - 10_000);
+    let want = format!(
+        "{{\"metric\":{{\"__name__\":\"m\"}},\"values\":[2,3],\"timestamps\":[{first},{last}]}}\n"
+    );
+    assert_eq!(got.text(), want);
+}
+
+#[tokio::test]
+async fn without_a_selector_or_with_a_bad_one_it_is_400() {
+    let server = Server::single(filled());
+    assert_eq!(export(&server, &[]).await.status, 400);
+    assert_eq!(export(&server, &[("match[]", "{")]).await.status, 400);
+    assert_eq!(export(&server, &[("match[]", "up"), ("start", "x")]).await.status, 400);
+    let got = export(&server, &[("match[]", "nothing")]).await;
+    assert_eq!((got.status.as_u16(), got.text()), (200, ""));
+}
+
+#[tokio::test]
+async fn a_long_series_is_several_lines() {
+    let samples: Vec<(i64, f64)> = (0..25_000).rev().map(|ago| (ago, 1.0)).collect();
+    let data = Data::default().series(&[("__name__", "m")], &samples);
+    let got = export(&Server::single(data), &[("match[]", "m")]).await;
+    let count = |line: &str| line.matches(",1").count();
+    assert_eq!(got.text().lines().count(), 3);
+    assert!(got.text().lines().all(|line| count(line) <= 20_000));
+    assert_eq!(got.text().matches(&format!("{NOW_MS}]")).count(), 1);
+}
