@@ -50,7 +50,7 @@ impl Writer {
         let limits = &tenant.limits;
         let at_once = limits.max_request_samples.get().min(limits.max_request_series.get());
         let items_max = at_once.min(BATCH_ITEMS_MAX);
-        let reservation = distributor.parts().budget.reserve();
+        let reservation = distributor.parts().budget.reserve(&tenant.id);
         Self {
             distributor,
             tenant,
@@ -137,7 +137,7 @@ impl Writer {
             return Ok(());
         }
         let parts = self.distributor.parts();
-        let mut reservation = parts.budget.reserve();
+        let mut reservation = parts.budget.reserve(&self.tenant.id);
         // The message, its columns and the mutation made of them.
         raise(&mut reservation, 3 * batch.request.bytes() as u64).await?;
         let tenant = self.tenant.id.clone();

@@ -104,7 +104,7 @@ async fn take(
     let tenant = distributor.tenant(&tenant);
     let silence = Duration::from_millis(parts.config.body_timeout_ms);
     let line_bytes_max = tenant.limits.max_request_bytes;
-    let reservation = parts.budget.reserve();
+    let reservation = parts.budget.reserve(&tenant.id);
     let lines = Lines::new((body, is_gzip), line_bytes_max, silence, reservation);
     let writer = Writer::new(distributor.clone(), tenant, request_id);
     Import { format, lines, writer }.run().await

@@ -10,11 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 mod extras;
 mod gates;
-<<<<<<< HEAD
 mod import;
-=======
 mod limits;
->>>>>>> gate
 mod otlp;
 mod version2;
 
