@@ -7,7 +7,7 @@ import datetime
 import json
 import sys
 
-from prometheus_api_client import MetricRangeDataFrame, PrometheusConnect
+from prometheus_api_client import PrometheusConnect
 
 url, start, end = sys.argv[1], *(datetime.datetime.fromtimestamp(float(text)) for text in sys.argv[2:4])
 server = PrometheusConnect(url=url, disable_ssl=True)
@@ -21,6 +21,4 @@ print(json.dumps({
     "sum": [row["value"][1] for row in server.custom_query("sum(up)", params={"time": end.timestamp()})],
     "steps": [len(row["values"]) for row in server.custom_query_range("sum(up)", start, end, "60")],
     "samples": [len(row["values"]) for row in ranged],
-    "frame": len(MetricRangeDataFrame(ranged)),
-    "aggregated": server.get_metric_aggregation("sum(up)", ["sum", "max"], start_time=start, end_time=end),
 }))
