@@ -5,4 +5,5 @@
 
 pub mod import;
 pub mod otlp;
+pub mod remote_read;
 pub mod remote_write;

@@ -1,5 +1,6 @@
 //! Why a request may not go ahead.
 
+use crate::identity::TENANTS_MAX;
 use model::tenant::BadTenantId;
 use model::{Kind, TenantId, Text};
 
@@ -16,9 +17,9 @@ pub enum Error {
     /// `a|b` where one tenant is meant.
     #[error("multiple org IDs present")]
     MultipleOrgIds,
-    /// `a|b` on a read.
-    #[error("multiple org IDs present: reading several tenants at once is not supported yet")]
-    Federation,
+    /// More tenants than are read at once.
+    #[error("{0} org IDs present, at most {TENANTS_MAX} are read at once")]
+    TooManyOrgIds(usize),
     /// The header stands there more than once: nobody can say which one was meant.
     #[error("header X-Scope-OrgID occurs more than once")]
     RepeatedHeader,
@@ -56,7 +57,7 @@ impl Error {
             Self::NoOrgId => Kind::Unauthenticated,
             Self::Denied => Kind::Denied,
             Self::MultipleOrgIds
-            | Self::Federation
+            | Self::TooManyOrgIds(_)
             | Self::RepeatedHeader
             | Self::BadTenantId(_)
             | Self::NotText

@@ -19,6 +19,9 @@ pub const SYSTEM_TENANT: &str = "__system";
 /// The tenant there is when nobody says otherwise.
 pub const DEFAULT_TENANT: &str = "default";
 
+/// So many tenants can be read at once.
+pub const TENANTS_MAX: usize = 64;
+
 /// One tenant or many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenancy {
@@ -38,7 +41,8 @@ pub enum Access {
 }
 
 impl Tenancy {
-    /// The tenant of a request, from every value of its `X-Scope-OrgID` header.
+    /// The tenant of a request, from every value of its `X-Scope-OrgID` header. Of several that are
+    /// to be read (`a|b`) it is their [union](TenantId::union).
     ///
     /// # Errors
     /// [`Error`] of kind `Unauthenticated` if no tenant is named and one has to be, `Denied` if it
@@ -58,7 +62,7 @@ impl Tenancy {
         if values.next().is_some() {
             return Err(Error::RepeatedHeader);
         }
-        let named = one_tenant(value, access)?;
+        let named = named(value, access)?;
         match self {
             Self::Single(tenant) if *tenant == named => Ok(named),
             Self::Multi if access == Access::Read || named.as_str() != SYSTEM_TENANT => Ok(named),
@@ -67,7 +71,7 @@ impl Tenancy {
     }
 }
 
-fn one_tenant(value: &[u8], access: Access) -> Result<TenantId, Error> {
+fn named(value: &[u8], access: Access) -> Result<TenantId, Error> {
     let text = std::str::from_utf8(value).map_err(|_| Error::NotText)?;
     if !text.contains('|') {
         return Ok(TenantId::parse(text)?);
@@ -76,11 +80,11 @@ fn one_tenant(value: &[u8], access: Access) -> Result<TenantId, Error> {
         return Err(Error::MultipleOrgIds);
     }
     // Said twice is said once: `a|a` reads one tenant.
-    let mut named = text.split('|').map(TenantId::parse).collect::<Result<BTreeSet<_>, _>>()?;
-    match named.pop_first() {
-        Some(tenant) if named.is_empty() => Ok(tenant),
-        _ => Err(Error::Federation),
+    let named = text.split('|').map(TenantId::parse).collect::<Result<BTreeSet<_>, _>>()?;
+    if named.len() > TENANTS_MAX {
+        return Err(Error::TooManyOrgIds(named.len()));
     }
+    TenantId::union(&named).ok_or(Error::NoOrgId)
 }
 
 #[cfg(test)]
@@ -154,10 +158,21 @@ mod tests {
     }
 
     #[test]
-    fn several_tenants_on_a_read_are_refused_clearly_and_one_said_twice_is_one() {
-        assert_eq!(ask(&Tenancy::Multi, &["a|b"], Access::Read), Err(Error::Federation));
+    fn several_tenants_are_read_as_one_and_one_said_twice_is_one() {
+        let both = ask(&Tenancy::Multi, &["b|a|b"], Access::Read).unwrap();
+        assert_eq!(both.members(), [id("a"), id("b")]);
+        assert_eq!(ask(&single(), &["default|a"], Access::Read), Err(Error::Denied));
         assert_eq!(ask(&Tenancy::Multi, &["a|a"], Access::Read), Ok(id("a")));
         assert_eq!(ask(&single(), &["default|default"], Access::Read), Ok(id("default")));
+    }
+
+    #[test]
+    fn as_many_tenants_as_are_allowed_are_read_at_once_and_one_more_is_400() {
+        let names: Vec<String> = (0..=TENANTS_MAX).map(|number| number.to_string()).collect();
+        let most = ask(&Tenancy::Multi, &[&names[1..].join("|")], Access::Read).unwrap();
+        assert_eq!(most.members().len(), TENANTS_MAX);
+        let error = ask(&Tenancy::Multi, &[&names.join("|")], Access::Read).unwrap_err();
+        assert_eq!((error.kind(), error), (Kind::Invalid, Error::TooManyOrgIds(TENANTS_MAX + 1)));
     }
 
     #[test]

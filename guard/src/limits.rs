@@ -294,10 +294,19 @@ impl LimitTable {
         self
     }
 
-    /// The limits of a tenant.
+    /// The limits of a tenant; of several, those of the one that may hold the least in a query.
     #[must_use]
     pub fn of(&self, tenant: &TenantId) -> &Arc<Limits> {
-        self.overrides.get(tenant).unwrap_or(&self.default)
+        if !tenant.is_union() {
+            return self.overrides.get(tenant).unwrap_or(&self.default);
+        }
+        let least = |limits: &&Arc<Limits>| {
+            let query = &limits.query;
+            (query.max_bytes.get(), query.max_samples.get(), query.max_series.get())
+        };
+        let each = tenant.members();
+        let each = each.iter().map(|one| self.overrides.get(one).unwrap_or(&self.default));
+        each.min_by_key(least).unwrap_or(&self.default)
     }
 
     /// The limits of tenants without limits of their own.

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::job_thread;
 use crate::log_thread::{self, LogQueue};
+use crate::rates::Rates;
 use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
@@ -83,6 +84,7 @@ struct Inner {
     reads: Arc<Semaphore>,
     writes_max: usize,
     reads_max: usize,
+    rates: Rates,
 }
 
 impl Embedded {
@@ -135,6 +137,7 @@ impl Embedded {
             reads,
             writes_max,
             reads_max,
+            rates: Rates::default(),
         };
         let threads = Mutex::new(Some(Threads {
             log: log_thread,

@@ -9,6 +9,7 @@ mod group;
 mod job_thread;
 mod log_thread;
 mod pace;
+mod rates;
 mod scrub_pace;
 mod telemetry;
 

@@ -46,6 +46,18 @@ impl Estimate {
     }
 }
 
+/// What a replica has of a tenant just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Open series.
+    pub series: u64,
+    /// Samples that came in the last whole [`ACTIVITY_WINDOW_MS`].
+    pub samples: u64,
+}
+
+/// How long samples are counted for a rate, in milliseconds.
+pub const ACTIVITY_WINDOW_MS: u64 = 15_000;
+
 /// The most that one selection may return; beyond it the answer is an error, never a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectBounds {

@@ -1,14 +1,20 @@
 //! Tenants: whose data it is.
 
 use crate::label::Text;
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// The name of a tenant: 1 to 150 bytes of `A-Za-z0-9!-_.*'()`, neither `.` nor `..`.
+/// The name of a tenant: 1 to 150 bytes of `A-Za-z0-9!-_.*'()`, neither `.` nor `..`; or those of
+/// several that are read as one, with `|` between them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId {
-    // Invariant: as above. `parse` is the only way in, so a tenant can stand in a path or a log line.
+    // Invariant: as above. `parse` and `union` are the only ways in, so a tenant can stand in a path
+    // or a log line.
     name: Text,
 }
+
+/// Stands between the names of several tenants, and in no name.
+const SEPARATOR: char = '|';
 
 /// A name that no tenant can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +52,25 @@ impl TenantId {
         Ok(Self { name: name.into() })
     }
 
+    /// Several tenants as one that is read: nothing is stored under such a name. `None` of none.
+    #[must_use]
+    pub fn union(tenants: &BTreeSet<Self>) -> Option<Self> {
+        let names: Vec<&str> = tenants.iter().flat_map(|of| of.name.split(SEPARATOR)).collect();
+        (!names.is_empty()).then(|| Self { name: names.join("|").into() })
+    }
+
+    /// Whether it is several.
+    #[must_use]
+    pub fn is_union(&self) -> bool {
+        self.name.contains(SEPARATOR)
+    }
+
+    /// Each of the tenants, ascending; mostly this one.
+    #[must_use]
+    pub fn members(&self) -> Vec<Self> {
+        self.name.split(SEPARATOR).map(|name| Self { name: name.into() }).collect()
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -77,5 +102,19 @@ mod tests {
         assert!(TenantId::parse(&"a".repeat(151)).is_err());
         assert!(TenantId::parse(&"a".repeat(150)).is_ok());
         assert!(TenantId::parse("a-b_c.d*!'()").is_ok());
+    }
+
+    #[test]
+    fn several_tenants_are_named_in_order_and_taken_apart_again() {
+        let set = |names: &[&str]| -> BTreeSet<TenantId> {
+            names.iter().map(|name| TenantId::parse(name).unwrap()).collect()
+        };
+        let both = TenantId::union(&set(&["b", "a", "b"])).unwrap();
+        assert_eq!((both.as_str(), both.is_union()), ("a|b", true));
+        assert_eq!(both.members(), set(&["a", "b"]).into_iter().collect::<Vec<_>>());
+        let one = TenantId::union(&set(&["a"])).unwrap();
+        assert_eq!(one, TenantId::parse("a").unwrap());
+        assert_eq!((one.is_union(), one.members()), (false, vec![one.clone()]));
+        assert_eq!(TenantId::union(&set(&[])), None);
     }
 }

@@ -14,6 +14,7 @@ mod gates;
 mod language;
 mod machine;
 mod measure;
+mod operators;
 mod parts;
 mod query;
 mod relabel;

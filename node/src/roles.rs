@@ -10,10 +10,10 @@
 
 use crate::config::{Config, Role};
 use crate::data_dir::DataDir;
-use crate::machine;
 use crate::parts::{random_bytes, random_u64};
 use crate::routes::Peers;
 use crate::self_metrics::SelfMetrics;
+use crate::{machine, operators};
 use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
@@ -132,6 +132,17 @@ impl Roles {
     pub(crate) fn peers(&self) -> Peers {
         let clients = self.peers.values().cloned().collect();
         Peers::new(&self.topology, clients)
+    }
+
+    /// What the pages for operators tell about.
+    pub(crate) fn told(&self, config: &Config, clock: Arc<dyn Clock>) -> operators::Parts {
+        operators::Parts {
+            topology: Arc::clone(&self.topology),
+            peers: self.peers.clone(),
+            config: config.clone(),
+            started: clock.now(),
+            clock,
+        }
     }
 
     /// Ends the roles: what was accepted is on disk afterwards.

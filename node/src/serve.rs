@@ -11,7 +11,7 @@ use crate::parts::SystemClock;
 use crate::roles::{self, Roles};
 use crate::routes::{self, Readiness};
 use crate::server::{self, Routes, Server};
-use crate::{cli, telemetry};
+use crate::{cli, operators, telemetry};
 use model::Clock;
 use std::io;
 use std::sync::Arc;
@@ -67,8 +67,9 @@ async fn run(config: &Config, data_dir: &DataDir) -> Result<(), Error> {
     let serving = tokio::spawn(server.serve(routes.clone(), async { drop(ended.await) }));
 
     let readiness = Readiness::ready();
-    let roles = Roles::start(config, data_dir, clock, &registry).await?;
+    let roles = Roles::start(config, data_dir, Arc::clone(&clock), &registry).await?;
     let router = roles.router().merge(routes::router(readiness.clone(), roles.peers(), registry));
+    let router = router.merge(operators::router(roles.told(config, clock)));
     routes.set(querier::dress(router, querier::Origins::default()));
     let names: Vec<&str> = config.roles.iter().map(|role| role.as_str()).collect();
     tracing::info!(

@@ -22,10 +22,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// Whether a request may name several tenants.
+/// Whether a request may name tenants that the caller does not have, beside one that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Several {
-    /// Yes: the answer is the same for each of them.
+    /// Yes: the answer is the same for all of them.
     Accepted,
     /// No.
     Refused,
@@ -129,7 +129,9 @@ fn tenant(
     headers: &HeaderMap,
 ) -> Result<TenantId, Error> {
     match tenant_with(tenancy, access, headers) {
-        Err(guard::Error::Federation) if several == Several::Accepted => {
+        Err(guard::Error::Denied | guard::Error::TooManyOrgIds(_))
+            if several == Several::Accepted =>
+        {
             let values = headers.get_all(TENANT_HEADER).iter().map(HeaderValue::as_bytes);
             let first = values.filter_map(|value| value.split(|byte| *byte == b'|').next());
             Ok(tenancy.tenant(first, Access::Read)?)

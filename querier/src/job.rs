@@ -8,6 +8,7 @@ use crate::cost::{Cost, Counting, Phase};
 use crate::error::Error;
 use crate::flights::{self, Answered, State};
 use crate::language::{self, QueryText};
+use crate::name_stats::NameStats;
 use crate::querier::Querier;
 use crate::run::{self, Desk, SERIES_BYTES, bytes_of};
 use crate::tally::Tally;
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) cache: Option<Arc<Cache>>,
     /// Whether it is to be told what it cost.
     pub(crate) has_details: bool,
+    /// Where the metrics that it names are counted.
+    pub(crate) names: Arc<NameStats>,
 }
 
 impl Job {
@@ -83,7 +86,8 @@ pub(crate) fn prepare(querier: &Querier, call: &Call, params: EvalParams) -> Res
     let cache = (!is_yes(call.params.get("nocache"))).then(|| Arc::clone(&querier.inner.cache));
     let (timeout, tenant) = (run::timeout(limits, timeout_ms), call.context.tenant.clone());
     let has_details = !call.params.get("stats").is_empty() || is_yes(call.params.get("trace"));
-    Ok(Job { query, params, timeout, tenant, cache, has_details })
+    let names = Arc::clone(&querier.inner.names);
+    Ok(Job { query, params, timeout, tenant, cache, has_details, names })
 }
 
 /// Whether a switch is set: by anything but `0` and `false`.
@@ -118,6 +122,7 @@ pub(crate) fn evaluate(job: &Job, desk: &Desk, state: &State) -> Result<Answered
     let (tenant, params, purse) = (&job.tenant, &job.params, &desk.source.purse);
     let cost = Cost::new(Arc::clone(&desk.clock));
     let expr = cost.time(Phase::Parse, || parse(job))?;
+    job.names.note(tenant, &expr, desk.clock.now());
     let query = Query { text: &job.query.text, expr: &expr };
     let cost = match promql::leaves(query, params) {
         Ok(leaves) if job.has_details => cost.with_details(Tally::new(params, leaves)),

@@ -1,6 +1,7 @@
 //! Answers PromQL over HTTP: asks enough replicas, joins, evaluates.
 
 mod active;
+mod activity;
 mod admin;
 mod admission;
 pub mod cache;
@@ -16,6 +17,7 @@ mod explain;
 mod export;
 mod exposition;
 mod federate;
+mod federation;
 mod flights;
 mod histogram_json;
 mod history;
@@ -27,6 +29,7 @@ mod label_name;
 mod language;
 mod memory;
 mod metrics;
+mod name_stats;
 mod number;
 mod page;
 mod params;

@@ -3,10 +3,12 @@
 use crate::active::Active;
 use crate::admission::Admission;
 use crate::cache::{Cache, CacheMetrics};
+use crate::federation::Federated;
 use crate::flights::Flights;
 use crate::history::History;
 use crate::memory::Pool;
 use crate::metrics::Metrics;
+use crate::name_stats::NameStats;
 use crate::routes;
 use crate::source::Source;
 use crate::threads::EvaluationThreads;
@@ -107,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Arc<Flights>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) memory: Arc<Pool>,
+    pub(crate) names: Arc<NameStats>,
     pub(crate) started: TimestampMs,
     request_ids: AtomicU64,
 }
@@ -119,7 +122,8 @@ impl Querier {
     pub fn new(parts: Parts) -> Result<Self, prometheus::Error> {
         let started = parts.clock.now();
         let inner = Inner {
-            source: parts.source,
+            source: Arc::new(Federated(parts.source)),
+            names: Arc::new(NameStats::new(started)),
             tenancy: parts.tenancy,
             limits: parts.limits,
             version: parts.version,

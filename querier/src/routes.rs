@@ -6,8 +6,8 @@ use crate::call::{BodyIs, Call, Manner, Several};
 use crate::error::Error;
 use crate::querier::Querier;
 use crate::{
-    admin, cardinality, exemplar_calls, explain, export, federate, label_calls, page, query_calls,
-    query_status, remote_read, rules, status,
+    activity, admin, cardinality, exemplar_calls, explain, export, federate, label_calls,
+    name_stats, page, query_calls, query_status, remote_read, rules, status,
 };
 use axum::Router;
 use axum::body::Body;
@@ -25,7 +25,8 @@ pub const PREFIXES: [&str; 3] = ["", "/prometheus", "/api/prom"];
 
 /// All routes of the querier.
 pub(crate) fn router(querier: Querier) -> Router {
-    let mut router = Router::new();
+    let all_stats = endpoint(&querier, "all_user_stats", activity::all_user_stats);
+    let mut router = Router::new().route("/distributor/all_user_stats", get(all_stats));
     for prefix in PREFIXES {
         for (path, methods) in api(&querier) {
             router = router.route(&format!("{prefix}/api/v1/{path}"), methods);
@@ -100,6 +101,8 @@ fn fixed(querier: &Querier) -> Vec<(&'static str, MethodRouter)> {
         only_get!("cardinality/label_names", cardinality::label_names),
         only_get!("cardinality/label_values", cardinality::label_values),
         only_get!("series/count", cardinality::series_count),
+        only_get!("user_stats", activity::user_stats),
+        only_get!("status/metric_names_stats", name_stats::metric_names_stats),
         only_get!("status/active_queries", query_status::active),
         only_get!("status/top_queries", query_status::top),
         only_get!("status/walreplay", status::walreplay),

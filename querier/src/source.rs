@@ -3,7 +3,8 @@
 use crate::select::ReplicatedSource;
 use model::exemplar::SeriesExemplars;
 use model::read::{
-    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{Context, DeleteRequest, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
@@ -78,6 +79,15 @@ pub trait Source: Send + Sync + fmt::Debug {
         context: Arc<Context>,
         query: ExemplarQuery,
     ) -> SourceAnswer<Vec<SeriesExemplars>>;
+    /// What there is of the tenant just now: every series and sample once, however many keep it.
+    fn activity(&self, context: Arc<Context>) -> SourceAnswer<Activity> {
+        drop(context);
+        Box::pin(std::future::ready(Ok(Activity::default())))
+    }
+    /// How many replicas keep a series.
+    fn replication_factor(&self) -> usize {
+        1
+    }
     /// Deletes samples: no answer shows them when it is done, now and later. The end of the range
     /// is not later than now.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()>;
@@ -124,6 +134,10 @@ impl Source for SingleReplica {
         query: ExemplarQuery,
     ) -> SourceAnswer<Vec<SeriesExemplars>> {
         answer(self.0.exemplars(context, query))
+    }
+
+    fn activity(&self, context: Arc<Context>) -> SourceAnswer<Activity> {
+        answer(self.0.activity(context))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {
@@ -203,6 +217,15 @@ impl Source for AllReplicas {
     ) -> SourceAnswer<Vec<SeriesExemplars>> {
         let source = Arc::clone(&self.0);
         Box::pin(async move { source.exemplars(&context, &query).await })
+    }
+
+    fn activity(&self, context: Arc<Context>) -> SourceAnswer<Activity> {
+        let source = Arc::clone(&self.0);
+        Box::pin(async move { source.activity(&context).await })
+    }
+
+    fn replication_factor(&self) -> usize {
+        self.0.topology.placement.replication_factor()
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> SourceAnswer<()> {

@@ -7,7 +7,8 @@
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TimeRange, Tombstone};
 use std::fmt;
@@ -74,6 +75,17 @@ pub trait Replica: Send + Sync + fmt::Debug {
             replica: String::new(),
             kind: Kind::Unsupported,
             message: "no versions are kept here".to_owned(),
+        })))
+    }
+    /// What this replica has of the context's tenant just now.
+    ///
+    /// A replica that does not count is [`Kind::Unsupported`].
+    fn activity(&self, context: Arc<Context>) -> Answer<Activity> {
+        drop(context);
+        Box::pin(std::future::ready(Err(ReplicaError {
+            replica: String::new(),
+            kind: Kind::Unsupported,
+            message: "nothing is counted here".to_owned(),
         })))
     }
     /// Deletes samples of the context's tenant. The answer comes when the tombstones are on this

@@ -9,7 +9,8 @@ use super::{Embedded, Inner};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{
     Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TenantId, TimeRange, Tombstone,
@@ -29,6 +30,10 @@ impl Inner {
         // A histogram is worth some floats, by its buckets.
         let weight = mutation.values.len() + 16 * mutation.histograms.len();
         let heavy = weight + mutation.exemplars.len() > HEAVY_SAMPLES;
+        let (tenant, samples) = (
+            mutation.context.tenant.clone(),
+            (mutation.values.len() + mutation.histograms.len()) as u64,
+        );
         let append = move || {
             let limits = inner.append_limits(&mutation.context.tenant);
             inner.engine.append(&mutation, limits, inner.clock.now())
@@ -45,6 +50,7 @@ impl Inner {
                     let durable = self.log.durable(ticket).await;
                     durable.map_err(|why| self.error(Kind::Unavailable, why))?;
                 }
+                self.rates.add(&tenant, samples, self.clock.monotonic_ns());
                 WriteAnswer::Written(written)
             }
         };
@@ -163,6 +169,14 @@ impl Replica for Embedded {
         let now = self.now(&context);
         let versions = self.inner.engine.versions(&context.tenant, &ranges, now);
         Box::pin(std::future::ready(Ok(versions)))
+    }
+
+    fn activity(&self, context: Arc<Context>) -> Answer<Activity> {
+        // Two look-ups in memory: they need no thread of their own.
+        let (inner, tenant) = (&self.inner, &context.tenant);
+        let series = inner.engine.open_series(tenant);
+        let samples = inner.rates.samples(tenant, inner.clock.monotonic_ns());
+        Box::pin(std::future::ready(Ok(Activity { series, samples })))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {

@@ -2,10 +2,17 @@
 
 use super::{Engine, Stats};
 use crate::head::Tenant;
+use model::TenantId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Engine {
+    /// How many series of a tenant are open.
+    #[must_use]
+    pub fn open_series(&self, tenant: &TenantId) -> u64 {
+        self.tenants.read().get(tenant).map_or(0, |tenant| tenant.series().0)
+    }
+
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -18,7 +18,8 @@ use cluster::{Member, Topology};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
-    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, Kind, SeriesColumns, TimeRange, Tombstone};
 use parking_lot::Mutex;
@@ -166,6 +167,13 @@ impl Replica for PeerClient {
     fn estimate(&self, context: Arc<Context>, selection: Selection) -> Answer<Estimate> {
         self.call(Request::Estimate(context, selection), |response| match response {
             Response::Estimate(estimate) => Ok(estimate),
+            other => Err(other),
+        })
+    }
+
+    fn activity(&self, context: Arc<Context>) -> Answer<Activity> {
+        self.call(Request::Activity(context), |response| match response {
+            Response::Activity(activity) => Ok(activity),
             other => Err(other),
         })
     }

@@ -29,7 +29,8 @@ use crate::replica::{RANGES_MAX, ReplicaError};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{
-    Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
+    Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
+    Selection,
 };
 use model::{
     Context, DeleteAnswer, DeleteRequest, Kind, LabelSet, SeriesColumns, Text, TimeRange, Tombstone,
@@ -56,6 +57,8 @@ pub enum Request {
     Estimate(Arc<Context>, Selection),
     /// The versions of ranges.
     Versions(Arc<Context>, Vec<TimeRange>),
+    /// What there is of the tenant just now.
+    Activity(Arc<Context>),
     /// Delete this.
     Delete(Arc<Context>, DeleteRequest),
     /// All tombstones.
@@ -81,6 +84,8 @@ pub enum Response {
     Estimate(Estimate),
     /// To a question about versions, one a range.
     Versions(Vec<u64>),
+    /// To a question about what there is just now.
+    Activity(Activity),
     /// To a delete.
     Delete(DeleteAnswer),
     /// To a question about tombstones.
@@ -104,6 +109,7 @@ impl Request {
             | Self::Estimate(context, _)
             | Self::Versions(context, _)
             | Self::Delete(context, _)
+            | Self::Activity(context)
             | Self::Tombstones(context)
             | Self::Purge(context) => context,
         }
@@ -121,6 +127,7 @@ impl Request {
             Self::Exemplars(..) => 4,
             Self::Estimate(..) => 5,
             Self::Versions(..) => 6,
+            Self::Activity(_) => 7,
             Self::Delete(..) => 16,
             Self::Tombstones(_) => 17,
             Self::Purge(_) => 18,
@@ -143,7 +150,7 @@ impl Request {
                 ranges.iter().for_each(|range| write_range(&mut out, *range));
             }
             Self::Delete(_, request) => write_delete(&mut out, request),
-            Self::Tombstones(_) | Self::Purge(_) => {}
+            Self::Activity(_) | Self::Tombstones(_) | Self::Purge(_) => {}
         }
         out.out
     }
@@ -171,6 +178,7 @@ impl Request {
             4 => Self::Exemplars(context, read_exemplar_query(&mut from)?),
             5 => Self::Estimate(context, read_selection(&mut from)?),
             6 => Self::Versions(context, read_ranges(&mut from)?),
+            7 => Self::Activity(context),
             16 => Self::Delete(context, read_delete(&mut from)?),
             17 => Self::Tombstones(context),
             18 => Self::Purge(context),
@@ -196,6 +204,10 @@ impl Response {
                 [partitions, series, samples].into_iter().for_each(|number| out.u64(*number));
             })],
             Self::Versions(versions) => vec![part(8, |out| write_versions(out, versions))],
+            Self::Activity(Activity { series, samples }) => vec![part(9, |out| {
+                out.u64(*series);
+                out.u64(*samples);
+            })],
             Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
             Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
             Self::Purge => vec![part(18, |_| {})],
@@ -251,6 +263,7 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
             Response::Estimate(Estimate { partitions, series, samples })
         }
         8 => Response::Versions(from.list(8, Reader::u64_fixed)?),
+        9 => Response::Activity(Activity { series: from.u64()?, samples: from.u64()? }),
         16 => Response::Delete(read_delete_answer(&mut from)?),
         17 => Response::Tombstones(read_tombstones(&mut from)?),
         18 => Response::Purge,

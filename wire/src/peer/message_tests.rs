@@ -145,6 +145,7 @@ fn request() -> impl Strategy<Value = Request> {
         (context(), vec(range(), 0..5)).prop_map(|(context, of)| Request::Versions(context, of)),
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
         (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
+        context().prop_map(Request::Activity),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),

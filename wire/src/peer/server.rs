@@ -316,6 +316,7 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
         Request::Versions(context, ranges) => {
             replica.versions(context, ranges).await.map(Response::Versions)
         }
+        Request::Activity(context) => replica.activity(context).await.map(Response::Activity),
         Request::Delete(context, request) => {
             replica.delete(context, request).await.map(Response::Delete)
         }
