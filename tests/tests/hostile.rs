@@ -1,5 +1,5 @@
 //! Queries meant to do harm, by the names of the design: B8 texts, B9 regexes, B10 heavy work, O4 a
-//! noisy reader. Each ends soon, in an answer or a refusal, on a small stack, and lets go when told.
+//! noisy reader; and B2, B3, B5, B6 through OTLP and imports. Each ends soon, in an answer or a refusal, on a small stack, and lets go when told.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it is all test, its helpers too")]
 
@@ -7,6 +7,7 @@ mod hostile {
     mod bombs;
     mod door;
     mod heavy;
+    mod inlets;
     mod noisy;
     mod regexes;
     mod stack;
