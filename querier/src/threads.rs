@@ -7,6 +7,7 @@
 //! Not here: whose query runs next (`admission.rs`).
 
 use std::io;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -17,7 +18,11 @@ const BEHIND_WRITES: i32 = 5;
 /// By how much the shards of a heavy query stand behind light ones: again a third.
 const BEHIND_LIGHT: i32 = 5;
 
-/// Threads for evaluations; they are kept for the next ones for some seconds.
+/// How long a thread waits for the next evaluation. It is short: an allocator keeps something for
+/// each thread that lives.
+const KEPT: Duration = Duration::from_millis(20);
+
+/// Threads for evaluations; one that is idle ends soon.
 #[derive(Debug)]
 pub(crate) struct EvaluationThreads {
     /// Of it only the threads that may block are used. `None` once dropped.
@@ -32,6 +37,7 @@ impl EvaluationThreads {
     pub(crate) fn new(threads_max: usize) -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         builder.max_blocking_threads(threads_max.max(1)).thread_name("cumae-query");
+        builder.thread_keep_alive(KEPT);
         let runtime = builder.on_thread_start(|| fall_behind(BEHIND_WRITES)).build()?;
         Ok(Self { runtime: Some(runtime) })
     }
