@@ -1,7 +1,7 @@
 //! Writes and connections meant to do harm: bombs, floods and storms, slow and
 //! ambiguous connections. Not in one process with `hostile.rs`, whose tests look at the clock.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "it is all test, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "it is all test, its helpers too")]
 
 mod doors {
     mod abuse;

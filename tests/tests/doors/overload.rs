@@ -19,7 +19,8 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 /// A body of about a mebibyte that says little: its metadata is passed over.
 fn large(series: &Series) -> Vec<u8> {
-    let message = snap::raw::Decoder::new().decompress_vec(&body(&[series.clone()])).unwrap();
+    let message =
+        snap::raw::Decoder::new().decompress_vec(&body(std::slice::from_ref(series))).unwrap();
     let padding = [0x78, 0x01].repeat(512 << 10);
     compress(&[message, padding].concat())
 }
