@@ -33,37 +33,6 @@ READER = CONFIG + "remote_read: [{url: 'http://127.0.0.1:PORT/api/v1/read', read
 CUMAE = "self_metrics: false\n"
 
 
-def unpacked(block):
-    """The message in a snappy block."""
-    at, length, shift = 0, 0, 0
-    while True:
-        byte, at = block[at], at + 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    out = bytearray()
-    while at < len(block):
-        tag, at = block[at], at + 1
-        kind, size = tag & 3, tag >> 2
-        if kind == 0:
-            if size >= 60:
-                extra = size - 59
-                size, at = int.from_bytes(block[at:at + extra], "little"), at + extra
-            out += block[at:at + size + 1]
-            at += size + 1
-            continue
-        if kind == 1:
-            size, offset, at = (size & 7) + 4, tag >> 5 << 8 | block[at], at + 1
-        else:
-            width = 2 if kind == 2 else 4
-            size, offset, at = size + 1, int.from_bytes(block[at:at + width], "little"), at + width
-        for _ in range(size):
-            out.append(out[-offset])
-    assert len(out) == length
-    return bytes(out)
-
-
 def without_types(message):
     """A ReadRequest without its second field."""
     out, at = b"", 0
@@ -93,7 +62,7 @@ class Door(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = urllib.request.Request(
-            Door.target + self.path, data=remote_write.snappy(without_types(unpacked(body))), method="POST",
+            Door.target + self.path, data=remote_write.snappy(without_types(remote_write.unpacked(body))), method="POST",
             headers={"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             kind, packed = answer.headers["Content-Type"], answer.read()

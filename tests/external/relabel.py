@@ -84,37 +84,6 @@ def blocks():
     return found
 
 
-def unsnappy(data):
-    length, at, shift = 0, 0, 0
-    while True:
-        byte, at = data[at], at + 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    out = bytearray()
-    while at < len(data):
-        tag, at = data[at], at + 1
-        kind = tag & 3
-        if kind == 0:
-            size = tag >> 2
-            if size >= 60:
-                extra = size - 59
-                size, at = int.from_bytes(data[at:at + extra], "little"), at + extra
-            out += data[at:at + size + 1]
-            at += size + 1
-            continue
-        if kind == 1:
-            size, offset, at = (tag >> 2 & 7) + 4, (tag >> 5) << 8 | data[at], at + 1
-        else:
-            width = 2 if kind == 2 else 4
-            size, offset, at = (tag >> 2) + 1, int.from_bytes(data[at:at + width], "little"), at + width
-        for _ in range(size):
-            out.append(out[-offset])
-    assert len(out) == length
-    return bytes(out)
-
-
 def fields(message):
     """(number, value) of a message: numbers, eight bytes, or bytes."""
     at = 0
@@ -145,7 +114,7 @@ def fields(message):
 
 def series_of(body):
     """(labels, value of the last sample) of each series of a remote-write request."""
-    for number, series in fields(unsnappy(body)):
+    for number, series in fields(remote_write.unpacked(body)):
         if number != 1:
             continue
         labels, value = {}, None

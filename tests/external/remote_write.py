@@ -116,3 +116,34 @@ def spans(indexes):
 
 def zigzag(number):
     return number << 1 ^ number >> 63
+
+
+def unpacked(block):
+    """The message in a snappy block."""
+    at, length, shift = 0, 0, 0
+    while True:
+        byte, at = block[at], at + 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    out = bytearray()
+    while at < len(block):
+        tag, at = block[at], at + 1
+        kind, size = tag & 3, tag >> 2
+        if kind == 0:
+            if size >= 60:
+                extra = size - 59
+                size, at = int.from_bytes(block[at:at + extra], "little"), at + extra
+            out += block[at:at + size + 1]
+            at += size + 1
+            continue
+        if kind == 1:
+            size, offset, at = (size & 7) + 4, tag >> 5 << 8 | block[at], at + 1
+        else:
+            width = 2 if kind == 2 else 4
+            size, offset, at = size + 1, int.from_bytes(block[at:at + width], "little"), at + width
+        for _ in range(size):
+            out.append(out[-offset])
+    assert len(out) == length
+    return bytes(out)
