@@ -47,8 +47,10 @@ pub struct Cli {
 }
 
 /// What `--version` says after the name.
-pub const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (answers like Prometheus 3.14.0; remote write 1.0 and 2.0, OTLP)");
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (answers like Prometheus 3.14.0; remote write 1.0 and 2.0, OTLP)"
+);
 
 /// Flags, and variables of the environment, over the configuration file.
 #[derive(Debug, Args)]
