@@ -10,6 +10,8 @@ use std::cell::Cell;
 
 /// Items between two looks at the stop signal.
 const TICKS: u64 = 1_024;
+/// So many values of a new column are worked out without a look at the stop signal.
+const COLUMN_PIECE: usize = 1 << 16;
 
 /// What an evaluation has in memory.
 #[derive(Debug)]
@@ -83,12 +85,22 @@ impl<'a> Budget<'a> {
 
     /// A column of so many equal values.
     pub(crate) fn column(&self, value: f64, len: usize) -> Result<Vec<f64>, EvalError> {
+        self.column_of(len, |_| value)
+    }
+
+    /// A column of what `f` answers for each place. Whoever leaves meanwhile does not wait for
+    /// gigabytes.
+    pub(crate) fn column_of(
+        &self,
+        len: usize,
+        f: impl Fn(usize) -> f64,
+    ) -> Result<Vec<f64>, EvalError> {
         self.take_column(len)?;
         let mut column = Vec::with_capacity(len);
         while column.len() < len {
-            // Whoever leaves meanwhile does not wait for gigabytes.
-            column.resize(len.min(column.len() + (1 << 18)), value);
-            self.tick(1 << 18)?;
+            let end = len.min(column.len() + COLUMN_PIECE);
+            column.extend((column.len()..end).map(&f));
+            self.tick(COLUMN_PIECE)?;
         }
         Ok(column)
     }

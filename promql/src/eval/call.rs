@@ -55,7 +55,7 @@ fn over_windows(
         check_params(ctx, node.function.name, &scalars, blamed, &range)?;
     }
     if node.function.name == "absent_over_time" {
-        return Ok(Val::Vector(functions::absent::over_windows(ctx, arg, &vector, grid)));
+        return functions::absent::over_windows(ctx, arg, &vector, grid).map(Val::Vector);
     }
     // Unlike elsewhere, series that share labels are an error even if never there together.
     if !ctx.params.delayed_name_removal && super::merge::has_same_labels(&vector) {

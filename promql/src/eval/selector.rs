@@ -145,6 +145,9 @@ fn for_each_newest(
     let mut next = from(&floats.timestamps_ms);
     let mut next_histogram = from(&histograms.timestamps_ms);
     for step in 0..grid.len {
+        if step % PIECE == PIECE - 1 {
+            ctx.budget.check()?;
+        }
         let moment = ends.at(step);
         let open_ms = moment.saturating_sub(ctx.params.lookback_ms);
         let newest = last_until(&floats.timestamps_ms, &mut next, moment);
@@ -338,7 +341,7 @@ fn subquery<'a>(
     Ok(RangeVector { series, windows })
 }
 
-/// So many steps of a subquery are copied without a look at the stop signal.
+/// So many steps are gone through without a look at the stop signal.
 const PIECE: usize = 1 << 16;
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has

@@ -9,7 +9,7 @@ use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 /// `absent`
 pub(super) fn absent(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     let vector = args.vector(0)?;
-    Ok(where_nothing_is(args.expr(0)?, &vector, args.grid, false))
+    where_nothing_is(args.ctx, args.expr(0)?, &vector, args.grid)
 }
 
 /// `absent_over_time`, after each series has said where it has samples.
@@ -18,17 +18,27 @@ pub(crate) fn over_windows(
     arg: &Expr,
     vector: &[Series],
     grid: Grid,
-) -> Vec<Series> {
-    where_nothing_is(arg, vector, grid, ctx.params.delayed_name_removal)
+) -> Result<Vec<Series>, EvalError> {
+    let mut absent = where_nothing_is(ctx, arg, vector, grid)?;
+    absent.iter_mut().for_each(|series| series.drop_name = ctx.params.delayed_name_removal);
+    Ok(absent)
 }
 
-fn where_nothing_is(arg: &Expr, vector: &[Series], grid: Grid, drop_name: bool) -> Vec<Series> {
+fn where_nothing_is(
+    ctx: &Evaluator<'_>,
+    arg: &Expr,
+    vector: &[Series],
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
     let mut there = Steps::none(grid.len);
-    vector.iter().for_each(|series| there.add(series));
-    let value = |step| if there.has(step) { ABSENT } else { 1.0 };
-    let values: Vec<f64> = (0..grid.len).map(value).collect();
-    let series = Series::floats(labels_of(arg), drop_name, values);
-    if series.is_present() { vec![series] } else { Vec::new() }
+    for series in vector {
+        ctx.budget.tick(grid.len)?;
+        there.add(series);
+    }
+    let values =
+        ctx.budget.column_of(grid.len, |step| if there.has(step) { ABSENT } else { 1.0 })?;
+    let series = Series::floats(labels_of(arg), false, values);
+    Ok(if series.is_present() { vec![series] } else { Vec::new() })
 }
 
 /// The labels that a selector fixes: by `=`, once.

@@ -42,14 +42,7 @@ impl<'a> Args<'a> {
 
     /// A new column.
     fn column(&self, f: impl Fn(usize) -> f64) -> Result<Vec<f64>, EvalError> {
-        self.ctx.budget.take_column(self.grid.len)?;
-        let mut column = Vec::with_capacity(self.grid.len);
-        while column.len() < self.grid.len {
-            let end = self.grid.len.min(column.len() + PIECE);
-            column.extend((column.len()..end).map(&f));
-            self.ctx.budget.tick(PIECE)?;
-        }
-        Ok(column)
+        self.ctx.budget.column_of(self.grid.len, f)
     }
 
     fn vector(&self, index: usize) -> Result<Vec<Series>, EvalError> {

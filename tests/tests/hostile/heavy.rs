@@ -65,6 +65,9 @@ const LONG: &[&str] = &[
     "max_over_time(absent(m)[1h:1ms])",
     "max_over_time(hour(vector(time()))[5h:1ms])",
     "max_over_time(vector(scalar(vector(1)))[5h:1ms])",
+    "min_over_time(vector(time())[5h:1ms])",
+    "quantile_over_time(0.5, (vector(time()) % 977)[5h:1ms])",
+    "mad_over_time((vector(time()) % 977)[5h:1ms])",
 ];
 
 /// A query that was told to stop: what it said, and how much of the processor it used after that;

@@ -7,6 +7,7 @@
 //! # Invariants
 //! - Windows only move forward: neither end of one lies before that of the one before.
 
+use super::Windows;
 use crate::math::quantile::nan_first;
 use std::ops::Range;
 
@@ -24,11 +25,11 @@ pub(crate) struct SlidingOrder {
 
 impl SlidingOrder {
     /// An empty window before the first of these values; `None` if there are more than can be
-    /// counted with.
-    pub(crate) fn new(values: &[f64]) -> Option<Self> {
+    /// counted with. The order is none when the evaluation is to stop: the caller looks afterwards.
+    pub(crate) fn new(values: &[f64], windows: &Windows) -> Option<Self> {
         let len = u32::try_from(values.len()).ok()?;
         let mut order: Vec<u32> = (0..len).collect();
-        order.sort_unstable_by(|a, b| nan_first(&values[*a as usize], &values[*b as usize]));
+        windows.sort(&mut order, |a, b| nan_first(&values[*a as usize], &values[*b as usize]));
         let mut ranks = vec![0; values.len()];
         for (rank, place) in (0..len).zip(&order) {
             ranks[*place as usize] = rank;
@@ -77,6 +78,7 @@ impl SlidingOrder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::windows;
     use super::*;
     use proptest::prelude::*;
 
@@ -87,7 +89,7 @@ mod tests {
                 prop_oneof![Just(f64::NAN), Just(-0.0), Just(1.0), any::<f64>()], 1..80),
             moves in prop::collection::vec((0_usize..20, 0_usize..20), 1..20),
         ) {
-            let mut order = SlidingOrder::new(&values).unwrap();
+            let mut order = SlidingOrder::new(&values, &windows(0, 0, 1, 1)).unwrap();
             let (mut start, mut end) = (0, 0);
             for (first, last) in moves {
                 end = (end + last).min(values.len());

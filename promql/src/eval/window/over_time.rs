@@ -4,7 +4,7 @@ use super::order::SlidingOrder;
 use super::{Samples, Window, Windows};
 use crate::math::convert::seconds;
 use crate::math::kahan::{Kahan, Mean};
-use crate::math::quantile::{quantile, quantile_of};
+use crate::math::quantile::{nan_first, quantile_of};
 use std::collections::VecDeque;
 
 /// Integers up to here add up without rounding.
@@ -109,7 +109,7 @@ pub(crate) fn quantiles(
     let mut total = 0;
     windows.slide(&samples.times_ms, |window| total += window.range().len());
     if total > OVERLAP_WORTH * samples.values.len()
-        && let Some(mut order) = SlidingOrder::new(&samples.values)
+        && let Some(mut order) = SlidingOrder::new(&samples.values, windows)
     {
         return windows.slide(&samples.times_ms, |window| {
             order.slide_to(window.range());
@@ -120,22 +120,32 @@ pub(crate) fn quantiles(
     let mut scratch = Vec::new();
     windows.slide(&samples.times_ms, |window| {
         scratch.clear();
-        scratch.extend_from_slice(&samples.values[window.range()]);
-        out[window.step] = quantile(q(window.step), &mut scratch);
+        for piece in windows.pieces(&samples.values[window.range()]) {
+            scratch.extend_from_slice(piece);
+        }
+        out[window.step] = quantile_in(windows, q(window.step), &mut scratch);
     })
 }
 
 /// `mad_over_time`: the median distance from the median.
 pub(crate) fn mad(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> usize {
     each(samples, windows, out, |values| {
-        if values.iter().any(|value| value.is_nan()) {
+        if windows.pieces(values).flatten().any(|value| value.is_nan()) {
             return f64::NAN;
         }
-        let mut values = values.to_vec();
-        let median = quantile(0.5, &mut values);
+        let mut values: Vec<f64> = windows.pieces(values).flatten().copied().collect();
+        let median = quantile_in(windows, 0.5, &mut values);
         values.iter_mut().for_each(|value| *value = (*value - median).abs());
-        quantile(0.5, &mut values)
+        quantile_in(windows, 0.5, &mut values)
     })
+}
+
+/// The quantile of a window's values, which are put into order.
+fn quantile_in(windows: &Windows, q: f64, values: &mut [f64]) -> f64 {
+    if (0.0..=1.0).contains(&q) {
+        windows.sort(values, nan_first);
+    }
+    quantile_of(q, values.len(), |place| values[place])
 }
 
 /// Which extreme, and what of it.
@@ -159,18 +169,16 @@ pub(crate) fn extreme(
     // Indices of samples that may still become the extreme: each beats all behind it.
     let mut candidates: VecDeque<usize> = VecDeque::new();
     let mut seen = 0;
-    let loses = |old: f64, new: f64| match (want.greatest, want.time) {
-        (true, false) => old < new,
-        (true, true) => old <= new,
-        (false, false) => old > new,
-        (false, true) => old >= new,
+    // Of equal ones the last has the time and lives longest; 0 and -0 are equal and not the same.
+    let loses = |old: f64, new: f64| {
+        let is_beaten = if want.greatest { old < new } else { old > new };
+        is_beaten || (if want.time { old == new } else { old.to_bits() == new.to_bits() })
     };
     windows.slide(&samples.times_ms, |window: Window| {
-        for index in seen.max(window.first)..window.end {
-            if values[index].is_nan() {
-                continue;
-            }
-            while candidates.back().is_some_and(|old| loses(values[*old], values[index])) {
+        let first = seen.max(window.first);
+        let new = windows.pieces(&values[first..window.end]).flatten();
+        for (index, value) in (first..).zip(new).filter(|(_, value)| !value.is_nan()) {
+            while candidates.back().is_some_and(|old| loses(values[*old], *value)) {
                 candidates.pop_back();
             }
             candidates.push_back(index);
