@@ -1,5 +1,6 @@
 //! Selectors: the newest sample of each step, and the samples of windows.
 
+use super::budget::PIECE;
 use super::error::EvalError;
 use super::evaluator::{BucketsWanted, Evaluator};
 use super::grid::Grid;
@@ -340,9 +341,6 @@ fn subquery<'a>(
     }
     Ok(RangeVector { series, windows })
 }
-
-/// So many steps are gone through without a look at the stop signal.
-const PIECE: usize = 1 << 16;
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has
 /// taken twice: they are forgotten, but for gauges.
