@@ -285,12 +285,27 @@ fn bounds_are_powers_and_the_last_finite_bucket_ends_at_the_greatest_float() {
     assert_eq!(bound::exponential(0, 0), 1.0);
     assert_eq!(bound::exponential(3, 0), 8.0);
     assert_eq!(bound::exponential(-1, -1), 0.25);
-    assert_eq!(bound::exponential(1, 1), std::f64::consts::SQRT_2);
+    assert_eq!(bound::exponential(-1074, 0), 5e-324);
     assert_eq!(bound::exponential(1024, 0), f64::MAX);
     assert_eq!(bound::exponential(1025, 0), f64::INFINITY);
     assert_eq!(bound::exponential(1024 << 8, 8), f64::MAX);
     assert_eq!(bound::exponential(64, -4), f64::MAX);
     assert_eq!(bound::exponential(i32::MIN, 8), 0.0);
+}
+
+#[test]
+fn bounds_between_powers_are_upstreams_to_the_last_bit() {
+    let bounds = |schema, indices: [i32; 3]| indices.map(|index| bound::exponential(index, schema));
+    assert_eq!(bounds(1, [1, 3, -1]), [1.414213562373095, 2.82842712474619, 0.7071067811865475]);
+    assert_eq!(bounds(2, [1, 3, 19]), [1.189207115002721, 1.6817928305074288, 26.90868528811886]);
+    assert_eq!(
+        bounds(3, [-7, -3, -1]),
+        [0.5452538663326288, 0.7711054127039704, 0.9170040432046711]
+    );
+    assert_eq!(
+        bounds(8, [-255, -127, -1]),
+        [0.5013556375251013, 0.7090239421602076, 0.9972960560854698]
+    );
 }
 
 #[test]
