@@ -13,8 +13,11 @@ use model::LabelSet;
 use promql::{EvalParams, ParseOptions, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use tests::promqltest::{Ask, EngineSubject, Outcome, Report, Subject, parse_script, run};
+use std::path::{Path, PathBuf};
+use tests::promqltest::{
+    Ask, Command, EngineSubject, Outcome, Report, Script, Subject, parse_script, run,
+};
+use tests::random::census::Census;
 use tests::random_series::Numbers;
 use tests::{HttpSubject, StoreSubject};
 use tests::{compliance, random_query, random_series, shared};
@@ -28,6 +31,19 @@ fn engine(are_names_late: bool, in_shards: bool) -> EngineSubject {
     subject
 }
 
+/// The scripts of a folder by their names.
+fn scripts(folder: &Path) -> BTreeMap<String, Script> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of_scripts = paths.filter(|path| path.extension().is_some_and(|it| it == "test"));
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let script = parse_script(&fs::read_to_string(&path).unwrap());
+        let script = script.unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, script)
+    };
+    of_scripts.map(read).collect()
+}
+
 /// The reports of a folder's scripts, with names dropped late or not; scripts whose name ends in the
 /// other way are left out.
 fn reports(
@@ -35,22 +51,10 @@ fn reports(
     are_names_late: bool,
     subject: &mut dyn Subject,
 ) -> BTreeMap<String, Report> {
-    let mut reports = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "test") {
-            continue;
-        }
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let other = if are_names_late { "_early.test" } else { "_late.test" };
-        if name.ends_with(other) {
-            continue;
-        }
-        let script = parse_script(&fs::read_to_string(&path).unwrap())
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        reports.insert(name, run(&script, subject));
-    }
-    reports
+    let mut scripts = scripts(folder);
+    let other = if are_names_late { "_early.test" } else { "_late.test" };
+    scripts.retain(|name, _| !name.ends_with(other));
+    scripts.into_iter().map(|(name, script)| (name, run(&script, subject))).collect()
 }
 
 /// One line for each case that does not pass: where it stands, and why.
@@ -136,6 +140,19 @@ fn our_own_scripts_pass_with_names_dropped_late_and_at_once() {
         print_table(&reports);
         assert_eq!(not_passing(&reports), Vec::<String>::new());
     }
+}
+
+#[test]
+fn our_own_scripts_ask_for_every_function_aggregation_operator_and_modifier() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../promql/testdata");
+    let mut census = Census::new();
+    for command in scripts(&folder).into_values().flat_map(|script| script.commands) {
+        if let Command::Eval(case) = command {
+            census.count(&promql::parse(&case.query, ParseOptions::ALL).unwrap());
+        }
+    }
+    let missing: Vec<_> = census.counts().iter().filter(|(_, count)| **count == 0).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
