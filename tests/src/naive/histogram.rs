@@ -427,6 +427,15 @@ impl Hist {
 
 /// Upper bound of a bucket of an exponential schema.
 fn exponential(index: i32, schema: i32) -> f64 {
+    if schema > 0 && index % 2 == 0 {
+        return exponential(index / 2, schema - 1);
+    }
+    if schema > 0 {
+        // Upstream's table was made so, with a square root that is a little too small.
+        let root = (-f64::from(schema)).exp2().exp2();
+        let root = if schema == 1 { root.next_down() } else { root };
+        return exponential(index - 1, schema) * root;
+    }
     let bound = (f64::from(index) * (-f64::from(schema)).exp2()).exp2();
     if bound.is_finite() { bound } else { f64::MAX }
 }
