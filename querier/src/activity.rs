@@ -53,7 +53,8 @@ pub(crate) async fn all_user_stats(querier: Querier, call: Call) -> Result<Respo
 }
 
 async fn activity(querier: &Querier, call: &Call) -> Result<Activity, Error> {
-    run::bounded(querier, &call.context, |context| querier.inner.source.activity(context)).await
+    let ask = |context| querier.inner.source.activity(context);
+    Ok(run::bounded(querier, &call.context, ask, |_| 0).await?.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate is no exact number")]

@@ -6,6 +6,7 @@ use crate::language::{self, QueryText};
 use crate::querier::Querier;
 use crate::query_calls::about_text;
 use crate::render::{Annotations, Data, success};
+use crate::run::SERIES_BYTES;
 use crate::time_param::{TIME_MAX, TIME_MIN};
 use crate::{json, number, run};
 use axum::http::StatusCode;
@@ -34,8 +35,8 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
     let range = TimeRange::inclusive(start, end);
     let query = ExemplarQuery { matcher_sets, range, exemplars_max: limit.get(), tombstones_max };
     let ask = |context| querier.inner.source.exemplars(context, query);
-    let answer = run::bounded(&querier, &call.context, ask).await;
-    let answer = answer.map_err(|error| match error.kind() {
+    let answer = run::bounded(&querier, &call.context, ask, bytes_of).await;
+    let (answer, _held) = answer.map_err(|error| match error.kind() {
         Kind::Unexecutable if !error.to_string().contains(run::NAMED_LIMIT) => {
             let tenant = &call.context.tenant;
             let limit = format!("limit `max_query_samples` {} of tenant `{tenant}`", limit.0);
@@ -44,6 +45,12 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
         _ => error,
     })?;
     Ok(success(Data::Json(exemplars_json(&answer)), &Annotations::default()))
+}
+
+/// What the answer takes in memory, about: exemplars have labels, as series do.
+fn bytes_of(answer: &Vec<SeriesExemplars>) -> u64 {
+    let rows = answer.iter().map(|series| 1 + series.exemplars.len() as u64);
+    rows.sum::<u64>().saturating_mul(SERIES_BYTES)
 }
 
 /// `[{"seriesLabels":{…},"exemplars":[{"labels":{…},"value":"…","timestamp":…}]}]`

@@ -4,7 +4,8 @@ use crate::call::Call;
 use crate::error::Error;
 use crate::params::Params;
 use crate::querier::Querier;
-use crate::render::{Annotations, Data, TRUNCATED, success};
+use crate::render::{Annotations, Data, TRUNCATED, success, success_holding};
+use crate::run::SERIES_BYTES;
 use crate::time_param::{TIME_MAX, TIME_MIN};
 use crate::{json, label_name, language, run};
 use axum::response::Response;
@@ -12,6 +13,9 @@ use guard::Limit;
 use model::mutation::MetricMetadata;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataQuery};
 use model::{Kind, TimeRange};
+
+/// How many bytes a text takes beside its letters.
+const TEXT_BYTES: u64 = 32;
 
 pub(crate) async fn names(querier: Querier, call: Call) -> Result<Response, Error> {
     let matcher_sets = language::matcher_sets(&querier, &call, None).await?;
@@ -61,7 +65,7 @@ async fn ask(querier: &Querier, call: &Call, mut query: LabelQuery) -> Result<Re
         least => least.saturating_add(1),
     };
     let ask = |context| querier.inner.source.labels(context, query);
-    let answer = run::bounded(querier, &call.context, ask).await?;
+    let (answer, purse) = run::bounded(querier, &call.context, ask, bytes_of).await?;
     let mut annotations = Annotations::default();
     let data = match answer {
         LabelAnswer::Texts(mut texts) => {
@@ -73,7 +77,15 @@ async fn ask(querier: &Querier, call: &Call, mut query: LabelQuery) -> Result<Re
             Data::LabelSets(sets)
         }
     };
-    Ok(success(data, &annotations))
+    Ok(success_holding(data, &annotations, Some(purse)))
+}
+
+/// What the answer takes in memory, about.
+fn bytes_of(answer: &LabelAnswer) -> u64 {
+    match answer {
+        LabelAnswer::Texts(texts) => texts.iter().map(|text| TEXT_BYTES + text.len() as u64).sum(),
+        LabelAnswer::Series(sets) => (sets.len() as u64).saturating_mul(SERIES_BYTES),
+    }
 }
 
 fn cut<T>(
@@ -106,7 +118,11 @@ pub(crate) async fn metadata(querier: Querier, call: Call) -> Result<Response, E
     let metric = Some(call.params.get("metric")).filter(|metric| !metric.is_empty());
     let query = MetadataQuery { metric: metric.map(Into::into) };
     let ask = |context| querier.inner.source.metadata(context, query);
-    let answer = run::bounded(&querier, &call.context, ask).await?;
+    let bytes = |answer: &Vec<MetricMetadata>| {
+        let texts = |of: &MetricMetadata| of.metric.len() + of.help.len() + of.unit.len();
+        answer.iter().map(|of| 3 * TEXT_BYTES + texts(of) as u64).sum()
+    };
+    let (answer, _held) = run::bounded(&querier, &call.context, ask, bytes).await?;
     let json = metadata_json(&answer, limit, per_metric);
     Ok(success(Data::Json(json), &Annotations::default()))
 }

@@ -69,7 +69,16 @@ pub(crate) struct QueryAnswer {
 
 /// The answer with this data: status 200, streamed.
 pub(crate) fn success(data: Data, annotations: &Annotations) -> Response {
-    let chunks = chunks(data, annotations).map(Ok::<_, Infallible>);
+    success_holding(data, annotations, None)
+}
+
+/// As [`success`], for data whose memory has been taken: it goes back when all of it is sent.
+pub(crate) fn success_holding(
+    data: Data,
+    annotations: &Annotations,
+    purse: Option<Arc<Purse>>,
+) -> Response {
+    let chunks = chunks(data, annotations, purse).map(Ok::<_, Infallible>);
     let mut response = Response::new(Body::from_stream(stream::iter(chunks)));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -77,10 +86,10 @@ pub(crate) fn success(data: Data, annotations: &Annotations) -> Response {
 }
 
 /// The answer's text, chunk by chunk.
-fn chunks(data: Data, annotations: &Annotations) -> Chunks {
+fn chunks(data: Data, annotations: &Annotations, held: Option<Arc<Purse>>) -> Chunks {
     let mut head = b"{\"status\":\"success\",\"data\":".to_vec();
     let mut tail = Vec::new();
-    let (mut of_query, mut trace, mut purse) = (Vec::new(), None, None);
+    let (mut of_query, mut trace, mut purse) = (Vec::new(), None, held);
     let rows = match data {
         Data::Query(answer) => {
             let value = answer.value;
@@ -343,7 +352,7 @@ mod tests {
     use serde_json::Value as Json;
 
     fn text(data: Data, annotations: &Annotations) -> String {
-        let bytes: Vec<u8> = chunks(data, annotations).flatten().collect();
+        let bytes: Vec<u8> = chunks(data, annotations, None).flatten().collect();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -463,7 +472,7 @@ mod tests {
         let matrix: Vec<SeriesColumns> =
             (0..5).map(|n| series(&[("n", &n.to_string())], &column)).collect();
         let data = of_query(Value::Matrix(matrix), None);
-        let parts: Vec<Bytes> = chunks(data, &Annotations::default()).collect();
+        let parts: Vec<Bytes> = chunks(data, &Annotations::default(), None).collect();
         assert!(parts.len() > 10 && parts.iter().all(|part| part.len() < 2 * CHUNK_BYTES));
         let json: Json = serde_json::from_slice(&parts.concat()).unwrap();
         for n in 0..5 {

@@ -71,22 +71,36 @@ pub(crate) fn timeout(limits: &QueryLimits, wish_ms: Option<u64>) -> Duration {
     Duration::from_millis(ms).min(TIMEOUT_MAX)
 }
 
-/// Asks the source and awaits its answer under the tenant's limits.
+/// Asks the source and awaits its answer under the tenant's limits. The purse holds the memory of
+/// the answer, which `bytes` tells; some is taken before it is there.
 ///
 /// # Errors
-/// What the source says; 429 if too many wait; 503 if it takes too long.
+/// What the source says; 429 if too many wait; 503 if it takes too long or there is no memory.
 pub(crate) async fn bounded<T>(
     querier: &Querier,
     context: &Arc<Context>,
     ask: impl FnOnce(Arc<Context>) -> SourceAnswer<T>,
-) -> Result<T, Error> {
+    bytes: impl FnOnce(&T) -> u64,
+) -> Result<(T, Arc<Purse>), Error> {
     let limits = querier.limits_of(&context.tenant);
     let deadline = Instant::now() + timeout(limits, None);
     let _ticket = enter(querier, context, deadline).await?;
-    match tokio::time::timeout_at(deadline, ask(until(context, deadline))).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Error::new(Kind::Timeout, "query timed out in label look-up")),
-    }
+    let purse = querier.inner.memory.purse();
+    let reserved = unknown_bytes(&purse);
+    purse.take(reserved)?;
+    let Ok(answer) = tokio::time::timeout_at(deadline, ask(until(context, deadline))).await else {
+        return Err(Error::new(Kind::Timeout, "query timed out in label look-up"));
+    };
+    let answer = answer?;
+    let bytes = bytes(&answer);
+    purse.take(bytes.saturating_sub(reserved))?;
+    purse.settle(bytes);
+    Ok((answer, purse))
+}
+
+/// What is reserved for an answer of which nothing is known.
+fn unknown_bytes(purse: &Purse) -> u64 {
+    UNKNOWN_BYTES.min(purse.bytes_max() / 64)
 }
 
 /// The context for replicas: they need not work longer than the caller waits.
@@ -267,7 +281,7 @@ impl BlockingQuery {
         let Some((_, _, estimate)) = estimated.as_ref().filter(|(matchers, range, _)| {
             *matchers == selection.matchers && *range == selection.range
         }) else {
-            return UNKNOWN_BYTES.min(self.purse.bytes_max() / 64);
+            return unknown_bytes(&self.purse);
         };
         let samples = estimate.samples.saturating_mul(SAMPLE_BYTES);
         let bytes = samples.saturating_add(estimate.series.saturating_mul(SERIES_BYTES));

@@ -148,6 +148,29 @@ async fn memory_is_taken_before_it_is_used_and_given_back_on_every_way_out() {
 }
 
 #[tokio::test]
+async fn label_calls_take_their_memory_too() {
+    let small = |memory_bytes| {
+        let settings = Settings { memory_bytes, ..Settings::default() };
+        Server::with(memory(), one_tenant(), Limits::default(), settings)
+    };
+    let series = [("match[]", "{__name__=~\"up|c_total\"}")];
+    let server = small(300);
+    let (status, _, text) = server.get("series", &series).await.error();
+    assert!(status == 422 && text.contains("query.memory"), "{text}");
+    assert!(!server.get("label/__name__/values", &[]).await.data().as_array().unwrap().is_empty());
+    assert_eq!(taken(&server), 0.0);
+
+    // As long as the answer is being sent.
+    let server = small(100_000);
+    let path = format!("/api/v1/series?{}", encode(&series));
+    let sent = server.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await;
+    let body = sent.unwrap().into_body();
+    assert!(taken(&server) >= 512.0);
+    drop(body);
+    assert_eq!(taken(&server), 0.0);
+}
+
+#[tokio::test]
 async fn who_finds_the_memory_of_all_queries_used_up_is_told_to_come_again() {
     let settings = Settings { memory_bytes: 69_000, ..Settings::default() };
     let server = Server::with(memory(), one_tenant(), Limits::default(), settings);
