@@ -103,7 +103,7 @@ pub enum Allowed {
 pub struct DurationError {
     /// What is wrong with it.
     pub reason: &'static str,
-    /// The place of the expression.
+    /// The place of the expression, in bytes; of `min_of` and `max_of` it is that of their arguments.
     pub span: Span,
 }
 

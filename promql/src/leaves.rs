@@ -29,7 +29,7 @@ pub struct Leaf {
 /// # Errors
 /// [`EvalError::Invalid`] if a duration makes no sense.
 pub fn leaves(query: Query<'_>, params: &EvalParams) -> Result<Vec<Leaf>, EvalError> {
-    let times = Times::new(query.text, params);
+    let times = Times::new(params);
     let steps = Steps { first_ms: params.start_ms, step_ms: params.step_ms, back_ms: 0 };
     let mut found = Vec::new();
     collect(query.expr, steps, &times, params, &mut found)?;
@@ -48,7 +48,7 @@ impl Steps {
         self,
         at: Option<At>,
         offset: &Duration,
-        times: &Times<'_>,
+        times: &Times,
         params: &EvalParams,
     ) -> Result<Self, EvalError> {
         let offset_ms = times.resolve(offset, Allowed::Any)?;
@@ -78,7 +78,7 @@ impl Steps {
 fn collect(
     expr: &Expr,
     steps: Steps,
-    times: &Times<'_>,
+    times: &Times,
     params: &EvalParams,
     found: &mut Vec<Leaf>,
 ) -> Result<(), EvalError> {

@@ -11,15 +11,13 @@ use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector
 use crate::duration::{Allowed, Duration, QueryWindow};
 use crate::eval::{EvalError, EvalParams, Grid, Query, shards};
 use crate::functions::info;
-use crate::span::line_column;
 use model::read::{SelectBounds, Selection};
 use model::{Matcher, QueryShard, TimeRange, TimestampMs};
 use std::collections::HashMap;
 
 /// The times of a query that its selectors may refer to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times<'q> {
-    text: &'q str,
+pub(crate) struct Times {
     start_ms: i64,
     end_ms: i64,
     window: QueryWindow,
@@ -47,11 +45,10 @@ impl Ends {
     }
 }
 
-impl<'q> Times<'q> {
-    pub(crate) fn new(text: &'q str, params: &EvalParams) -> Self {
+impl Times {
+    pub(crate) fn new(params: &EvalParams) -> Self {
         let range_ms = params.end_ms.saturating_sub(params.start_ms);
         Self {
-            text,
             start_ms: params.start_ms,
             end_ms: params.end_ms,
             window: QueryWindow { step_ms: params.step_ms, range_ms },
@@ -67,10 +64,9 @@ impl<'q> Times<'q> {
 
     /// The milliseconds of a duration.
     pub(crate) fn resolve(&self, duration: &Duration, allowed: Allowed) -> Result<i64, EvalError> {
-        duration.resolve(self.window, allowed).map_err(|fault| {
-            let place = line_column(self.text, fault.span.start);
-            EvalError::Invalid(format!("{place}: parse error: {}", fault.reason))
-        })
+        let resolved = duration.resolve(self.window, allowed);
+        // Upstream counts bytes here, not lines and columns: the query has been parsed.
+        resolved.map_err(|fault| EvalError::Invalid(fault.to_string()))
     }
 
     /// When the windows of a selector or subquery end.
@@ -260,7 +256,7 @@ pub fn reads(query: Query<'_>, params: &EvalParams) -> Result<Vec<Read>, EvalErr
     let Some(grid) = Grid::new(params.start_ms, end_ms, params.step_ms) else {
         return Err(EvalError::Invalid("end timestamp must not be before start time".into()));
     };
-    let needs = needs(query.expr, grid, &Times::new(query.text, params))?;
+    let needs = needs(query.expr, grid, &Times::new(params))?;
     let read = |need: Need| Read {
         range: TimeRange::inclusive(TimestampMs(need.first_ms), TimestampMs(need.last_ms)),
         matchers: need.matchers,
@@ -271,7 +267,7 @@ pub fn reads(query: Query<'_>, params: &EvalParams) -> Result<Vec<Read>, EvalErr
 }
 
 /// Every selection that the expression needs over the steps of `grid`.
-pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times<'_>) -> Result<Vec<Need>, EvalError> {
+pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times) -> Result<Vec<Need>, EvalError> {
     let mut found = Vec::new();
     collect(expr, grid, times, true, &mut found)?;
     Ok(united(found))
@@ -296,7 +292,7 @@ const SHOW_HINTS: &[&str] = &[
 fn collect(
     expr: &Expr,
     grid: Grid,
-    times: &Times<'_>,
+    times: &Times,
     shows_hints: bool,
     found: &mut Vec<Need>,
 ) -> Result<(), EvalError> {

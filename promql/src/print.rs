@@ -7,8 +7,33 @@ use crate::ast::{
 use crate::duration::{Duration, DurationExpr, DurationKind, NAN_MS};
 use crate::number::{format_duration, format_float, format_float_short};
 use crate::quote::write_quoted;
-use model::{MatchOp, Text};
+use model::{LabelSet, MatchOp, Text};
 use std::fmt::{self, Display, Write};
+
+/// A label set as upstream's messages have it: `{a="1", "not.plain"="2"}`.
+pub(crate) fn labels_text(labels: &LabelSet) -> String {
+    let mut out = String::from("{");
+    for (index, (name, value)) in labels.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { ", " });
+        // Writing to a string cannot fail.
+        let _ = write_label(&mut out, name.as_bytes());
+        out.push('=');
+        let _ = write_quoted(&mut out, value.as_bytes());
+    }
+    out.push('}');
+    out
+}
+
+/// A label's name, in quotes if it is not a plain one.
+fn write_label(out: &mut impl Write, name: &[u8]) -> fmt::Result {
+    let is_plain = !name.is_empty()
+        && !name.first().is_some_and(u8::is_ascii_digit)
+        && name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    match std::str::from_utf8(name) {
+        Ok(plain) if is_plain => out.write_str(plain),
+        _ => write_quoted(out, name),
+    }
+}
 
 impl Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,20 +116,9 @@ impl Printer<'_> {
     fn labels(&mut self, labels: &[Text]) -> fmt::Result {
         for (index, label) in labels.iter().enumerate() {
             self.out.write_str(if index == 0 { "" } else { ", " })?;
-            self.label(label.as_bytes())?;
+            write_label(&mut self.out, label.as_bytes())?;
         }
         Ok(())
-    }
-
-    /// A label's name, in quotes if it is not a plain one.
-    fn label(&mut self, name: &[u8]) -> fmt::Result {
-        let is_plain = !name.is_empty()
-            && !name.first().is_some_and(u8::is_ascii_digit)
-            && name.iter().all(|&byte| byte == b'_' || byte.is_ascii_alphanumeric());
-        match std::str::from_utf8(name) {
-            Ok(plain) if is_plain => self.out.write_str(plain),
-            _ => write_quoted(&mut self.out, name),
-        }
     }
 
     fn chain(&mut self, node: &BinaryChain) -> fmt::Result {
@@ -221,7 +235,7 @@ impl Printer<'_> {
                 (None, Some(plain)) => (plain.name.as_bytes(), plain.op, plain.value.as_bytes()),
                 (None, None) => return Ok(()),
             };
-        self.label(name)?;
+        write_label(&mut self.out, name)?;
         self.out.write_str(op.as_str())?;
         write_quoted(&mut self.out, value)
     }

@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::cost::selector;
 use crate::coverage::partitions_of;
 use crate::error::Error;
-use crate::job::{Job, parse, prepare};
+use crate::job::{Job, in_our_words, parse, prepare};
 use crate::query_calls::range;
 use crate::render::{Annotations, Data, success};
 use crate::run::{self, Desk};
@@ -41,8 +41,7 @@ pub(crate) async fn explain(querier: Querier, call: Call) -> Result<Response, Er
 fn plan(job: &Job, desk: &Desk) -> Result<Vec<u8>, Error> {
     let expr = parse(job)?;
     let query = Query { text: &job.query.text, expr: &expr };
-    let reads = promql::reads(query, &job.params)
-        .map_err(|error| Error::new(error.kind(), error.to_string()))?;
+    let reads = promql::reads(query, &job.params).map_err(|error| in_our_words(&error, desk))?;
     let mut out = b"{\"query\":".to_vec();
     json::push_string(&mut out, &expr.to_string());
     let EvalParams { start_ms, end_ms, step_ms, .. } = job.params;

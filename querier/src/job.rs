@@ -141,12 +141,14 @@ pub(crate) fn evaluate(job: &Job, desk: &Desk, state: &State) -> Result<Answered
     Ok(Answered { evaluation, spent, purse: Arc::clone(purse) })
 }
 
-/// The error with the limit that was met.
-fn in_our_words(error: &EvalError, desk: &Desk) -> Error {
+/// The error with the limit that was met, or the parameter that is wrong.
+pub(crate) fn in_our_words(error: &EvalError, desk: &Desk) -> Error {
     let message = match error {
         EvalError::TooManySamples => desk.source.name_limit(error, "max_query_samples"),
         EvalError::TooManyBytes(_) => desk.source.name_limit(error, "max_query_bytes"),
         EvalError::OutOfMemory(more) => return desk.source.purse.refusal(*more),
+        // What only the query's step and range show.
+        EvalError::Invalid(reason) => return Error::param("query", reason),
         _ => error.to_string(),
     };
     Error::new(error.kind(), message)

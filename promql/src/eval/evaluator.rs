@@ -33,7 +33,7 @@ pub(crate) struct Evaluator<'a> {
     /// How it was asked.
     pub(crate) params: &'a EvalParams,
     /// The times selectors refer to.
-    pub(crate) times: Times<'a>,
+    pub(crate) times: Times,
     /// Memory and the stop signal.
     pub(crate) budget: Budget<'a>,
     notes: RefCell<Annotations>,
@@ -60,7 +60,7 @@ impl<'a> Evaluator<'a> {
         cancel: &'a Cancel,
         grid: Grid,
     ) -> Result<Self, EvalError> {
-        let times = Times::new(query.text, params);
+        let times = Times::new(params);
         let bounds = params.limits.select_bounds();
         let (mut fetched, mut deferred) = (Fetched::new(), HashMap::new());
         for need in needs(query.expr, grid, &times)? {
@@ -171,7 +171,7 @@ impl<'a> Evaluator<'a> {
     /// Evaluates a node at each step. What is the same at all steps is evaluated once.
     fn eval_anew(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
         let before = self.budget.mark();
-        let once = grid.len > 1 && !is_leaf(expr) && is_invariant(expr);
+        let once = !grid.is_instant && !is_leaf(expr) && is_invariant(expr);
         let val = if once {
             let mut val = self.eval_node(expr, grid.first())?;
             self.spread(&mut val, grid.len)?;
@@ -307,7 +307,7 @@ impl<'a> Evaluator<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct ShardParts<'a> {
     source: &'a dyn SeriesSource,
-    times: Times<'a>,
+    times: Times,
     limits: Limits,
     cancel: &'a Cancel,
     buckets: BucketsWanted,

@@ -11,6 +11,8 @@ pub(crate) struct Grid {
     pub(crate) step_ms: i64,
     /// How many moments there are.
     pub(crate) len: usize,
+    /// Whether it ends where it begins. A range that ends before its second step is no instant.
+    pub(crate) is_instant: bool,
 }
 
 impl Grid {
@@ -21,12 +23,13 @@ impl Grid {
             return None;
         }
         let steps = end_ms.saturating_sub(start_ms) / step_ms;
-        Some(Self { start_ms, step_ms, len: usize::try_from(steps).ok()?.saturating_add(1) })
+        let len = usize::try_from(steps).ok()?.saturating_add(1);
+        Some(Self { start_ms, step_ms, len, is_instant: start_ms == end_ms })
     }
 
     /// Only the first moment.
     pub(crate) fn first(self) -> Self {
-        Self { len: 1, ..self }
+        Self { len: 1, is_instant: true, ..self }
     }
 
     /// The moment of the step with this index.
@@ -74,7 +77,8 @@ mod tests {
         let grid = Grid::new(10, 34, 10).unwrap();
         assert_eq!((grid.len, grid.end_ms()), (3, 30));
         assert_eq!(Grid::new(10, 9, 10), None);
-        assert_eq!(Grid::new(10, 10, 0).unwrap().len, 1);
+        assert_eq!(Grid::new(10, 10, 0).unwrap(), Grid { step_ms: 1, ..grid.first() });
+        assert!(!Grid::new(10, 19, 10).unwrap().is_instant);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::ast::{Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::histogram::FloatHistogram;
 use crate::math::convert::seconds;
 use crate::plan::Ends;
+use crate::print::labels_text;
 use model::histogram::ResetHint;
 use model::sample::is_stale;
 use model::{Column, Matcher, SeriesColumns};
@@ -78,6 +79,7 @@ pub(crate) fn info_times(
     let float = |column: &Column, index: usize| column.timestamps_ms[index] as f64;
     newest_of(ctx, wanted, grid, float, |series, _, _, _| {
         let labels = &series.labels;
+        let labels = labels_text(labels);
         let text = format!("this should be an info metric, with float samples: {labels}");
         Err(EvalError::Unexecutable(text))
     })

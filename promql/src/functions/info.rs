@@ -7,6 +7,7 @@ use super::Args;
 use crate::ast::{Call, Expr};
 use crate::eval::{EvalError, Series, info_times, merge};
 use crate::math::convert::to_i64;
+use crate::print::labels_text;
 use model::matcher::CompiledMatcher;
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use std::collections::{BTreeMap, HashMap};
@@ -197,7 +198,7 @@ impl Join<'_> {
     fn ambiguous(&self, have: usize, new: usize, step: usize) -> EvalError {
         let name = |index: usize| {
             let series = &self.infos[index];
-            format!("{} @ {}", series.labels, to_i64(series.values[step]))
+            format!("{} @ {}", labels_text(&series.labels), to_i64(series.values[step]))
         };
         EvalError::Unexecutable(format!(
             "found duplicate series for info metric: existing {}, new {}",

@@ -13,13 +13,13 @@ pub(super) fn sort(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     }
     let mut vector = args.vector(0)?;
     // After what the argument has to say: of a text said twice the last place stays.
-    if args.grid.len > 1 {
+    if !args.grid.is_instant {
         args.ctx.note(|notes| notes.sort_in_range_query(args.node.span));
     }
     if matches!(args.node.function.name, "sort" | "sort_desc") {
         vector = super::floats_of(vector);
     }
-    if args.grid.len > 1 {
+    if !args.grid.is_instant {
         return Ok(vector);
     }
     let value = |series: &Series| series.values.first().copied().unwrap_or(f64::NAN);

@@ -206,7 +206,11 @@ impl Parser<'_> {
         let Some(close) = self.accept(TokenKind::RightParen)? else {
             return self.unexpected_in(context);
         };
-        Ok(DurationExpr { kind, span: token.span().to(close.span()) })
+        let span = match &kind {
+            DurationKind::MaxOf(pair) | DurationKind::MinOf(pair) => pair[0].span.to(pair[1].span),
+            _ => token.span().to(close.span()),
+        };
+        Ok(DurationExpr { kind, span })
     }
 
     fn duration_pair(&mut self, context: &str) -> Parsed<Box<[DurationExpr; 2]>> {

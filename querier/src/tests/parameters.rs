@@ -128,6 +128,17 @@ async fn a_range_query_answers_scalars_and_vectors_only() {
 }
 
 #[tokio::test]
+async fn a_duration_that_the_querys_step_spoils_is_refused_with_its_place() {
+    let server = Server::single(filled());
+    for path in ["query", "explain"] {
+        let (status, kind, text) = server.get(path, &[("query", "rate(up[step()])")]).await.error();
+        assert_eq!((status, kind.as_str()), (400, "bad_data"), "{path}");
+        let refusal = "invalid parameter \"query\": 8:14: duration must be greater than 0";
+        assert_eq!(text, refusal, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_limit_cuts_series_and_says_so() {
     let server = Server::single(filled());
     let warned = async |path: &str, params: &[(&str, &str)]| {

@@ -2,6 +2,7 @@
 
 use super::eval::{Naive, is_fixed, repeated};
 use super::histogram::Hist;
+use super::labels::labels_text;
 use super::rank::trim;
 use super::value::{Failure, Sample, Val, Value, Vector, at, collect, drop_reserved, fail};
 use model::histogram::ResetHint;
@@ -19,8 +20,11 @@ impl Naive<'_> {
     ) -> Result<Value, Failure> {
         let links = &node.links[..len];
         let is_all_fixed = is_fixed(&node.first) && links.iter().all(|link| is_fixed(&link.rhs));
-        if steps.len() > 1 && is_all_fixed {
-            return Ok(repeated(self.chain(node, len, &steps[..1])?, steps));
+        if self.end_ms != steps[0] && is_all_fixed {
+            let outside = std::mem::replace(&mut self.end_ms, steps[0]);
+            let once = self.chain(node, len, &steps[..1]);
+            self.end_ms = outside;
+            return Ok(repeated(once?, steps));
         }
         let Some((link, _)) = links.split_last() else { return self.eval(&node.first, steps) };
         let (left, right) = if is_trim(link.op) {
@@ -207,7 +211,8 @@ impl Naive<'_> {
                 Cardinality::OneToMany => "left",
                 _ => "right",
             };
-            let mut two = [sample.labels.to_string(), twin.labels.to_string()];
+            let own = labels_text(&own);
+            let mut two = [labels_text(&sample.labels), labels_text(&twin.labels)];
             two.sort();
             return fail(format!(
                 "found duplicate series for the match group {own} on the {side} hand-side of the \

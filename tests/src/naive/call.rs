@@ -104,7 +104,7 @@ impl Naive<'_> {
         for arg in &node.args {
             args.push(self.eval(bare(arg), steps)?);
         }
-        if name.starts_with("sort") && steps.len() > 1 {
+        if name.starts_with("sort") && self.end_ms != steps[0] {
             let text =
                 "sort is ineffective for range queries since results are always ordered by labels";
             self.notes.warn(text, node.span);

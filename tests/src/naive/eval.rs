@@ -22,6 +22,8 @@ pub(super) struct Naive<'a> {
     pub(super) totals_wanted: u32,
     /// … and how many things around here need their buckets all the same.
     pub(super) buckets_wanted: u32,
+    /// Where the range ends that is evaluated: at its last step, or between that and the next.
+    pub(super) end_ms: i64,
 }
 
 /// What is inside of parentheses.
@@ -76,7 +78,9 @@ fn is_fixed_call(node: &Call) -> bool {
 
 impl<'a> Naive<'a> {
     pub(super) fn new(data: &'a Data, text: &'a str, params: &'a EvalParams) -> Self {
-        Self { data, text, params, notes: Notes::default(), totals_wanted: 0, buckets_wanted: 0 }
+        let end_ms = if params.step_ms == 0 { params.start_ms } else { params.end_ms };
+        let (totals_wanted, buckets_wanted) = (0, 0);
+        Self { data, text, params, notes: Notes::default(), totals_wanted, buckets_wanted, end_ms }
     }
 
     pub(super) fn is_late(&self) -> bool {
@@ -92,8 +96,8 @@ impl<'a> Naive<'a> {
 
     /// The value of an expression at each of the steps.
     pub(super) fn eval(&mut self, expr: &Expr, steps: &[i64]) -> Result<Value, Failure> {
-        if steps.len() > 1 && is_fixed(expr) {
-            let once = self.eval(expr, &steps[..1])?;
+        if self.end_ms != steps[0] && is_fixed(expr) {
+            let once = self.up_to(steps[0], expr, &steps[..1])?;
             return Ok(repeated(once, steps));
         }
         match expr {
@@ -107,6 +111,19 @@ impl<'a> Naive<'a> {
             Expr::Unary(node) => self.unary(node, steps),
             Expr::Paren(node) => self.eval(&node.expr, steps),
         }
+    }
+
+    /// The value at each of the steps of a range that ends at `end_ms`.
+    pub(super) fn up_to(
+        &mut self,
+        end_ms: i64,
+        expr: &Expr,
+        steps: &[i64],
+    ) -> Result<Value, Failure> {
+        let outside = std::mem::replace(&mut self.end_ms, end_ms);
+        let value = self.eval(expr, steps);
+        self.end_ms = outside;
+        value
     }
 
     pub(super) fn vector(&mut self, expr: &Expr, steps: &[i64]) -> Result<Matrix, Failure> {

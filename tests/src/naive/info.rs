@@ -1,6 +1,7 @@
 //! `info`: labels of info metrics join the series they are about.
 
 use super::eval::{Naive, bare};
+use super::labels::labels_text;
 use super::value::{Failure, Matrix, Sample, Vector, at, collect, fail, same_labels};
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use promql::ast::{At, Call, Expr};
@@ -147,6 +148,7 @@ fn newest(infos: Vec<Info>) -> Result<Vec<Info>, Failure> {
             Some((_, have)) if *have > time => {}
             Some(twin) if twin.1 < time => *twin = (labels, time),
             Some((have, at)) => {
+                let [have, labels] = [&*have, &labels].map(labels_text);
                 return fail(format!(
                     "found duplicate series for info metric: existing {have} @ {at}, new {labels} \
                      @ {time}"

@@ -7,6 +7,20 @@ use model::{LabelSet, METRIC_NAME};
 use promql::ast::{Call, Expr};
 use std::cmp::Ordering;
 
+/// A label set in a message: names that are not plain stand in quotes.
+pub(super) fn labels_text(labels: &LabelSet) -> String {
+    let is_plain = |name: &str| {
+        name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+            && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+    };
+    let pair = |name: &str, value: &str| match is_plain(name) {
+        true => format!("{name}={value:?}"),
+        false => format!("{name:?}={value:?}"),
+    };
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| pair(name, value)).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
 fn bytes(node: &Call, index: usize) -> &[u8] {
     match node.args.get(index).map(bare) {
         Some(Expr::String(text)) => &text.bytes,

@@ -8,7 +8,6 @@ use model::LabelSet;
 use model::histogram::ResetHint;
 use promql::ast::{At, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use promql::duration::{Duration, DurationExpr, DurationKind, DurationOp};
-use promql::line_column;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +48,7 @@ impl Naive<'_> {
             Duration::Fixed(ms) => return Ok(*ms),
             Duration::Expr(expr) => expr,
         };
-        let place = |at| line_column(self.text, at);
-        let refused = |why: &str| fail(format!("{}: parse error: {why}", place(expr.span.start)));
+        let refused = |why: &str| fail(format!("{}:{}: {why}", expr.span.start, expr.span.end));
         let seconds = self.seconds(expr)?;
         if !seconds.is_finite() {
             return refused("duration is NaN or infinite");
@@ -67,7 +65,6 @@ impl Naive<'_> {
     }
 
     fn seconds(&self, expr: &DurationExpr) -> Result<f64, Failure> {
-        let start = |expr: &DurationExpr| line_column(self.text, expr.span.start);
         Ok(match &expr.kind {
             DurationKind::Number { value, .. } => *value,
             DurationKind::Step => self.params.step_ms as f64 / 1000.0,
@@ -83,13 +80,14 @@ impl Naive<'_> {
             DurationKind::Chain { first, links } => {
                 let mut value = self.seconds(first)?;
                 for (op, rhs) in links {
+                    let place = format!("{}:{}", expr.span.start, rhs.span.end);
                     let rhs = self.seconds(rhs)?;
                     value = match op {
                         DurationOp::Div if rhs == 0.0 => {
-                            return fail(format!("{}: parse error: division by zero", start(expr)));
+                            return fail(format!("{place}: division by zero"));
                         }
                         DurationOp::Mod if rhs == 0.0 => {
-                            return fail(format!("{}: parse error: modulo by zero", start(expr)));
+                            return fail(format!("{place}: modulo by zero"));
                         }
                         DurationOp::Add => value + rhs,
                         DurationOp::Sub => value - rhs,
@@ -245,7 +243,7 @@ impl Naive<'_> {
         }
         let matrix = match inner.is_empty() {
             true => Matrix::new(),
-            false => match self.with_buckets(|naive| naive.eval(&node.expr, &inner))? {
+            false => match self.with_buckets(|naive| naive.up_to(last, &node.expr, &inner))? {
                 Value::Vector(matrix) => matrix,
                 other => return fail(format!("no vector: {other:?}")),
             },

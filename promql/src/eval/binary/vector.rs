@@ -14,6 +14,7 @@ use crate::eval::evaluator::Evaluator;
 use crate::eval::grid::Grid;
 use crate::eval::merge;
 use crate::eval::value::{ABSENT, Point, Series, is_absent};
+use crate::print::labels_text;
 use model::LabelSet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -153,8 +154,8 @@ impl<'a> Sides<'a> {
 
     fn duplicate(&self, index: usize, other: usize) -> EvalError {
         let labels = &self.one[index].labels;
-        let matched = match_labels(&self.by, labels);
-        let mut two = [labels.to_string(), self.one[other].labels.to_string()];
+        let matched = labels_text(&match_labels(&self.by, labels));
+        let mut two = [labels_text(labels), labels_text(&self.one[other].labels)];
         two.sort_unstable();
         let side = if self.is_swapped { "left" } else { "right" };
         EvalError::Unexecutable(format!(
