@@ -35,7 +35,8 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
     let range = TimeRange::inclusive(start, end);
     let query = ExemplarQuery { matcher_sets, range, exemplars_max: limit.get(), tombstones_max };
     let ask = |context| querier.inner.source.exemplars(context, query);
-    let answer = run::bounded(&querier, &call.context, ask, bytes_of).await;
+    let bytes = |answer: &Vec<SeriesExemplars>| bytes_of(answer);
+    let answer = run::bounded(&querier, &call.context, ask, bytes).await;
     let (answer, _held) = answer.map_err(|error| match error.kind() {
         Kind::Unexecutable if !error.to_string().contains(run::NAMED_LIMIT) => {
             let tenant = &call.context.tenant;
@@ -48,7 +49,7 @@ pub(crate) async fn query_exemplars(querier: Querier, call: Call) -> Result<Resp
 }
 
 /// What the answer takes in memory, about: exemplars have labels, as series do.
-fn bytes_of(answer: &Vec<SeriesExemplars>) -> u64 {
+fn bytes_of(answer: &[SeriesExemplars]) -> u64 {
     let rows = answer.iter().map(|series| 1 + series.exemplars.len() as u64);
     rows.sum::<u64>().saturating_mul(SERIES_BYTES)
 }

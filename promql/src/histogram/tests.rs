@@ -296,7 +296,8 @@ fn bounds_are_powers_and_the_last_finite_bucket_ends_at_the_greatest_float() {
 #[test]
 fn bounds_between_powers_are_upstreams_to_the_last_bit() {
     let bounds = |schema, indices: [i32; 3]| indices.map(|index| bound::exponential(index, schema));
-    assert_eq!(bounds(1, [1, 3, -1]), [1.414213562373095, 2.82842712474619, 0.7071067811865475]);
+    let root = std::f64::consts::SQRT_2.next_down();
+    assert_eq!(bounds(1, [1, 3, -1]), [root, 2.0 * root, root / 2.0]);
     assert_eq!(bounds(2, [1, 3, 19]), [1.189207115002721, 1.6817928305074288, 26.90868528811886]);
     assert_eq!(
         bounds(3, [-7, -3, -1]),
