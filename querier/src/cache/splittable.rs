@@ -5,8 +5,6 @@
 //! - what compares series of the whole range: an operation that drops names refuses two series that
 //!   differ in their name only, even if they are never there together. So every selector names its
 //!   metric, and nothing else makes or mixes names.
-//! - what chooses among equals by the order of series: `topk`, `bottomk` and `limitk` of anything
-//!   but series in the order of their labels.
 //! - what looks at the first step for all of them: a parameter that moves beside an operand that
 //!   `@` holds. And what says another thing about a range of one step: `sort`.
 //! - a subquery whose windows leave gaps between them: upstream evaluates it there too.
@@ -107,14 +105,9 @@ impl Steps {
                     && node.args.iter().all(|arg| self.are_own(arg, step_ms))
             }
             Expr::Aggregation(node) => {
-                let is_fine = match node.op {
-                    AggregateOp::CountValues => false,
-                    AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
-                        is_in_order(&node.expr)
-                    }
-                    _ => true,
-                };
-                is_fine && is_literal(node.param.as_deref()) && self.are_own(&node.expr, step_ms)
+                node.op != AggregateOp::CountValues
+                    && is_literal(node.param.as_deref())
+                    && self.are_own(&node.expr, step_ms)
             }
             Expr::Binary(node) => {
                 let mut operands =
@@ -160,16 +153,6 @@ fn is_fine_selector(node: &VectorSelector) -> bool {
     fixed(&node.offset).is_some() && is_fixed_moment(node.at) && node.matchers.iter().any(names_it)
 }
 
-/// Whether the series come in the order of their labels.
-fn is_in_order(expr: &Expr) -> bool {
-    match expr {
-        Expr::Vector(_) => true,
-        Expr::Call(node) => node.args.iter().any(|arg| matches!(arg, Expr::Matrix(_))),
-        Expr::Paren(node) => is_in_order(&node.expr),
-        _ => false,
-    }
-}
-
 /// Whether no series of the answer has a metric name.
 fn is_nameless(expr: &Expr) -> bool {
     match expr {
@@ -211,6 +194,8 @@ mod tests {
             "sum(up) or vector(0)",
             "topk(3, up)",
             "topk(3, rate(c_total[5m]))",
+            "topk(3, sum by (job) (up))",
+            "bottomk by (job) (1, -up > 5)",
             "limitk(2, up)",
             "limit_ratio(-0.5, sum by (job) (up))",
             "quantile(0.9, up @ 100)",
@@ -235,7 +220,6 @@ mod tests {
             "label_replace(up, \"a\", \"b\", \"c\", \"d\")",
             "-(a or b)",
             "sum(up) or up",
-            "topk(3, sum by (job) (up))",
             "topk(scalar(up), up @ 100)",
             "count_values(\"v\", up)",
             "sort(up)",

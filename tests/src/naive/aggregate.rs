@@ -186,6 +186,10 @@ impl Naive<'_> {
                     }
                     members.retain(|sample| sample.value.float().is_some());
                 }
+                if !is_ratio && self.params.step_ms != 0 {
+                    // Over a range, of equal ones those whose labels come first are picked.
+                    members.sort_by(|a, b| a.labels.cmp(&b.labels));
+                }
                 picked.extend(pick(node.op, params[index], members));
             }
             vectors.push((*time, picked));

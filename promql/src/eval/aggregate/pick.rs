@@ -51,9 +51,14 @@ fn ranked(
     ctx: &Evaluator<'_>,
     node: &Aggregation,
     param: &Scalar,
-    vector: Vec<Series>,
+    mut vector: Vec<Series>,
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
+    if !ctx.params.is_instant() {
+        // Equal ones are told apart by their labels: what was there at other steps of the range may
+        // have put them into any order, and a part of the range has to pick as all of it does.
+        vector.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
     let groups = groups(&vector, node);
     let members = members(&groups, vector.len());
     let is_limit = node.op == AggregateOp::Limitk;
