@@ -229,7 +229,7 @@ fn samples<'a>(
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
     let budget = Some(&ctx.budget);
     let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms, budget, slots: RefCell::default() };
+        Windows { grid, ends, range_ms, edges, outside_ms, budget, known: RefCell::default() };
     Ok(RangeVector { series, windows })
 }
 
@@ -319,7 +319,7 @@ fn subquery<'a>(
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
     let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, slots: RefCell::default() };
+        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
