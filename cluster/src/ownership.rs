@@ -30,6 +30,8 @@ pub mod replay;
 pub mod ring_row;
 pub mod watch;
 
+#[cfg(test)]
+mod simulation;
 
 use journal::Position;
 use lease::{LeaseAsk, LeaseRow};

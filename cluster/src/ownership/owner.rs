@@ -24,9 +24,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a flush covers: what was so when it began.
 #[derive(Debug, Default)]
 pub struct FlushCover {
-    held: BTreeSet<usize>,
+    held: BTreeMap<usize, u64>,
     settled: BTreeSet<Debt>,
     discharged: BTreeSet<Debt>,
+}
+
+/// A place that is held back to be given away.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    // Holding the same place back again is another hold: a flush of the first does not cover it.
+    number: u64,
+    is_flushed: bool,
 }
 
 /// A flush that the owner wants.
@@ -46,8 +54,8 @@ pub struct Owner {
     row: Option<RingRow>,
     watches: BTreeMap<Incarnation, Watch>,
     replays: BTreeMap<Incarnation, Replay>,
-    // Places to be given away, and whether a flush has covered them since they are held back.
-    held: BTreeMap<usize, bool>,
+    held: BTreeMap<usize, Hold>,
+    holds: u64,
     // The highest version that we asked for and that gives places of ours away.
     given_in: u64,
     settled: BTreeSet<Debt>,
@@ -73,6 +81,7 @@ impl Owner {
             watches: BTreeMap::new(),
             replays: BTreeMap::new(),
             held: BTreeMap::new(),
+            holds: 0,
             given_in: 0,
             settled: BTreeSet::new(),
             discharged: BTreeSet::new(),
@@ -93,17 +102,8 @@ impl Owner {
             return false;
         };
         let (place, owner) = row.locate(token);
-        owner == self.me && !self.held.contains_key(&place) && !self.owes(row, place)
-    }
-
-    /// Whether acknowledged samples of a place may stand in a journal that was not read.
-    fn owes(&self, row: &RingRow, place: usize) -> bool {
-        let replay = |debt: &Debt| self.replays.get(&debt.dead);
-        row.obligations().iter().any(|(debt, stage)| {
-            debt.place == place
-                && *stage == Stage::Replay
-                && !replay(debt).is_some_and(|replay| replay.has_read(place))
-        })
+        let has_read = |dead| self.replays.get(&dead).is_some_and(|replay| replay.has_read(place));
+        owner == self.me && !self.held.contains_key(&place) && row.unread(place).all(has_read)
     }
 
     /// Whether the ring says that a token is this process's: samples of it, read from a journal, are
@@ -248,8 +248,8 @@ impl Owner {
     /// The memtable is about to be frozen for a flush: what the flush will cover.
     pub fn flush_began(&mut self) -> FlushCover {
         self.flush = Flush::Runs;
-        let mut cover =
-            FlushCover { held: self.held.keys().copied().collect(), ..Default::default() };
+        let held = self.held.iter().map(|(place, hold)| (*place, hold.number)).collect();
+        let mut cover = FlushCover { held, ..FlushCover::default() };
         for (dead, replay) in &self.replays {
             let debts = replay.read().iter().map(|place| Debt { dead: *dead, place: *place });
             cover.settled.extend(debts.clone());
@@ -261,8 +261,8 @@ impl Owner {
     /// Everything that the flush wrote stands in manifests.
     pub fn flush_done(&mut self, cover: FlushCover) {
         self.flush = Flush::Idle;
-        for (place, is_flushed) in &mut self.held {
-            *is_flushed |= cover.held.contains(place);
+        for (place, hold) in &mut self.held {
+            hold.is_flushed |= cover.held.get(place) == Some(&hold.number);
         }
         self.settled.extend(cover.settled);
         self.discharged.extend(cover.discharged);
@@ -271,7 +271,7 @@ impl Owner {
     /// Whether a flush would let the ring row say more than it does.
     fn wants_flush(&self) -> bool {
         let Some(row) = &self.row else { return false };
-        self.held.values().any(|is_flushed| !is_flushed)
+        self.held.values().any(|hold| !hold.is_flushed)
             || row.obligations_of(self.me).any(|(debt, stage)| {
                 let Some(replay) = self.replays.get(&debt.dead) else { return false };
                 let is_read = replay.has_read(debt.place) && stage == Stage::Replay;

@@ -35,10 +35,10 @@ pub enum Stage {
 /// A place's debt to a dead incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Debt {
-    /// Whose journal.
-    pub dead: Incarnation,
     /// Which place of the ring.
     pub place: usize,
+    /// Whose journal.
+    pub dead: Incarnation,
 }
 
 /// The ring row.
@@ -110,6 +110,13 @@ impl RingRow {
     #[must_use]
     pub fn obligations(&self) -> &BTreeMap<Debt, Stage> {
         &self.obligations
+    }
+
+    /// The journals that are to be read before a place is served.
+    pub fn unread(&self, place: usize) -> impl Iterator<Item = Incarnation> {
+        let debt = |dead| Debt { place, dead: Incarnation(dead) };
+        let debts = self.obligations.range(debt(u128::MIN)..=debt(u128::MAX));
+        debts.filter(|(_, stage)| **stage == Stage::Replay).map(|(debt, _)| debt.dead)
     }
 
     /// The obligations that go with one owner's places.

@@ -6,7 +6,7 @@
 //! - Only members whose counter moved lately, and that stay, are given anything.
 //! - What stands in the row already is not asked for: a plan is a change, or nothing.
 
-use super::{BootMs, Incarnation, Owner};
+use super::{BootMs, Hold, Incarnation, Owner};
 use crate::ownership::ring_row::{RingRow, Stage, Standing};
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ impl Owner {
     fn give(&self, next: &mut RingRow, now: BootMs) {
         let mut heirs = self.heirs(next, now);
         heirs.remove(&self.me);
-        for (place, _) in self.held.iter().filter(|(_, is_flushed)| **is_flushed) {
+        for (place, _) in self.held.iter().filter(|(_, hold)| hold.is_flushed) {
             if let Some(heir) = next.poorest(&heirs).filter(|_| next.owner(*place) == self.me) {
                 next.hand_over(*place, heir);
             }
@@ -98,10 +98,8 @@ impl Owner {
         };
         let mine: Vec<usize> = row.places_of(self.me).collect();
         if self.is_leaving {
-            for place in mine {
-                self.held.entry(place).or_insert(false);
-            }
-            if is_stuck && self.held.values().all(|is_flushed| *is_flushed) {
+            self.hold(&mine);
+            if is_stuck && self.held.values().all(|hold| hold.is_flushed) {
                 self.lease.end();
             }
         } else if is_stuck {
@@ -110,7 +108,15 @@ impl Owner {
             }
         } else if self.held.is_empty() {
             let share = row.ring().vnodes().len().div_ceil(self.heirs(row, now).len());
-            self.held.extend(mine.into_iter().skip(share).map(|place| (place, false)));
+            self.hold(mine.get(share..).unwrap_or_default());
+        }
+    }
+
+    fn hold(&mut self, places: &[usize]) {
+        self.holds += 1;
+        let hold = Hold { number: self.holds, is_flushed: false };
+        for place in places {
+            self.held.entry(*place).or_insert(hold);
         }
     }
 

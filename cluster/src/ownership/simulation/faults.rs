@@ -1,0 +1,49 @@
+//! What goes wrong in a story.
+
+use super::world::{Event, SLOTS, World};
+
+impl World {
+    /// One fault, and the next one later.
+    pub(super) fn fault(&mut self) {
+        if self.now >= self.faults_until {
+            return;
+        }
+        let next_ms = self.chance.between(500, 14_000);
+        self.after(next_ms, Event::Fault);
+        let slot = self.chance.index(SLOTS);
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        match self.chance.between(1, 10) {
+            1..=3 => {
+                self.tally.kills += 1;
+                let ms = self.chance.between(200, 25_000);
+                self.end(slot, ms);
+            }
+            4..=6 => {
+                self.tally.pauses += 1;
+                let most = [1_500, 8_000, 30_000][self.chance.index(3)];
+                self.slots[slot].paused_until = self.now + self.chance.between(100, most);
+            }
+            7..=8 => {
+                self.tally.cuts += 1;
+                self.slots[slot].cut_until = self.now + self.chance.between(500, 60_000);
+            }
+            9 => {
+                self.tally.outages += 1;
+                self.outage_until = self.now + self.chance.between(200, 15_000);
+            }
+            _ => {
+                self.tally.leaves += 1;
+                process.owner.leave();
+            }
+        }
+    }
+
+    /// Everything works again from now on.
+    pub(super) fn heal(&mut self) {
+        self.outage_until = self.now;
+        for slot in &mut self.slots {
+            slot.cut_until = self.now;
+            slot.paused_until = slot.paused_until.min(self.now + 1_000);
+        }
+    }
+}
