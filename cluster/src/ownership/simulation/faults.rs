@@ -18,12 +18,8 @@ impl World {
                 let ms = self.chance.between(200, 25_000);
                 self.end(slot, ms);
             }
-            4..=6 => {
-                self.tally.pauses += 1;
-                let most = [1_500, 8_000, 30_000][self.chance.index(3)];
-                self.slots[slot].paused_until = self.now + self.chance.between(100, most);
-            }
-            7..=8 => {
+            4..=5 => self.pause(slot),
+            6..=8 => {
                 self.tally.cuts += 1;
                 self.slots[slot].cut_until = self.now + self.chance.between(500, 60_000);
             }
@@ -36,6 +32,13 @@ impl World {
                 process.owner.leave();
             }
         }
+    }
+
+    /// Stops a process for a while.
+    pub(super) fn pause(&mut self, slot: usize) {
+        self.tally.pauses += 1;
+        let most = [1_500, 8_000, 30_000][self.chance.index(3)];
+        self.slots[slot].paused_until = self.now + self.chance.between(100, most);
     }
 
     /// Everything works again from now on.

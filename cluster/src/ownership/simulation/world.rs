@@ -244,6 +244,10 @@ impl World {
         self.after(ASK_TIMEOUT_MS, Event::Answer { slot, life, ticket, answer });
         let is_cut = self.now < self.slots[slot].cut_until;
         let is_healed = self.now >= self.faults_until;
+        if !is_healed && self.chance.between(1, 1_500) == 1 {
+            // Stopped with a request on its way.
+            self.pause(slot);
+        }
         if is_cut || (!is_healed && self.chance.percent(1)) {
             return;
         }
