@@ -1,5 +1,6 @@
 //! Who owns which tokens when processes hold nothing and a database is the agreement (DESIGN.md
-//! D14): leases, ring versions, obligations, takeover, hand-over. Machines without I/O.
+//! D14): leases, ring versions, obligations, takeover, hand-over,
+//! claims. Machines without I/O.
 //!
 //! An *incarnation* is one life of one process. A *place* is one of the ring's ranges, which never
 //! change; their owners do. An *obligation* is a place whose samples may still stand in the journal
@@ -22,17 +23,20 @@
 //!
 //! Not here: CQL, the bytes of a row, the driver; tables per window and who creates them.
 
+pub mod claim;
 pub mod journal;
 pub mod lease;
 pub mod owner;
 pub mod publication;
 pub mod replay;
 pub mod ring_row;
+pub mod sealing;
 pub mod watch;
 
 #[cfg(test)]
 mod simulation;
 
+use claim::{ClaimAsk, ClaimRow};
 use journal::Position;
 use lease::{LeaseAsk, LeaseRow};
 use ring_row::RingRow;
@@ -77,6 +81,8 @@ pub enum Ask {
     Lease(LeaseAsk),
     /// The lease row of another.
     Watch(Incarnation, WatchAsk),
+    /// The row of a claim.
+    Claim(String, ClaimAsk),
     /// Read the ring row.
     ReadRing,
     /// Replace the ring row by this one, if it has the version before this one's; create it if this
@@ -107,6 +113,8 @@ pub enum Reply {
     Lease(Option<LeaseRow>),
     /// The ring row, read, or found instead of the one that the update expected.
     Ring(Option<Box<RingRow>>),
+    /// The row of a claim, read, or found instead of the one that the update expected.
+    Claim(Option<ClaimRow>),
     /// A progress row.
     Progress(Option<Position>),
     /// A bucket was read whole and its samples are in the memtable; how many rows there were.

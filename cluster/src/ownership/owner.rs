@@ -13,6 +13,7 @@
 
 mod plan;
 
+use super::claim::Claim;
 use super::lease::Lease;
 use super::replay::Replay;
 use super::ring_row::{Debt, RingRow, Stage};
@@ -54,6 +55,7 @@ pub struct Owner {
     row: Option<RingRow>,
     watches: BTreeMap<Incarnation, Watch>,
     replays: BTreeMap<Incarnation, Replay>,
+    claims: BTreeMap<String, Claim>,
     held: BTreeMap<usize, Hold>,
     holds: u64,
     // The highest version that we asked for and that gives places of ours away.
@@ -80,6 +82,7 @@ impl Owner {
             row: None,
             watches: BTreeMap::new(),
             replays: BTreeMap::new(),
+            claims: BTreeMap::new(),
             held: BTreeMap::new(),
             holds: 0,
             given_in: 0,
@@ -127,6 +130,17 @@ impl Owner {
         }
     }
 
+    /// Wants to do a task for all, or no longer.
+    pub fn claim(&mut self, key: &str, is_wanted: bool) {
+        self.claims.entry(key.to_owned()).or_default().want(is_wanted);
+    }
+
+    /// Whether the next step of a claimed task may be done.
+    #[must_use]
+    pub fn holds(&self, key: &str, now: BootMs) -> bool {
+        self.lease.is_trusted(now) && self.claims.get(key).is_some_and(|c| c.is_held_by(self.me))
+    }
+
     /// Begins to leave: hands over everything, then gives up the lease.
     pub fn leave(&mut self) {
         self.is_leaving = true;
@@ -148,6 +162,7 @@ impl Owner {
         }
         if self.lease.is_trusted(now) {
             asks.extend(self.replays.values_mut().filter_map(|replay| replay.poll(now)));
+            self.poll_claims(now, &mut asks);
         }
         if self.flush == Flush::Idle && self.wants_flush() {
             self.flush = Flush::Asked;
@@ -157,6 +172,21 @@ impl Owner {
             asks.clear();
         }
         asks.into_iter().map(|ask| Command { asked_at: now, ask }).collect()
+    }
+
+    fn poll_claims(&mut self, now: BootMs, asks: &mut Vec<Ask>) {
+        let Some(row) = self.row.as_ref().filter(|row| row.members().contains_key(&self.me)) else {
+            return;
+        };
+        let is_gone = |who: Incarnation, version: u64| {
+            let has_left = row.version() >= version && !row.members().contains_key(&who);
+            has_left || self.watches.get(&who).is_some_and(Watch::is_fenced)
+        };
+        self.claims.retain(|_, claim| !claim.is_idle(self.me));
+        for (key, claim) in &mut self.claims {
+            let ask = claim.poll(self.me, row.version(), is_gone, now);
+            asks.extend(ask.map(|ask| Ask::Claim(key.clone(), ask)));
+        }
     }
 
     fn ring_ask(&mut self, now: BootMs) -> Option<Ask> {
@@ -184,6 +214,11 @@ impl Owner {
             Ask::Watch(who, _) => {
                 if let Some(watch) = self.watches.get_mut(who) {
                     watch.answered(reply, now);
+                }
+            }
+            Ask::Claim(key, ask) => {
+                if let Some(claim) = self.claims.get_mut(key) {
+                    claim.answered(*ask, reply, now);
                 }
             }
             Ask::ReadRing => self.ring_answered(None, reply, now),

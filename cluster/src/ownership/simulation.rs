@@ -15,6 +15,7 @@ mod chance;
 mod faults;
 mod plants;
 mod process;
+mod sealer;
 mod world;
 
 use cassandra::PLACES;

@@ -5,12 +5,15 @@
 //! two. Rows of agreement (leases, the ring) are changed by conditional updates, one after the other.
 
 use super::chance::Chance;
+use crate::ownership::claim::{ClaimAsk, ClaimRow};
 use crate::ownership::journal::Position;
 use crate::ownership::lease::{LeaseAsk, LeaseRow};
 use crate::ownership::ring_row::RingRow;
+use crate::ownership::sealing::{Manifest, live};
 use crate::ownership::watch::WatchAsk;
 use crate::ownership::{Ask, Incarnation, Reply};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How many places the simulated ring has.
 pub(super) const PLACES: usize = 6;
@@ -36,15 +39,16 @@ pub(super) enum Key {
 }
 
 /// What stands in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Value {
     Samples(Samples),
-    Named,
+    // Of a manifest row.
+    Replaces(Arc<BTreeSet<Segment>>),
     Position(Position),
 }
 
 /// A value, or none where it was deleted, and when by the writer's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     pub(super) timestamp: u64,
     pub(super) value: Option<Value>,
@@ -52,8 +56,14 @@ pub(super) struct Cell {
 
 /// Which of two cells is read.
 pub(super) fn reconcile(a: Cell, b: Cell) -> Cell {
-    let rank = |cell: &Cell| (cell.timestamp, cell.value.is_none(), cell.value);
-    if rank(&a) >= rank(&b) { a } else { b }
+    let rank = |cell: &Cell| (cell.timestamp, cell.value.is_none());
+    let is_first = rank(&a).cmp(&rank(&b)).then_with(|| a.value.cmp(&b.value)).is_ge();
+    if is_first { a } else { b }
+}
+
+fn join(rows: &mut BTreeMap<Key, Cell>, key: Key, cell: Cell) {
+    let stands = rows.remove(&key);
+    rows.insert(key, stands.map_or(cell.clone(), |stands| reconcile(stands, cell)));
 }
 
 /// An answer of the database.
@@ -61,11 +71,12 @@ pub(super) fn reconcile(a: Cell, b: Cell) -> Cell {
 pub(super) struct Answer {
     pub(super) reply: Reply,
     pub(super) samples: Samples,
+    pub(super) manifest: Manifest<Segment>,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self { reply, samples: Samples::default() }
+        Self { reply, samples: Samples::default(), manifest: Manifest::new() }
     }
 }
 
@@ -73,8 +84,11 @@ impl From<Reply> for Answer {
 #[derive(Debug, Default)]
 pub(super) struct Cassandra {
     replicas: [BTreeMap<Key, Cell>; 3],
+    // Deleted on every replica: such a row never shows again.
+    buried: BTreeSet<Key>,
     leases: BTreeMap<Incarnation, LeaseRow>,
     ring: Option<RingRow>,
+    claims: BTreeMap<String, ClaimRow>,
 }
 
 impl Cassandra {
@@ -84,8 +98,17 @@ impl Cassandra {
 
     /// A replica hears of a write.
     pub(super) fn deliver(&mut self, replica: usize, key: Key, cell: Cell) {
-        let stands = self.replicas[replica].entry(key).or_insert(cell);
-        *stands = reconcile(*stands, cell);
+        if self.buried.contains(&key) {
+            return;
+        }
+        let is_delete = cell.value.is_none();
+        join(&mut self.replicas[replica], key, cell);
+        let is_deleted =
+            |rows: &BTreeMap<Key, Cell>| rows.get(&key).is_some_and(|cell| cell.value.is_none());
+        if is_delete && self.replicas.iter().all(is_deleted) {
+            self.replicas.iter_mut().for_each(|rows| drop(rows.remove(&key)));
+            self.buried.insert(key);
+        }
     }
 
     /// What one of a process's asks finds or does.
@@ -102,6 +125,7 @@ impl Cassandra {
             Ask::ReadBucket { dead, bucket, after } => {
                 return self.read_bucket(*dead, *bucket, *after, chance);
             }
+            Ask::Claim(key, ask) => self.serve_claim(key, *ask),
             Ask::Flush => Reply::Unknown,
         };
         reply.into()
@@ -130,6 +154,17 @@ impl Cassandra {
         }
     }
 
+    fn serve_claim(&mut self, key: &str, ask: ClaimAsk) -> Reply {
+        let number = self.claims.get(key).map_or(0, |row| row.number);
+        match ask {
+            ClaimAsk::Write(row) if row.number == number + 1 => {
+                self.claims.insert(key.to_owned(), row);
+                Reply::Applied
+            }
+            _ => Reply::Claim(self.claims.get(key).copied()),
+        }
+    }
+
     fn update_ring(&mut self, next: &RingRow) -> Reply {
         let version = self.ring.as_ref().map_or(0, RingRow::version);
         if next.version() == version + 1 {
@@ -139,11 +174,20 @@ impl Cassandra {
         Reply::Ring(self.ring.clone().map(Box::new))
     }
 
+    /// What some replicas know of a range of keys.
+    fn read(&self, keys: std::ops::Range<Key>, replicas: &[usize]) -> BTreeMap<Key, Value> {
+        let mut rows = BTreeMap::new();
+        for replica in replicas {
+            for (key, cell) in self.replicas[*replica].range(keys.clone()) {
+                join(&mut rows, *key, cell.clone());
+            }
+        }
+        rows.into_iter().filter_map(|(key, cell)| Some((key, cell.value?))).collect()
+    }
+
     fn progress(&self, dead: Incarnation, chance: &mut Chance) -> Option<Position> {
-        let unread = chance.index(3);
-        let replicas = self.replicas.iter().enumerate().filter(|(replica, _)| *replica != unread);
-        let cells = replicas.filter_map(|(_, rows)| rows.get(&Key::Progress(dead)).copied());
-        match cells.reduce(reconcile).and_then(|cell| cell.value) {
+        let keys = Key::Progress(dead)..Key::Progress(Incarnation(dead.0 + 1));
+        match self.read(keys, quorum(chance)).into_values().next() {
             Some(Value::Position(position)) => Some(position),
             _ => None,
         }
@@ -156,55 +200,97 @@ impl Cassandra {
         after: Option<Position>,
         chance: &mut Chance,
     ) -> Answer {
-        let unread = chance.index(3);
         let from = after.filter(|after| after.bucket == bucket).map_or(0, |after| after.seq + 1);
-        let keys = Key::Journal(dead, bucket, from)..=Key::Journal(dead, bucket, u64::MAX);
-        let mut rows: BTreeMap<Key, Cell> = BTreeMap::new();
-        for (_, replica) in self.replicas.iter().enumerate().filter(|(at, _)| *at != unread) {
-            for (key, cell) in replica.range(keys.clone()) {
-                let read = rows.entry(*key).or_insert(*cell);
-                *read = reconcile(*read, *cell);
-            }
-        }
-        let mut samples = Samples::default();
-        for cell in rows.values() {
-            if let Some(Value::Samples(row)) = &cell.value {
-                add(&mut samples, row);
-            }
-        }
-        Answer { reply: Reply::Bucket(rows.len()), samples }
+        let keys = Key::Journal(dead, bucket, from)..Key::Journal(dead, bucket + 1, 0);
+        let rows = self.read(keys, quorum(chance));
+        let mut answer = Answer::from(Reply::Bucket(rows.len()));
+        rows.values().for_each(|row| add(&mut answer.samples, row.samples()));
+        answer
     }
 
-    /// What every quorum reads of a key: what two replicas at least agree on.
-    fn certain(&self, key: Key) -> Option<Value> {
-        let cells = self.replicas.each_ref().map(|rows| rows.get(&key).copied());
-        let pairs = [(0, 1), (1, 2), (0, 2)];
-        let read = pairs.map(|(a, b)| {
-            let cell = cells[a].into_iter().chain(cells[b]).reduce(reconcile);
-            cell.and_then(|cell| cell.value)
-        });
-        read.into_iter().min().flatten()
+    /// The manifest, as a quorum knows it.
+    pub(super) fn read_manifest(&self, chance: &mut Chance) -> Answer {
+        let manifest = self.manifest(quorum(chance));
+        Answer { manifest, ..Answer::from(Reply::Bucket(0)) }
     }
 
-    /// The samples that every reader finds in a segment, if its manifest row says so.
-    pub(super) fn sealed(&self, segment: Segment) -> Option<Samples> {
-        self.certain(Key::Manifest(segment))?;
-        match self.certain(Key::Piece(segment))? {
-            Value::Samples(samples) => Some(samples),
+    fn manifest(&self, replicas: &[usize]) -> Manifest<Segment> {
+        let none = Incarnation(0);
+        let rows = self.read(Key::Manifest((none, 0))..Key::Progress(none), replicas);
+        let row = |(key, value): (Key, Value)| match (key, value) {
+            (Key::Manifest(segment), Value::Replaces(replaces)) => {
+                Some((segment, BTreeSet::clone(&replaces)))
+            }
             _ => None,
+        };
+        rows.into_iter().filter_map(row).collect()
+    }
+
+    /// The pieces of some segments, from one replica or a quorum, and how many there were.
+    pub(super) fn read_pieces(
+        &self,
+        segments: &BTreeSet<Segment>,
+        is_quorum: bool,
+        chance: &mut Chance,
+    ) -> Answer {
+        let replicas = if is_quorum { quorum(chance) } else { &quorum(chance)[..1] };
+        let (found, samples) = self.pieces(segments.iter(), replicas);
+        Answer { samples, ..Answer::from(Reply::Bucket(found)) }
+    }
+
+    fn pieces<'s>(
+        &self,
+        segments: impl Iterator<Item = &'s Segment>,
+        replicas: &[usize],
+    ) -> (usize, Samples) {
+        let (mut found, mut samples) = (0, Samples::default());
+        for (life, number) in segments {
+            let keys = Key::Piece((*life, *number))..Key::Piece((*life, number + 1));
+            for piece in self.read(keys, replicas).values() {
+                found += 1;
+                add(&mut samples, piece.samples());
+            }
         }
+        (found, samples)
+    }
+
+    /// The samples that every reader finds through manifests, whichever quorum it asks.
+    pub(super) fn sealed(&self) -> Samples {
+        let mut sealed = [u64::MAX; PLACES];
+        for replicas in QUORUMS {
+            let manifest = self.manifest(&replicas);
+            let (_, found) = self.pieces(live(&manifest).iter(), &[0, 1, 2]);
+            sealed.iter_mut().zip(found).for_each(|(sealed, found)| *sealed &= found);
+        }
+        sealed
     }
 
     /// The samples of journal rows that every quorum reads.
     pub(super) fn journaled(&self) -> Samples {
-        let mut journaled = Samples::default();
-        let first = Incarnation(0);
-        let rows = Key::Journal(first, 0, 0)..Key::Piece((first, 0));
-        for key in self.replicas.iter().flat_map(|replica| replica.range(rows.clone())) {
-            if let Some(Value::Samples(row)) = self.certain(*key.0) {
-                add(&mut journaled, &row);
-            }
+        let none = Incarnation(0);
+        let mut journaled = [u64::MAX; PLACES];
+        for replicas in QUORUMS {
+            let mut found = Samples::default();
+            let rows = self.read(Key::Journal(none, 0, 0)..Key::Piece((none, 0)), &replicas);
+            rows.values().for_each(|row| add(&mut found, row.samples()));
+            journaled.iter_mut().zip(found).for_each(|(all, found)| *all &= found);
         }
         journaled
+    }
+}
+
+/// Two of three.
+const QUORUMS: [[usize; 2]; 3] = [[0, 1], [1, 2], [2, 0]];
+
+fn quorum(chance: &mut Chance) -> &'static [usize] {
+    &QUORUMS[chance.index(3)]
+}
+
+impl Value {
+    fn samples(&self) -> &Samples {
+        match self {
+            Self::Samples(samples) => samples,
+            _ => &[0; PLACES],
+        }
     }
 }

@@ -8,6 +8,9 @@
 //! | 4 progress is written before the manifest | `progress_before_the_manifest_is_caught` |
 //! | 5 the lease is not checked after the quorum | `a_lease_not_checked_after_the_quorum_is_caught` |
 //! | 6 a place is taken from a live holder | `a_place_taken_from_a_live_holder_is_caught` |
+//! | 7 replaced segments go before their successor is named | `replaced_segments_deleted_before_their_successor_is_named_are_caught` |
+//! | 8 a merge does without a piece that one replica lacks | `a_merge_without_a_missing_piece_is_caught` |
+//! | 9 replaced segments go though one replica alone may know the successor | `a_successor_that_is_not_confirmed_is_caught` |
 
 use super::process::Plant;
 use super::story;
@@ -47,4 +50,19 @@ fn a_lease_not_checked_after_the_quorum_is_caught() {
 #[test]
 fn a_place_taken_from_a_live_holder_is_caught() {
     caught(Plant::PlaceTakenFromALiveHolder);
+}
+
+#[test]
+fn replaced_segments_deleted_before_their_successor_is_named_are_caught() {
+    caught(Plant::ReplacedDeletedFirst);
+}
+
+#[test]
+fn a_merge_without_a_missing_piece_is_caught() {
+    caught(Plant::MissingPieceIgnored);
+}
+
+#[test]
+fn a_successor_that_is_not_confirmed_is_caught() {
+    caught(Plant::SuccessorNotConfirmed);
 }

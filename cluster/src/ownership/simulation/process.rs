@@ -1,14 +1,16 @@
 //! One simulated process: an owner, a journal, a memtable, a flush; and the six ways to plant a bug
 //! between the deciders and what they ask.
 
-use super::cassandra::{Answer, Cell, Key, PLACES, Samples, Value};
+use super::cassandra::{Answer, Cell, Key, PLACES, Samples, Segment, Value};
+use super::sealer::{CLAIM, Sealer};
 use crate::ownership::journal::{Position, Writer};
 use crate::ownership::owner::{FlushCover, Owner};
 use crate::ownership::publication::{Publication, Step};
 use crate::ownership::ring_row::RingRow;
 use crate::ownership::{Ask, BootMs, Command, Incarnation, Reply};
 use model::Token;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A bug put into a process on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub(super) enum Plant {
     ProgressBeforeManifest,
     LeaseNotCheckedAfterTheQuorum,
     PlaceTakenFromALiveHolder,
+    ReplacedDeletedFirst,
+    MissingPieceIgnored,
+    SuccessorNotConfirmed,
 }
 
 /// Some token of a place.
@@ -32,6 +37,8 @@ pub(super) fn token(place: usize) -> Token {
 pub(super) enum Request {
     Ask(Ask),
     Write(Key, Cell),
+    ReadManifest,
+    ReadPieces(BTreeSet<Segment>, bool),
 }
 
 /// Requests, each with the ticket that its answer names.
@@ -43,6 +50,7 @@ enum Pending {
     Command(Command),
     Row { at: Position, place: usize, bit: u64, tries: u8 },
     Step(Step),
+    Seal,
 }
 
 /// A flush under way.
@@ -69,6 +77,7 @@ pub(super) struct Process {
     wants_flush: bool,
     flush_every_ms: u64,
     flush_at: BootMs,
+    sealer: Sealer,
 }
 
 impl Process {
@@ -86,6 +95,7 @@ impl Process {
             wants_flush: false,
             flush_every_ms,
             flush_at: now.plus_ms(flush_every_ms),
+            sealer: Sealer::new(life, plant, now),
         }
     }
 
@@ -113,6 +123,12 @@ impl Process {
                     self.send(Pending::Command(command), request, out);
                 }
             }
+        }
+        self.owner.claim(CLAIM, true);
+        if self.owner.holds(CLAIM, now)
+            && let Some(request) = self.sealer.poll(now)
+        {
+            self.send(Pending::Seal, request, out);
         }
         if self.flush.is_none() && (self.wants_flush || now >= self.flush_at) {
             self.wants_flush = false;
@@ -166,6 +182,11 @@ impl Process {
         match self.pending.remove(&ticket)? {
             Pending::Command(command) => self.command_answered(command, &answer, now),
             Pending::Step(step) => self.step_answered(step, is_written, out),
+            Pending::Seal => {
+                let is_held = self.owner.holds(CLAIM, now);
+                let next = self.sealer.answered(&answer, is_held, &mut self.flushes, now);
+                next.into_iter().for_each(|request| self.send(Pending::Seal, request, out));
+            }
             Pending::Row { at, place, bit, .. } if is_written => {
                 self.writer.durable(at);
                 let is_unchecked = self.plant == Plant::LeaseNotCheckedAfterTheQuorum;
@@ -207,7 +228,7 @@ impl Process {
                 flush.publication.acknowledged(step);
                 return self.publish(out);
             }
-            Step::Manifest => (Key::Manifest(segment), 1, Value::Named),
+            Step::Manifest => (Key::Manifest(segment), 1, Value::Replaces(Arc::default())),
             Step::Progress => {
                 (Key::Progress(self.life), flush.upto.seq, Value::Position(flush.upto))
             }
@@ -249,7 +270,7 @@ impl Process {
                     .filter(|(debt, _)| debt.dead == *dead)
                     .all(|(debt, _)| self.serves(debt.place, command.asked_at));
                 // A bucket that nobody writes.
-                *bucket = if is_tail { u64::MAX } else { *bucket };
+                *bucket = if is_tail { u64::MAX / 2 } else { *bucket };
             }
             _ => {}
         }

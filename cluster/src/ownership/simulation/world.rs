@@ -1,6 +1,6 @@
 //! Time, the network, the clients, and the checks after each step of a process.
 
-use super::cassandra::{Answer, Cassandra, Cell, Key, PLACES, Samples, add};
+use super::cassandra::{Answer, Cassandra, Cell, Key, PLACES, Samples};
 use super::chance::Chance;
 use super::process::{Outbox, Plant, Process, Request};
 use crate::ownership::lease::ASK_TIMEOUT_MS;
@@ -26,9 +26,24 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) enum Event {
     Wake(usize, Incarnation),
-    Serve { slot: usize, life: Incarnation, ticket: u64, ask: Box<Ask>, back_ms: Option<u64> },
-    Deliver { replica: usize, key: Key, cell: Cell },
-    Answer { slot: usize, life: Incarnation, ticket: u64, answer: Answer },
+    Serve {
+        slot: usize,
+        life: Incarnation,
+        ticket: u64,
+        request: Box<Request>,
+        back_ms: Option<u64>,
+    },
+    Deliver {
+        replica: usize,
+        key: Key,
+        cell: Cell,
+    },
+    Answer {
+        slot: usize,
+        life: Incarnation,
+        ticket: u64,
+        answer: Answer,
+    },
     ClientWrite,
     Fault,
     Start(usize),
@@ -76,6 +91,7 @@ pub(super) struct World {
     plant: Plant,
     lives: u128,
     sealed: Samples,
+    is_sealed_known: bool,
     acknowledged: Samples,
     next_bit: [u32; PLACES],
     pub(super) tally: Tally,
@@ -96,6 +112,7 @@ impl World {
             plant,
             lives: 0,
             sealed: Samples::default(),
+            is_sealed_known: true,
             acknowledged: Samples::default(),
             next_bit: [0; PLACES],
             tally: Tally::default(),
@@ -155,19 +172,27 @@ impl World {
                     self.step(slot, |process, now, out| process.answered(ticket, answer, now, out));
                 }
             }
-            Event::Serve { slot, life, ticket, ask, back_ms } => {
+            Event::Serve { slot, life, ticket, request, back_ms } => {
                 if self.now < self.outage_until {
                     return;
                 }
-                let answer = self.cassandra.serve(life, &ask, &mut self.chance);
+                let answer = match *request {
+                    Request::Ask(ask) => self.cassandra.serve(life, &ask, &mut self.chance),
+                    Request::ReadPieces(segments, is_quorum) => {
+                        self.cassandra.read_pieces(&segments, is_quorum, &mut self.chance)
+                    }
+                    _ => self.cassandra.read_manifest(&mut self.chance),
+                };
                 if let Some(ms) = back_ms {
                     self.after(ms, Event::Answer { slot, life, ticket, answer });
                 }
             }
             Event::Deliver { replica, key, cell } => {
+                let is_delete = cell.value.is_none();
                 self.cassandra.deliver(replica, key, cell);
-                if let Key::Piece(segment) | Key::Manifest(segment) = key {
-                    add(&mut self.sealed, &self.cassandra.sealed(segment).unwrap_or_default());
+                self.is_sealed_known &= !matches!(key, Key::Piece(_) | Key::Manifest(_));
+                if is_delete {
+                    (0..SLOTS).for_each(|slot| self.check(slot));
                 }
             }
             Event::ClientWrite => self.client_write(),
@@ -244,9 +269,9 @@ impl World {
         self.after(ASK_TIMEOUT_MS, Event::Answer { slot, life, ticket, answer });
         let is_cut = self.now < self.slots[slot].cut_until;
         let is_healed = self.now >= self.faults_until;
-        if !is_healed && self.chance.between(1, 1_500) == 1 {
-            // Stopped with a request on its way.
-            self.pause(slot);
+        if !is_healed && matches!(request, Request::Ask(Ask::Lease(_))) && self.chance.percent(1) {
+            // Stopped with a renewal on its way.
+            self.slots[slot].paused_until = self.now + self.chance.between(4_000, 30_000);
         }
         if is_cut || (!is_healed && self.chance.percent(1)) {
             return;
@@ -259,14 +284,18 @@ impl World {
         };
         let back_ms = self.back_ms();
         match request {
-            Request::Ask(ask) => {
-                let ask = Box::new(ask);
-                self.after(go_ms, Event::Serve { slot, life, ticket, ask, back_ms });
+            Request::Write(key, cell) if !is_healed && self.chance.between(1, 200) == 1 => {
+                // Who coordinated it dies: one replica has it, and nobody will tell the others.
+                let replica = self.chance.index(3);
+                self.after(go_ms, Event::Deliver { replica, key, cell });
+                if self.chance.percent(20) {
+                    self.end(slot, 1_000);
+                }
             }
             Request::Write(key, cell) => {
                 let mut arrives: [u64; 3] = std::array::from_fn(|_| self.arrives_ms(go_ms));
                 for (replica, ms) in arrives.into_iter().enumerate() {
-                    self.after(ms, Event::Deliver { replica, key, cell });
+                    self.after(ms, Event::Deliver { replica, key, cell: cell.clone() });
                 }
                 arrives.sort_unstable();
                 if let Some(back_ms) = back_ms {
@@ -274,6 +303,10 @@ impl World {
                     let ms = arrives[1] + back_ms;
                     self.after(ms, Event::Answer { slot, life, ticket, answer });
                 }
+            }
+            read => {
+                let request = Box::new(read);
+                self.after(go_ms, Event::Serve { slot, life, ticket, request, back_ms });
             }
         }
     }
@@ -340,6 +373,7 @@ impl World {
 
     /// All that a process would answer now: it alone, and nothing acknowledged missing.
     fn check(&mut self, slot: usize) {
+        self.look_at_sealed();
         for place in (0..PLACES).filter(|place| self.serves(slot, *place)).collect::<Vec<_>>() {
             self.check_alone(slot, place, "answers");
             let missing = self.missing(slot, place, self.acknowledged[place]);
@@ -349,6 +383,13 @@ impl World {
                     self.now
                 ));
             }
+        }
+    }
+
+    fn look_at_sealed(&mut self) {
+        if !self.is_sealed_known {
+            self.sealed = self.cassandra.sealed();
+            self.is_sealed_known = true;
         }
     }
 
@@ -364,7 +405,8 @@ impl World {
     }
 
     /// How many samples stand in journals and are shown by nobody, though nobody may know of them.
-    pub(super) fn forgotten(&self) -> u32 {
+    pub(super) fn forgotten(&mut self) -> u32 {
+        self.look_at_sealed();
         let journaled = self.cassandra.journaled();
         let of = |place: usize| match self.server(place) {
             Some(slot) => self.missing(slot, place, journaled[place]).count_ones(),
