@@ -36,10 +36,10 @@ pub struct Merge<Id> {
     pub replaces: BTreeSet<Id>,
 }
 
-/// The merge of all live segments into one, if there are two at least.
-pub fn plan<Id: Ord + Copy>(manifest: &Manifest<Id>) -> Option<Merge<Id>> {
+/// The merge of all live segments into one, if there are so many at least.
+pub fn plan<Id: Ord + Copy>(manifest: &Manifest<Id>, inputs_min: usize) -> Option<Merge<Id>> {
     let inputs = live(manifest);
-    if inputs.len() < 2 {
+    if inputs.len() < inputs_min {
         return None;
     }
     let theirs = inputs.iter().filter_map(|id| manifest.get(id)).flatten();
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn a_merge_carries_on_what_its_inputs_replaced() {
-        let merge = plan(&manifest(&[(1, &[]), (3, &[]), (4, &[1, 2])])).unwrap();
+        let merge = plan(&manifest(&[(1, &[]), (3, &[]), (4, &[1, 2])]), 2).unwrap();
         assert_eq!(merge.inputs, BTreeSet::from([3, 4]));
         assert_eq!(merge.replaces, BTreeSet::from([1, 2, 3, 4]));
-        assert_eq!(plan(&manifest(&[(1, &[]), (4, &[1])])), None);
+        assert_eq!(plan(&manifest(&[(1, &[]), (4, &[1])]), 2), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use world::{Tally, World};
 /// When the last fault comes.
 const FAULTS_UNTIL: u64 = 90_000;
 /// When every place is served again and the last late row has landed.
-const SERVED_AT: u64 = 170_000;
+const SERVED_AT: u64 = 155_000;
 /// When every tail has been read again.
 const TAILS_READ_AT: u64 = 820_000;
 

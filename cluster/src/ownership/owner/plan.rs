@@ -18,11 +18,13 @@ impl Owner {
         };
         let mut next = row.next();
         self.take_part(&mut next);
-        self.inherit(&mut next, now);
+        let mut heirs = self.heirs(&next, now);
+        self.inherit(&mut next, &heirs);
         self.pay(row, &mut next);
-        self.give(&mut next, now);
+        heirs.remove(&self.me);
+        self.give(&mut next, &heirs);
         let is_mine = |place: &usize| row.owner(*place) == self.me;
-        let is_doubtful = self.is_stuck(now) && row.version() < self.given_in;
+        let is_doubtful = heirs.is_empty() && row.version() < self.given_in;
         let is_empty = next.members() == row.members()
             && next.ring() == row.ring()
             && next.obligations() == row.obligations();
@@ -39,12 +41,11 @@ impl Owner {
     }
 
     /// Takes over from every member that is fenced.
-    fn inherit(&self, next: &mut RingRow, now: BootMs) {
-        let heirs = self.heirs(next, now);
+    fn inherit(&self, next: &mut RingRow, heirs: &BTreeSet<Incarnation>) {
         let is_dead = |who: &&Incarnation| self.watches.get(*who).is_some_and(|w| w.is_fenced());
         let dead: Vec<_> = next.members().keys().filter(is_dead).copied().collect();
         for dead in dead.into_iter().filter(|_| !heirs.is_empty()) {
-            next.take_over(dead, &heirs);
+            next.take_over(dead, heirs);
         }
     }
 
@@ -60,11 +61,9 @@ impl Owner {
     }
 
     /// Hands over what is held back and flushed; leaves when nothing is left.
-    fn give(&self, next: &mut RingRow, now: BootMs) {
-        let mut heirs = self.heirs(next, now);
-        heirs.remove(&self.me);
+    fn give(&self, next: &mut RingRow, heirs: &BTreeSet<Incarnation>) {
         for (place, _) in self.held.iter().filter(|(_, hold)| hold.is_flushed) {
-            if let Some(heir) = next.poorest(&heirs).filter(|_| next.owner(*place) == self.me) {
+            if let Some(heir) = next.poorest(heirs).filter(|_| next.owner(*place) == self.me) {
                 next.hand_over(*place, heir);
             }
         }
@@ -82,20 +81,16 @@ impl Owner {
         staying.map(|(who, _)| *who).filter(is_alive).collect()
     }
 
-    /// Whether there is nobody to give to.
-    fn is_stuck(&self, now: BootMs) -> bool {
-        self.row.as_ref().is_none_or(|row| self.heirs(row, now).iter().all(|who| *who == self.me))
-    }
-
     /// Picks the places to give away: all when leaving, else what is more than an even share. Takes
     /// them back if there is nobody to give to and nothing asked for can give them away any more.
     pub(super) fn hold_back(&mut self, now: BootMs) {
-        let is_stuck = self.is_stuck(now);
         let Some(row) = self.row.as_ref().filter(|row| row.members().contains_key(&self.me)) else {
             return if self.is_leaving {
                 self.lease.end()
             };
         };
+        let heirs = self.heirs(row, now);
+        let is_stuck = heirs.iter().all(|who| *who == self.me);
         let mine: Vec<usize> = row.places_of(self.me).collect();
         if self.is_leaving {
             self.hold(&mine);
@@ -107,7 +102,7 @@ impl Owner {
                 self.held.clear();
             }
         } else if self.held.is_empty() {
-            let share = row.ring().vnodes().len().div_ceil(self.heirs(row, now).len());
+            let share = row.ring().vnodes().len().div_ceil(heirs.len());
             self.hold(mine.get(share..).unwrap_or_default());
         }
     }

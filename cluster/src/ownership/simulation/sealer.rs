@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The claim that all processes want.
 pub(super) const CLAIM: &str = "seal";
 /// How long readers of a replaced segment have, in these stories.
-const SWEEP_AFTER_MS: u64 = 6_000;
+const SWEEP_AFTER_MS: u64 = 4_000;
 const LOOK_EVERY_MS: u64 = 5_000;
 
 /// The step that waits for its answer.
@@ -132,6 +132,6 @@ impl Sealer {
                 _ => Doing::Confirm { by, replaces, gone },
             });
         }
-        plan(manifest).map(|merge| Doing::Read { merge, is_quorum: false })
+        plan(manifest, 4).map(|merge| Doing::Read { merge, is_quorum: false })
     }
 }

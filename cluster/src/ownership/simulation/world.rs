@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// How many machines there are; each runs one process at a time.
 pub(super) const SLOTS: usize = 3;
 /// How often a process is polled.
-const WAKE_EVERY_MS: u64 = 400;
+const WAKE_EVERY_MS: u64 = 500;
 
 /// One machine.
 #[derive(Debug, Default)]
@@ -284,11 +284,11 @@ impl World {
         };
         let back_ms = self.back_ms();
         match request {
-            Request::Write(key, cell) if !is_healed && self.chance.between(1, 200) == 1 => {
+            Request::Write(key, cell) if !is_healed && self.is_orphaned(key) => {
                 // Who coordinated it dies: one replica has it, and nobody will tell the others.
                 let replica = self.chance.index(3);
                 self.after(go_ms, Event::Deliver { replica, key, cell });
-                if self.chance.percent(20) {
+                if self.chance.percent(40) {
                     self.end(slot, 1_000);
                 }
             }
@@ -309,6 +309,11 @@ impl World {
                 self.after(go_ms, Event::Serve { slot, life, ticket, request, back_ms });
             }
         }
+    }
+
+    /// Whether a write will reach one replica only; more often one that names segments.
+    fn is_orphaned(&mut self, key: Key) -> bool {
+        self.chance.percent(if matches!(key, Key::Manifest(_)) { 4 } else { 1 })
     }
 
     /// How long an answer takes, if it is not lost.
