@@ -12,6 +12,8 @@
 //! Not here: the next ring row (`owner/plan.rs`); the memtable and what a flush does.
 
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use super::claim::Claim;
 use super::lease::Lease;

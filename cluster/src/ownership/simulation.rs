@@ -12,11 +12,15 @@
 
 mod cassandra;
 mod chance;
+mod checks;
 mod faults;
 mod plants;
 mod process;
 mod sealer;
 mod world;
+
+pub(super) use cassandra::Cassandra;
+pub(super) use chance::Chance;
 
 use cassandra::PLACES;
 use process::Plant;

@@ -68,8 +68,8 @@ fn join(rows: &mut BTreeMap<Key, Cell>, key: Key, cell: Cell) {
 
 /// An answer of the database.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) reply: Reply,
+pub(in crate::ownership) struct Answer {
+    pub(in crate::ownership) reply: Reply,
     pub(super) samples: Samples,
     pub(super) manifest: Manifest<Segment>,
 }
@@ -82,7 +82,7 @@ impl From<Reply> for Answer {
 
 /// The whole of it.
 #[derive(Debug, Default)]
-pub(super) struct Cassandra {
+pub(in crate::ownership) struct Cassandra {
     replicas: [BTreeMap<Key, Cell>; 3],
     // Deleted on every replica: such a row never shows again.
     buried: BTreeSet<Key>,
@@ -112,7 +112,12 @@ impl Cassandra {
     }
 
     /// What one of a process's asks finds or does.
-    pub(super) fn serve(&mut self, who: Incarnation, ask: &Ask, chance: &mut Chance) -> Answer {
+    pub(in crate::ownership) fn serve(
+        &mut self,
+        who: Incarnation,
+        ask: &Ask,
+        chance: &mut Chance,
+    ) -> Answer {
         let reply = match ask {
             Ask::Lease(ask) => self.serve_lease(who, *ask),
             Ask::Watch(other, WatchAsk::Read) => Reply::Lease(self.leases.get(other).copied()),

@@ -2,7 +2,7 @@
 
 /// `SplitMix64`: the same numbers for the same seed.
 #[derive(Debug)]
-pub(super) struct Chance(pub(super) u64);
+pub(in crate::ownership) struct Chance(pub(in crate::ownership) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {

@@ -1,9 +1,10 @@
-//! Time, the network, the clients, and the checks after each step of a process.
+//! Time, the network, the clients.
 
 use super::cassandra::{Answer, Cassandra, Cell, Key, PLACES, Samples};
 use super::chance::Chance;
 use super::process::{Outbox, Plant, Process, Request};
 use crate::ownership::lease::ASK_TIMEOUT_MS;
+use crate::ownership::ring_row::RingRow;
 use crate::ownership::{Ask, BootMs, Incarnation, Reply};
 use std::collections::BTreeMap;
 
@@ -90,9 +91,9 @@ pub(super) struct World {
     pub(super) faults_until: u64,
     plant: Plant,
     lives: u128,
-    sealed: Samples,
-    is_sealed_known: bool,
-    acknowledged: Samples,
+    pub(super) sealed: Samples,
+    pub(super) is_sealed_known: bool,
+    pub(super) acknowledged: Samples,
     next_bit: [u32; PLACES],
     pub(super) tally: Tally,
     pub(super) violation: Option<String>,
@@ -215,7 +216,7 @@ impl World {
         self.process(slot).is_some_and(|process| process.life == life)
     }
 
-    fn process(&self, slot: usize) -> Option<&Process> {
+    pub(super) fn process(&self, slot: usize) -> Option<&Process> {
         self.slots[slot].process.as_ref()
     }
 
@@ -351,72 +352,14 @@ impl World {
         if self.now < self.slots[slot].paused_until {
             return;
         }
+        let version = self.cassandra.ring().map_or(0, RingRow::version);
         let mut is_taken = false;
         self.step(slot, |process, now, out| {
+            process.owner.heard_of(version);
             is_taken = process.write(place, bit, now, out);
             None
         });
         self.next_bit[place] += u32::from(is_taken);
         self.tally.refused += u32::from(!is_taken);
-    }
-
-    fn serves(&self, slot: usize, place: usize) -> bool {
-        self.process(slot).is_some_and(|process| process.serves(place, self.boot(slot)))
-    }
-
-    /// Nobody else may answer for a place.
-    fn check_alone(&mut self, slot: usize, place: usize, what: &str) {
-        for other in (0..SLOTS).filter(|other| *other != slot) {
-            if self.violation.is_none() && self.serves(other, place) {
-                self.violation = Some(format!(
-                    "at {} ms {slot} {what} of place {place}, for which {other} answers",
-                    self.now
-                ));
-            }
-        }
-    }
-
-    /// All that a process would answer now: it alone, and nothing acknowledged missing.
-    fn check(&mut self, slot: usize) {
-        self.look_at_sealed();
-        for place in (0..PLACES).filter(|place| self.serves(slot, *place)).collect::<Vec<_>>() {
-            self.check_alone(slot, place, "answers");
-            let missing = self.missing(slot, place, self.acknowledged[place]);
-            if self.violation.is_none() && missing != 0 {
-                self.violation = Some(format!(
-                    "at {} ms {slot} answers for place {place} without acknowledged {missing:b}",
-                    self.now
-                ));
-            }
-        }
-    }
-
-    fn look_at_sealed(&mut self) {
-        if !self.is_sealed_known {
-            self.sealed = self.cassandra.sealed();
-            self.is_sealed_known = true;
-        }
-    }
-
-    /// Which of some samples a process would not show.
-    fn missing(&self, slot: usize, place: usize, samples: u64) -> u64 {
-        let remembers = self.process(slot).map_or(0, |process| process.remembers(place));
-        samples & !(remembers | self.sealed[place])
-    }
-
-    /// Which process answers for a place.
-    pub(super) fn server(&self, place: usize) -> Option<usize> {
-        (0..SLOTS).find(|slot| self.serves(*slot, place))
-    }
-
-    /// How many samples stand in journals and are shown by nobody, though nobody may know of them.
-    pub(super) fn forgotten(&mut self) -> u32 {
-        self.look_at_sealed();
-        let journaled = self.cassandra.journaled();
-        let of = |place: usize| match self.server(place) {
-            Some(slot) => self.missing(slot, place, journaled[place]).count_ones(),
-            None => journaled[place].count_ones(),
-        };
-        (0..PLACES).map(of).sum()
     }
 }
