@@ -110,7 +110,8 @@ impl Claim {
                 self.next_at = if is_free { now } else { now.plus_ms(LOOK_EVERY_MS) };
             }
             (ClaimAsk::Write(_), Reply::Claim(row)) => self.row = Some(*row),
-            _ => self.row = None,
+            (ClaimAsk::Read, _) => self.next_at = now.plus_ms(LOOK_EVERY_MS),
+            (ClaimAsk::Write(_), _) => self.row = None,
         }
     }
 }

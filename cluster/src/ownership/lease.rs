@@ -15,6 +15,8 @@ use super::{BootMs, Reply};
 
 /// How long after an ask the next renewal is asked for.
 pub const RENEW_EVERY_MS: u64 = 3_000;
+/// How long after a read that failed the row is read again.
+const READ_EVERY_MS: u64 = 500;
 /// How long an ask may take before its outcome is called unknown.
 pub const ASK_TIMEOUT_MS: u64 = 2_000;
 /// How long a renewal is trusted, from its asking.
@@ -59,6 +61,7 @@ pub struct Lease {
     next_at: BootMs,
     is_in_flight: bool,
     must_read: bool,
+    read_at: BootMs,
     is_ending: bool,
     is_lost: bool,
 }
@@ -94,7 +97,7 @@ impl Lease {
 
     fn next_ask(&mut self, now: BootMs) -> Option<LeaseAsk> {
         if self.must_read {
-            return Some(LeaseAsk::Read);
+            return (now >= self.read_at).then_some(LeaseAsk::Read);
         }
         if let (true, Some(from)) = (self.is_ending, self.counter) {
             return Some(LeaseAsk::End { from });
@@ -115,6 +118,8 @@ impl Lease {
             (LeaseAsk::Renew { from }, Reply::Applied) => self.succeeded(from + 1, asked_at),
             (LeaseAsk::End { .. }, Reply::Applied) => self.is_lost = true,
             (_, Reply::Lease(row)) => self.found(*row),
+            // Read at once after an update, and then not faster than that.
+            (LeaseAsk::Read, _) => self.read_at = asked_at.plus_ms(READ_EVERY_MS),
             _ => self.must_read = true,
         }
     }

@@ -17,6 +17,7 @@ mod faults;
 mod plants;
 mod process;
 mod sealer;
+mod service;
 mod world;
 
 pub(super) use cassandra::Cassandra;

@@ -57,12 +57,13 @@ impl Watch {
         }
         self.next_at = now.plus_ms(WATCH_EVERY_MS);
         self.is_in_flight = true;
-        match self.seen {
-            Some((counter, since)) if now.since(since) >= TAKE_OVER_AFTER_MS => {
-                Some(WatchAsk::Fence { counter })
-            }
-            _ => Some(WatchAsk::Read),
+        let Some((counter, since)) = self.seen else { return Some(WatchAsk::Read) };
+        let fence_at = since.plus_ms(TAKE_OVER_AFTER_MS);
+        if now < fence_at {
+            self.next_at = self.next_at.min(fence_at);
+            return Some(WatchAsk::Read);
         }
+        Some(WatchAsk::Fence { counter })
     }
 
     /// Takes what came of an ask.
@@ -95,9 +96,9 @@ mod tests {
         watch.answered(&row(7), BootMs(1_900));
         assert_eq!(watch.poll(BootMs(11_899)), Some(WatchAsk::Read));
         watch.answered(&row(7), BootMs(11_899));
-        assert_eq!(watch.poll(BootMs(13_400)), Some(WatchAsk::Fence { counter: 7 }));
-        watch.answered(&row(8), BootMs(13_400));
-        assert!(!watch.is_fenced() && watch.is_alive(BootMs(13_400)));
-        assert_eq!(watch.poll(BootMs(23_399)), Some(WatchAsk::Read));
+        assert_eq!(watch.poll(BootMs(11_900)), Some(WatchAsk::Fence { counter: 7 }));
+        watch.answered(&row(8), BootMs(11_950));
+        assert!(!watch.is_fenced() && watch.is_alive(BootMs(11_950)));
+        assert_eq!(watch.poll(BootMs(21_949)), Some(WatchAsk::Read));
     }
 }

@@ -98,3 +98,18 @@ fn who_leaves_hands_everything_over_and_gives_up_its_lease() {
     assert_eq!(served(&b, BootMs(4_800)), 6);
     assert!(b.row().unwrap().obligations().is_empty());
 }
+
+#[test]
+fn a_database_that_fails_at_once_is_not_asked_in_a_busy_loop() {
+    let mut cassandra = Cassandra::default();
+    let (mut a, _) = two(&mut cassandra);
+    a.claim("schema", true);
+    for ms in [1_000, 3_000, 6_500] {
+        let asks = (0..100).map(|_| {
+            let commands = a.poll(BootMs(ms));
+            commands.iter().for_each(|ask| a.answered(ask, &Reply::Unknown, BootMs(ms)));
+            commands.len()
+        });
+        assert!(asks.sum::<usize>() < 12);
+    }
+}

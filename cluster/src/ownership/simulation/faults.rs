@@ -11,7 +11,9 @@ impl World {
         let next_ms = self.chance.between(500, 14_000);
         self.after(next_ms, Event::Fault);
         let slot = self.chance.index(SLOTS);
-        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        if self.slots[slot].process.is_none() {
+            return;
+        }
         match self.chance.between(1, 10) {
             1..=3 => {
                 self.tally.kills += 1;
@@ -29,8 +31,15 @@ impl World {
             }
             _ => {
                 self.tally.leaves += 1;
-                process.owner.leave();
+                self.leave(slot);
             }
+        }
+    }
+
+    /// Asks a process to end.
+    pub(super) fn leave(&mut self, slot: usize) {
+        if let Some(process) = &mut self.slots[slot].process {
+            process.owner.leave();
         }
     }
 
