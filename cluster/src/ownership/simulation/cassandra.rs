@@ -54,16 +54,10 @@ pub(super) struct Cell {
     pub(super) value: Option<Value>,
 }
 
-/// Which of two cells is read.
-pub(super) fn reconcile(a: Cell, b: Cell) -> Cell {
+/// Whether a cell is read rather than another.
+fn wins(cell: &Cell, other: &Cell) -> bool {
     let rank = |cell: &Cell| (cell.timestamp, cell.value.is_none());
-    let is_first = rank(&a).cmp(&rank(&b)).then_with(|| a.value.cmp(&b.value)).is_ge();
-    if is_first { a } else { b }
-}
-
-fn join(rows: &mut BTreeMap<Key, Cell>, key: Key, cell: Cell) {
-    let stands = rows.remove(&key);
-    rows.insert(key, stands.map_or(cell.clone(), |stands| reconcile(stands, cell)));
+    rank(cell).cmp(&rank(other)).then_with(|| cell.value.cmp(&other.value)).is_gt()
 }
 
 /// An answer of the database.
@@ -102,7 +96,10 @@ impl Cassandra {
             return;
         }
         let is_delete = cell.value.is_none();
-        join(&mut self.replicas[replica], key, cell);
+        let stands = self.replicas[replica].entry(key).or_insert_with(|| cell.clone());
+        if wins(&cell, stands) {
+            *stands = cell;
+        }
         let is_deleted =
             |rows: &BTreeMap<Key, Cell>| rows.get(&key).is_some_and(|cell| cell.value.is_none());
         if is_delete && self.replicas.iter().all(is_deleted) {
@@ -180,20 +177,23 @@ impl Cassandra {
     }
 
     /// What some replicas know of a range of keys.
-    fn read(&self, keys: std::ops::Range<Key>, replicas: &[usize]) -> BTreeMap<Key, Value> {
-        let mut rows = BTreeMap::new();
+    fn read(&self, keys: std::ops::Range<Key>, replicas: &[usize]) -> BTreeMap<Key, &Value> {
+        let mut rows: BTreeMap<Key, &Cell> = BTreeMap::new();
         for replica in replicas {
             for (key, cell) in self.replicas[*replica].range(keys.clone()) {
-                join(&mut rows, *key, cell.clone());
+                let read = rows.entry(*key).or_insert(cell);
+                if wins(cell, read) {
+                    *read = cell;
+                }
             }
         }
-        rows.into_iter().filter_map(|(key, cell)| Some((key, cell.value?))).collect()
+        rows.into_iter().filter_map(|(key, cell)| Some((key, cell.value.as_ref()?))).collect()
     }
 
     fn progress(&self, dead: Incarnation, chance: &mut Chance) -> Option<Position> {
         let keys = Key::Progress(dead)..Key::Progress(Incarnation(dead.0 + 1));
         match self.read(keys, quorum(chance)).into_values().next() {
-            Some(Value::Position(position)) => Some(position),
+            Some(Value::Position(position)) => Some(*position),
             _ => None,
         }
     }
@@ -222,9 +222,9 @@ impl Cassandra {
     fn manifest(&self, replicas: &[usize]) -> Manifest<Segment> {
         let none = Incarnation(0);
         let rows = self.read(Key::Manifest((none, 0))..Key::Progress(none), replicas);
-        let row = |(key, value): (Key, Value)| match (key, value) {
+        let row = |(key, value): (Key, &Value)| match (key, value) {
             (Key::Manifest(segment), Value::Replaces(replaces)) => {
-                Some((segment, BTreeSet::clone(&replaces)))
+                Some((segment, BTreeSet::clone(replaces)))
             }
             _ => None,
         };

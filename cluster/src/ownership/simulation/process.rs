@@ -1,4 +1,4 @@
-//! One simulated process: an owner, a journal, a memtable, a flush; and the six ways to plant a bug
+//! One simulated process: an owner, a journal, a memtable, a flush; and the places where a bug is planted
 //! between the deciders and what they ask.
 
 use super::cassandra::{Answer, Cell, Key, PLACES, Samples, Segment, Value};

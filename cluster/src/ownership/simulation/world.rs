@@ -189,12 +189,8 @@ impl World {
                 }
             }
             Event::Deliver { replica, key, cell } => {
-                let is_delete = cell.value.is_none();
                 self.cassandra.deliver(replica, key, cell);
                 self.is_sealed_known &= !matches!(key, Key::Piece(_) | Key::Manifest(_));
-                if is_delete {
-                    (0..SLOTS).for_each(|slot| self.check(slot));
-                }
             }
             Event::ClientWrite => self.client_write(),
             Event::Fault => self.fault(),
