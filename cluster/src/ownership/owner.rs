@@ -239,7 +239,8 @@ impl Owner {
         match (asked, reply) {
             (Some(next), Reply::Applied) => self.adopt(next, now),
             (_, Reply::Ring(Some(row))) => self.adopt(row, now),
-            (_, Reply::Ring(None)) => self.is_ring_known = true,
+            // A row that was there and is gone is not made anew: somebody dropped it.
+            (_, Reply::Ring(None)) => self.is_ring_known = self.row.is_none(),
             // A read that failed is tried again at its time, an update that may have been applied is
             // looked at first.
             (Some(_), _) => self.is_ring_known = false,
