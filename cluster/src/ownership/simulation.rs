@@ -8,7 +8,11 @@
 //! answer is checked. Then everything heals: every place is served again, and what stands in a journal
 //! by then is shown, even if its sender was never told.
 //!
-//! Not here: compaction, windows and their tables; the conformance of the store over a database.
+//! A claimed task merges segments meanwhile and deletes what it replaced (`sealer.rs`). `service.rs`
+//! measures how soon a killed process is replaced; `plants.rs` plants bugs.
+//!
+//! Not here: the tables of windows and of the journal's hours; the conformance of the store over a
+//! database.
 
 mod cassandra;
 mod chance;

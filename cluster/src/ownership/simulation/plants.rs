@@ -15,7 +15,7 @@
 use super::process::Plant;
 use super::story;
 
-/// The seeds, of those tried, that catch the bug.
+/// Tries seeds until one catches the bug, and says how many that took.
 fn caught(plant: Plant) {
     let story = |seed| story(seed, plant).1.map(|violation| (seed, violation));
     let (seed, violation) = (0..1_000).find_map(story).expect("caught by one of 1,000 seeds");
