@@ -15,8 +15,9 @@ import argparse
 import time
 
 import bench_store
+import benches
 import compare_prometheus
-from bench_first_light import verdict
+from benches import verdict
 
 DATA = {"hour": "A", "day": "C"}
 
@@ -132,10 +133,10 @@ def curves(server, end_s):
     return drawn
 
 
-def measure(name, flags, directory, plan, end_ms):
-    server = bench_store.start(name, flags.binary, directory)
+def measure(name, flags, directory, end_ms):
+    server = benches.start(name, flags.binary, directory)
     try:
-        bench_store.fill(flags.binary, server, plan, end_ms)
+        benches.fill(flags.binary, server, DATA[flags.data], flags.scale, end_ms)
         bench_store.densest(name, server, directory)
         end_s = end_ms // 1000
         row = {"server": name, "asked": ask(server, flags.data, end_s, flags.only)}
@@ -192,11 +193,9 @@ def main():
     parser.add_argument("--without", default="")
     parser.add_argument("--only", default="")
     flags = parser.parse_args()
-    plan = dict(bench_store.WORKLOADS[DATA[flags.data]])
-    plan["series"] //= flags.scale
     end_ms = int(time.time()) * 1000 - 1
-    rows = bench_store.in_turn(
-        flags.without, lambda name, directory: measure(name, flags, directory, plan, end_ms))
+    rows = benches.in_turn(
+        flags.without, lambda name, directory: measure(name, flags, directory, end_ms))
     show(rows)
     print()
     raise SystemExit(1 if judge({row["server"]: row for row in rows}) else 0)

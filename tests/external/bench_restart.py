@@ -17,8 +17,8 @@ import tempfile
 import time
 
 import servers
-from bench_first_light import LIFTED
-from bench_store import WORKLOADS, fill, safely
+from benches import LIFTED, SERIES, fill
+from bench_store import safely
 
 
 def start(name, binary, directory):
@@ -31,11 +31,11 @@ def count_all(server, end_ms):
     return server.query('count({cluster="bench"})', end_ms / 1000)[0]["value"][1]
 
 
-def fill_and_kill(name, binary, bench, directory, plan, end_ms):
+def fill_and_kill(name, binary, flags, directory, end_ms):
     """What the first server after it should count; its data stay below `directory`."""
     server = start(name, binary, directory)
     try:
-        fill(bench, server, plan, end_ms)
+        fill(flags.binaries[0], server, flags.workload, flags.scale, end_ms)
         wanted = count_all(server, end_ms)
     finally:
         server.kill()
@@ -65,8 +65,6 @@ def main():
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--without", default="")
     flags = parser.parse_args()
-    plan = {**WORKLOADS[flags.workload]}
-    plan["series"] //= flags.scale
     contestants = [(f"cumae {index}", binary.resolve()) for index, binary in enumerate(flags.binaries)]
     if "victoria-metrics" not in flags.without:
         contestants.append(("victoria-metrics", None))
@@ -75,11 +73,11 @@ def main():
         wanted, seconds = {}, {name: [] for name, _ in contestants}
         for name, binary in contestants:
             filled = f"{directory}/{name}"
-            wanted[name] = fill_and_kill(name, binary, contestants[0][1], filled, plan, end_ms)
+            wanted[name] = fill_and_kill(name, binary, flags, filled, end_ms)
         for _ in range(flags.times):
             for name, binary in contestants:
                 seconds[name].append(restart(name, binary, f"{directory}/{name}", wanted[name], end_ms))
-    print(f"workload {flags.workload}, {plan['series']:,} series; medians of {flags.times}\n")
+    print(f"workload {flags.workload}, {SERIES[flags.workload] // flags.scale:,} series; medians of {flags.times}\n")
     print("| | ready, s | first right count, s | CPU until ready, s | CPU until right, s |\n|---|---|---|---|---|")
     for name, runs in seconds.items():
         print(f"| {name} | " + " | ".join(f"{statistics.median(column):.2f}" for column in zip(*runs)) + " |")

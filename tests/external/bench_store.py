@@ -12,23 +12,14 @@ workloads A and B killed with SIGKILL before that.
 """
 
 import argparse
-import json
 import pathlib
 import re
-import shutil
-import subprocess
-import tempfile
 import time
 
+import benches
 import compare_prometheus
 import servers
-from bench_first_light import LIFTED, tree_bytes, verdict
-
-WORKLOADS = {
-    "A": {"series": 100_000, "rounds": 240, "connections": 4, "together": 1},
-    "B": {"series": 1_000_000, "rounds": 20, "connections": 4, "together": 1},
-    "C": {"series": 12_000, "rounds": 5_760, "connections": 1, "together": 20},
-}
+from benches import tree_bytes, verdict
 
 # The most that the design allows: bytes a sample on disk, bytes of memory a series, restart as against VictoriaMetrics'.
 LIMITS = {
@@ -69,19 +60,6 @@ METADATA = [
     ("values of a label", "label/instance/values", {}),
     ("series of one target", "series", {"match[]": '{instance="ip-10-0-1-17.internal:9100"}'}),
 ]
-
-
-def fill(binary, server, plan, end_ms):
-    command = [binary, "bench", "write", "--json", "--target", f"127.0.0.1:{server.port}", "--pid", server.pid,
-               "--series", plan["series"], "--rounds", plan["rounds"], "--connections", plan["connections"],
-               "--samples-per-series", plan["together"], "--end-ms", end_ms]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"FAILED: {server.name}: {done.stderr}")
-    report = json.loads(done.stdout)
-    if not report["complete"] or report["errors"]:
-        raise SystemExit(f"FAILED: {server.name} does not hold what was sent: {done.stdout}")
-    return report
 
 
 def densest(name, server, directory):
@@ -140,36 +118,14 @@ def timed(server, path, parameters):
     return answer, sorted(times)[2]
 
 
-def start(name, binary, directory):
-    return {
-        "cumae": lambda: servers.cumae(binary, f"{directory}/cumae", LIFTED),
-        "victoria-metrics": lambda: servers.victoria_metrics(f"{directory}/vm"),
-        "prometheus": lambda: servers.prometheus(f"{directory}/prometheus", "global: {scrape_interval: 1h}\n"),
-    }[name]()
-
-
-def in_turn(without, measure_one):
-    """What `measure_one` says of each server but those in `without`, a list with commas; its data is gone before the next."""
-    directory, rows = tempfile.mkdtemp(prefix="cumae-bench-"), []
+def measure(name, directory, flags, end_ms):
+    server = benches.start(name, flags.binary, directory)
     try:
-        for name in ("cumae", "victoria-metrics", "prometheus"):
-            if name not in without.split(","):
-                print(f"bench: {name}", flush=True)
-                rows.append(measure_one(name, directory))
-                shutil.rmtree(f"{directory}/{'vm' if name.startswith('v') else name}")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    return rows
-
-
-def measure(name, binary, directory, workload, plan, end_ms):
-    server = start(name, binary, directory)
-    try:
-        row = {"server": name, **fill(binary, server, plan, end_ms)}
-        if "restart" in LIMITS[workload]:
-            server = kill_and_start(row, name, server, binary, directory, end_ms)
+        row = {"server": name, **benches.fill(flags.binary, server, flags.workload, flags.scale, end_ms)}
+        if "restart" in LIMITS[flags.workload]:
+            server = kill_and_start(row, name, server, flags.binary, directory, end_ms)
         row["disk_bytes"], row["dense_s"] = densest(name, server, directory)
-        row["asked"] = ask(server, workload, end_ms // 1000)
+        row["asked"] = ask(server, flags.workload, end_ms // 1000)
         row["memory_after_queries"] = server.memory()
         if name == "cumae":
             row["own"] = own_figures(server)
@@ -187,7 +143,7 @@ def kill_and_start(row, name, server, binary, directory, end_ms):
     before = count_all()
     server.kill()
     began = time.monotonic()
-    server = start(name, binary, directory)
+    server = benches.start(name, binary, directory)
     row["restart_ready_s"] = time.monotonic() - began
     servers.wait_until("the first right answer", lambda: safely(count_all) == before, every=0.01)
     row["restart_answer_s"] = time.monotonic() - began
@@ -208,9 +164,9 @@ def own_figures(server):
     return {m[1]: float(m[2]) for m in re.finditer(named, text, re.M) if float(m[2])}
 
 
-def show(rows, workload, plan):
+def show(rows, workload):
     samples = rows[0]["samples"]
-    print(f"\nworkload {workload}: {rows[0]['series']:,} series, {plan['rounds']:,} rounds, {samples:,} samples\n")
+    print(f"\nworkload {workload}: {rows[0]['series']:,} series, {samples:,} samples\n")
     lines = [
         ("samples per server CPU-second", lambda r: f"{r['samples_per_server_cpu_second']:,.0f}"),
         ("bytes a sample on disk, dense, index included", lambda r: f"{r['disk_bytes'] / samples:.3f}"),
@@ -260,16 +216,13 @@ def judge(by_name, workload):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
-    parser.add_argument("--workload", choices=WORKLOADS, default="C")
+    parser.add_argument("--workload", choices=LIMITS, default="C")
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--without", default="")
     flags = parser.parse_args()
-    plan = dict(WORKLOADS[flags.workload])
-    plan["series"] //= flags.scale
     end_ms = int(time.time()) * 1000 - 1
-    rows = in_turn(flags.without, lambda name, directory: measure(
-        name, flags.binary, directory, flags.workload, plan, end_ms))
-    show(rows, flags.workload, plan)
+    rows = benches.in_turn(flags.without, lambda name, directory: measure(name, directory, flags, end_ms))
+    show(rows, flags.workload)
     print()
     raise SystemExit(1 if judge({row["server"]: row for row in rows}, flags.workload) else 0)
 

@@ -1,159 +1,111 @@
 #!/usr/bin/env python3
-"""The floor for speed: cumae beside VictoriaMetrics and Prometheus, same data, same run, one after the other.
+"""What a sample costs to take in: cumae beside VictoriaMetrics and Prometheus, same data, same run, one after the other.
 
-Writes workload A (docs/BENCHMARKS.md) to each, checks that each counts what was sent, and prints one table: samples per
-server CPU-second, request latency, anonymous memory per series, one hour of `sum by (job) (rate(m[5m]))` over about
-10,000 series, and for cumae bytes per sample after a flush and the time of replay.
+Sends workloads (docs/BENCHMARKS.md) to each, checks that each counts what was sent, and prints a table of each: samples per
+second of wall time and of the server's CPU, latency of requests, memory, bytes written while it was sent and bytes on disk.
 
-    bench_first_light.py CUMAE_BINARY [--series N] [--rounds N] [--settle SECONDS] [--without prometheus,...]
+    bench_writes.py CUMAE_BINARY [--workload A,B,C,E] [--scale N] [--settle SECONDS] [--without prometheus,...]
+
+`--scale 10` takes a tenth of the series.
 """
 
 import argparse
-import json
 import pathlib
 import re
-import shutil
-import subprocess
-import tempfile
 import time
 
-import compare_prometheus
-import servers
+import benches
+from benches import tree_bytes, verdict
 
-LIFTED = """
-self_metrics: false
-limits: {ingestion_rate: 0, max_series: 0, max_series_per_metric: 0, max_query_series: 0, max_query_samples: 0, max_query_bytes: 0}
-"""
+# How often VictoriaMetrics' samples per CPU-second the design asks for.
+TIMES = {"A": 8, "B": 12, "C": 4, "E": 7}
 
-
-def write(binary, server, path, end_ms, flags):
-    command = [binary, "bench", "write", "--json", "--target", f"127.0.0.1:{server.port}", "--path", path, "--pid", server.pid,
-               "--series", flags.series, "--rounds", flags.rounds, "--settle", flags.settle, "--end-ms", end_ms]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"FAILED: {server.name}: {done.stderr}")
-    report = json.loads(done.stdout)
-    if not report["complete"] or report["errors"]:
-        raise SystemExit(f"FAILED: {server.name} does not hold what was sent: {done.stdout}")
-    return report
+# The most memory that the design allows, in bytes a series.
+MEMORY = {"A": 800, "B": 450}
 
 
-def ask(server, metric, end_s):
-    """The answer to the range query, its time in ms (the median of five), and the CPU time of one in ms."""
-    parameters = {"query": f"sum by (job) (rate({metric}[5m]))", "start": end_s - 3600, "end": end_s, "step": 15,
-                  "nocache": 1}
-    answer = server.api("query_range", parameters)
-    times, cpu = [], server.cpu_seconds()
-    for _ in range(5):
-        began = time.monotonic()
-        server.api("query_range", parameters)
-        times.append(1000 * (time.monotonic() - began))
-    return answer, sorted(times)[2], 200 * (server.cpu_seconds() - cpu)
+def written_bytes(server):
+    """Bytes that the process has sent to the disk; what was deleted before it went there does not count."""
+    io = dict(line.split(": ") for line in pathlib.Path(f"/proc/{server.pid}/io").read_text().splitlines())
+    return int(io["write_bytes"]) - int(io["cancelled_write_bytes"])
 
 
-def tree_bytes(directory, keep=lambda path: True):
-    return sum(path.stat().st_size for path in pathlib.Path(directory).rglob("*") if path.is_file() and keep(path))
+def metric(server, name):
+    _, body = server.request("GET", "/metrics")
+    return float(re.search(rf"^{name} (\S+)$", body.decode(), re.MULTILINE).group(1))
 
 
-def measure(name, binary, directory, end_ms, flags):
-    server = {
-        "cumae": lambda: servers.cumae(binary, f"{directory}/cumae", LIFTED),
-        "victoria-metrics": lambda: servers.victoria_metrics(f"{directory}/vm"),
-        "prometheus": lambda: servers.prometheus(f"{directory}/prometheus", "global: {scrape_interval: 1h}\n"),
-    }[name]()
-    try:
-        row = {"server": name, **write(binary, server, "/api/v1/write", end_ms, flags)}
-        metric = "http_request_duration_seconds_bucket" if flags.series >= 100_000 else "node_cpu_seconds_total"
-        row["answer"], row["range_ms"], row["range_cpu_ms"] = ask(server, metric, end_ms // 1000)
-        row["metric"] = metric
-        if name == "cumae":
-            after_writes(row, binary, server, directory)
-    finally:
-        server.end()
-    return row
+def measure(binary, workload, flags, end_ms):
+    def measure_one(name, directory):
+        server = benches.start(name, binary, directory)
+        try:
+            filled = benches.fill(binary, server, workload, flags.scale, end_ms, flags.settle)
+            row = {"server": name, **filled}
+            row["written_bytes"] = written_bytes(server)
+            row["disk_bytes"] = tree_bytes(directory)
+            if name == "cumae":
+                row["log_bytes"] = metric(server, "cumae_commit_log_written_bytes_total")
+        finally:
+            server.end()
+        return row
+
+    return benches.in_turn(flags.without, measure_one)
 
 
-def after_writes(row, binary, server, directory):
-    """A kill -9 and the replay after it; then a flush, and what a sample weighs on disk."""
-    server.kill()
-    began = time.monotonic()
-    again = servers.cumae(binary, f"{directory}/cumae", LIFTED)
-    row["restart_s"] = time.monotonic() - began
-    opened = [line for line in again.log.read_text().splitlines() if "store opened" in line][-1]
-    number = lambda key: int(re.search(rf"\b{key}=(\d+)", opened).group(1))
-    row["replayed_samples"], row["replay_ms"] = number("samples"), number("millis")
-    flushed, _ = again.request("POST", "/ingester/flush")
-    row["flush_status"] = flushed
-    row["flushed_bytes_per_sample"] = tree_bytes(f"{directory}/cumae/data/store", is_sstable) / row["samples"]
-    again.end()
-
-
-def is_sstable(path):
-    return "sst" in path.name or "sst" in path.parent.name
-
-
-def show(rows, flags):
-    print(f"\nworkload A: {rows[0]['series']:,} series, {flags.rounds} rounds, {rows[0]['samples']:,} samples; "
-          f"CPU time includes {flags.settle} s of background work\n")
+def show(workload, rows):
+    first = rows[0]
+    print(f"\nworkload {workload}: {first['series']:,} series, {first['samples']:,} samples, "
+          f"{first['connections']} connections\n")
+    per_sample = lambda key: lambda row: f"{row[key] / row['samples']:.2f}" if key in row else "–"
     lines = [
-        ("samples per server CPU-second", lambda r: f"{r['samples_per_server_cpu_second']:,.0f}"),
-        ("samples per second, wall", lambda r: f"{r['samples_per_second']:,.0f}"),
-        ("request p50 / p99 / max ms", lambda r: "{p50:.1f} / {p99:.1f} / {max:.0f}".format(**r["request_ms"])),
-        ("anonymous memory, MB", lambda r: f"{r['anonymous_bytes'] / 1e6:,.0f}"),
-        ("anonymous memory, bytes a series", lambda r: f"{r['anonymous_bytes_per_series']:,.0f}"),
-        ("1 h sum by (job) (rate), ms wall", lambda r: f"{r['range_ms']:,.0f}"),
-        ("the same, ms of CPU", lambda r: f"{r['range_cpu_ms']:,.0f}"),
-        ("bytes a sample after flush", lambda r: f"{r['flushed_bytes_per_sample']:.2f}"),
-        ("replayed samples; s per million", lambda r: (
-            f"{r['replayed_samples']:,}; {r['replay_ms'] * 1000 / max(r['replayed_samples'], 1):.2f}")),
-        ("kill -9 until ready, s", lambda r: f"{r['restart_s']:.2f}"),
+        ("samples per server CPU-second", lambda row: f"{row['samples_per_server_cpu_second']:,.0f}"),
+        ("samples per second, wall", lambda row: f"{row['samples_per_second']:,.0f}"),
+        ("request p50 / p99 / max, ms", lambda row: "{p50:.1f} / {p99:.1f} / {max:,.0f}".format(**row["request_ms"])),
+        ("anonymous memory, MB: at most", lambda row: f"{row['anonymous_bytes_peak'] / 1e6:,.0f}"),
+        ("after it, bytes a series", lambda row: f"{row['anonymous_bytes_per_series']:,.0f}"),
+        ("bytes logged a sample", per_sample("log_bytes")),
+        ("bytes written to the disk a sample", per_sample("written_bytes")),
+        ("bytes on disk a sample, log and what is not merged yet included", per_sample("disk_bytes")),
     ]
     print("| | " + " | ".join(row["server"] for row in rows) + " |")
     print("|---|" + "---|" * len(rows))
     for name, cell in lines:
-        cells = []
-        for row in rows:
-            try:
-                cells.append(cell(row))
-            except KeyError:
-                cells.append("–")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        print(f"| {name} | " + " | ".join(cell(row) for row in rows) + " |")
+    print()
 
 
-def verdict(name, holds):
-    print(f"{'holds' if holds else 'MISSED'}: {name}")
-    return not holds
+def judge(workload, rows, rate_of_a):
+    by_name = {row["server"]: row for row in rows}
+    ours, theirs, missed = by_name["cumae"], by_name.get("victoria-metrics"), 0
+    rate = ours["samples_per_server_cpu_second"]
+    if theirs:
+        asked = TIMES[workload]
+        ratio = rate / theirs["samples_per_server_cpu_second"]
+        missed += verdict(f"{asked} x VictoriaMetrics' samples per CPU-second ({ratio:.2f} x)", ratio >= asked)
+    if workload in MEMORY:
+        memory = ours["anonymous_bytes_per_series"]
+        missed += verdict(f"at most {MEMORY[workload]} bytes of memory a series ({memory:,.0f})", memory <= MEMORY[workload])
+    if workload == "E" and rate_of_a:
+        cost = 1 - rate / rate_of_a
+        missed += verdict(f"replacing all series costs at most an eighth of A's rate ({100 * cost:.0f} %)", cost <= 1 / 8)
+    return missed
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
-    parser.add_argument("--series", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=240)
+    parser.add_argument("--workload", default="A,B,C,E")
+    parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--settle", type=int, default=10)
     parser.add_argument("--without", default="")
     flags = parser.parse_args()
-    end_ms = int(time.time()) * 1000 - 1
-    directory = tempfile.mkdtemp(prefix="cumae-bench-")
-    rows = []
-    for name in ("cumae", "victoria-metrics", "prometheus"):
-        if name not in flags.without.split(","):
-            print(f"bench: {name}", flush=True)
-            rows.append(measure(name, flags.binary, directory, end_ms, flags))
-    shutil.rmtree(directory)
-    show(rows, flags)
-    by_name = {row["server"]: row for row in rows}
-    ours, missed = by_name["cumae"], 0
-    print()
-    missed += verdict("at most 1,500 bytes of memory a series", ours["anonymous_bytes_per_series"] <= 1500)
-    if theirs := by_name.get("victoria-metrics"):
-        ratio = ours["samples_per_server_cpu_second"] / theirs["samples_per_server_cpu_second"]
-        missed += verdict(f"2 x victoria-metrics' samples per CPU-second ({ratio:.2f} x)", ratio >= 2)
-    if theirs := by_name.get("prometheus"):
-        what = compare_prometheus.difference(ours["answer"], theirs["answer"])
-        missed += verdict(f"the range query's answer is Prometheus' {what}", not what)
-        ratio = ours["range_ms"] / theirs["range_ms"]
-        missed += verdict(f"the range query is not slower than Prometheus ({ratio:.2f} x its time)", ratio <= 1)
+    missed, rate_of_a = 0, None
+    for workload in flags.workload.split(","):
+        rows = measure(flags.binary, workload, flags, int(time.time()) * 1000 - 1)
+        show(workload, rows)
+        missed += judge(workload, rows, rate_of_a)
+        if workload == "A":
+            rate_of_a = rows[0]["samples_per_server_cpu_second"]
     raise SystemExit(1 if missed else 0)
 
 
