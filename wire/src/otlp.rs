@@ -16,7 +16,7 @@ mod json;
 mod view;
 
 pub use answer::{empty_answer, error_answer, partial_answer};
-pub use any_value::{AnyValue, Attributes, KeyValue};
+pub use any_value::{AnyValue, Attributes, KeyValue, NoText, TEXT_BYTES_MAX};
 pub use json::from_json;
 pub use view::{
     Data, ExemplarPoint, ExponentialBuckets, Metric, Numbers, Point, PointValue, Repeated, Request,
