@@ -235,6 +235,58 @@ async fn a_replica_that_was_silent_for_thirty_seconds_is_replaced_and_waits_when
 }
 
 #[tokio::test]
+async fn a_fail_over_after_thirty_seconds_leaves_no_gap_and_brings_no_sample_twice() {
+    let server = pairs(Limits::default()).await;
+    // Both send every 15 s, until the first one dies behind its fifth round.
+    for round in 0..10 {
+        let at = round * 15_000;
+        if round < 5 {
+            assert_eq!(say(&server, "a", at, 1.0).await, 204);
+        }
+        server.rig.clock.advance(7_000);
+        let silent_ms = at + 7_000 - 60_000;
+        let wanted = if silent_ms >= 30_000 { 204 } else { 202 };
+        assert_eq!(say(&server, "b", at + 7_000, 2.0).await, wanted, "{silent_ms}");
+        server.rig.clock.advance(8_000);
+    }
+    let first = (0..5).map(|round| (round * 15_000, 1.0));
+    let next = (4..10).map(|round| (round * 15_000 + 7_000, 2.0));
+    assert_eq!(kept_of(&server), first.chain(next).collect::<Vec<_>>());
+    assert_eq!(server.rig.replicas[0].series(), 1);
+}
+
+#[tokio::test]
+async fn what_an_heir_sent_is_held_on_while_it_cannot_be_written() {
+    let server = pairs(Limits::default()).await;
+    say(&server, "a", 0, 1.0).await;
+    say(&server, "b", 7_000, 2.0).await;
+    server.rig.clock.advance(30_000);
+    server.rig.replicas[0].set_mood(Mood::Fails(Kind::Unavailable));
+    assert_eq!(say(&server, "b", 22_000, 2.0).await, 503);
+    server.rig.replicas[0].set_mood(Mood::Well);
+    assert_eq!(say(&server, "b", 37_000, 2.0).await, 204);
+    assert_eq!(kept_of(&server), [(0, 1.0), (7_000, 2.0), (37_000, 2.0)]);
+}
+
+#[tokio::test]
+async fn an_heir_that_sends_more_than_there_is_room_for_is_counted_and_what_had_room_is_kept() {
+    let ha = guard::HaLimits { is_on: true, ..guard::HaLimits::default() };
+    let limits = Limits { ha, ..Limits::default() };
+    // An eighth of a mebibyte is held: 128 requests of a kibibyte.
+    let config = Config { inflight_bytes_max: 1 << 20, ..Config::default() };
+    let server = Server::new(rig(RigConfig { config, limits, ..RigConfig::default() })).await;
+    say(&server, "a", 0, 1.0).await;
+    for at in 1..=130 {
+        assert_eq!(say(&server, "b", at, 2.0).await, 202);
+    }
+    let not_held = counter(&server.rig.registry, "cumae_distributor_ha_not_held_total");
+    assert_eq!(not_held["default"], 2.0);
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "b", 131, 2.0).await, 204);
+    assert_eq!(kept_of(&server).len(), 1 + 128 + 1);
+}
+
+#[tokio::test]
 async fn no_sample_that_the_one_delivered_is_taken_from_the_other() {
     let server = pairs(Limits::default()).await;
     for at in [0, 15_000, 30_000] {
@@ -321,7 +373,7 @@ async fn histograms_and_exemplars_of_who_waits_and_of_what_was_delivered_are_dro
     let stored = labels(&[("__name__", "up"), ("cluster", "c")]);
     let (histograms, exemplars) = server.rig.replicas[0].extras("default", &stored);
     let times: Vec<_> = histograms.iter().map(|one| one.timestamp_ms - NOW_MS).collect();
-    assert_eq!((times, exemplars.len()), (vec![10, 30], 2));
+    assert_eq!((times, exemplars.len()), (vec![10, 20, 30], 3), "b@20 was held while b waited");
 }
 
 #[tokio::test]
