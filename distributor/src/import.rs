@@ -167,7 +167,10 @@ async fn take_points(
 fn is_of_the_body(error: &Error) -> bool {
     matches!(
         error,
-        Error::LongLine { .. } | Error::Gzip(_) | Error::BodyRead(_) | Error::BodyTimeout { .. }
+        Error::LongLine { .. }
+            | Error::Gzip(_)
+            | Error::BodyRead { .. }
+            | Error::BodyTimeout { .. }
     )
 }
 

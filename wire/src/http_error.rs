@@ -7,6 +7,8 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use model::Kind;
+use std::error::Error;
+use std::io;
 
 /// The client left before the answer; nginx' number, which the field knows.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -32,6 +34,21 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Timeout | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Corrupt | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// What it asks of a sender that its body cannot be read: bytes that are no HTTP are its fault, else it
+/// has left.
+#[must_use]
+pub fn unreadable_body(error: &(dyn Error + 'static)) -> Kind {
+    let mut next = Some(error);
+    while let Some(one) = next {
+        let kind = one.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return Kind::Invalid;
+        }
+        next = one.source();
+    }
+    Kind::Canceled
 }
 
 /// The `errorType` of the query API.

@@ -116,7 +116,7 @@ impl Lines {
                     return Err(Error::BodyTimeout { timeout_ms });
                 }
                 Ok(Some(frame)) => {
-                    let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
+                    let frame = frame.map_err(|error| Error::of_body(&error))?;
                     self.piece = frame.into_data().unwrap_or_default();
                 }
                 Ok(None) => {

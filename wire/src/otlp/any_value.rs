@@ -5,7 +5,7 @@
 //!   as JSON a byte can become six.
 
 use super::Error;
-use super::view::{Repeated, Result, each_field};
+use super::fields::{Repeated, Result, each_field};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::str::Utf8Error;
