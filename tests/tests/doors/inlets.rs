@@ -133,7 +133,7 @@ fn b2_b3_b5_b6_otlp_protobuf_that_claims_or_becomes_too_much_is_refused_soon_and
         bomb(
             "a million attributes of a resource",
             PROTOBUF,
-            { gauge(&[named.clone(), of_resource].concat(), &point) },
+            gauge(&[named.clone(), of_resource].concat(), &point),
             200,
         ),
         bomb("a long job times a million", PROTOBUF, gauge(&name, &point.repeat(1_000_000)), 413),
@@ -141,19 +141,19 @@ fn b2_b3_b5_b6_otlp_protobuf_that_claims_or_becomes_too_much_is_refused_soon_and
         bomb(
             "a text that is written six times as long",
             PROTOBUF,
-            { gauge(&[], &with_value(&zeros)) },
+            gauge(&[], &with_value(&zeros)),
             200,
         ),
         bomb(
             "a map of many members",
             PROTOBUF,
-            { gauge(&[], &with_value(&attribute(7, "k", &field(6, &members)))) },
+            gauge(&[], &with_value(&attribute(7, "k", &field(6, &members)))),
             200,
         ),
         bomb(
             "two million exemplars",
             PROTOBUF,
-            { gauge(&named, &with_value(&exemplar.repeat(2_000_000))) },
+            gauge(&named, &with_value(&exemplar.repeat(2_000_000))),
             200,
         ),
         bomb("sixteen million buckets", PROTOBUF, field(1, &exponential), 200),
