@@ -122,6 +122,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_that_is_no_http_is_the_senders_fault_and_one_that_ends_early_is_a_sender_who_left() {
+        for (kind, wanted) in [
+            (io::ErrorKind::InvalidInput, Kind::Invalid),
+            (io::ErrorKind::InvalidData, Kind::Invalid),
+            (io::ErrorKind::UnexpectedEof, Kind::Canceled),
+            (io::ErrorKind::ConnectionReset, Kind::Canceled),
+        ] {
+            let inner = io::Error::new(kind, "inside");
+            assert_eq!(unreadable_body(&inner), wanted, "{kind:?}");
+            // The server's own error is around it.
+            let outer = std::sync::Arc::new(inner);
+            assert_eq!(unreadable_body(&outer), wanted, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn every_kind_has_the_status_and_the_error_type_of_the_contract() {
         let rows = [
             (Kind::Invalid, 400, "bad_data"),

@@ -62,7 +62,11 @@ fn answer(form: Form, status: StatusCode, body: Vec<u8>) -> axum::response::Resp
     response
 }
 
-fn refusal(distributor: &Distributor, form: Form, error: &Error) -> axum::response::Response {
+pub(super) fn refusal(
+    distributor: &Distributor,
+    form: Form,
+    error: &Error,
+) -> axum::response::Response {
     let kind = match error.kind() {
         Kind::Internal | Kind::Corrupt => {
             tracing::error!(%error, "OTLP write not acknowledged");

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 use tests::process::{Cumae, Launch, eventually, now, wall_ms};
 
-/// A process that gives up slow headers after a second and idle connections after three.
+/// A process with these settings of its server.
 fn launched(dir: &tempfile::TempDir, server: &str) -> Cumae {
     let config = format!("self_metrics: false\nserver: {{{server}}}\n");
     Launch::new(&dir.path().join("data")).config(&config).start()
@@ -39,19 +39,20 @@ fn exchange(cumae: &Cumae, bytes: &[u8]) -> Option<String> {
 #[test]
 fn headers_that_trickle_and_connections_that_say_nothing_are_closed_and_nobody_waits_for_them() {
     let dir = tempfile::tempdir().unwrap();
-    let cumae = launched(&dir, "header_timeout: 1s, idle_timeout: 3s");
+    // How long a connection may say nothing does not help against one that always says a little.
+    let cumae = launched(&dir, "header_timeout: 1s, idle_timeout: 12s");
     let mut slow: Vec<TcpStream> =
         (0..200).map(|_| TcpStream::connect(cumae.address()).unwrap()).collect();
     let began = now();
     let (mut asked, mut open) = (0, slow.len());
-    while open > slow.len() / 2 && began.elapsed() < Duration::from_secs(20) {
+    while open > 0 && began.elapsed() < Duration::from_secs(20) {
         // The first half sends a header byte by byte, the other half nothing.
         for stream in &mut slow[..100] {
             let _ = stream.write_all(b"G");
         }
         is_well(&cumae);
         asked += 1;
-        open = slow.iter().filter(|stream| is_open(stream)).count();
+        open = slow[..100].iter().filter(|stream| is_open(stream)).count();
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{open} are open, {:?}", began.elapsed());
     assert!(asked > 2, "others were served meanwhile");
