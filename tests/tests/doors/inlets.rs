@@ -187,7 +187,7 @@ fn b2_b3_b5_b6_otlp_json_that_claims_or_becomes_too_much_is_refused_soon_and_che
         bomb(
             "unknown keys without an end",
             JSON,
-            { format!(r#"{{{}"a":1}}"#, r#""a":[[]],"#.repeat(2 << 20)).into_bytes() },
+            format!(r#"{{{}"a":1}}"#, r#""a":[[]],"#.repeat(2 << 20)).into_bytes(),
             200,
         ),
         bomb("buckets that grow by four", JSON, json_of_metric(&counts), 413),
