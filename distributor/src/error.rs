@@ -2,6 +2,7 @@
 
 use crate::config::Fault;
 use model::{Kind, TenantId};
+use wire::http_error::unreadable_body;
 
 /// Why a write was not taken: nothing of it was acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -28,9 +29,9 @@ pub enum Error {
     /// An import ended in the middle.
     #[error("line {line}: {error}; what stands before line {open_line} is written")]
     Import { line: u64, open_line: u64, error: Box<Error> },
-    /// The sender stopped in the middle of its body.
-    #[error("the body ended early: {0}")]
-    BodyRead(String),
+    /// The sender stopped in the middle of its body, or what it sends is no HTTP.
+    #[error("the body cannot be read: {text}")]
+    BodyRead { text: String, kind: Kind },
     /// The sender takes too long to send its body.
     #[error("the body did not arrive within {timeout_ms} ms")]
     BodyTimeout { timeout_ms: u64 },
@@ -57,6 +58,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// That a body cannot be read.
+    pub(crate) fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::BodyRead { text: error.to_string(), kind: unreadable_body(error) }
+    }
+
     /// What the error asks of its caller.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -68,12 +74,11 @@ impl Error {
             Self::Parameter { .. } => Kind::Invalid,
             Self::LongLine { .. } => Kind::TooLarge,
             Self::Import { error, .. } => error.kind(),
-            Self::BodyRead(_) => Kind::Canceled,
             Self::BodyTimeout { .. } => Kind::Timeout,
             Self::Overloaded { .. } | Self::TenantOverloaded { .. } | Self::Restless => {
                 Kind::Unavailable
             }
-            Self::Consistency { kind, .. } => *kind,
+            Self::Consistency { kind, .. } | Self::BodyRead { kind, .. } => *kind,
             Self::Internal(_) => Kind::Internal,
             Self::Config { .. } => Kind::Invalid,
         }

@@ -23,6 +23,16 @@ const LABELS_MAX: u64 = 1024;
 /// Bytes of the labels of a series before the rules.
 const LABEL_BYTES_MAX: u64 = 64 << 10;
 
+/// How many labels of a series are looked at, whatever becomes of them.
+pub(crate) fn labels_max(limits: &Limits) -> u64 {
+    limits.max_labels.get().max(LABELS_MAX)
+}
+
+/// How many bytes of them.
+pub(crate) fn label_bytes_max(limits: &Limits) -> u64 {
+    limits.max_labels_bytes.get().max(LABEL_BYTES_MAX)
+}
+
 /// What raw labels stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {

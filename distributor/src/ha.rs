@@ -4,12 +4,14 @@
 //! - A series without one of the two labels is nobody's replica, and kept.
 //! - The labels of a series do not say which replica sent it.
 //!
-//! Not here: who is elected (`guard::ha`).
+//! Not here: who is elected (`guard::ha`); what who waits has sent (`held.rs`).
 
+use crate::held::{Held, HeldBody};
 use guard::ha::{ClusterStatus, TooManyClusters};
 use guard::{HaLimits, HaTracker, HaVerdict};
 use model::{LabelSet, Text, TimestampMs};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use wire::remote_write::RawLabels;
 
 /// The elections of one tenant.
@@ -19,7 +21,14 @@ pub(crate) struct HaGate {
     replica_label: Text,
     // Guards the elections; held for one question. No other lock is taken under it.
     tracker: Mutex<HaTracker>,
+    // Guards what is held; taken for one change, after the elections if both are.
+    held: Mutex<Held>,
+    hold_ns: u64,
 }
+
+/// What is held is of use to one election. After so many times the silence that it takes there is
+/// none.
+const HOLD_TIMES: u64 = 4;
 
 /// A replica that a request has samples of, and what becomes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +36,20 @@ pub(crate) struct Heard {
     pub(crate) cluster: Text,
     pub(crate) replica: Text,
     pub(crate) verdict: Result<HaVerdict, TooManyClusters>,
-    /// The newest time of its samples that are kept.
+    /// The newest time of its samples: of those that are kept, or of those that wait.
     pub(crate) newest_ms: i64,
+}
+
+impl Heard {
+    /// Whether its samples are kept.
+    pub(crate) fn is_elected(&self) -> bool {
+        matches!(self.verdict, Ok(HaVerdict::Elected { .. }))
+    }
+
+    /// Whether it is the heir of who is elected.
+    pub(crate) fn is_heir(&self) -> bool {
+        self.verdict == Ok(HaVerdict::Waits { is_heir: true })
+    }
 }
 
 impl HaGate {
@@ -37,6 +58,8 @@ impl HaGate {
             cluster_label: limits.cluster_label.as_str().into(),
             replica_label: limits.replica_label.as_str().into(),
             tracker: Mutex::new(HaTracker::new(limits.failover_ms, limits.max_clusters)),
+            held: Mutex::default(),
+            hold_ns: limits.failover_ms.saturating_mul(HOLD_TIMES * 1_000_000),
         }
     }
 
@@ -87,11 +110,33 @@ impl HaGate {
 
     /// What was heard is durable at `now`.
     pub(crate) fn cover(&self, heard: &[Heard], now: TimestampMs) {
-        for Heard { cluster, replica, newest_ms, .. } in heard {
+        for Heard { cluster, replica, newest_ms, .. } in heard.iter().filter(|one| one.is_elected())
+        {
             if *newest_ms > i64::MIN {
-                self.tracker.lock().cover(cluster, replica, TimestampMs(*newest_ms), now);
+                let newest = TimestampMs(*newest_ms);
+                let covered = self.tracker.lock().cover(cluster, replica, newest, now);
+                if let Some(up_to) = covered {
+                    self.held.lock().cover(cluster, replica, up_to);
+                }
             }
         }
+    }
+
+    /// Holds a request of the heir until it is elected, or what it says is covered.
+    pub(crate) fn hold(&self, heir: &Heard, body: HeldBody) {
+        let mut held = self.held.lock();
+        held.expire(body.at_ns.saturating_sub(self.hold_ns));
+        held.put(&heir.cluster, &heir.replica, body);
+    }
+
+    /// Takes out what is held of a replica.
+    pub(crate) fn take_held(&self, elected: &Heard) -> VecDeque<HeldBody> {
+        self.held.lock().take(&elected.cluster, &elected.replica)
+    }
+
+    /// Puts back what could not be written yet.
+    pub(crate) fn put_back(&self, elected: &Heard, bodies: VecDeque<HeldBody>) {
+        self.held.lock().put_back(&elected.cluster, &elected.replica, bodies);
     }
 
     /// Every cluster, by name.

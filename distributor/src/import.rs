@@ -76,23 +76,26 @@ impl Import {
 
     async fn read_all(&mut self, bad: &mut BadLines) -> Result<(), Error> {
         let mut family = None;
+        let bounds = self.writer.line_bounds();
         while let Some(range) = self.lines.next().await? {
             let (number, line) = (self.lines.number(), self.lines.get(range));
             self.writer.begin_line(number, line.len()).await?;
             let read = match &self.format {
-                Format::Exposition { default_ms } => match exposition::parse(line, *default_ms) {
-                    Ok(line) => take_exposition(&mut self.writer, line, &mut family).await,
-                    Err(bad) => Ok(Err(bad)),
-                },
+                Format::Exposition { default_ms } => {
+                    match exposition::parse(line, *default_ms, bounds) {
+                        Ok(line) => take_exposition(&mut self.writer, line, &mut family).await,
+                        Err(bad) => Ok(Err(bad)),
+                    }
+                }
                 Format::JsonLines => match line.trim_ascii() {
                     b"" => continue,
-                    line => match json_lines::parse(line) {
+                    line => match json_lines::parse(line, bounds) {
                         Ok(row) => self.writer.row(&row).await.map(Ok),
                         Err(bad) => Ok(Err(bad)),
                     },
                 },
                 Format::LineProtocol { precision, default_ms, db } => {
-                    match line_protocol::parse(line, *precision, *default_ms) {
+                    match line_protocol::parse(line, *precision, *default_ms, bounds) {
                         Ok(Some(points)) => take_points(&mut self.writer, &points, db).await,
                         Ok(None) => continue,
                         Err(bad) => Ok(Err(bad)),
@@ -152,8 +155,9 @@ async fn take_points(
     }
     let own = points.tags.iter().any(|(name, _)| name == "db");
     let db = (!db.is_empty() && !own).then_some(("db", db));
-    for (field, (_, value)) in points.fields.iter().enumerate() {
-        let labels = || points.labels(field).chain(db);
+    for (field, value) in &points.fields {
+        let name = points.name(field);
+        let labels = || points.labels(&name).chain(db);
         writer.samples(labels, &[(points.timestamp_ms, *value)]).await?;
     }
     Ok(Ok(()))
@@ -163,7 +167,10 @@ async fn take_points(
 fn is_of_the_body(error: &Error) -> bool {
     matches!(
         error,
-        Error::LongLine { .. } | Error::Gzip(_) | Error::BodyRead(_) | Error::BodyTimeout { .. }
+        Error::LongLine { .. }
+            | Error::Gzip(_)
+            | Error::BodyRead { .. }
+            | Error::BodyTimeout { .. }
     )
 }
 

@@ -13,6 +13,7 @@ mod extras;
 mod fan_out;
 mod gate;
 mod ha;
+mod held;
 mod import;
 mod label_hash;
 mod otlp;

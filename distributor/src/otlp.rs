@@ -23,8 +23,7 @@ use crate::refusal::{Item, Reason, Refusals};
 use crate::service::Message;
 use crate::tenant::Tenant;
 use crate::validate::SeriesFault;
-use guard::OtlpSettings;
-use labels::{ResourceLabels, ScopeLabels, key_text, shown};
+use labels::{ResourceLabels, Rules, ScopeLabels, key_text, shown};
 use model::mutation::{MetricMetadata, MetricType};
 use names::{NameKind, metric_name, unit_name};
 pub(crate) use output::Growth;
@@ -76,10 +75,10 @@ pub(crate) fn translate(
     tenant: &Tenant,
     growth: Growth<'_>,
 ) -> Result<Translated, Error> {
-    let settings = &tenant.limits.otlp;
+    let rules = Rules::of(&tenant.limits);
     let translated = Translated::default();
     let output = Output::new(tenant, growth);
-    let mut translator = Translator { settings, output, translated };
+    let mut translator = Translator { rules, output, translated };
     for resource in Request::new(body).resources() {
         translator.resource(&resource?)?;
     }
@@ -89,7 +88,7 @@ pub(crate) fn translate(
 }
 
 struct Translator<'t> {
-    settings: &'t OtlpSettings,
+    rules: Rules<'t>,
     output: Output<'t>,
     translated: Translated,
 }
@@ -109,7 +108,7 @@ struct Span {
 
 impl Translator<'_> {
     fn resource(&mut self, resource: &ResourceMetrics<'_>) -> Result<(), Error> {
-        let labels = match ResourceLabels::read(resource, self.settings) {
+        let labels = match ResourceLabels::read(resource, self.rules) {
             Ok(labels) => labels,
             Err(stop) => {
                 let fault = stop.fault()?;
@@ -122,7 +121,7 @@ impl Translator<'_> {
         let mut span: Option<Span> = None;
         for scope in resource.scopes() {
             let view = scope?;
-            let scope = match ScopeLabels::read(&view, self.settings) {
+            let scope = match ScopeLabels::read(&view, self.rules) {
                 Ok(own) => Scope { resource: &labels, labels: own },
                 Err(stop) => {
                     let fault = stop.fault()?;
@@ -150,7 +149,7 @@ impl Translator<'_> {
     ) -> Result<(), Stop> {
         let (kind, metric_type) = self.kind(metric)?;
         let (name, unit) = (key_text(metric.name)?, key_text(metric.unit)?);
-        let translation = self.settings.translation;
+        let translation = self.rules.settings.translation;
         let Some(stored) = metric_name(name, unit, kind, translation) else {
             let text = format!("no metric can be called after {:?}", shown(metric.name));
             return Err(SeriesFault { reason: Reason::NotTranslatable, text }.into());
@@ -199,7 +198,7 @@ impl Translator<'_> {
         };
         let is_delta = temporality == Temporality::Delta;
         let is_taken = temporality == Temporality::Cumulative
-            || (is_delta && self.settings.allow_delta_temporality);
+            || (is_delta && self.rules.settings.allow_delta_temporality);
         if !is_taken {
             let name = shown(metric.name);
             let text = format!("invalid temporality and type combination for metric {name:?}");
@@ -252,6 +251,16 @@ impl Translator<'_> {
         self.translated.points += points;
         self.refuse(points, metric, fault);
         Ok(())
+    }
+
+    /// Notes exemplars that one point has too many.
+    fn leave_out(&mut self, exemplars: u64, name: &str) {
+        if exemplars > 0 {
+            let refusals = &mut self.translated.refusals;
+            refusals.receive(Item::Exemplar, exemplars);
+            let tell = || format!("metric {name:?}: too many exemplars of one point");
+            refusals.refuse(Item::Exemplar, exemplars, Reason::NotTranslatable, tell);
+        }
     }
 
     fn refuse(&mut self, points: u64, metric: &Metric<'_>, fault: &SeriesFault) {

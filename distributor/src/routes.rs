@@ -171,6 +171,8 @@ async fn collect(
     reservation.raise_to(declared.min(FIRST_RESERVATION_MAX))?;
     let mut collected = distributor.parts().bodies.take();
     collected.clear();
+    // Room that is not written to is not taken; a buffer that is moved as it grows is held twice.
+    collected.reserve_exact(usize::try_from(declared).unwrap_or(0).min(ROOM_BYTES_MAX));
     let timeout_ms = distributor.parts().config.body_timeout_ms;
     let began = tokio::time::Instant::now();
     let ends = began + Duration::from_millis(timeout_ms);
@@ -178,7 +180,7 @@ async fn collect(
     loop {
         let frame = tokio::time::timeout_at(ends.min(began + due(collected.len())), body.frame());
         let frame = match frame.await {
-            Ok(Some(frame)) => frame.map_err(|error| Error::BodyRead(error.to_string()))?,
+            Ok(Some(frame)) => frame.map_err(|error| Error::of_body(&error))?,
             Ok(None) => return Ok(collected),
             Err(_) => {
                 let timeout_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(timeout_ms);
@@ -205,6 +207,8 @@ fn due(bytes: usize) -> Duration {
 const BODY_BYTES_PER_SECOND: u64 = 1024;
 /// but not so soon.
 const BODY_GRACE_SECONDS: u64 = 10;
+/// A buffer has room for so much of what is declared from the start.
+const ROOM_BYTES_MAX: usize = 64 << 20;
 /// What a sender only declares does not reserve more than this.
 const FIRST_RESERVATION_MAX: u64 = 1 << 20;
 

@@ -5,6 +5,7 @@ use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
 use crate::ha::Heard;
+use crate::held::HeldBody;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
@@ -19,7 +20,7 @@ use guard::ha::{ClusterStatus, HaVerdict};
 use guard::{LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use wire::remote_write::{self, Form, RequestV2, Version};
@@ -61,6 +62,9 @@ pub(crate) struct Message {
     pub(crate) metadata: Vec<MetricMetadata>,
 }
 
+/// What HA replicas send while they wait may take such a part of what requests under way may.
+const HELD_SHARE: u64 = 8;
+
 /// Decoded bodies above this many bytes leave the async threads.
 pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
@@ -87,6 +91,8 @@ pub(crate) struct Inner {
     /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
     messages: Arc<Pool>,
     pub(crate) budget: Budget,
+    /// What HA replicas send while they wait.
+    held_budget: Budget,
     tenants: Tenants,
     hasher: LabelHasher,
     seed: u64,
@@ -123,6 +129,10 @@ impl Distributor {
             tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
             telemetry: Telemetry::new(&parts.registry)?,
             budget: Budget::new(config.inflight_bytes_max, parts.tenancy == Tenancy::Multi),
+            held_budget: Budget::new(
+                config.inflight_bytes_max / HELD_SHARE,
+                parts.tenancy == Tenancy::Multi,
+            ),
             config,
             topology: parts.topology,
             routing,
@@ -190,23 +200,12 @@ impl Distributor {
         context: Context,
         form: Form,
         raw: Buffer,
-        mut reservation: Reservation,
+        reservation: Reservation,
     ) -> Result<Refusals, Error> {
         if raw.is_empty() {
             return Ok(Refusals::default());
         }
-        let limits = Arc::clone(self.inner.limits.of(&context.tenant));
-        let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
-        // The message, its columns and the mutation made of them.
-        reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
-        let context = Arc::new(context);
-        let decode = Decode { distributor: self.clone(), context, form, raw, limits, reservation };
-        let (batch, plan, now) = if decoded > INLINE_BYTES_MAX {
-            let task = tokio::task::spawn_blocking(|| decode.run());
-            task.await.map_err(|error| Error::Internal(error.to_string()))??
-        } else {
-            decode.run()?
-        };
+        let (batch, plan, now) = self.decode(context, form, raw, reservation).await?;
         let tenant = &batch.tenant;
         let items = batch.refusals.charged();
         if items > 0 {
@@ -214,6 +213,28 @@ impl Distributor {
             self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
         }
         self.send(batch, plan, now).await
+    }
+
+    /// Decodes and resolves a body as it was sent.
+    async fn decode(
+        &self,
+        context: Context,
+        form: Form,
+        raw: Buffer,
+        mut reservation: Reservation,
+    ) -> Result<(Batch, Plan, TimestampMs), Error> {
+        let limits = Arc::clone(self.inner.limits.of(&context.tenant));
+        let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
+        // The message, its columns and the mutation made of them.
+        reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
+        let context = Arc::new(context);
+        let decode = Decode { distributor: self.clone(), context, form, raw, limits, reservation };
+        if decoded > INLINE_BYTES_MAX {
+            let task = tokio::task::spawn_blocking(|| decode.run());
+            task.await.map_err(|error| Error::Internal(error.to_string()))?
+        } else {
+            decode.run()
+        }
     }
 
     /// The clusters of a tenant's HA pairs and who is elected, by name.
@@ -309,7 +330,8 @@ impl Distributor {
         Ok((batch, plan, now))
     }
 
-    /// Sends a plan and counts what came of it.
+    /// Sends a plan and counts what came of it. A replica that was elected of late brings what it sent
+    /// while it waited.
     ///
     /// # Errors
     /// [`Error::Consistency`] if too few replicas have it.
@@ -320,6 +342,26 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
+        let (refusals, heard) = self.deliver(batch, plan, now).await?;
+        for elected in heard.into_iter().filter(Heard::is_elected) {
+            let held = tenant.gate.ha.as_ref().map(|ha| ha.take_held(&elected));
+            if let Some(bodies) = held.filter(|bodies| !bodies.is_empty()) {
+                // A task of its own: a sender that leaves takes nothing along.
+                let catch_up = self.clone().catch_up(Arc::clone(&tenant), elected, bodies);
+                let ended = tokio::spawn(catch_up).await;
+                ended.map_err(|error| Error::Internal(error.to_string()))?;
+            }
+        }
+        Ok(refusals)
+    }
+
+    async fn deliver(
+        &self,
+        batch: Batch,
+        plan: Plan,
+        now: TimestampMs,
+    ) -> Result<(Refusals, Vec<Heard>), Error> {
+        let tenant = Arc::clone(&batch.tenant);
         tenant.counters.receive(&batch.refusals);
         let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
@@ -328,7 +370,50 @@ impl Distributor {
             ha.cover(&heard, now);
         }
         self.inner.telemetry.refused(&tenant.id, &refusals);
-        Ok(refusals)
+        Ok((refusals, heard))
+    }
+
+    /// Holds a request if all that it has is of one heir.
+    fn hold(&self, batch: &Batch, form: Form, raw: &[u8]) {
+        let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return };
+        if !heir.is_heir() || heir.newest_ms == i64::MIN {
+            return;
+        }
+        let tenant = &batch.tenant.id;
+        let mut paid = self.inner.held_budget.reserve(tenant);
+        if paid.raise_to(raw.len() as u64).is_err() {
+            self.inner.telemetry.not_held(tenant);
+            return;
+        }
+        let (newest_ms, at_ns) = (heir.newest_ms, self.inner.clock.monotonic_ns());
+        ha.hold(heir, HeldBody { form, raw: raw.into(), newest_ms, at_ns, _paid: paid });
+    }
+
+    /// Writes what a replica sent while it waited. What cannot be written now waits for its next
+    /// request.
+    async fn catch_up(self, tenant: Arc<Tenant>, elected: Heard, mut bodies: VecDeque<HeldBody>) {
+        let Some(ha) = &tenant.gate.ha else { return };
+        while let Some(body) = bodies.pop_front() {
+            let context = self.context(
+                tenant.id.clone(),
+                Principal::Anonymous,
+                RequestId(self.inner.random()),
+            );
+            let mut raw = self.inner.bodies.take();
+            raw.clear();
+            raw.extend_from_slice(&body.raw);
+            let reservation = self.inner.budget.reserve(&tenant.id);
+            let written = match self.decode(context, body.form, raw, reservation).await {
+                Ok((batch, plan, now)) => self.deliver(batch, plan, now).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                let tenant = tenant.id.as_str();
+                tracing::warn!(tenant, %error, "what an HA replica sent while it waited is not written yet");
+                bodies.push_front(body);
+                return ha.put_back(&elected, bodies);
+            }
+        }
     }
 }
 
@@ -348,8 +433,13 @@ impl Decode {
         let limit = self.limits.max_decoded_bytes;
         let Form { version, encoding } = self.form;
         let len = remote_write::decompress(&self.raw, encoding, limit, &mut message)?;
-        drop(self.raw);
-        self.distributor.resolve(self.context, (message, len, version), Some(self.reservation))
+        let raw = self.limits.ha.is_on.then_some(self.raw);
+        let body = (message, len, version);
+        let resolved = self.distributor.resolve(self.context, body, Some(self.reservation))?;
+        if let Some(raw) = raw {
+            self.distributor.hold(&resolved.0, self.form, &raw);
+        }
+        Ok(resolved)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Telemetry {
     replica_failures: IntCounterVec,
     resent: IntCounter,
     failovers: IntCounterVec,
+    not_held: IntCounterVec,
     duration: Histogram,
 }
 
@@ -82,6 +83,11 @@ impl Telemetry {
                 "Times that a replica of an HA pair was elected in the place of another.",
                 &["tenant"],
             )?,
+            not_held: vec(
+                "cumae_distributor_ha_not_held_total",
+                "Requests of waiting HA replicas that were not held for a fail-over, for want of room.",
+                &["tenant"],
+            )?,
             duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "cumae_distributor_write_duration_seconds",
@@ -98,11 +104,12 @@ impl Telemetry {
     }
 
     fn register(&self, registry: &Registry) -> Result<(), Error> {
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(self.received.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.dropped.clone()),
             Box::new(self.failovers.clone()),
+            Box::new(self.not_held.clone()),
             Box::new(self.requests.clone()),
             Box::new(self.replica_failures.clone()),
             Box::new(self.resent.clone()),
@@ -120,6 +127,7 @@ impl Telemetry {
     pub(crate) fn forget_tenant(&self, tenant: &TenantId) {
         // What is not there need not be dropped.
         let _ = self.failovers.remove_label_values(&[tenant.as_str()]);
+        let _ = self.not_held.remove_label_values(&[tenant.as_str()]);
         for kind in Item::ALL.map(Item::name) {
             let _ = self.received.remove_label_values(&[tenant.as_str(), kind]);
             for reason in Reason::ALL.map(Reason::name) {
@@ -151,6 +159,10 @@ impl Telemetry {
 
     pub(crate) fn replica_failed(&self, replica: &str) {
         self.replica_failures.with_label_values(&[replica]).inc();
+    }
+
+    pub(crate) fn not_held(&self, tenant: &TenantId) {
+        self.not_held.with_label_values(&[tenant.as_str()]).inc();
     }
 
     pub(crate) fn failed_over(&self, tenant: &TenantId) {

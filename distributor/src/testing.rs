@@ -360,14 +360,8 @@ pub(crate) fn request(series: &[(&LabelSet, &[(i64, f64)])]) -> Vec<u8> {
 
 /// A field with a length, for messages that no encoder would write.
 pub(crate) fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut len = content.len();
-    while len >= 0x80 {
-        bytes.push(len.to_le_bytes()[0] | 0x80);
-        len >>= 7;
-    }
-    bytes.push(len.to_le_bytes()[0]);
-    bytes.extend_from_slice(content);
+    let mut bytes = Vec::new();
+    prost::encoding::bytes::encode(number.into(), &content.to_vec(), &mut bytes);
     bytes
 }
 

@@ -1,6 +1,6 @@
 //! OTLP in both forms: no bytes make the way through them panic, or hand out more than they hold.
 
-use wire::otlp::{Attributes, Error, Numbers, Point, PointValue, Request, from_json};
+use wire::otlp::{Attributes, Error, NoText, Numbers, Point, PointValue, Request, from_json};
 
 /// Goes through the protobuf bytes of a request to their end, or to their first fault.
 pub fn protobuf(body: &[u8]) {
@@ -74,5 +74,8 @@ fn count(list: &Numbers<'_>, numbers: &mut u64) -> Result<(), Error> {
 }
 
 fn texts(attributes: Attributes<'_>) -> Result<(), Error> {
-    attributes.iter().try_for_each(|attribute| attribute?.value.text().map(drop))
+    attributes.iter().try_for_each(|attribute| match attribute?.value.text() {
+        Err(NoText::Body(error)) => Err(error),
+        Ok(_) | Err(NoText::NotUtf8 | NoText::TooLong) => Ok(()),
+    })
 }

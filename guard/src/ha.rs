@@ -8,6 +8,8 @@
 //! - Who is elected stays so until it has been silent for `failover`, and somebody else speaks.
 //! - What one replica has covered is taken from no later one: a sample at or before the *floor* of an
 //!   election was delivered by those before.
+//! - Of those that wait one is the *heir*, as long as it speaks: what it sends meanwhile is worth
+//!   keeping, since nobody else is elected before it.
 //!
 //! Not here: which labels name cluster and replica (`limits.rs`); what becomes of samples
 //! (`distributor`). Each distributor elects for itself.
@@ -33,8 +35,11 @@ pub enum HaVerdict {
         /// Whether it was elected just now, in the place of another.
         took_over: bool,
     },
-    /// Dropped: another replica is elected.
-    Waits,
+    /// Not kept: another replica is elected.
+    Waits {
+        /// Whether this one is elected next.
+        is_heir: bool,
+    },
 }
 
 /// More clusters than the tenant may have.
@@ -62,6 +67,8 @@ struct Cluster {
     /// The time up to which the elected replica has delivered.
     covered_ms: i64,
     elections: u64,
+    /// Who is elected next.
+    heir: Option<Text>,
     /// The others, and when they spoke last.
     waiting: Vec<(Text, u64)>,
 }
@@ -107,12 +114,14 @@ impl HaTracker {
         let mut took_over = false;
         if *known.elected == *replica {
             known.heard_ns = known.heard_ns.max(now_ns);
-        } else if now_ns.saturating_sub(known.heard_ns) >= self.failover_ns {
+        } else {
+            let is_heir = known.is_heir(replica, now_ns, self.failover_ns);
+            if !is_heir || now_ns.saturating_sub(known.heard_ns) < self.failover_ns {
+                known.note(replica, now_ns);
+                return Ok(HaVerdict::Waits { is_heir });
+            }
             known.elect(replica, now_ns);
             took_over = true;
-        } else {
-            known.note(replica, now_ns);
-            return Ok(HaVerdict::Waits);
         }
         Ok(HaVerdict::Elected { floor_ms: known.floor_ms, took_over })
     }
@@ -131,6 +140,7 @@ impl HaTracker {
             floor_ms: i64::MIN,
             covered_ms: i64::MIN,
             elections: 1,
+            heir: None,
             waiting: Vec::new(),
         };
         self.clusters.insert(cluster.into(), new);
@@ -138,13 +148,18 @@ impl HaTracker {
     }
 
     /// The samples of a replica up to `newest` are durable at `now`. A clock of theirs that runs ahead
-    /// covers nothing that has not been yet.
-    pub fn cover(&mut self, cluster: &str, replica: &str, newest: TimestampMs, now: TimestampMs) {
-        if let Some(known) = self.clusters.get_mut(cluster)
-            && *known.elected == *replica
-        {
-            known.covered_ms = known.covered_ms.max(newest.0.min(now.0));
-        }
+    /// covers nothing that has not been yet. Returns the time up to which the cluster is covered, if it
+    /// is this replica that covers it.
+    pub fn cover(
+        &mut self,
+        cluster: &str,
+        replica: &str,
+        newest: TimestampMs,
+        now: TimestampMs,
+    ) -> Option<TimestampMs> {
+        let known = self.clusters.get_mut(cluster).filter(|known| *known.elected == *replica)?;
+        known.covered_ms = known.covered_ms.max(newest.0.min(now.0));
+        Some(TimestampMs(known.covered_ms))
     }
 
     /// Every cluster, by name.
@@ -179,7 +194,27 @@ impl Cluster {
         self.heard_ns = now_ns;
         self.floor_ms = self.covered_ms;
         self.elections += 1;
+        self.heir = None;
         self.note(&before, heard_ns);
+    }
+
+    /// Whether a replica that waits is elected next: if there is no heir, or it has fallen silent,
+    /// who speaks becomes it.
+    fn is_heir(&mut self, replica: &str, now_ns: u64, failover_ns: u64) -> bool {
+        let spoke = |name: &Text| {
+            let mut waiting = self.waiting.iter();
+            waiting
+                .find(|(known, _)| known == name)
+                .is_some_and(|(_, heard_ns)| now_ns.saturating_sub(*heard_ns) < failover_ns)
+        };
+        match &self.heir {
+            Some(heir) if **heir == *replica => true,
+            Some(heir) if spoke(heir) => false,
+            _ => {
+                self.heir = Some(replica.into());
+                true
+            }
+        }
     }
 
     /// Remembers a replica that waits; of too many the one that was silent for longest is forgotten.
@@ -205,7 +240,8 @@ mod tests {
     const S: u64 = 1_000_000_000;
     const FIRST: Result<HaVerdict, TooManyClusters> =
         Ok(HaVerdict::Elected { floor_ms: i64::MIN, took_over: false });
-    const WAITS: Result<HaVerdict, TooManyClusters> = Ok(HaVerdict::Waits);
+    const WAITS: Result<HaVerdict, TooManyClusters> = Ok(HaVerdict::Waits { is_heir: true });
+    const STANDS_BACK: Result<HaVerdict, TooManyClusters> = Ok(HaVerdict::Waits { is_heir: false });
 
     fn tracker() -> HaTracker {
         HaTracker::new(30_000, Limit(2))
@@ -260,6 +296,20 @@ mod tests {
             tracker.hear("c", "b", 40 * S),
             Ok(HaVerdict::Elected { floor_ms: 6_000, took_over: true })
         );
+    }
+
+    #[test]
+    fn of_those_that_wait_the_first_is_elected_next_unless_it_falls_silent_too() {
+        let mut tracker = tracker();
+        let took_over = Ok(HaVerdict::Elected { floor_ms: i64::MIN, took_over: true });
+        tracker.hear("c", "a", 0).unwrap();
+        assert_eq!(tracker.hear("c", "b", 10 * S), WAITS);
+        assert_eq!(tracker.hear("c", "d", 11 * S), STANDS_BACK);
+        assert_eq!(tracker.hear("c", "d", 31 * S), STANDS_BACK, "b spoke 21 s ago");
+        assert_eq!(tracker.hear("c", "b", 32 * S), took_over);
+        assert_eq!(tracker.hear("c", "d", 33 * S), WAITS);
+        assert_eq!(tracker.hear("c", "a", 34 * S), STANDS_BACK);
+        assert_eq!(tracker.hear("c", "a", 63 * S), took_over, "d was silent for 30 s, and b");
     }
 
     #[test]

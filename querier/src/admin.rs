@@ -59,7 +59,8 @@ fn done() -> Response {
     response
 }
 
-fn who(call: &Call) -> String {
+/// Who asks, for a line in the log.
+pub(crate) fn who(call: &Call) -> String {
     match &call.context.principal {
         Principal::Anonymous => "anonymous".to_owned(),
         Principal::System => "system".to_owned(),

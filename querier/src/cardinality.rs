@@ -77,6 +77,15 @@ pub(crate) async fn series_count(querier: Querier, call: Call) -> Result<Respons
     Ok(success(Data::Json(out), &Annotations::default()))
 }
 
+/// How many series the tenant has, of all times.
+pub(crate) async fn series_of_all_times(querier: &Querier, call: &Call) -> Result<u64, Error> {
+    let every = vec![Vec::new()];
+    let render = |census: &Census| census.series.to_be_bytes().to_vec();
+    let span = Span(TIME_MIN, TIME_MAX);
+    let out = counted(querier, call, span, every, Some(Vec::new()), render).await?;
+    Ok(out.try_into().map_or(0, u64::from_be_bytes))
+}
+
 /// Counts, and renders what was counted, when it is the tenant's turn.
 async fn counted(
     querier: &Querier,

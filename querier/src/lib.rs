@@ -33,6 +33,7 @@ mod name_stats;
 mod number;
 mod page;
 mod params;
+mod purger;
 mod querier;
 mod query_calls;
 mod query_status;

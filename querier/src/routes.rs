@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::querier::Querier;
 use crate::{
     activity, admin, cardinality, exemplar_calls, explain, export, federate, label_calls,
-    name_stats, page, query_calls, query_status, remote_read, rules, status,
+    name_stats, page, purger, query_calls, query_status, remote_read, rules, status,
 };
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +26,12 @@ pub const PREFIXES: [&str; 3] = ["", "/prometheus", "/api/prom"];
 /// All routes of the querier.
 pub(crate) fn router(querier: Querier) -> Router {
     let all_stats = endpoint(&querier, "all_user_stats", activity::all_user_stats);
-    let mut router = Router::new().route("/distributor/all_user_stats", get(all_stats));
+    let delete_tenant = endpoint(&querier, "purger/delete_tenant", purger::delete_tenant);
+    let status = endpoint(&querier, "purger/delete_tenant_status", purger::status);
+    let mut router = Router::new()
+        .route("/distributor/all_user_stats", get(all_stats))
+        .route("/purger/delete_tenant", post(delete_tenant))
+        .route("/purger/delete_tenant_status", get(status));
     for prefix in PREFIXES {
         for (path, methods) in api(&querier) {
             router = router.route(&format!("{prefix}/api/v1/{path}"), methods);
@@ -159,7 +164,11 @@ fn manner(route: &str) -> Manner {
         "rules" | "alerts" => Several::Accepted,
         _ => Several::Refused,
     };
-    let access = if route.starts_with("admin/") { Access::Write } else { Access::Read };
+    let access = match route {
+        "purger/delete_tenant" => Access::Write,
+        _ if route.starts_with("admin/") => Access::Write,
+        _ => Access::Read,
+    };
     let body = if route == "read" { BodyIs::Message } else { BodyIs::Form };
     Manner { access, several, body }
 }

@@ -1,11 +1,30 @@
 //! The outside contract over HTTP, against the real binary: Grafana's list (section 11), the vectors
-//! of section 12 that concern reading, and the sentences of section 13 that do.
+//! of section 12 that concern reading, limits of section 14 that the store keeps, and the sentences of
+//! section 13. Where each of these is tested:
+//!
+//! | sentence | here, or elsewhere |
+//! | --- | --- |
+//! | 1, 2, 5, 8, 16 | `contracts/writing.rs` |
+//! | 3, 4, 6, 7; 2 and 5 at the door | `distributor/src/routes/tests/version2.rs` |
+//! | 4, 8 through every replica | `cluster.rs` |
+//! | 9 | `conformance.rs`, `distributor/src/routes/tests.rs` |
+//! | 10 | `external/run`: `compare_remote_read.py` |
+//! | 11, 13, 15 | here; 13 in `smoke.rs` too |
+//! | 12 | `querier/src/tests/openapi.rs` |
+//! | 14 | here for remote read, `doors/inlets.rs` for writes |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use bench::http::{self, Response};
 use bench::remote_write::{self, Series};
 use serde_json::{Value as Json, json};
 use tests::process::{Cumae, Launch, wall_ms};
+
+mod contracts {
+    mod limits;
+    mod writing;
+
+    use super::{Json, Server, data, http, json, nulls};
+}
 
 /// A server with the tenants `empty`, of which nobody has written, and `filled`.
 struct Server {
@@ -217,6 +236,31 @@ fn no_tenant_sees_another_by_remote_read_federation_statistics_or_counts() {
     };
     assert!(federate("filled").contains("up{instance=\"h:1\",job=\"a\"} 0 "));
     assert_eq!(federate("other"), "");
+}
+
+#[test]
+fn a_tenant_that_is_deleted_is_found_no_more_and_may_begin_anew_and_others_are_left_alone() {
+    let server = Server::start();
+    let other = Series::new("up", &[], &[(server.now_s * 1_000, 1.0)]);
+    let again = Series::new("again", &[], &[(server.now_s * 1_000 + 600_000, 1.0)]);
+    assert_eq!(server.cumae.push_as("other", &[other]).status, 204);
+    let status = |tenant: &str| {
+        let headers = [("X-Scope-OrgID", tenant)];
+        json(&server.cumae.send("GET", "/purger/delete_tenant_status", &headers, b""))
+    };
+    assert_eq!(status("filled"), json!({"tenant_id": "filled", "blocks_deleted": false}));
+    let delete = |tenant: &str| {
+        server.cumae.send("POST", "/purger/delete_tenant", &[("X-Scope-OrgID", tenant)], b"").status
+    };
+    assert_eq!((delete("filled|other"), delete("filled")), (400, 200));
+    assert_eq!(status("filled"), json!({"tenant_id": "filled", "blocks_deleted": true}));
+    let whole = [("match[]", "{__name__!=\"\"}"), ("start", "0")];
+    assert_eq!(data(&server.get("filled", "series", &whole)), json!([]));
+    assert_eq!(data(&server.get("other", "series", &whole)).as_array().unwrap().len(), 1);
+    assert_eq!(status("other")["blocks_deleted"], false);
+    assert!(server.cumae.log().contains("tenant deleted as asked"));
+    assert_eq!(server.cumae.push_as("filled", &[again]).status, 204);
+    assert_eq!(data(&server.get("filled", "series", &whole)).as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -5,5 +5,7 @@
 
 mod doors {
     mod abuse;
+    mod bomb;
+    mod inlets;
     mod overload;
 }

@@ -7,6 +7,8 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use model::Kind;
+use std::error::Error;
+use std::io;
 
 /// The client left before the answer; nginx' number, which the field knows.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -32,6 +34,21 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Timeout | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Corrupt | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// What it asks of a sender that its body cannot be read: bytes that are no HTTP are its fault, else it
+/// has left.
+#[must_use]
+pub fn unreadable_body(error: &(dyn Error + 'static)) -> Kind {
+    let mut next = Some(error);
+    while let Some(one) = next {
+        let kind = one.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return Kind::Invalid;
+        }
+        next = one.source();
+    }
+    Kind::Canceled
 }
 
 /// The `errorType` of the query API.
@@ -103,6 +120,22 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_is_no_http_is_the_senders_fault_and_one_that_ends_early_is_a_sender_who_left() {
+        for (kind, wanted) in [
+            (io::ErrorKind::InvalidInput, Kind::Invalid),
+            (io::ErrorKind::InvalidData, Kind::Invalid),
+            (io::ErrorKind::UnexpectedEof, Kind::Canceled),
+            (io::ErrorKind::ConnectionReset, Kind::Canceled),
+        ] {
+            let inner = io::Error::new(kind, "inside");
+            assert_eq!(unreadable_body(&inner), wanted, "{kind:?}");
+            // The server's own error is around it.
+            let outer = std::sync::Arc::new(inner);
+            assert_eq!(unreadable_body(&outer), wanted, "{kind:?}");
+        }
+    }
 
     #[test]
     fn every_kind_has_the_status_and_the_error_type_of_the_contract() {

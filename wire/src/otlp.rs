@@ -1,7 +1,7 @@
 //! OTLP metrics over HTTP as bytes: which form a request came in, the way through its message, and
 //! the answer in the same form. What is accepted: CONTRACTS.md section 6.
 //!
-//! There is one way through a message: over its protobuf bytes, in place (`view.rs`). JSON is
+//! There is one way through a message: over its protobuf bytes, in place (`view.rs`, `point.rs`). JSON is
 //! rewritten into those first (`json.rs`), so nothing after it knows which form was sent.
 //!
 //! # Invariants
@@ -12,16 +12,17 @@
 
 mod answer;
 mod any_value;
+mod fields;
 mod json;
+mod point;
 mod view;
 
 pub use answer::{empty_answer, error_answer, partial_answer};
-pub use any_value::{AnyValue, Attributes, KeyValue};
+pub use any_value::{AnyValue, Attributes, KeyValue, NoText, TEXT_BYTES_MAX};
+pub use fields::{Numbers, Repeated};
 pub use json::from_json;
-pub use view::{
-    Data, ExemplarPoint, ExponentialBuckets, Metric, Numbers, Point, PointValue, Repeated, Request,
-    ResourceMetrics, ScopeMetrics, Temporality,
-};
+pub use point::{ExemplarPoint, ExponentialBuckets, Point, PointValue};
+pub use view::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
 
 use crate::protobuf::ProtobufError;
 use model::Kind;

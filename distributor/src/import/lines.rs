@@ -19,6 +19,8 @@ use wire::gzip::Inflater;
 const TURN_BYTES: usize = 1 << 20;
 /// So much is taken over at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// So much comes out of one step of decompressing.
+const INFLATED_BYTES: usize = 512 << 10;
 
 /// The lines of a body.
 pub(crate) struct Lines {
@@ -114,7 +116,7 @@ impl Lines {
                     return Err(Error::BodyTimeout { timeout_ms });
                 }
                 Ok(Some(frame)) => {
-                    let frame = frame.map_err(|error| Error::BodyRead(error.to_string()))?;
+                    let frame = frame.map_err(|error| Error::of_body(&error))?;
                     self.piece = frame.into_data().unwrap_or_default();
                 }
                 Ok(None) => {
@@ -126,6 +128,11 @@ impl Lines {
                 }
             }
         }
+        let more = match &self.inflater {
+            Some(_) => INFLATED_BYTES,
+            None => self.piece.len().min(PIECE_BYTES),
+        };
+        self.make_room(more);
         let before = self.buffer.len();
         if before > PIECE_BYTES {
             raise(&mut self.reservation, 2 * before as u64).await?;
@@ -145,5 +152,19 @@ impl Lines {
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// Makes room for so much more. Doubled again and again, a buffer would be held twice just
+    /// when it is longest: from a quarter of the longest line on there is room for all of it.
+    fn make_room(&mut self, more: usize) {
+        let (len, capacity) = (self.buffer.len(), self.buffer.capacity());
+        if capacity - len >= more {
+            return;
+        }
+        let longest = usize::try_from(self.line_bytes_max.get()).unwrap_or(usize::MAX);
+        let whole = longest.saturating_add(more);
+        let doubled = (2 * capacity).max(len + more);
+        let wanted = if doubled > whole / 2 { whole.max(len + more) } else { doubled };
+        self.buffer.reserve_exact(wanted - len);
     }
 }

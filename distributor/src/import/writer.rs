@@ -5,6 +5,7 @@
 
 use super::{raise, wait};
 use crate::error::Error;
+use crate::gate::labels_max;
 use crate::pool::Reservation;
 use crate::refusal::Refusals;
 use crate::service::{Distributor, Message};
@@ -12,6 +13,7 @@ use crate::tenant::Tenant;
 use model::mutation::MetricMetadata;
 use model::{Principal, RequestId};
 use std::sync::Arc;
+use wire::import::LineBounds;
 
 /// Samples and series of a batch at most; fewer if the tenant may send fewer at once.
 const BATCH_ITEMS_MAX: u64 = 10_000;
@@ -19,8 +21,13 @@ const BATCH_ITEMS_MAX: u64 = 10_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Metrics of which something is said in one batch.
 const METADATA_MAX: usize = 1000;
-/// What is made of a line takes so many times its length: times and values of two digits.
+/// What is made of a line takes so many times its length: times and values of two digits,
 const LINE_GROWTH: u64 = 12;
+/// but no more than this for each of the samples and series that it may hold.
+const ITEM_BYTES: u64 = 64;
+/// One line may have so many samples and fields, however few a request may have.
+const LINE_SAMPLES_MIN: usize = 500_000;
+const LINE_SERIES_MIN: usize = 50_000;
 /// Who has to wait asks again at least so often.
 const WAIT_MS_MAX: u64 = 1000;
 
@@ -81,10 +88,24 @@ impl Writer {
         !self.tenant.limits.max_request_bytes.is_exceeded_by(bytes as u64)
     }
 
+    /// How much one line may say: as much as a request of the tenant, and what is usual at least.
+    pub(crate) fn line_bounds(&self) -> LineBounds {
+        let limits = &self.tenant.limits;
+        let bound = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        LineBounds {
+            labels: bound(labels_max(limits)),
+            series: bound(limits.max_request_series.get()).max(LINE_SERIES_MIN),
+            samples: bound(limits.max_request_samples.get()).max(LINE_SAMPLES_MIN),
+        }
+    }
+
     /// Reserves memory for what a line becomes.
     pub(crate) async fn begin_line(&mut self, number: u64, bytes: usize) -> Result<(), Error> {
         self.line = number;
-        let wanted = bytes as u64 * LINE_GROWTH;
+        let limits = &self.tenant.limits;
+        let items =
+            limits.max_request_samples.get().saturating_add(limits.max_request_series.get());
+        let wanted = (bytes as u64 * LINE_GROWTH).min(items.saturating_mul(ITEM_BYTES));
         if wanted <= self.reservation.bytes() {
             return Ok(());
         }

@@ -2,12 +2,13 @@
 
 use super::Stop;
 use super::names::label_name;
+use crate::gate::{label_bytes_max, labels_max};
 use crate::refusal::Reason;
 use crate::validate::SeriesFault;
-use guard::OtlpSettings;
+use guard::{Limits, OtlpSettings};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use wire::otlp::{AnyValue, Attributes, ResourceMetrics, ScopeMetrics};
+use wire::otlp::{AnyValue, Attributes, NoText, ResourceMetrics, ScopeMetrics};
 
 const SERVICE_NAME: &[u8] = b"service.name";
 const SERVICE_NAMESPACE: &[u8] = b"service.namespace";
@@ -15,6 +16,46 @@ const SERVICE_INSTANCE: &[u8] = b"service.instance.id";
 
 /// Labels sorted by name, names unique.
 pub(super) type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// How attributes become labels, and how many may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'t> {
+    pub(super) settings: &'t OtlpSettings,
+    labels_max: u64,
+    bytes_max: u64,
+}
+
+impl<'t> Rules<'t> {
+    /// Those of a tenant.
+    pub(super) fn of(limits: &'t Limits) -> Self {
+        let (labels_max, bytes_max) = (labels_max(limits), label_bytes_max(limits));
+        Self { settings: &limits.otlp, labels_max, bytes_max }
+    }
+}
+
+/// What was read of a list of attributes so far. It is given up in the middle, since an attribute
+/// of a few bytes takes a hundred when it is held.
+#[derive(Debug, Default)]
+struct Read {
+    labels: u64,
+    bytes: u64,
+}
+
+impl Read {
+    fn add(&mut self, key: &[u8], value: &str, rules: Rules<'_>) -> Result<(), Stop> {
+        self.labels += 1;
+        self.bytes += (key.len() + value.len()) as u64;
+        let (reason, text) = if self.labels > rules.labels_max {
+            (Reason::LabelCount, format!("more than {} attributes", rules.labels_max))
+        } else if self.bytes > rules.bytes_max {
+            (Reason::LabelsBytes, format!("more than {} bytes of attributes", rules.bytes_max))
+        } else {
+            return Ok(());
+        };
+        let text = format!("{text} ({})", reason.limit_key());
+        Err(SeriesFault { reason, text }.into())
+    }
+}
 
 /// What every series of a resource gets.
 #[derive(Debug, Default)]
@@ -28,10 +69,9 @@ pub(super) struct ResourceLabels<'a> {
 }
 
 impl<'a> ResourceLabels<'a> {
-    pub(super) fn read(
-        resource: &ResourceMetrics<'a>,
-        settings: &OtlpSettings,
-    ) -> Result<Self, Stop> {
+    pub(super) fn read(resource: &ResourceMetrics<'a>, rules: Rules<'_>) -> Result<Self, Stop> {
+        let settings = rules.settings;
+        let mut read = Read::default();
         let (mut name, mut namespace, mut instance) = (None, None, None);
         let mut own = Self::default();
         let mut others = 0_u64;
@@ -54,6 +94,7 @@ impl<'a> ResourceLabels<'a> {
             if promoted.iter().any(|key| key.as_bytes() == attribute.key) {
                 let key = key_text(attribute.key)?;
                 let value = text(attribute.key, attribute.value)?;
+                read.add(attribute.key, &value, rules)?;
                 own.promoted.push((named(key, settings)?, value));
             }
         }
@@ -66,7 +107,7 @@ impl<'a> ResourceLabels<'a> {
         }
         own.identity.extend(instance.map(|instance| ("instance", instance)));
         if others > 0 {
-            own.target = own.target_labels(resource.attributes(), settings)?;
+            own.target = own.target_labels(resource.attributes(), rules)?;
         }
         Ok(own)
     }
@@ -75,13 +116,13 @@ impl<'a> ResourceLabels<'a> {
     fn target_labels(
         &self,
         attributes: Attributes<'a>,
-        settings: &OtlpSettings,
+        rules: Rules<'_>,
     ) -> Result<Option<Labels<'a>>, Stop> {
-        let left_out: &[&[u8]] = match settings.keep_identifying_resource_attributes {
+        let left_out: &[&[u8]] = match rules.settings.keep_identifying_resource_attributes {
             true => &[],
             false => &[SERVICE_NAME, SERVICE_NAMESPACE, SERVICE_INSTANCE],
         };
-        let mut labels = from_attributes(attributes, left_out, settings)?;
+        let mut labels = from_attributes(attributes, left_out, rules)?;
         self.identify(&mut labels);
         let names_a_target = |name: &str| name == "job" || name == "instance";
         let is_known = labels.iter().any(|(name, _)| names_a_target(name));
@@ -99,9 +140,9 @@ impl<'a> ResourceLabels<'a> {
         &self,
         attributes: Attributes<'a>,
         scope: &ScopeLabels<'a>,
-        settings: &OtlpSettings,
+        rules: Rules<'_>,
     ) -> Result<Labels<'a>, Stop> {
-        let mut labels = from_attributes(attributes, &[], settings)?;
+        let mut labels = from_attributes(attributes, &[], rules)?;
         for (name, value) in &self.promoted {
             if find(&labels, name).is_err() {
                 set(&mut labels, Cow::Owned(name.clone()), value.clone());
@@ -122,15 +163,17 @@ pub(super) struct ScopeLabels<'a> {
 }
 
 impl<'a> ScopeLabels<'a> {
-    pub(super) fn read(scope: &ScopeMetrics<'a>, settings: &OtlpSettings) -> Result<Self, Stop> {
+    pub(super) fn read(scope: &ScopeMetrics<'a>, rules: Rules<'_>) -> Result<Self, Stop> {
+        let settings = rules.settings;
         if !settings.promote_scope_metadata || scope.name.is_empty() {
             return Ok(Self::default());
         }
-        let mut pairs = Labels::new();
+        let (mut pairs, mut read) = (Labels::new(), Read::default());
         for attribute in scope.attributes().iter() {
             let attribute = attribute?;
             let key = format!("otel_scope_{}", key_text(attribute.key)?);
             let value = text(attribute.key, attribute.value)?;
+            read.add(attribute.key, &value, rules)?;
             set(&mut pairs, Cow::Owned(named(&key, settings)?), value);
         }
         for (name, value) in [
@@ -149,20 +192,22 @@ impl<'a> ScopeLabels<'a> {
 fn from_attributes<'a>(
     attributes: Attributes<'a>,
     left_out: &[&[u8]],
-    settings: &OtlpSettings,
+    rules: Rules<'_>,
 ) -> Result<Labels<'a>, Stop> {
-    let mut pairs = Vec::new();
+    let (mut pairs, mut read) = (Vec::new(), Read::default());
     for attribute in attributes.iter() {
         let attribute = attribute?;
         if left_out.contains(&attribute.key) {
             continue;
         }
-        pairs.push((key_text(attribute.key)?, text(attribute.key, attribute.value)?));
+        let value = text(attribute.key, attribute.value)?;
+        read.add(attribute.key, &value, rules)?;
+        pairs.push((key_text(attribute.key)?, value));
     }
     pairs.sort_by_key(|(key, _)| *key);
     let mut labels: BTreeMap<Cow<'a, str>, Cow<'a, str>> = BTreeMap::new();
     for (key, value) in pairs {
-        let name = named(key, settings)?;
+        let name = named(key, rules.settings)?;
         // Most keys are plain names already and need no text of their own.
         let name = if name == key { Cow::Borrowed(key) } else { Cow::Owned(name) };
         let known = labels.entry(name).or_default();
@@ -198,7 +243,14 @@ fn named(key: &str, settings: &OtlpSettings) -> Result<String, Stop> {
 
 /// The text of an attribute's value.
 pub(super) fn text<'a>(key: &[u8], value: AnyValue<'a>) -> Result<Cow<'a, str>, Stop> {
-    value.text()?.ok_or_else(|| not_utf8(key))
+    value.text().map_err(|no_text| match no_text {
+        NoText::Body(error) => error.into(),
+        NoText::NotUtf8 => not_utf8(key),
+        NoText::TooLong => {
+            let text = format!("the value of attribute {:?} is too long", shown(key));
+            SeriesFault { reason: Reason::LabelValueBytes, text }.into()
+        }
+    })
 }
 
 /// An attribute's key as text.

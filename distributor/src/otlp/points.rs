@@ -12,6 +12,8 @@ use std::sync::Arc;
 use wire::otlp::{ExemplarPoint, Numbers, Point, PointValue, Repeated};
 use wire::remote_write::RequestV2;
 
+/// Exemplars of one point: senders have one for each bucket at most.
+const EXEMPLARS_MAX: usize = 1024;
 /// Characters of an exemplar's labels, names and values together.
 const EXEMPLAR_CHARS_MAX: usize = 128;
 
@@ -72,11 +74,12 @@ impl Translator<'_> {
         point: &Point<'_>,
         scope: &Scope<'_, '_>,
     ) -> Result<i64, Stop> {
-        let labels = scope.resource.of_point(point.attributes, &scope.labels, self.settings)?;
+        let labels = scope.resource.of_point(point.attributes, &scope.labels, self.rules)?;
         let times = Times { at_ms: to_ms(point.time_ns), start_ms: to_ms(point.start_ns) };
-        let exemplars = exemplars(point, times.at_ms)?;
+        let (exemplars, left_out) = exemplars(point, times.at_ms)?;
+        self.leave_out(left_out, name);
         let is_stale = point.has_no_recorded_value;
-        let converts = self.settings.convert_histograms_to_nhcb;
+        let converts = self.rules.settings.convert_histograms_to_nhcb;
         let native = match &point.value {
             PointValue::Exponential { .. } => Some(native::exponential(point)?),
             PointValue::Histogram { .. } if converts => Some(native::custom_buckets(point)?),
@@ -148,17 +151,21 @@ impl Samples<'_, '_, '_> {
     }
 }
 
-/// The exemplars of a point; those without a value are left out.
-fn exemplars(point: &Point<'_>, at_ms: i64) -> Result<Vec<Exemplar>, Stop> {
-    let mut kept = Vec::new();
+/// The exemplars of a point, and how many are too many. Those without a value are none.
+fn exemplars(point: &Point<'_>, at_ms: i64) -> Result<(Vec<Exemplar>, u64), Stop> {
+    let (mut kept, mut left_out) = (Vec::new(), 0);
     for exemplar in point.exemplars() {
         let exemplar = exemplar?;
         if let Some(value) = exemplar.value {
+            if kept.len() == EXEMPLARS_MAX {
+                left_out += 1;
+                continue;
+            }
             let own_ms = if exemplar.time_ns == 0 { at_ms } else { to_ms(exemplar.time_ns) };
             kept.push(Exemplar { at_ms: own_ms, value, labels: exemplar_labels(&exemplar)? });
         }
     }
-    Ok(kept)
+    Ok((kept, left_out))
 }
 
 /// Trace and span, and attributes as far as there is room.

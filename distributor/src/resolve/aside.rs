@@ -28,6 +28,8 @@ pub(super) struct Replica {
 /// What becomes of a series that goes no further.
 pub(super) enum Aside {
     Dropped(Cause),
+    /// It is of a replica that waits, at this place among those that were heard.
+    Waits(usize),
     Refused(SeriesFault),
 }
 
@@ -49,7 +51,7 @@ impl Pass<'_> {
         *self.out.heard = heard;
         let Some(place) = place else { return Ok(None) };
         Ok(match self.out.heard[place].verdict {
-            Ok(HaVerdict::Waits) => Some(Aside::Dropped(Cause::Ha)),
+            Ok(HaVerdict::Waits { .. }) => Some(Aside::Waits(place)),
             Ok(HaVerdict::Elected { floor_ms, .. }) => {
                 self.replica = Some(Replica { place, floor_ms });
                 None
@@ -74,17 +76,26 @@ impl Pass<'_> {
         self.previous = row.entry;
         let mut counts = [0; Item::ALL.len()];
         counts[Item::Float as usize] = (self.out.columns.timestamps_ms.len() - first) as u64;
+        let mut newest_ms = self.out.columns.timestamps_ms[first..].iter().max().copied();
         self.out.columns.truncate(first);
         if tail.has_histograms || tail.has_exemplars {
             for extra in view.extras() {
                 match extra? {
-                    Extra::Histogram(_) => counts[Item::Histogram as usize] += 1,
+                    Extra::Histogram(view) => {
+                        counts[Item::Histogram as usize] += 1;
+                        newest_ms = newest_ms.max(Some(view.timestamp_ms));
+                    }
                     Extra::Exemplar(_) => counts[Item::Exemplar as usize] += 1,
                 }
             }
         }
         let shown = match &aside {
             Aside::Dropped(_) => String::new(),
+            Aside::Waits(place) => {
+                let known_ms = &mut self.out.heard[*place].newest_ms;
+                *known_ms = newest_ms.unwrap_or(i64::MIN).max(*known_ms);
+                String::new()
+            }
             Aside::Refused(fault) => {
                 let labels = self.labels_of(&row, view)?;
                 format!("{}: {}", self.shown(&labels), fault.text)
@@ -94,6 +105,7 @@ impl Pass<'_> {
             self.out.refusals.receive(item, count);
             match &aside {
                 Aside::Dropped(cause) => self.out.refusals.drop_items(item, count, *cause),
+                Aside::Waits(_) => self.out.refusals.drop_items(item, count, Cause::Ha),
                 Aside::Refused(fault) => {
                     self.out.refusals.refuse(item, count, fault.reason, || shown.clone());
                 }

@@ -17,7 +17,7 @@ use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use guard::Access;
 use guard::identity::TENANT_HEADER;
 use model::{Context, Kind, Principal, RequestId, TimestampMs};
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
@@ -62,7 +62,11 @@ fn answer(form: Form, status: StatusCode, body: Vec<u8>) -> axum::response::Resp
     response
 }
 
-fn refusal(distributor: &Distributor, form: Form, error: &Error) -> axum::response::Response {
+pub(super) fn refusal(
+    distributor: &Distributor,
+    form: Form,
+    error: &Error,
+) -> axum::response::Response {
     let kind = match error.kind() {
         Kind::Internal | Kind::Corrupt => {
             tracing::error!(%error, "OTLP write not acknowledged");
@@ -170,30 +174,45 @@ impl Decode {
         let Self { distributor, context, raw, form, is_gzip, mut reservation } = self;
         let tenant = distributor.tenant(&context.tenant);
         let limit = tenant.limits.max_decoded_bytes;
-        let mut held = raw.len() as u64;
-        let mut body = Cow::Borrowed(&raw[..]);
+        // What a body was made of is let go before it is made into something else: two at a time.
+        let mut body = Bytes::Sent(raw);
         if is_gzip {
-            let grow = |bytes: usize| reservation.raise_to(held + bytes as u64);
-            body = Cow::Owned(wire::gzip::decompress(&raw, limit, grow)?);
-            held += body.len() as u64;
+            let sent = body.len() as u64;
+            let grow = |bytes: usize| reservation.raise_to(sent + bytes as u64);
+            body = Bytes::Made(wire::gzip::decompress(&body, limit, grow)?);
         }
         if limit.is_exceeded_by(body.len() as u64) {
             return Err(tenant.too_many_bytes_decoded().into());
         }
         if form == Form::Json {
-            body = Cow::Owned(from_json(&body, &tenant, held, &mut reservation)?);
-            held += body.len() as u64;
+            body = Bytes::Made(from_json(&body, &tenant, &mut reservation)?);
         }
-        let growth = Growth { reservation: &mut reservation, base_bytes: held };
+        let growth = Growth { base_bytes: body.len() as u64, reservation: &mut reservation };
         let mut translated = translate(&body, &tenant, growth)?;
         drop(body);
-        drop(raw);
         let message = std::mem::take(&mut translated.message);
         if message.request.is_empty() {
             return Ok((translated, None));
         }
         let planned = distributor.resolve_translated(context, message, reservation)?;
         Ok((translated, Some(planned)))
+    }
+}
+
+/// A body as it was sent, or as something was made of it.
+enum Bytes {
+    Sent(Buffer),
+    Made(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Sent(buffer) => buffer,
+            Self::Made(bytes) => bytes,
+        }
     }
 }
 
@@ -204,10 +223,9 @@ const STEP_BYTES: u64 = 64 << 10;
 fn from_json(
     body: &[u8],
     tenant: &crate::tenant::Tenant,
-    held: u64,
     reservation: &mut Reservation,
 ) -> Result<Vec<u8>, Error> {
-    let mut unpaid = None;
+    let (mut unpaid, held) = (None, body.len() as u64);
     let bytes = otlp::from_json(body, &mut |bytes| {
         let bytes = bytes as u64;
         let paid = match tenant.limits.max_decoded_bytes.is_exceeded_by(bytes) {

@@ -55,6 +55,28 @@ async fn a_delete_is_from_the_beginning_to_now_unless_it_says_otherwise() {
 }
 
 #[tokio::test]
+async fn deleting_a_tenant_asks_for_every_series_up_to_now_and_for_a_purge_and_never_by_get() {
+    let (server, deletes, purges) = server(one_tenant());
+    let ask = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(format!("/purger/{path}"));
+        server.send(request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(ask("GET", "delete_tenant").await.status, 405);
+    assert!(deletes.lock().unwrap().is_empty());
+    let got = ask("POST", "delete_tenant").await;
+    assert_eq!((got.status.as_u16(), got.text()), (200, ""));
+    let whole = DeleteRequest {
+        matcher_sets: vec![Vec::new()],
+        range: range(TIME_MIN, NOW_MS),
+        revision_max: 0,
+    };
+    assert_eq!(*deletes.lock().unwrap(), [("default".to_owned(), whole)]);
+    assert_eq!(*purges.lock().unwrap(), ["default"]);
+    let told = ask("GET", "delete_tenant_status").await;
+    assert_eq!(told.text(), "{\"tenant_id\":\"default\",\"blocks_deleted\":true}");
+}
+
+#[tokio::test]
 async fn a_delete_that_is_not_one_is_refused_and_nothing_is_asked() {
     let (server, deletes, purges) = server(one_tenant());
     let table: [(&[(&str, &str)], &str); 6] = [

@@ -91,8 +91,26 @@ fn what_two_servers_could_read_differently_is_refused_or_ends_its_connection() {
         ("two hosts", format!("{get}Host: x\r\nHost: y\r\n\r\n"), "400"),
         ("another host", "GET http://y/-/ready HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
         ("two credentials", format!("{get}Authorization: a\r\nAuthorization: b\r\n\r\n"), "400"),
-        // To the reader of a body it looks like a sender who leaves: 499.
-        ("a bad chunk", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "4"),
+        ("a bad chunk", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "400"),
+        (
+            "a bad chunk of OTLP",
+            "POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                 Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+                .to_owned(),
+            "400",
+        ),
+        (
+            "a bad chunk of an import",
+            "POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n"
+                .to_owned(),
+            "400",
+        ),
+        (
+            "a bad chunk of remote read",
+            "POST /api/v1/read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+                .to_owned(),
+            "400",
+        ),
         (
             "an old version in chunks",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),

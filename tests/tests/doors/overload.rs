@@ -1,6 +1,7 @@
 //! Writes meant to do harm, or simply too many: O1, O2, O3 and O7 in a few seconds, B1, B3, B6, B7 and
 //! B12 at the door of a real process.
 
+use super::bomb::{field, rise};
 use bench::http::Connection;
 use bench::remote_write::{HEADERS, Series, body, compress};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -157,26 +158,6 @@ fn o3_a_tenant_that_writes_far_over_its_rate_fails_nothing_and_stalls_nothing_of
     assert!(percentile(&beside, 99) < p99 * 2 + Duration::from_millis(400), "{beside:?}");
 }
 
-/// The most that was ever resident, in bytes.
-fn peak(cumae: &Cumae) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", cumae.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
-/// A field with a length, for messages that no encoder would write.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut len = content.len();
-    while len >= 0x80 {
-        bytes.push(len.to_le_bytes()[0] | 0x80);
-        len >>= 7;
-    }
-    bytes.push(len.to_le_bytes()[0]);
-    bytes.extend_from_slice(content);
-    bytes
-}
-
 fn label(name: &[u8], value: &[u8]) -> Vec<u8> {
     field(1, &[field(1, name), field(2, value)].concat())
 }
@@ -223,11 +204,10 @@ fn b1_b3_b5_b6_bodies_that_claim_or_hold_too_much_take_no_memory_and_no_time() {
         ("a body over its limit", vec![0; (32 << 20) + 1], 413),
     ];
     for (what, bytes, status) in &rows {
-        let before = cumae.rss_bytes();
-        let high = peak(&cumae);
-        let began = now();
-        let answer = cumae.send("POST", "/api/v1/push", &HEADERS, bytes);
-        let (took, more) = (began.elapsed(), peak(&cumae).saturating_sub(before.max(high)));
+        let ((answer, took), more) = rise(&cumae, || {
+            let began = now();
+            (cumae.send("POST", "/api/v1/push", &HEADERS, bytes), began.elapsed())
+        });
         println!("{what}: {} in {took:?}, {} MiB more", answer.status, more >> 20);
         assert_eq!(answer.status, *status, "{what}: {:.300}", answer.text());
         assert!(answer.body.len() < 4_200, "{what}");

@@ -2,7 +2,7 @@
 //!
 //! Moments are milliseconds since 1970. What OpenMetrics adds, exemplars above all, is not read.
 
-use super::{BadLine, Labels, Row};
+use super::{BadLine, Labels, LineBounds, Row};
 use model::METRIC_NAME;
 use model::mutation::MetricType;
 use std::borrow::Cow;
@@ -24,12 +24,12 @@ pub enum Line<'a> {
 ///
 /// # Errors
 /// [`BadLine`].
-pub fn parse(line: &[u8], default_ms: i64) -> Result<Line<'_>, BadLine> {
+pub fn parse(line: &[u8], default_ms: i64, bounds: LineBounds) -> Result<Line<'_>, BadLine> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?.trim_matches(BLANKS);
     match line.strip_prefix('#') {
         _ if line.is_empty() => Ok(Line::Nothing),
         Some(comment) => Ok(told(comment.trim_start_matches(BLANKS))),
-        None => sample(line, default_ms).map(Line::Sample),
+        None => sample(line, default_ms, bounds).map(Line::Sample),
     }
 }
 
@@ -55,7 +55,7 @@ fn told(comment: &str) -> Line<'_> {
     if name.is_empty() { Line::Nothing } else { Line::Type(name, metric_type) }
 }
 
-fn sample(line: &str, default_ms: i64) -> Result<Row<'_>, BadLine> {
+fn sample(line: &str, default_ms: i64, bounds: LineBounds) -> Result<Row<'_>, BadLine> {
     let is_end = |c: char| c == '{' || BLANKS.contains(&c);
     let (name, mut rest) = line.split_at(line.find(is_end).unwrap_or(line.len()));
     let mut labels = Labels::new();
@@ -67,7 +67,7 @@ fn sample(line: &str, default_ms: i64) -> Result<Row<'_>, BadLine> {
     }
     rest = rest.trim_start_matches(BLANKS);
     if let Some(inside) = rest.strip_prefix('{') {
-        rest = read_labels(inside, &mut labels)?;
+        rest = read_labels(inside, &mut labels, bounds)?;
     }
     if !labels.iter().any(|(name, _)| name == METRIC_NAME) {
         return Err("a sample needs a metric's name".into());
@@ -92,8 +92,15 @@ fn is_name(name: &str, may_have_colons: bool) -> bool {
 
 /// Reads labels up to the closing brace, and returns what is behind it. A name in quotes without a
 /// value is the metric's.
-fn read_labels<'a>(mut rest: &'a str, labels: &mut Labels<'a>) -> Result<&'a str, BadLine> {
+fn read_labels<'a>(
+    mut rest: &'a str,
+    labels: &mut Labels<'a>,
+    bounds: LineBounds,
+) -> Result<&'a str, BadLine> {
     loop {
+        if labels.len() > bounds.labels {
+            return Err(bounds.too_many_labels());
+        }
         rest = rest.trim_start_matches(BLANKS);
         if let Some(behind) = rest.strip_prefix('}') {
             return Ok(behind);
@@ -172,7 +179,7 @@ mod tests {
     use super::*;
 
     fn row(line: &str) -> (Vec<(String, String)>, (i64, f64)) {
-        match parse(line.as_bytes(), 7).unwrap() {
+        match parse(line.as_bytes(), 7, LineBounds::NONE).unwrap() {
             Line::Sample(row) => {
                 let own = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
                     (name.into_owned(), value.into_owned())
@@ -181,6 +188,14 @@ mod tests {
             }
             other => panic!("{line}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_line_may_have_so_many_labels_and_no_more() {
+        let bounds = LineBounds { labels: 3, ..LineBounds::NONE };
+        assert!(parse(b"m{a=\"1\",b=\"2\"} 1", 0, bounds).is_ok());
+        let error = parse(b"m{a=\"1\",b=\"2\",c=\"3\"} 1", 0, bounds).unwrap_err();
+        assert_eq!(error.to_string(), "more than 3 labels");
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -212,12 +227,15 @@ mod tests {
 
     #[test]
     fn comments_tell_types_and_meanings() {
-        assert_eq!(parse(b"", 0).unwrap(), Line::Nothing);
-        assert_eq!(parse(b"# anything", 0).unwrap(), Line::Nothing);
-        assert_eq!(parse(b"# EOF", 0).unwrap(), Line::Nothing);
-        assert_eq!(parse(b"# TYPE up gauge", 0).unwrap(), Line::Type("up", MetricType::Gauge));
+        assert_eq!(parse(b"", 0, LineBounds::NONE).unwrap(), Line::Nothing);
+        assert_eq!(parse(b"# anything", 0, LineBounds::NONE).unwrap(), Line::Nothing);
+        assert_eq!(parse(b"# EOF", 0, LineBounds::NONE).unwrap(), Line::Nothing);
+        assert_eq!(
+            parse(b"# TYPE up gauge", 0, LineBounds::NONE).unwrap(),
+            Line::Type("up", MetricType::Gauge)
+        );
         let help = Line::Help("up", Cow::Borrowed("a\nb c"));
-        assert_eq!(parse(br"# HELP up a\nb c", 0).unwrap(), help);
+        assert_eq!(parse(br"# HELP up a\nb c", 0, LineBounds::NONE).unwrap(), help);
     }
 
     #[test]
@@ -236,9 +254,9 @@ mod tests {
             ("up{a=\"b\" c=\"d\"} 1", "comma is missing"),
             ("up{1a=\"b\"} 1", "label's name"),
         ] {
-            let error = parse(line.as_bytes(), 0).unwrap_err().to_string();
+            let error = parse(line.as_bytes(), 0, LineBounds::NONE).unwrap_err().to_string();
             assert!(error.contains(why), "{line}: {error}");
         }
-        assert!(parse(b"up\xff 1", 0).is_err());
+        assert!(parse(b"up\xff 1", 0, LineBounds::NONE).is_err());
     }
 }

@@ -3,19 +3,23 @@
 //! A value that is `null` is left out, with its time. Values that JSON has no number for are
 //! strings: `"NaN"`, `"Infinity"`, `"-Infinity"`. Other keys are passed.
 
-use super::{BadLine, Row};
+use super::{BadLine, LineBounds, Row};
 use serde::de::{
-    Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Reads a line, without its line feed.
 ///
 /// # Errors
 /// [`BadLine`].
-pub fn parse(line: &[u8]) -> Result<Row<'static>, BadLine> {
-    let read: Series = serde_json::from_slice(line).map_err(|error| {
+pub fn parse(line: &[u8], bounds: LineBounds) -> Result<Row<'static>, BadLine> {
+    let mut reader = serde_json::Deserializer::from_slice(line);
+    let read = Members { bounds }.deserialize(&mut reader);
+    let read = read.and_then(|series| reader.end().map(|()| series)).map_err(|error| {
         // A line has no lines.
         let text = error.to_string().replace("line 1 column", "byte");
         BadLine(Cow::Owned(text))
@@ -39,69 +43,129 @@ struct Series {
     timestamps: Vec<i64>,
 }
 
-impl<'de> Deserialize<'de> for Series {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Series;
+/// Reads the members of a line.
+struct Members {
+    bounds: LineBounds,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with metric, values and timestamps")
-            }
+impl<'de> DeserializeSeed<'de> for Members {
+    type Value = Series;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Series, A::Error> {
-                let mut series = Series::default();
-                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-                    match &*key {
-                        "metric" => series.metric = map.next_value::<Metric>()?.0,
-                        "values" => series.values = list::<_, Value>(map.next_value()?),
-                        "timestamps" => series.timestamps = list::<_, Time>(map.next_value()?),
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(series)
-            }
-        }
-        deserializer.deserialize_map(Members)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Series, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-/// A list whose items are wrapped for reading; unwrapping copies nothing.
-fn list<T, W: Into<T>>(wrapped: Vec<W>) -> Vec<T> {
-    wrapped.into_iter().map(Into::into).collect()
-}
+impl<'de> Visitor<'de> for Members {
+    type Value = Series;
 
-/// Labels, in the order sent: whether one occurs twice is not for the reader to say.
-struct Metric(Vec<(String, String)>);
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with metric, values and timestamps")
+    }
 
-impl<'de> Deserialize<'de> for Metric {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Metric;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("labels")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metric, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Series, A::Error> {
+        let Self { bounds } = self;
+        let mut series = Series::default();
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            match &*key {
+                "metric" => series.metric = map.next_value_seed(Metric { bounds })?,
+                "values" => series.values = map.next_value_seed(List::<Value>::new(bounds))?,
+                "timestamps" => {
+                    series.timestamps = map.next_value_seed(List::<Time>::new(bounds))?
                 }
-                Ok(Metric(pairs))
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(Members)
+        Ok(series)
+    }
+}
+
+/// Reads a list of what items of the type `W` wrap.
+struct List<W> {
+    bounds: LineBounds,
+    items: PhantomData<W>,
+}
+
+impl<W> List<W> {
+    fn new(bounds: LineBounds) -> Self {
+        Self { bounds, items: PhantomData }
+    }
+}
+
+/// What an item of a list wraps.
+trait Wrap {
+    type Inner;
+
+    fn inner(self) -> Self::Inner;
+}
+
+impl<'de, W: Wrap + Deserialize<'de>> DeserializeSeed<'de> for List<W> {
+    type Value = Vec<W::Inner>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, W: Wrap + Deserialize<'de>> Visitor<'de> for List<W> {
+    type Value = Vec<W::Inner>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element::<W>()? {
+            if items.len() == self.bounds.samples {
+                return Err(Error::custom(self.bounds.too_many_samples()));
+            }
+            items.push(item.inner());
+        }
+        Ok(items)
+    }
+}
+
+/// Reads labels, in the order sent: whether one occurs twice is not for the reader to say.
+struct Metric {
+    bounds: LineBounds,
+}
+
+impl<'de> DeserializeSeed<'de> for Metric {
+    type Value = Vec<(String, String)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metric {
+    type Value = Vec<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            if pairs.len() == self.bounds.labels {
+                return Err(Error::custom(self.bounds.too_many_labels()));
+            }
+            pairs.push(pair);
+        }
+        Ok(pairs)
     }
 }
 
 /// A value: a number, `null`, or what JSON has no number for.
 struct Value(Option<f64>);
 
-impl From<Value> for Option<f64> {
-    fn from(value: Value) -> Self {
-        value.0
+impl Wrap for Value {
+    type Inner = Option<f64>;
+
+    fn inner(self) -> Option<f64> {
+        self.0
     }
 }
 
@@ -151,9 +215,11 @@ impl<'de> Deserialize<'de> for Value {
 /// A moment in milliseconds since 1970: an integer, also written as `1.5e12`.
 struct Time(i64);
 
-impl From<Time> for i64 {
-    fn from(time: Time) -> Self {
-        time.0
+impl Wrap for Time {
+    type Inner = i64;
+
+    fn inner(self) -> i64 {
+        self.0
     }
 }
 
@@ -194,13 +260,13 @@ mod tests {
 
     fn samples(values: &str, timestamps: &str) -> Result<Vec<(i64, f64)>, BadLine> {
         let line = format!(r#"{{"metric":{{}},"values":[{values}],"timestamps":[{timestamps}]}}"#);
-        parse(line.as_bytes()).map(|row| row.samples)
+        parse(line.as_bytes(), LineBounds::NONE).map(|row| row.samples)
     }
 
     #[test]
     fn a_line_is_one_series() {
         let line = br#"{"metric":{"__name__":"up","job":"a\u00e9"},"values":[1,2.5],"timestamps":[1700000000000,-1],"x":[{}]}"#;
-        let row = parse(line).unwrap();
+        let row = parse(line, LineBounds::NONE).unwrap();
         let pairs: Vec<(&str, &str)> = row.labels.iter().map(|(n, v)| (&**n, &**v)).collect();
         assert_eq!(pairs, [("__name__", "up"), ("job", "aé")]);
         assert_eq!(row.samples, [(1_700_000_000_000, 1.0), (-1, 2.5)]);
@@ -230,15 +296,33 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         for line in ["", "[]", "{", r#"{"metric":{"a":1}}"#, "{} {}"] {
-            assert!(parse(line.as_bytes()).is_err(), "{line}");
+            assert!(parse(line.as_bytes(), LineBounds::NONE).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_have_so_many_labels_and_samples_and_no_more() {
+        let bounds = LineBounds { labels: 2, series: 1, samples: 3 };
+        for (line, told) in [
+            (r#"{"metric":{"a":"1","b":"2"},"values":[1,2,3],"timestamps":[1,2,3]}"#, None),
+            (r#"{"metric":{"a":"1","b":"2","c":"3"}}"#, Some("more than 2 labels")),
+            (r#"{"values":[1,2,3,4]}"#, Some("more than 3 samples (max_request_samples)")),
+            (r#"{"timestamps":[1,2,3,4]}"#, Some("more than 3 samples (max_request_samples)")),
+        ] {
+            let error = parse(line.as_bytes(), bounds).err().map(|error| error.to_string());
+            let is_told = match (&error, told) {
+                (Some(error), Some(told)) => error.contains(told),
+                (error, told) => error.is_none() && told.is_none(),
+            };
+            assert!(is_told, "{line}: {error:?}");
         }
     }
 
     #[test]
     fn a_line_that_nests_too_deep_is_refused_and_not_followed() {
         let deep = format!("{{\"values\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
-        assert!(parse(deep.as_bytes()).is_err());
+        assert!(parse(deep.as_bytes(), LineBounds::NONE).is_err());
         let passed = format!("{{\"x\":{}{}}}", "[".repeat(1 << 20), "]".repeat(1 << 20));
-        let _ = parse(passed.as_bytes());
+        let _ = parse(passed.as_bytes(), LineBounds::NONE);
     }
 }

@@ -4,7 +4,7 @@
 //! A line feed inside of a string ends the line all the same: the string is left out anyway, but its
 //! rest is told as a line that cannot be read.
 
-use super::{BadLine, Labels};
+use super::{BadLine, Labels, LineBounds};
 use model::METRIC_NAME;
 use std::borrow::Cow;
 
@@ -39,20 +39,27 @@ impl Precision {
 /// What a line says: points of several series that differ in their names alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Points<'a> {
+    /// What was measured: the first part of the name of each of them.
+    pub measurement: Cow<'a, str>,
     /// The labels that all of them have.
     pub tags: Labels<'a>,
-    /// Each series' name, and its value.
-    pub fields: Vec<(String, f64)>,
+    /// The other part of each series' name, and its value.
+    pub fields: Vec<(Cow<'a, str>, f64)>,
     /// When, in milliseconds since 1970.
     pub timestamp_ms: i64,
 }
 
 impl Points<'_> {
-    /// The labels of the field at a place.
-    pub fn labels(&self, field: usize) -> impl Iterator<Item = (&str, &str)> {
-        let name = self.fields.get(field).map(|(name, _)| (METRIC_NAME, &**name));
+    /// The name of the series that a field is.
+    #[must_use]
+    pub fn name(&self, field: &str) -> String {
+        format!("{}_{field}", self.measurement)
+    }
+
+    /// The labels of the series of this name.
+    pub fn labels<'s>(&'s self, name: &'s str) -> impl Iterator<Item = (&'s str, &'s str)> {
         let tags = self.tags.iter().map(|(name, value)| (&**name, &**value));
-        name.into_iter().chain(tags)
+        std::iter::once((METRIC_NAME, name)).chain(tags)
     }
 
     /// How many bytes all of their labels are, written out.
@@ -61,7 +68,8 @@ impl Points<'_> {
         // Beside its text a label takes a few bytes.
         let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
         let names: usize = self.fields.iter().map(|(name, _)| name.len()).sum();
-        tags.saturating_mul(self.fields.len()).saturating_add(names)
+        let each = tags.saturating_add(self.measurement.len());
+        each.saturating_mul(self.fields.len()).saturating_add(names)
     }
 }
 
@@ -74,6 +82,7 @@ pub fn parse(
     line: &[u8],
     precision: Precision,
     default_ms: i64,
+    bounds: LineBounds,
 ) -> Result<Option<Points<'_>>, BadLine> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?.trim_matches([' ', '\r']);
     if line.is_empty() || line.starts_with('#') {
@@ -93,13 +102,16 @@ pub fn parse(
         if name.is_empty() || value.is_empty() {
             return Err("a tag has an empty name or value".into());
         }
+        if tags.len() == bounds.labels {
+            return Err(bounds.too_many_labels());
+        }
         tags.push((name, value));
     }
     rest = rest.trim_start_matches(' ');
     if rest.is_empty() {
         return Err("a line needs a field".into());
     }
-    let fields = read_fields(&mut rest, &measurement)?;
+    let fields = read_fields(&mut rest, bounds)?;
     let timestamp = rest.trim_start_matches(' ');
     let timestamp_ms = if timestamp.is_empty() {
         default_ms
@@ -107,12 +119,15 @@ pub fn parse(
         let count = timestamp.parse().map_err(|_| "its timestamp is not an integer")?;
         precision.to_ms(count).ok_or("its timestamp is out of range")?
     };
-    Ok(Some(Points { tags, fields, timestamp_ms }))
+    Ok(Some(Points { measurement, tags, fields, timestamp_ms }))
 }
 
-/// Reads fields up to a blank or the end. Their names have the measurement's in front.
-fn read_fields(rest: &mut &str, measurement: &str) -> Result<Vec<(String, f64)>, BadLine> {
-    let (mut fields, mut bytes) = (Vec::new(), 0);
+/// Reads fields up to a blank or the end.
+fn read_fields<'a>(
+    rest: &mut &'a str,
+    bounds: LineBounds,
+) -> Result<Vec<(Cow<'a, str>, f64)>, BadLine> {
+    let mut fields = Vec::new();
     loop {
         let name = token(rest, b"=, ");
         *rest = rest.strip_prefix('=').ok_or("a field has no value")?;
@@ -129,11 +144,8 @@ fn read_fields(rest: &mut &str, measurement: &str) -> Result<Vec<(String, f64)>,
             Some(number(word)?)
         };
         if let Some(value) = value {
-            let name = format!("{measurement}_{name}");
-            bytes += name.len();
-            // A long measurement in front of many fields would be many times the line.
-            if bytes > FIELD_NAMES_BYTES_MAX {
-                return Err("the names of its fields are too long".into());
+            if fields.len() == bounds.series {
+                return Err(bounds.too_many_fields());
             }
             fields.push((name, value));
         }
@@ -144,9 +156,6 @@ fn read_fields(rest: &mut &str, measurement: &str) -> Result<Vec<(String, f64)>,
         }
     }
 }
-
-/// Names of the fields of one line, written out.
-const FIELD_NAMES_BYTES_MAX: usize = 32 << 20;
 
 /// A name or a tag's value up to one of `ends`, taken off the front of `rest`. A backslash before
 /// one of these, or before a comma, an equal sign or a blank, takes its meaning.
@@ -212,13 +221,14 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Option<Points<'_>>, BadLine> {
-        parse(line.as_bytes(), Precision::parse("").unwrap(), 7)
+        parse(line.as_bytes(), Precision::parse("").unwrap(), 7, LineBounds::NONE)
     }
 
     fn points(line: &str) -> (Vec<String>, Vec<(String, f64)>, i64) {
         let points = read(line).unwrap().unwrap();
         let tags = points.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        (tags, points.fields, points.timestamp_ms)
+        let named = |(field, value): &(Cow<'_, str>, f64)| (points.name(field), *value);
+        (tags, points.fields.iter().map(named).collect(), points.timestamp_ms)
     }
 
     #[test]
@@ -304,7 +314,21 @@ mod tests {
 
     #[test]
     fn what_a_line_is_written_out_is_known_before_it_is() {
-        let line = format!("m,t={} {}", "x".repeat(1000), vec!["f=1"; 1000].join(","));
-        assert!(read(&line).unwrap().unwrap().labels_bytes() > 1_000_000);
+        let long = "x".repeat(1000);
+        for start in [format!("m,t={long}"), long] {
+            let line = format!("{start} {}", vec!["f=1"; 1000].join(","));
+            assert!(read(&line).unwrap().unwrap().labels_bytes() > 1_000_000);
+        }
+    }
+
+    #[test]
+    fn a_line_may_have_so_many_tags_and_fields_and_no_more() {
+        let bounds = LineBounds { labels: 2, series: 3, samples: 1 };
+        let read =
+            |line: &str| parse(line.as_bytes(), Precision::parse("").unwrap(), 0, bounds).map(drop);
+        assert_eq!(read("m,a=1,b=2 a=1,b=2,s=\"x\",c=3"), Ok(()));
+        assert_eq!(read("m,a=1,b=2,c=3 a=1").unwrap_err().to_string(), "more than 2 labels");
+        let error = read("m a=1,b=2,c=3,d=4").unwrap_err().to_string();
+        assert_eq!(error, "more than 3 fields (max_request_series)");
     }
 }

@@ -11,11 +11,13 @@ fn soup() -> impl Strategy<Value = String> {
 }
 
 fn read_all(line: &[u8]) {
-    let _ = exposition::parse(line, 0);
-    let _ = json_lines::parse(line);
-    if let Ok(Some(points)) = line_protocol::parse(line, Precision::parse("ms").unwrap(), 0) {
-        for field in 0..points.fields.len() {
-            assert!(points.labels(field).all(|(name, _)| !name.is_empty()));
+    let _ = exposition::parse(line, 0, LineBounds::NONE);
+    let _ = json_lines::parse(line, LineBounds::NONE);
+    if let Ok(Some(points)) =
+        line_protocol::parse(line, Precision::parse("ms").unwrap(), 0, LineBounds::NONE)
+    {
+        for (field, _) in &points.fields {
+            assert!(points.labels(&points.name(field)).all(|(name, _)| !name.is_empty()));
         }
     }
 }
@@ -46,7 +48,7 @@ proptest! {
     ) {
         let value = value.replace('\r', "");
         let line = format!("{{{},{label}={}}} {number} {time}", quoted(&name), quoted(&value));
-        let Ok(Line::Sample(row)) = exposition::parse(line.as_bytes(), 0) else {
+        let Ok(Line::Sample(row)) = exposition::parse(line.as_bytes(), 0, LineBounds::NONE) else {
             return Err(TestCaseError::fail(line));
         };
         prop_assert_eq!(&row.labels[0].1, &name);
@@ -61,7 +63,7 @@ proptest! {
     ) {
         let (times, values): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
         let line = serde_json::json!({"metric": {"l": value}, "values": values, "timestamps": times});
-        let row = json_lines::parse(line.to_string().as_bytes()).unwrap();
+        let row = json_lines::parse(line.to_string().as_bytes(), LineBounds::NONE).unwrap();
         prop_assert_eq!(&row.labels[0].1, &value);
         prop_assert_eq!(row.samples, samples);
     }
@@ -77,9 +79,10 @@ proptest! {
         let precision = Precision::parse("s").unwrap();
         // A comment or blanks in front mean something else.
         prop_assume!(!measurement.starts_with(' '));
-        let points = line_protocol::parse(line.as_bytes(), precision, 0).unwrap().unwrap();
+        let points = line_protocol::parse(line.as_bytes(), precision, 0, LineBounds::NONE).unwrap().unwrap();
         prop_assert_eq!(&points.tags[0].1, &tag);
-        prop_assert_eq!(&points.fields, &[(format!("{measurement}_{field}"), number as f64)]);
+        prop_assert_eq!(&points.measurement, &measurement);
+        prop_assert_eq!(&points.fields, &[(field.into(), number as f64)]);
         prop_assert_eq!(points.timestamp_ms, i64::from(time) * 1000);
     }
 }

@@ -1,12 +1,44 @@
 //! Attributes: a key and a value of any type, and the text that a label makes of it.
+//!
+//! # Invariants
+//! - A text that is not the sender's own bytes is no longer than [`TEXT_BYTES_MAX`] or so: written
+//!   as JSON a byte can become six.
 
 use super::Error;
-use super::view::{Repeated, Result, each_field};
+use super::fields::{Repeated, Result, each_field};
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::str::Utf8Error;
 
 /// Values nest no deeper than this.
 const DEPTH_MAX: usize = 32;
+/// A list, a map or bytes have no text that is longer.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Maps have no more members, since they are held to be sorted.
+const MEMBERS_MAX: usize = 4096;
+
+/// Why a value has no text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoText {
+    /// The whole body is bad: it is no protobuf, or nests too deep.
+    Body(Error),
+    /// Something in it is not UTF-8.
+    NotUtf8,
+    /// It would be longer than [`TEXT_BYTES_MAX`], or has too many members.
+    TooLong,
+}
+
+impl<E: Into<Error>> From<E> for NoText {
+    fn from(error: E) -> Self {
+        Self::Body(error.into())
+    }
+}
+
+impl From<Utf8Error> for NoText {
+    fn from(_: Utf8Error) -> Self {
+        Self::NotUtf8
+    }
+}
 
 /// The attributes of something, in the order sent.
 #[derive(Clone, Copy, Debug)]
@@ -86,36 +118,38 @@ impl<'a> AnyValue<'a> {
     }
 
     /// The value as a label has it: a string as it is, a number in decimal, bytes in base64, lists
-    /// as JSON. `None` if it is not UTF-8.
+    /// as JSON.
     ///
     /// # Errors
-    /// If the whole body is bad: it is no protobuf, or nests too deep.
-    pub fn text(self) -> Result<Option<Cow<'a, str>>> {
+    /// [`NoText`].
+    pub fn text(self) -> std::result::Result<Cow<'a, str>, NoText> {
         Ok(match self {
-            Self::Empty => Some(Cow::Borrowed("")),
-            Self::String(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Self::Bool(value) => Some(Cow::Borrowed(if value { "true" } else { "false" })),
-            Self::Int(value) => Some(Cow::Owned(value.to_string())),
-            Self::Double(value) => Some(Cow::Owned(number(value))),
-            Self::Bytes(bytes) => Some(Cow::Owned(base64(bytes))),
+            Self::Empty => Cow::Borrowed(""),
+            Self::String(bytes) => Cow::Borrowed(std::str::from_utf8(bytes)?),
+            Self::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+            Self::Int(value) => Cow::Owned(value.to_string()),
+            Self::Double(value) => Cow::Owned(number(value)),
+            Self::Bytes(bytes) if bytes.len() > TEXT_BYTES_MAX => return Err(NoText::TooLong),
+            Self::Bytes(bytes) => Cow::Owned(base64(bytes)),
             Self::Array(_) | Self::Kvlist(_) => {
                 let mut text = String::new();
-                self.json(&mut text, 0)?.then_some(Cow::Owned(text))
+                self.json(&mut text, 0)?;
+                Cow::Owned(text)
             }
         })
     }
 
-    /// Appends the value as JSON; `false` if something in it is not UTF-8.
-    fn json(self, into: &mut String, depth: usize) -> Result<bool> {
+    /// Appends the value as JSON.
+    fn json(self, into: &mut String, depth: usize) -> std::result::Result<(), NoText> {
         if depth > DEPTH_MAX {
-            return Err(Error::Depth(DEPTH_MAX));
+            return Err(Error::Depth(DEPTH_MAX).into());
         }
         match self {
             Self::Empty => into.push_str("null"),
-            Self::String(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => quote(text, into),
-                Err(_) => return Ok(false),
-            },
+            Self::String(bytes) | Self::Bytes(bytes) if bytes.len() > TEXT_BYTES_MAX => {
+                return Err(NoText::TooLong);
+            }
+            Self::String(bytes) => quote(std::str::from_utf8(bytes)?, into),
             Self::Bool(value) => into.push_str(if value { "true" } else { "false" }),
             Self::Int(value) => into.push_str(&value.to_string()),
             Self::Double(value) if value.is_finite() => into.push_str(&number(value)),
@@ -127,39 +161,40 @@ impl<'a> AnyValue<'a> {
                     if index > 0 {
                         into.push(',');
                     }
-                    if !Self::read(item?)?.json(into, depth + 1)? {
-                        return Ok(false);
-                    }
+                    Self::read(item?)?.json(into, depth + 1)?;
                 }
                 into.push(']');
             }
-            Self::Kvlist(message) => return object(message, into, depth),
+            Self::Kvlist(message) => object(message, into, depth)?,
         }
-        Ok(true)
+        if into.len() > TEXT_BYTES_MAX { Err(NoText::TooLong) } else { Ok(()) }
     }
 }
 
 /// Appends a list of attributes as a JSON object, keys in order; of equal ones the last counts.
-fn object(message: &[u8], into: &mut String, depth: usize) -> Result<bool> {
+fn object(message: &[u8], into: &mut String, depth: usize) -> std::result::Result<(), NoText> {
     let mut members: std::collections::BTreeMap<&str, AnyValue<'_>> = Default::default();
     for item in Attributes::new(message, 1).iter() {
         let item = item?;
-        let Ok(key) = std::str::from_utf8(item.key) else { return Ok(false) };
-        members.insert(key, item.value);
+        members.insert(std::str::from_utf8(item.key)?, item.value);
+        if members.len() > MEMBERS_MAX {
+            return Err(NoText::TooLong);
+        }
     }
     into.push('{');
     for (index, (key, value)) in members.into_iter().enumerate() {
         if index > 0 {
             into.push(',');
         }
+        if key.len() > TEXT_BYTES_MAX {
+            return Err(NoText::TooLong);
+        }
         quote(key, into);
         into.push(':');
-        if !value.json(into, depth + 1)? {
-            return Ok(false);
-        }
+        value.json(into, depth + 1)?;
     }
     into.push('}');
-    Ok(true)
+    Ok(())
 }
 
 /// A float as JSON has it: an exponent only where the number is very large or very small.
@@ -241,8 +276,8 @@ mod tests {
         message
     }
 
-    fn text(message: &[u8]) -> Option<String> {
-        AnyValue::read(message).unwrap().text().unwrap().map(Cow::into_owned)
+    fn text(message: &[u8]) -> std::result::Result<String, NoText> {
+        AnyValue::read(message).unwrap().text().map(Cow::into_owned)
     }
 
     #[test]
@@ -277,8 +312,8 @@ mod tests {
     #[test]
     fn a_value_that_is_not_utf_8_has_no_text_however_deep_it_lies() {
         let bad = [0x0a, 1, 0xff];
-        assert_eq!(text(&bad), None);
-        assert_eq!(text(&array(&[array(&[bad.to_vec()])])), None);
+        assert_eq!(text(&bad), Err(NoText::NotUtf8));
+        assert_eq!(text(&array(&[array(&[bad.to_vec()])])), Err(NoText::NotUtf8));
     }
 
     #[test]
@@ -287,8 +322,37 @@ mod tests {
         for _ in 0..DEPTH_MAX {
             message = array(&[message]);
         }
-        assert!(AnyValue::read(&message).unwrap().text().is_ok());
+        assert!(text(&message).is_ok());
         let message = array(&[message]);
-        assert_eq!(AnyValue::read(&message).unwrap().text(), Err(Error::Depth(DEPTH_MAX)));
+        assert_eq!(text(&message), Err(NoText::Body(Error::Depth(DEPTH_MAX))));
+    }
+
+    #[test]
+    fn what_is_not_the_senders_own_bytes_has_a_text_of_so_many_bytes_and_no_more() {
+        let member = |key: String| {
+            let (mut member, mut list) = (Vec::new(), Vec::new());
+            push_bytes(1, key.as_bytes(), &mut member);
+            push_bytes(1, &member, &mut list);
+            list
+        };
+        let map = |members: usize| {
+            let list: Vec<u8> = (0..members).flat_map(|n| member(n.to_string())).collect();
+            let mut message = Vec::new();
+            push_bytes(6, &list, &mut message);
+            message
+        };
+        assert!(text(&map(MEMBERS_MAX)).is_ok());
+        assert_eq!(text(&map(MEMBERS_MAX + 1)), Err(NoText::TooLong));
+        let of = |len: usize| array(&[string(&"x".repeat(len))]);
+        assert_eq!(text(&of(TEXT_BYTES_MAX - 4)).unwrap().len(), TEXT_BYTES_MAX);
+        assert_eq!(text(&of(TEXT_BYTES_MAX - 1)), Err(NoText::TooLong));
+        // A string is as long as it was sent.
+        assert_eq!(
+            text(&string(&"x".repeat(TEXT_BYTES_MAX + 1))).unwrap().len(),
+            TEXT_BYTES_MAX + 1
+        );
+        let mut bytes = Vec::new();
+        push_bytes(7, &vec![0; TEXT_BYTES_MAX + 1], &mut bytes);
+        assert_eq!(text(&bytes), Err(NoText::TooLong));
     }
 }

@@ -22,7 +22,10 @@ use std::fmt;
 /// # Errors
 /// [`Error::Json`] with line and column, also if `grow` said no.
 pub fn from_json(text: &[u8], grow: &mut dyn FnMut(usize) -> bool) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer { out: Vec::with_capacity(text.len() / 2), grow, told: 0 };
+    // A bucket's count of two characters becomes eight bytes, and nothing grows by more. Room that is
+    // not written to is not taken; a buffer that is moved as it grows is held twice.
+    let room = text.len().saturating_mul(4);
+    let mut writer = Writer { out: Vec::with_capacity(room), grow, told: 0 };
     let mut reader = serde_json::Deserializer::from_slice(text);
     let read = Message { rules: REQUEST, writer: &mut writer }.deserialize(&mut reader);
     let read = read.and_then(|()| reader.end()).and_then(|()| writer.ask());

@@ -236,7 +236,7 @@ fn pairs(attributes: Attributes<'_>) -> Result<String, Error> {
     for attribute in attributes.iter() {
         let attribute = attribute?;
         let key = String::from_utf8_lossy(attribute.key);
-        out.push_str(&format!("{key}={:?};", attribute.value.text()?));
+        out.push_str(&format!("{key}={:?};", attribute.value.text().ok()));
     }
     Ok(out)
 }

@@ -235,6 +235,63 @@ async fn a_replica_that_was_silent_for_thirty_seconds_is_replaced_and_waits_when
 }
 
 #[tokio::test]
+async fn a_fail_over_after_thirty_seconds_leaves_no_gap_and_brings_no_sample_twice() {
+    let server = pairs(Limits::default()).await;
+    // Both send every 15 s, until the first one dies behind its fifth round.
+    for round in 0..10 {
+        let at = round * 15_000;
+        if round < 5 {
+            assert_eq!(say(&server, "a", at, 1.0).await, 204);
+        }
+        server.rig.clock.advance(7_000);
+        let silent_ms = at + 7_000 - 60_000;
+        let wanted = if silent_ms >= 30_000 { 204 } else { 202 };
+        assert_eq!(say(&server, "b", at + 7_000, 2.0).await, wanted, "{silent_ms}");
+        server.rig.clock.advance(8_000);
+    }
+    let first = (0..5).map(|round| (round * 15_000, 1.0));
+    let next = (4..10).map(|round| (round * 15_000 + 7_000, 2.0));
+    assert_eq!(kept_of(&server), first.chain(next).collect::<Vec<_>>());
+    assert_eq!(server.rig.replicas[0].series(), 1);
+}
+
+#[tokio::test]
+async fn what_an_heir_sent_is_held_on_while_it_cannot_be_written() {
+    let server = pairs(Limits::default()).await;
+    server.rig.clock.advance(100);
+    say(&server, "a", 10, 1.0).await;
+    assert_eq!(say(&server, "b", 20, 2.0).await, 202);
+    server.rig.clock.advance(30_000);
+    server.rig.replicas[0].set_mood(Mood::Fails(Kind::Unavailable));
+    assert_eq!(say(&server, "b", 30, 2.0).await, 503);
+    // It has nothing of its own to write, and what was held cannot be written.
+    assert_eq!(say(&server, "b", 5, 2.0).await, 202);
+    server.rig.replicas[0].set_mood(Mood::Well);
+    assert_eq!(say(&server, "b", 30, 2.0).await, 204);
+    let mut kept = kept_of(&server);
+    kept.sort_by_key(|(at, _)| *at);
+    assert_eq!(kept, [(10, 1.0), (20, 2.0), (30, 2.0)]);
+}
+
+#[tokio::test]
+async fn an_heir_that_sends_more_than_there_is_room_for_is_counted_and_what_had_room_is_kept() {
+    let ha = guard::HaLimits { is_on: true, ..guard::HaLimits::default() };
+    let limits = Limits { ha, ..Limits::default() };
+    // An eighth of a mebibyte is held: 128 requests of a kibibyte.
+    let config = Config { inflight_bytes_max: 1 << 20, ..Config::default() };
+    let server = Server::new(rig(RigConfig { config, limits, ..RigConfig::default() })).await;
+    say(&server, "a", 0, 1.0).await;
+    for at in 1..=130 {
+        assert_eq!(say(&server, "b", at, 2.0).await, 202);
+    }
+    let not_held = counter(&server.rig.registry, "cumae_distributor_ha_not_held_total");
+    assert_eq!(not_held["default"], 2.0);
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "b", 131, 2.0).await, 204);
+    assert_eq!(kept_of(&server).len(), 1 + 128 + 1);
+}
+
+#[tokio::test]
 async fn no_sample_that_the_one_delivered_is_taken_from_the_other() {
     let server = pairs(Limits::default()).await;
     for at in [0, 15_000, 30_000] {
@@ -243,13 +300,14 @@ async fn no_sample_that_the_one_delivered_is_taken_from_the_other() {
     }
     server.rig.clock.advance(30_000);
     // The other was cut off and sends all that it has, older than the last of the first one too.
-    let late: Vec<_> = (0..5).map(|round| (NOW_MS + round * 15_000 + 7_000, 2.0)).collect();
+    let mut late: Vec<_> = (0..5).map(|round| (NOW_MS + round * 15_000 + 7_000, 2.0)).collect();
+    late.push((NOW_MS + 30_000, 2.0));
     let body = request(&[(&of_replica("b", &[]), &late)]);
     assert_eq!(server.push(&body).await.status, 204);
     let wanted =
         [(0, 1.0), (15_000, 1.0), (30_000, 1.0), (37_000, 2.0), (52_000, 2.0), (67_000, 2.0)];
     assert_eq!(kept_of(&server), wanted);
-    assert_eq!(dropped(&server), 2.0);
+    assert_eq!(dropped(&server), 3.0, "that of the very same time too");
 }
 
 #[tokio::test]
@@ -321,7 +379,7 @@ async fn histograms_and_exemplars_of_who_waits_and_of_what_was_delivered_are_dro
     let stored = labels(&[("__name__", "up"), ("cluster", "c")]);
     let (histograms, exemplars) = server.rig.replicas[0].extras("default", &stored);
     let times: Vec<_> = histograms.iter().map(|one| one.timestamp_ms - NOW_MS).collect();
-    assert_eq!((times, exemplars.len()), (vec![10, 30], 2));
+    assert_eq!((times, exemplars.len()), (vec![10, 20, 30], 3), "b@20 was held while b waited");
 }
 
 #[tokio::test]

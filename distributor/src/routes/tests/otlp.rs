@@ -5,6 +5,7 @@ use super::*;
 use model::histogram::{Counts, Span};
 use model::sample::STALE_NAN_BITS;
 use model::{Exemplar, Histogram, LabelSet};
+use wire::otlp::Form;
 
 const PATH: &str = "/otlp/v1/metrics";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -513,6 +514,39 @@ async fn a_fault_of_ours_is_503_with_a_time_to_come_back_and_never_500() {
         assert_eq!(response.status, 503, "{kind:?}");
         assert!(response.header("retry-after").is_some());
     }
+    // One of the distributor's own, which no replica can bring about.
+    let server = server().await;
+    let fault = crate::error::Error::Internal("a task ended early".to_owned());
+    let response = super::super::otlp::refusal(&server.rig.distributor, Form::Json, &fault);
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_point_has_so_many_exemplars_and_attributes_and_no_more_and_what_is_over_is_told() {
+    let server = server().await;
+    let point = |attributes: usize, exemplars: usize| {
+        let key = |n| format!(r#"{{"key":"k{n}","value":{{"intValue":1}}}}"#);
+        let exemplar = |n| format!(r#"{{"timeUnixNano":"{}","asDouble":1}}"#, 1_000_000 * (n + 1));
+        let attributes: Vec<String> = (0..attributes).map(key).collect();
+        let exemplars: Vec<String> = (0..exemplars).map(exemplar).collect();
+        metric(&format!(
+            r#"{{"name":"m","gauge":{{"dataPoints":[{{"timeUnixNano":"1700000000000000000","asInt":1,
+            "attributes":[{}],"exemplars":[{}]}}]}}}}"#,
+            attributes.join(","),
+            exemplars.join(",")
+        ))
+    };
+    assert_eq!(server.otlp(&point(0, 1024)).await.body, "{}");
+    let told = server.otlp(&point(0, 1025)).await.body;
+    assert!(told.contains("too many exemplars of one point"), "{told}");
+    assert_eq!(server.values(&[("__name__", "m")]).len(), 1, "the point is kept");
+    // So many are read, whatever becomes of them.
+    let told = server.otlp(&point(1024, 0)).await.body;
+    assert!(told.contains("labels 1025 over the limit of 64 (max_labels)"), "{told}");
+    let told = server.otlp(&point(1025, 0)).await.body;
+    assert!(told.contains("more than 1024 attributes (max_labels)"), "{told}");
+    assert!(told.contains(r#""rejectedDataPoints":"1""#), "{told}");
 }
 
 #[tokio::test]

@@ -1,0 +1,144 @@
+//! Limits of section 14 that the store keeps, at their values and one past them, at the door.
+
+use bench::remote_write::{HEADERS, Series, compress};
+use model::histogram::{Counts, ResetHint, Span};
+use model::{Exemplar, Histogram, HistogramSample, LabelSet};
+use std::sync::Arc;
+use tests::process::{Cumae, Launch, wall_ms};
+use wire::remote_write::{encode_extras, encode_series};
+
+fn limited(dir: &tempfile::TempDir, limits: &str) -> Cumae {
+    let config = format!("self_metrics: false\nlimits: {{{limits}}}\n");
+    Launch::new(&dir.path().join("data")).config(&config).start()
+}
+
+fn labels(name: &str) -> LabelSet {
+    LabelSet::from_pairs([("__name__", name)]).unwrap()
+}
+
+fn seconds(ms: i64) -> f64 {
+    std::time::Duration::from_millis(ms.unsigned_abs()).as_secs_f64()
+}
+
+fn metric(cumae: &Cumae, name: &str) -> String {
+    let text = cumae.get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or("none").to_owned()
+}
+
+#[test]
+fn max_series_per_metric_takes_its_value_and_refuses_one_more_by_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = limited(&dir, "max_series_per_metric: 3");
+    let at = wall_ms();
+    let of = |metric: &'static str, number: &str| {
+        cumae.push(&[Series::new(metric, &[("i", number)], &[(at, 1.0)])])
+    };
+    for number in ["1", "2", "3"] {
+        assert_eq!(of("m", number).status, 204, "at the limit");
+    }
+    let past = of("m", "4");
+    assert_eq!(past.status, 400);
+    let told = past.text();
+    for part in ["1 of 1 samples refused", "limit of 3", "(max_series_per_metric)", "m", "default"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(of("m", "2").status, 204, "known ones go on");
+    assert_eq!(of("other", "4").status, 204, "and other metrics");
+    assert_eq!(cumae.query("count(m)", seconds(at))[0]["value"][1], "3");
+}
+
+#[test]
+fn max_exemplars_holds_for_each_sixteenth_and_past_it_the_oldest_go_and_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    // Series of one target share a sixteenth of it: a hundred.
+    let cumae = limited(&dir, "max_exemplars: 1600");
+    let start = wall_ms() / 60_000 * 60_000 - 7_200_000;
+    let trace = LabelSet::from_pairs([("trace_id", "t")]).unwrap();
+    let send = |minutes: std::ops::Range<i64>| {
+        let at = |minute: i64| start + minute * 60_000;
+        let exemplar =
+            |timestamp_ms: i64| Exemplar { timestamp_ms, value: 1.0, labels: trace.clone() };
+        let exemplars: Vec<Exemplar> = minutes.clone().map(at).map(exemplar).collect();
+        let mut body = Vec::new();
+        encode_series(&labels("m"), &[(at(minutes.end), 1.0)], &mut body);
+        encode_extras(&labels("m"), &[], &exemplars, &mut body);
+        let answer = cumae.send("POST", "/api/v1/push", &HEADERS, &compress(&body));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+    // How many there are, and the minute of the oldest and the newest.
+    let found = || {
+        let (from, to) = ((start / 1_000).to_string(), (start / 1_000 + 7_200).to_string());
+        let query = [("query", "m"), ("start", &*from), ("end", &*to)];
+        let answer = cumae.api("query_exemplars", &query);
+        let all = answer["data"][0]["exemplars"].as_array().unwrap().clone();
+        let minute = |one: Option<&serde_json::Value>| {
+            (one.unwrap()["timestamp"].as_i64().unwrap() - start / 1_000) / 60
+        };
+        (all.len(), minute(all.first()), minute(all.last()))
+    };
+    let lost = "cumae_store_exemplars_lost_limit_total";
+    send(0..100);
+    assert_eq!((found(), metric(&cumae, lost)), ((100, 0, 99), "0".to_owned()), "at the limit");
+    send(100..101);
+    let (kept, oldest, newest) = found();
+    assert_eq!(newest, 100, "one past it");
+    assert!(kept <= 100 && oldest > 0, "{kept}, {oldest}");
+    assert_eq!(metric(&cumae, lost), (101 - kept).to_string());
+}
+
+/// A histogram of so many buckets, each with one observation, behind one another.
+fn histogram(schema: i8, buckets: u32, timestamp_ms: i64) -> HistogramSample {
+    let custom = schema == model::histogram::CUSTOM_BUCKETS;
+    let histogram = Histogram {
+        schema,
+        zero_threshold: 0.0,
+        sum: 1.0,
+        reset_hint: ResetHint::Unknown,
+        positive_spans: vec![Span { offset: 0, length: buckets }],
+        negative_spans: Vec::new(),
+        custom_values: (1..buckets).filter(|_| custom).map(f64::from).collect(),
+        counts: Counts::Integer {
+            count: buckets.into(),
+            zero_count: 0,
+            positive: vec![1; usize::try_from(buckets).unwrap()],
+            negative: Vec::new(),
+        },
+    };
+    HistogramSample {
+        timestamp_ms,
+        histogram: Arc::new(histogram),
+        start_timestamp_ms: 0,
+        revision: 0,
+    }
+}
+
+#[test]
+fn max_native_histogram_buckets_keeps_its_value_lowers_one_more_and_refuses_what_cannot_be_lowered()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = limited(&dir, "max_native_histogram_buckets: 8");
+    let at = wall_ms();
+    let send = |name: &str, schema: i8, buckets: u32| {
+        let mut body = Vec::new();
+        encode_extras(&labels(name), &[histogram(schema, buckets, at)], &[], &mut body);
+        cumae.send("POST", "/api/v1/push", &HEADERS, &compress(&body))
+    };
+    let kept = |name: &str| {
+        let found = cumae.query(name, seconds(at));
+        found[0]["histogram"][1]["buckets"].as_array().map(Vec::len)
+    };
+    assert_eq!(send("at_limit", 2, 8).status, 204);
+    assert_eq!(kept("at_limit"), Some(8));
+    assert_eq!(send("past", 2, 9).status, 204);
+    assert_eq!(kept("past"), Some(5), "its resolution is lowered");
+    let custom = model::histogram::CUSTOM_BUCKETS;
+    assert_eq!(send("custom_at_limit", custom, 8).status, 204);
+    assert_eq!(kept("custom_at_limit"), Some(8));
+    let refused = send("custom_past", custom, 9);
+    assert_eq!(refused.status, 400);
+    let told = refused.text();
+    assert!(told.contains("(max_native_histogram_buckets)"), "{told}");
+    assert_eq!(kept("custom_past"), None);
+}
