@@ -24,6 +24,11 @@ pub(crate) struct Row {
     pub(crate) sample_end: u32,
 }
 
+/// A series with its labels seldom takes fewer bytes of a body,
+const SERIES_BYTES: usize = 96;
+/// nor a sample with its part of them.
+const SAMPLE_BYTES: usize = 48;
+
 /// What a request asks to write, resolved.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -93,7 +98,8 @@ impl Batch {
         }
     }
 
-    /// Forgets what a walk found.
+    /// Forgets what a walk found, and makes room for what most bodies of this length hold: to grow
+    /// to it costs more than to read it.
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.gathered.clear();
@@ -105,6 +111,9 @@ impl Batch {
         self.histograms.clear();
         self.refusals = Refusals::default();
         self.heard.clear();
+        self.rows.reserve(self.body_len / SERIES_BYTES);
+        self.columns.timestamps_ms.reserve(self.body_len / SAMPLE_BYTES);
+        self.columns.values.reserve(self.body_len / SAMPLE_BYTES);
     }
 
     /// How many rows are of floats: the first ones.

@@ -104,8 +104,6 @@ impl LabelHasher {
         LabelHash { low, high, len: u32::try_from(raw.len()).unwrap_or(u32::MAX) }
     }
 
-    /// Whole blocks, then the last 64 bytes under a key of their own: they overlap the block before
-    /// unless the length is a multiple, and the same length overlaps the same way.
     /// The hash of one symbol.
     pub(crate) fn symbol(&self, text: &[u8]) -> SymbolHash {
         let (low, high) = halves(xxh3_128_with_secret(text, &self.secret));
@@ -118,6 +116,8 @@ impl LabelHasher {
         SeriesHasher { hasher: self, sum: 0, at: 0, len: 0 }
     }
 
+    /// Whole blocks, then the last 64 bytes under a key of their own: they overlap the block before
+    /// unless the length is a multiple, and the same length overlaps the same way.
     #[inline]
     fn nh(&self, raw: &[u8], last: &[u8; BLOCK]) -> u128 {
         // Two sums, so that one need not wait for the other.

@@ -28,10 +28,22 @@ impl Timestamps {
         self.to_mut().push(timestamp_ms);
     }
 
+    /// How many hold these in memory, this one too; 0 if there are none.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.0.as_ref().map_or(0, Arc::strong_count)
+    }
+
     /// Whether these are shared with others.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.0.as_ref().is_some_and(|moments| Arc::strong_count(moments) > 1)
+        self.holders() > 1
+    }
+
+    /// Where they are in memory; 0 if there are none. As long as they live no others are there.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.0.as_ref().map_or(0, |moments| Arc::as_ptr(moments).addr())
     }
 
     /// Whether both are the same in memory; so they are if both are empty.

@@ -97,6 +97,8 @@ struct Pending {
     synced_sequence: u64,
     /// Bytes that a sync has taken and that are not on disk yet.
     taken_bytes: usize,
+    /// Bytes that syncs have brought to the disk since the start.
+    written_bytes: u64,
     /// Whether nothing came after the last idle mark.
     is_marked: bool,
 }
@@ -162,6 +164,7 @@ impl CommitLog {
             next_sequence: 1,
             synced_sequence: 0,
             taken_bytes: 0,
+            written_bytes: 0,
             is_marked: true,
         };
         let log = Self {
@@ -261,11 +264,13 @@ impl CommitLog {
         }
         match self.write_group(writer, &group) {
             Ok(()) => {
-                writer.keep_spare(group);
-                writer.first_sequence = through + 1;
                 let mut pending = self.pending.lock();
                 pending.taken_bytes = 0;
+                pending.written_bytes += group.len() as u64;
                 pending.synced_sequence = through;
+                drop(pending);
+                writer.keep_spare(group);
+                writer.first_sequence = through + 1;
                 Ok(through)
             }
             Err(error) => {
@@ -316,6 +321,12 @@ impl CommitLog {
     #[must_use]
     pub fn synced_sequence(&self) -> u64 {
         self.pending.lock().synced_sequence
+    }
+
+    /// The bytes of records that came to the disk since the log was opened.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.pending.lock().written_bytes
     }
 
     /// The bytes that are not on disk yet.

@@ -10,8 +10,8 @@ use std::cell::Cell;
 
 /// Items between two looks at the stop signal.
 const TICKS: u64 = 1_024;
-/// So many values of a new column are worked out without a look at the stop signal.
-const COLUMN_PIECE: usize = 1 << 16;
+/// Loops over columns work on so many items between two looks: less than a millisecond.
+pub(crate) const PIECE: usize = 1 << 16;
 
 /// What an evaluation has in memory.
 #[derive(Debug)]
@@ -85,22 +85,21 @@ impl<'a> Budget<'a> {
 
     /// A column of so many equal values.
     pub(crate) fn column(&self, value: f64, len: usize) -> Result<Vec<f64>, EvalError> {
-        self.column_of(len, |_| value)
+        self.column_of(std::iter::repeat_n(value, len))
     }
 
-    /// A column of what `f` answers for each place. Whoever leaves meanwhile does not wait for
-    /// gigabytes.
+    /// A column of these values. Whoever leaves meanwhile does not wait for gigabytes.
     pub(crate) fn column_of(
         &self,
-        len: usize,
-        f: impl Fn(usize) -> f64,
+        mut values: impl ExactSizeIterator<Item = f64>,
     ) -> Result<Vec<f64>, EvalError> {
+        let len = values.len();
         self.take_column(len)?;
         let mut column = Vec::with_capacity(len);
         while column.len() < len {
-            let end = len.min(column.len() + COLUMN_PIECE);
-            column.extend((column.len()..end).map(&f));
-            self.tick(COLUMN_PIECE)?;
+            let piece = PIECE.min(len - column.len());
+            column.extend(values.by_ref().take(piece));
+            self.tick(piece)?;
         }
         Ok(column)
     }

@@ -1,23 +1,24 @@
 //! Loops over columns.
 
+use super::budget::{Budget, PIECE};
+use super::error::EvalError;
 use super::value::{Series, is_absent};
 
-/// Replaces each value that is there.
-pub(crate) fn map(values: &mut [f64], f: impl Fn(f64) -> f64) {
-    for value in values {
-        if !is_absent(*value) {
-            *value = f(*value);
-        }
-    }
-}
-
 /// Replaces each value that is there; `f` knows the step.
-pub(crate) fn map_steps(values: &mut [f64], f: impl Fn(usize, f64) -> f64) {
-    for (step, value) in values.iter_mut().enumerate() {
-        if !is_absent(*value) {
-            *value = f(step, *value);
+pub(crate) fn map(
+    budget: &Budget<'_>,
+    values: &mut [f64],
+    f: impl Fn(usize, f64) -> f64,
+) -> Result<(), EvalError> {
+    for (piece, values) in values.chunks_mut(PIECE).enumerate() {
+        budget.tick(values.len())?;
+        for (step, value) in (piece * PIECE..).zip(values) {
+            if !is_absent(*value) {
+                *value = f(step, *value);
+            }
         }
     }
+    Ok(())
 }
 
 /// At which steps something is there.

@@ -256,7 +256,7 @@ impl<'a> Evaluator<'a> {
             Val::Vector(mut vector) => {
                 for series in &mut vector {
                     self.drop_name(series);
-                    super::column::map(&mut series.values, |value| -value);
+                    super::column::map(&self.budget, &mut series.values, |_, value| -value)?;
                     series.map_histograms(|histogram| histogram.scale(-1.0));
                 }
                 Ok(Val::Vector(self.merge_dropped(vector)?))

@@ -1,5 +1,6 @@
 //! Selectors: the newest sample of each step, and the samples of windows.
 
+use super::budget::PIECE;
 use super::error::EvalError;
 use super::evaluator::{BucketsWanted, Evaluator};
 use super::grid::Grid;
@@ -226,7 +227,7 @@ fn samples<'a>(
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
     let budget = Some(&ctx.budget);
     let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms, budget, slots: RefCell::default() };
+        Windows { grid, ends, range_ms, edges, outside_ms, budget, known: RefCell::default() };
     Ok(RangeVector { series, windows })
 }
 
@@ -316,7 +317,7 @@ fn subquery<'a>(
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
     let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, slots: RefCell::default() };
+        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
@@ -340,9 +341,6 @@ fn subquery<'a>(
     }
     Ok(RangeVector { series, windows })
 }
-
-/// So many steps are gone through without a look at the stop signal.
-const PIECE: usize = 1 << 16;
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has
 /// taken twice: they are forgotten, but for gauges.

@@ -35,8 +35,8 @@ fn where_nothing_is(
         ctx.budget.tick(grid.len)?;
         there.add(series);
     }
-    let values =
-        ctx.budget.column_of(grid.len, |step| if there.has(step) { ABSENT } else { 1.0 })?;
+    let value = |step| if there.has(step) { ABSENT } else { 1.0 };
+    let values = ctx.budget.column_of((0..grid.len).map(value))?;
     let series = Series::floats(labels_of(arg), false, values);
     Ok(if series.is_present() { vec![series] } else { Vec::new() })
 }

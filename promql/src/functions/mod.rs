@@ -42,7 +42,7 @@ impl<'a> Args<'a> {
 
     /// A new column.
     fn column(&self, f: impl Fn(usize) -> f64) -> Result<Vec<f64>, EvalError> {
-        self.ctx.budget.column_of(self.grid.len, f)
+        self.ctx.budget.column_of((0..self.grid.len).map(f))
     }
 
     fn vector(&self, index: usize) -> Result<Vec<Series>, EvalError> {
@@ -108,9 +108,6 @@ pub(crate) fn call(ctx: &Evaluator<'_>, node: &Call, grid: Grid) -> Result<Val, 
     }
 }
 
-/// So many values are worked out without a look at the stop signal.
-const PIECE: usize = 1 << 16;
-
 /// Maps each float of the first argument; the name goes, and so do histograms.
 fn map(args: &Args<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Val, EvalError> {
     map_vector(args, args.vector(0)?, f)
@@ -124,10 +121,7 @@ fn map_vector(
 ) -> Result<Val, EvalError> {
     let mut vector = floats_of(vector);
     for series in &mut vector {
-        for (piece, values) in series.values.chunks_mut(PIECE).enumerate() {
-            args.ctx.budget.tick(values.len())?;
-            column::map_steps(values, |step, value| f(piece * PIECE + step, value));
-        }
+        column::map(&args.ctx.budget, &mut series.values, &f)?;
         args.ctx.drop_name(series);
     }
     args.ctx.merge_dropped(vector).map(Val::Vector)
@@ -276,7 +270,9 @@ fn timestamp(args: &Args<'_>) -> Result<Val, EvalError> {
         _ => {
             let mut vector = args.vector(0)?;
             for series in &mut vector {
-                column::map_steps(&mut series.values, |step, _| seconds(grid.at(step)));
+                column::map(&args.ctx.budget, &mut series.values, |step, _| {
+                    seconds(grid.at(step))
+                })?;
                 let steps: Vec<usize> = series.histogram_steps().map(|(step, _)| step).collect();
                 steps.into_iter().for_each(|step| series.values[step] = seconds(grid.at(step)));
                 series.histograms = None;

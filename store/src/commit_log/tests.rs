@@ -140,11 +140,15 @@ fn a_group_takes_one_write_and_one_sync() {
     log.append(b"first").unwrap();
     log.sync().unwrap();
     let calls = disk.calls();
+    let written = log.written_bytes();
     for _ in 0..10 {
         log.append(b"next").unwrap();
     }
+    assert_eq!(log.written_bytes(), written, "what waits is not written");
+    let waits = log.pending_bytes() as u64;
     log.sync().unwrap();
     assert_eq!(disk.calls() - calls, 2);
+    assert_eq!(log.written_bytes() - written, waits);
 }
 
 #[test]

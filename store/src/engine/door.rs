@@ -140,6 +140,8 @@ pub struct Stats {
     pub metadata_lost_limit_total: u64,
     pub log_segments: u64,
     pub log_pending_bytes: u64,
+    /// Bytes of records that came to the disk.
+    pub log_written_bytes_total: u64,
     pub sstables: u64,
     pub sstable_bytes: u64,
     pub sstable_samples: u64,

@@ -21,6 +21,7 @@ impl Engine {
         let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
+            log_written_bytes_total: self.log.written_bytes(),
             log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),

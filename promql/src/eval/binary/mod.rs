@@ -25,7 +25,7 @@ pub(crate) fn apply(
     grid: Grid,
 ) -> Result<Val, EvalError> {
     match (left, right) {
-        (Val::Scalar(left), Val::Scalar(right)) => scalars(link, &left, &right, grid),
+        (Val::Scalar(left), Val::Scalar(right)) => scalars(ctx, link, &left, &right, grid),
         (Val::Vector(left), Val::Scalar(right)) => {
             with_scalar(ctx, link, left, &right, false).map(Val::Vector)
         }
@@ -47,7 +47,13 @@ pub(crate) fn apply(
     }
 }
 
-fn scalars(link: &Link, left: &Scalar, right: &Scalar, grid: Grid) -> Result<Val, EvalError> {
+fn scalars(
+    ctx: &Evaluator<'_>,
+    link: &Link,
+    left: &Scalar,
+    right: &Scalar,
+    grid: Grid,
+) -> Result<Val, EvalError> {
     if trims(link.op) {
         let op = link.op.as_str();
         let text = format!("operator \"{op}\" not allowed for Scalar operations");
@@ -59,7 +65,7 @@ fn scalars(link: &Link, left: &Scalar, right: &Scalar, grid: Grid) -> Result<Val
     };
     let scalar = match (left, right) {
         (Scalar::Same(_), Scalar::Same(_)) => Scalar::Same(value(0)),
-        _ => Scalar::Steps((0..grid.len).map(value).collect()),
+        _ => Scalar::Steps(ctx.budget.column_of((0..grid.len).map(value))?),
     };
     Ok(Val::Scalar(scalar))
 }
@@ -91,11 +97,11 @@ fn with_scalar(
     };
     let drops_name = changes_meaning(link.op) || link.return_bool;
     for series in &mut vector {
-        ctx.budget.tick(series.values.len())?;
         if is_trim {
+            ctx.budget.tick(series.values.len())?;
             drop_floats(series, &mut notes);
         } else {
-            column::map_steps(&mut series.values, compute);
+            column::map(&ctx.budget, &mut series.values, compute)?;
         }
         if series.histograms.is_some() {
             histograms_with_scalar(ctx, link, series, scalar, is_swapped, &mut notes)?;

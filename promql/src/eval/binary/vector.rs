@@ -277,14 +277,14 @@ impl<'a> Sides<'a> {
         pair: &Pair<'_>,
         notes: &mut StepNotes,
     ) -> Result<Computed, EvalError> {
-        ctx.budget.take_column(self.grid.len)?;
         if super::trims(self.link.op) || pair.many.has_histograms() || pair.one.has_histograms() {
+            ctx.budget.take_column(self.grid.len)?;
             return self.compute_mixed(ctx, pair, notes);
         }
         let values = pair.many.values().iter().zip(pair.one.values()).map(|(many, one)| {
             if is_absent(*many) || is_absent(*one) { ABSENT } else { self.float(*many, *one) }
         });
-        let values = values.collect();
+        let values = ctx.budget.column_of(values)?;
         Ok(Computed { values, histograms: None, failed: Failed::default() })
     }
 

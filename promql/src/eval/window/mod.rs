@@ -21,7 +21,7 @@ use crate::eval::grid::Grid;
 use crate::histogram::FloatHistogram;
 use crate::plan::Ends;
 use model::LabelSet;
-use moments::{Moments, Slots};
+use moments::{KnownSlots, Moments};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -42,8 +42,8 @@ pub(crate) struct Windows<'a> {
     pub(crate) outside_ms: i64,
     /// Asked now and then whether to stop.
     pub(crate) budget: Option<&'a Budget<'a>>,
-    /// Those over the moments that were asked for last.
-    pub(crate) slots: RefCell<Slots>,
+    /// Those over moments that were asked for before.
+    pub(crate) known: RefCell<KnownSlots>,
 }
 
 /// One window that holds samples: those from index `first` up to `end`.
@@ -230,7 +230,7 @@ pub(crate) mod tests {
             edges: Edges::Plain,
             outside_ms: 0,
             budget: None,
-            slots: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 }

@@ -10,8 +10,10 @@
 use super::{Window, Windows};
 use crate::math::convert::seconds;
 use model::Timestamps;
-use std::cell::Ref;
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ops::{Deref, Range};
+use std::rc::Rc;
 
 /// A part of a column's moments, in milliseconds since 1970, ascending.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +28,9 @@ impl Moments {
         Self { of: of.clone(), range }
     }
 
-    /// Whether both are the same place of the same column.
-    fn is_same(&self, other: &Self) -> bool {
-        self.of.is_same(&other.of) && self.range == other.range
+    /// Where they are in memory: the same place is the same moments as long as one of them lives.
+    fn place(&self) -> (usize, Range<usize>) {
+        (self.of.place(), self.range.clone())
     }
 
     /// The moments as a column of their own.
@@ -100,56 +102,69 @@ impl Stretch {
     }
 }
 
-/// The windows of so many steps are kept, a few megabytes; those of more, which only subqueries
-/// have, are found anew for each series.
+/// So many windows are kept, of some hundred targets' moments or of one: a few megabytes. Those over
+/// more steps, which only subqueries have, are found anew for each series.
 const KEPT_MAX: usize = 1 << 16;
+
+/// Moments that belong to one series are held by what was fetched and by its samples, and will not be
+/// asked for again.
+const HOLDERS_OF_ONE: usize = 2;
 
 /// The windows over some moments.
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
+struct Slots {
     moments: Moments,
     /// Those with samples in them or around them, in order.
-    pub(crate) windows: Vec<Window>,
-    /// One for each window, if they were asked for.
-    pub(crate) stretches: Vec<Stretch>,
+    windows: Vec<Window>,
+    /// One for each window, once they were asked for.
+    stretches: OnceCell<Vec<Stretch>>,
     /// The most samples of a window.
-    pub(crate) most: usize,
+    most: usize,
+}
+
+/// The windows that were found, by their moments.
+#[derive(Debug, Default)]
+pub(crate) struct KnownSlots {
+    slots: HashMap<(usize, Range<usize>), Rc<Slots>>,
+    /// How many windows they hold.
+    windows: usize,
+}
+
+impl KnownSlots {
+    fn get(&self, moments: &Moments) -> Option<Rc<Slots>> {
+        self.slots.get(&moments.place()).map(Rc::clone)
+    }
+
+    fn keep(&mut self, slots: &Rc<Slots>) {
+        self.windows += slots.windows.len();
+        if self.windows > KEPT_MAX {
+            self.slots.clear();
+            self.windows = slots.windows.len();
+        }
+        self.slots.insert(slots.moments.place(), Rc::clone(slots));
+    }
 }
 
 impl Windows<'_> {
     /// The windows over these moments. When the evaluation is to stop there may be too few: the
     /// caller looks afterwards.
-    fn slots(&self, moments: &Moments) -> Ref<'_, Slots> {
-        let is_known = self.slots.borrow().moments.is_same(moments);
-        if !is_known {
-            let mut slots = self.slots.borrow_mut();
-            let Slots { windows, stretches, .. } = &mut *slots;
-            windows.clear();
-            stretches.clear();
-            let (most, is_done) = self.walk(moments, |window| windows.push(window));
-            slots.most = most;
-            slots.moments = if is_done { moments.clone() } else { Moments::default() };
-        } else if let Some(budget) = self.budget {
-            // Whoever is to stop finds it out: the caller asks again.
-            let _ = budget.tick(self.grid.len);
+    fn slots(&self, moments: &Moments) -> Rc<Slots> {
+        if let Some(known) = self.known.borrow().get(moments) {
+            if let Some(budget) = self.budget {
+                // Whoever is to stop finds it out: the caller asks again.
+                let _ = budget.tick(self.grid.len);
+            }
+            return known;
         }
-        self.slots.borrow()
-    }
-
-    /// The windows over these moments, and how each is stretched.
-    fn stretched(&self, moments: &Moments) -> Ref<'_, Slots> {
-        let slots = self.slots(moments);
-        if slots.stretches.len() == slots.windows.len() {
-            return slots;
+        let is_shared = moments.of.holders() > HOLDERS_OF_ONE;
+        let mut slots = Slots { moments: moments.clone(), ..Slots::default() };
+        let (most, is_done) = self.walk(moments, |window| slots.windows.push(window));
+        slots.most = most;
+        let slots = Rc::new(slots);
+        if is_done && is_shared {
+            self.known.borrow_mut().keep(&slots);
         }
-        drop(slots);
-        let mut slots = self.slots.borrow_mut();
-        let Slots { windows, stretches, .. } = &mut *slots;
-        stretches.clear();
-        stretches
-            .extend(windows.iter().map(|window| Stretch::new(moments, self.range_ms, *window)));
-        drop(slots);
-        self.slots.borrow()
+        slots
     }
 
     /// Calls `each` for every window with samples in it or around it, in order; answers the most
@@ -179,8 +194,12 @@ impl Windows<'_> {
             let stretch = |window| Stretch::new(moments, self.range_ms, window);
             return self.walk(moments, |window| each(window, &stretch(window))).0;
         }
-        let slots = self.stretched(moments);
-        for (window, stretch) in slots.windows.iter().zip(&slots.stretches) {
+        let slots = self.slots(moments);
+        let stretches = slots.stretches.get_or_init(|| {
+            let stretch = |window: &Window| Stretch::new(moments, self.range_ms, *window);
+            slots.windows.iter().map(stretch).collect()
+        });
+        for (window, stretch) in slots.windows.iter().zip(stretches) {
             if self.stops(1) {
                 break;
             }

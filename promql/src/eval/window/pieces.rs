@@ -1,10 +1,8 @@
 //! Long windows: gone through piece by piece, so that an evaluation that is to stop stops soon.
 
 use super::Windows;
+use crate::eval::budget::PIECE;
 use std::cmp::Ordering;
-
-/// So many values are gone through without a look at the stop signal: less than a millisecond.
-const PIECE: usize = 1 << 16;
 
 impl Windows<'_> {
     /// Says that `items` were worked on; whether the evaluation is to stop.
