@@ -16,7 +16,7 @@ import time
 
 import bench_store
 import compare_prometheus
-from bench_first_light import verdict
+from bench_writes import verdict
 
 DATA = {"hour": "A", "day": "C"}
 

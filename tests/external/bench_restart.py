@@ -18,7 +18,7 @@ import tempfile
 import time
 
 import servers
-from bench_first_light import LIFTED
+from bench_writes import LIFTED
 from bench_store import WORKLOADS, fill, safely
 
 

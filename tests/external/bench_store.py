@@ -22,7 +22,7 @@ import time
 
 import compare_prometheus
 import servers
-from bench_first_light import LIFTED, tree_bytes, verdict
+from bench_writes import LIFTED, tree_bytes, verdict
 
 WORKLOADS = {
     "A": {"series": 100_000, "rounds": 240, "connections": 4, "together": 1},

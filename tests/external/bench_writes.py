@@ -5,7 +5,7 @@ Writes workload A (docs/BENCHMARKS.md) to each, checks that each counts what was
 server CPU-second, request latency, anonymous memory per series, one hour of `sum by (job) (rate(m[5m]))` over about
 10,000 series, and for cumae bytes per sample after a flush and the time of replay.
 
-    bench_first_light.py CUMAE_BINARY [--series N] [--rounds N] [--settle SECONDS] [--without prometheus,...]
+    bench_writes.py CUMAE_BINARY [--series N] [--rounds N] [--settle SECONDS] [--without prometheus,...]
 """
 
 import argparse
