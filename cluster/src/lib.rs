@@ -4,6 +4,7 @@
 
 pub mod consistency;
 pub mod members;
+pub mod ownership;
 pub mod placement;
 pub mod token;
 pub mod topology;

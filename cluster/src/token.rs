@@ -51,11 +51,12 @@ impl TokenRange {
     }
 }
 
-/// The vnodes of all nodes that keep data.
+/// The vnodes of all nodes that keep data. An owner is a member of a fixed list, or whoever
+/// `ownership` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ring {
+pub struct Ring<Owner = NodeIndex> {
     // Invariant: not empty, tokens strictly ascending.
-    vnodes: Vec<(Token, NodeIndex)>,
+    vnodes: Vec<(Token, Owner)>,
 }
 
 impl Ring {
@@ -77,10 +78,29 @@ impl Ring {
         assert!(!vnodes.is_empty(), "a checked member list has an ingester");
         Self { vnodes }
     }
+}
+
+impl<Owner: Copy> Ring<Owner> {
+    /// A ring of `count` even ranges, all of them `owner`'s; at least one.
+    #[must_use]
+    pub fn even(count: u16, owner: Owner) -> Self {
+        let count = u128::from(count.max(1));
+        let end = |place: u128| u64::try_from((place + 1) * (1 << 64) / count - 1);
+        let tokens = (0..count).map(|place| Token(end(place).unwrap_or(u64::MAX)));
+        Self { vnodes: tokens.map(|token| (token, owner)).collect() }
+    }
+
+    /// Gives the vnode at `place` to another owner.
+    ///
+    /// # Panics
+    /// If there is no such vnode.
+    pub fn give(&mut self, place: usize, owner: Owner) {
+        self.vnodes[place].1 = owner;
+    }
 
     /// The vnodes, ascending by token.
     #[must_use]
-    pub fn vnodes(&self) -> &[(Token, NodeIndex)] {
+    pub fn vnodes(&self) -> &[(Token, Owner)] {
         &self.vnodes
     }
 

@@ -47,6 +47,9 @@ pub struct Config {
     pub pending_bytes_max: usize,
     /// The largest payload. Default 48 MiB: above what the largest request becomes.
     pub record_bytes_max: u32,
+    /// When a segment has no room left for a group, so many bytes of it are written as zeros first:
+    /// syncs that do not change its length take a fraction of the time. Default 1 MiB; 0 is never.
+    pub room_bytes: u64,
     /// With less than this free on the disk a sync is refused: the rest is for flushes, which give
     /// space back. Default 64 MiB; more where flushes are larger.
     pub free_bytes_min: u64,
@@ -58,6 +61,7 @@ impl Default for Config {
             segment_bytes_max: 64 << 20,
             pending_bytes_max: 64 << 20,
             record_bytes_max: 48 << 20,
+            room_bytes: 1 << 20,
             free_bytes_min: 64 << 20,
         }
     }
@@ -362,6 +366,11 @@ impl CommitLog {
             Some(segment) => segment,
             None => self.next_segment(writer)?,
         };
+        let (group_bytes, room_bytes) = (group.len() as u64, self.config.room_bytes);
+        if room_bytes > 0 && group_bytes > segment.room_bytes() {
+            // Without it the sync takes longer, no more.
+            let _ = segment.make_room(group_bytes.max(room_bytes));
+        }
         segment.append(group)?;
         segment.sync_data()?;
         writer.newest.bytes = segment.written_bytes();

@@ -5,7 +5,8 @@
 //!
 //! # Rules
 //! - A file is written once, from its start to its end, by whoever created it. There is no
-//!   overwriting and no appending to a file of an earlier start.
+//!   overwriting and no appending to a file of an earlier start. Only zeros may lie behind what was
+//!   appended, and go under what comes next.
 //! - What [`DiskFile::sync_data`] returned `Ok` for is on disk with its length. That the *name* is
 //!   on disk too takes a [`Disk::sync_dir`] of its directory; likewise for a rename or unlink.
 //! - After a failed sync nobody knows what is on disk, and a second sync may say `Ok` for pages
@@ -109,6 +110,16 @@ pub trait DiskFile: Debug + Send {
     /// # Errors
     /// If the operating system refuses; then any part of `bytes` may be there.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Writes zeros behind what is there, for so many bytes to be appended over them. To sync bytes
+    /// that do not change a file's length takes a fraction of the time: no journal has to be written.
+    ///
+    /// # Errors
+    /// If the operating system refuses; then there may be less room, and nothing else has changed.
+    fn make_room(&mut self, bytes: u64) -> Result<()>;
+
+    /// The bytes that may be appended before the file gets longer.
+    fn room_bytes(&self) -> u64;
 
     /// Returns when everything appended is on the disk.
     ///

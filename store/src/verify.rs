@@ -145,7 +145,7 @@ fn segment(disk: &dyn Disk, path: &str) -> Vec<Error> {
             commit_log::Scanned::Header(None) => {
                 faults.push(Error::corrupt(path, 0, "not a segment's header"));
             }
-            commit_log::Scanned::Header(Some(_)) => {}
+            commit_log::Scanned::Header(Some(_)) | commit_log::Scanned::Room { .. } => {}
             commit_log::Scanned::Hole { offset, bytes, is_end } => {
                 let why = if is_end { "; a crash leaves such an end" } else { "" };
                 let detail = format!("no whole record in {bytes} bytes{why}");

@@ -70,6 +70,8 @@ struct Hole {
     segment: u64,
     offset: u64,
     bytes: u64,
+    /// Whether they are zeros up to the segment's end: room that was made and not written to.
+    is_room: bool,
     /// The start of the segment, if a good header or record says it.
     start: Option<u64>,
     /// The last good sequence number before and the first one behind, in the same segment.
@@ -213,11 +215,12 @@ impl Replay<'_> {
         }
         // A good header is skipped; without one the records are looked for from the first byte.
         let mut at = header.map_or(0, |_| SEGMENT_HEADER_BYTES as u64);
-        let mut hole_from = None;
+        let (mut hole_from, mut is_room) = (None, false);
         while at < source.file_bytes {
             let Some((found, behind)) = source.record_at(at, start, self.record_bytes_max)? else {
+                is_room = hole_from.is_none() && source.is_room(at)?;
                 hole_from.get_or_insert(at);
-                at = source.next_magic(at + 1)?;
+                at = if is_room { source.file_bytes } else { source.next_magic(at + 1)? };
                 continue;
             };
             start = Some(found.start);
@@ -226,7 +229,9 @@ impl Replay<'_> {
                 if offset == 0 {
                     self.start(found.start).reaches_down_to(lowest_lost(before, bytes));
                 }
-                self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
+                let is_room = false;
+                let hole = Hole { segment: number, offset, bytes, is_room, start, after, before };
+                self.holes.push(hole);
             }
             after = found.sequence;
             segment.good_bytes = behind;
@@ -238,7 +243,8 @@ impl Replay<'_> {
         }
         if let Some(offset) = hole_from {
             let (bytes, before) = (source.file_bytes - offset, u64::MAX);
-            self.holes.push(Hole { segment: number, offset, bytes, start, after, before });
+            let hole = Hole { segment: number, offset, bytes, is_room, start, after, before };
+            self.holes.push(hole);
         }
         if segment.good_bytes > 0 {
             self.report.segments.push(number);

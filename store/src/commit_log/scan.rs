@@ -35,6 +35,13 @@ pub enum Scanned<'a> {
         /// Whether the file ends behind them.
         is_end: bool,
     },
+    /// Zeros up to the file's end, for records that did not come.
+    Room {
+        /// The first of them.
+        offset: u64,
+        /// How many there are.
+        bytes: u64,
+    },
 }
 
 /// Hands everything in a segment to `visit`, in order, until it returns `false`.
@@ -64,6 +71,10 @@ pub fn scan(disk: &dyn Disk, path: &str, visit: &mut dyn FnMut(Scanned<'_>) -> b
     let mut hole = None;
     while at < source.file_bytes {
         let Some((found, behind)) = source.record_at(at, start, bytes_max)? else {
+            if hole.is_none() && source.is_room(at)? {
+                visit(Scanned::Room { offset: at, bytes: source.file_bytes - at });
+                return Ok(());
+            }
             hole.get_or_insert(at);
             at = source.next_magic(at + 1)?;
             continue;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes looked at before it is said that there are only zeros.
+const ROOM_PIECE_BYTES: usize = 4 << 10;
 
 /// A segment read through a window that moves forward.
 pub(super) struct Source {
@@ -71,6 +73,20 @@ impl Source {
         let from = usize::try_from(offset - self.window_offset).unwrap_or(usize::MAX);
         self.payload = from.saturating_add(RECORD_HEADER_BYTES)..from.saturating_add(whole);
         Ok(Some((header, offset + whole as u64)))
+    }
+
+    /// Whether there is nothing but zeros from `offset` to the end: room for what was never written.
+    pub(super) fn is_room(&mut self, mut offset: u64) -> Result<bool> {
+        while offset < self.file_bytes {
+            let left = usize::try_from(self.file_bytes - offset).unwrap_or(usize::MAX);
+            let len = left.min(ROOM_PIECE_BYTES);
+            let piece = self.bytes(offset, len)?;
+            if piece.is_none_or(|piece| piece.iter().any(|byte| *byte != 0)) {
+                return Ok(false);
+            }
+            offset += len as u64;
+        }
+        Ok(true)
     }
 
     /// The payload of the record found last.

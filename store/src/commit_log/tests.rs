@@ -10,6 +10,7 @@ const SMALL: Config = Config {
     segment_bytes_max: 2_000,
     pending_bytes_max: 64 << 10,
     record_bytes_max: 16 << 10,
+    room_bytes: 900,
     free_bytes_min: 0,
 };
 
@@ -141,6 +142,8 @@ fn a_group_takes_one_write_and_one_sync() {
     log.sync().unwrap();
     let calls = disk.calls();
     let written = log.written_bytes();
+    let length = || disk.bytes_of("log/0000000000000001.log").unwrap().len();
+    let before = length();
     for _ in 0..10 {
         log.append(b"next").unwrap();
     }
@@ -149,6 +152,7 @@ fn a_group_takes_one_write_and_one_sync() {
     log.sync().unwrap();
     assert_eq!(disk.calls() - calls, 2);
     assert_eq!(log.written_bytes() - written, waits);
+    assert_eq!(length(), before, "there was room, so the sync changes no length");
 }
 
 #[test]
@@ -596,7 +600,9 @@ fn the_worked_example_of_the_format_is_what_is_written() {
     log.append(b"hi").unwrap();
     log.sync().unwrap();
     let bytes = disk.bytes_of("log/0000000000000001.log").unwrap();
-    let dump: Vec<String> = bytes
+    let (written, room) = bytes.split_at(bytes.len() - SMALL.room_bytes as usize + 42);
+    assert!(room.iter().all(|byte| *byte == 0));
+    let dump: Vec<String> = written
         .chunks(16)
         .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
         .collect();

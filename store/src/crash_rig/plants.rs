@@ -131,6 +131,12 @@ impl DiskFile for PlantedFile {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.append(bytes)
     }
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        self.file.make_room(bytes)
+    }
+    fn room_bytes(&self) -> u64 {
+        self.file.room_bytes()
+    }
     fn sync_data(&mut self) -> Result<()> {
         if self.is_late {
             self.late.lock().push(Late::Sync(self.path.clone()));

@@ -52,6 +52,7 @@ pub(super) fn config(life: u64) -> Config {
             segment_bytes_max: 1_500,
             pending_bytes_max: 1 << 20,
             record_bytes_max: 64 << 10,
+            room_bytes: 700,
             free_bytes_min: 0,
         },
         // Two that overlap are merged, into files cut at tokens.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Disk for FileDisk {
             .create_new(true)
             .open(self.full(path))
             .map_err(self.error("create", path))?;
-        Ok(Box::new(Writer { file, path: self.shown(path), written_bytes: 0 }))
+        Ok(Box::new(Writer { file, path: self.shown(path), written_bytes: 0, file_bytes: 0 }))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>> {
@@ -187,13 +187,40 @@ struct Writer {
     file: File,
     path: String,
     written_bytes: u64,
+    /// With the room behind what was written.
+    file_bytes: u64,
+}
+
+/// What room is made of, piece by piece.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+impl Writer {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|e| Error::io("write", &self.path, e))?;
+        self.file_bytes = self.file_bytes.max(offset.saturating_add(bytes.len() as u64));
+        Ok(())
+    }
 }
 
 impl DiskFile for Writer {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))?;
+        self.write_at(bytes, self.written_bytes)?;
         self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
         Ok(())
+    }
+
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        let end = self.written_bytes.saturating_add(bytes);
+        while self.file_bytes < end {
+            let left = usize::try_from(end - self.file_bytes).unwrap_or(usize::MAX);
+            self.write_at(&ZEROS[..left.min(ZEROS.len())], self.file_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn room_bytes(&self) -> u64 {
+        self.file_bytes.saturating_sub(self.written_bytes)
     }
 
     fn sync_data(&mut self) -> Result<()> {
@@ -258,6 +285,23 @@ mod tests {
         disk.unlink("a/b").unwrap();
         assert_eq!(disk.len("a/b").unwrap(), None);
         assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn room_is_zeros_that_go_under_what_is_appended() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(directory.path()).unwrap();
+        let mut file = disk.create_new("f").unwrap();
+        file.append(b"ab").unwrap();
+        file.make_room(100_000).unwrap();
+        assert_eq!((file.written_bytes(), file.room_bytes()), (2, 100_000));
+        file.append(b"cde").unwrap();
+        file.make_room(10).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!((file.written_bytes(), file.room_bytes()), (5, 99_997));
+        let bytes = read_all(&disk, "f", 1 << 20).unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (100_002, &b"abcde"[..]));
+        assert!(bytes[5..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

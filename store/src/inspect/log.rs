@@ -17,6 +17,7 @@ struct Counts {
     damaged: u64,
     holes: u64,
     hole_bytes: u64,
+    room_bytes: u64,
 }
 
 pub(super) fn inspect(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result<()> {
@@ -44,16 +45,18 @@ pub(super) fn inspect(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Res
                 counts.holes += 1;
                 counts.hole_bytes += bytes;
             }
+            Scanned::Room { bytes, .. } => counts.room_bytes = bytes,
         }
         true
     })?;
-    let Counts { records, payload_bytes, samples, definitions, damaged, holes, hole_bytes } =
-        counts;
+    let Counts { records, payload_bytes, samples, definitions, damaged, .. } = counts;
+    let Counts { holes, hole_bytes, room_bytes, .. } = counts;
     lines(format!(
         "records {records} payload bytes {payload_bytes} samples {samples} definitions {definitions}"
     ));
     lines(format!("records that make no sense {damaged}"));
     lines(format!("holes {holes} of {hole_bytes} bytes without a whole record"));
+    lines(format!("room {room_bytes} bytes for records that did not come"));
     Ok(())
 }
 
@@ -62,6 +65,9 @@ pub(super) fn dump(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result
         Scanned::Header(header) => lines(header_line(header)),
         Scanned::Hole { offset, bytes, .. } => {
             lines(format!("{offset}: {bytes} bytes without a whole record"))
+        }
+        Scanned::Room { offset, bytes } => {
+            lines(format!("{offset}: {bytes} bytes of room for records that did not come"))
         }
         Scanned::Record { offset, sequence, payload, .. } => {
             let (mut all, mut damaged) = (vec![format!("{offset}: record {sequence}")], None);

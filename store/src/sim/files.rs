@@ -116,27 +116,47 @@ struct Writer {
     written_bytes: u64,
 }
 
-impl DiskFile for Writer {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+impl Writer {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut inner = self.disk.inner.lock();
         if inner.life != self.life {
             return Err(failure(Action::Append, &self.path, io::ErrorKind::BrokenPipe));
         }
         let outcome = inner.begin(Action::Append, &self.path)?;
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        // What lies over room that was made takes none.
+        let room = inner.nodes.bytes(self.node).len().saturating_sub(at);
         let (written, failed) = match outcome {
             Outcome::Lie => (0, None),
             Outcome::Fail(kind) => (bytes.len() / 2, Some(kind)),
-            Outcome::Done => match inner.room(bytes.len()) {
-                all if all == bytes.len() => (all, None),
+            Outcome::Done => match room + inner.room(bytes.len().saturating_sub(room)) {
+                enough if enough >= bytes.len() => (bytes.len(), None),
                 part => (part, Some(io::ErrorKind::StorageFull)),
             },
         };
-        inner.nodes.append(self.node, bytes.get(..written).unwrap_or_default());
-        if let Some(kind) = failed {
-            return Err(failure(Action::Append, &self.path, kind));
-        }
+        inner.nodes.write(self.node, at, bytes.get(..written).unwrap_or_default());
+        failed.map_or(Ok(()), |kind| Err(failure(Action::Append, &self.path, kind)))
+    }
+}
+
+impl DiskFile for Writer {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_at(self.written_bytes, bytes)?;
         self.written_bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        let more = bytes.saturating_sub(self.room_bytes());
+        match usize::try_from(more).unwrap_or(usize::MAX) {
+            0 => Ok(()),
+            more => self.write_at(self.written_bytes + self.room_bytes(), &vec![0; more]),
+        }
+    }
+
+    fn room_bytes(&self) -> u64 {
+        let file_bytes = self.disk.inner.lock().nodes.bytes(self.node).len() as u64;
+        file_bytes.saturating_sub(self.written_bytes)
     }
 
     fn sync_data(&mut self) -> Result<()> {

@@ -171,11 +171,11 @@ impl Nodes {
         Ok(())
     }
 
-    pub(super) fn append(&mut self, node: NodeId, bytes: &[u8]) {
+    pub(super) fn write(&mut self, node: NodeId, from: usize, bytes: &[u8]) {
         let Some(node) = self.nodes.get_mut(node) else { return };
-        let from = node.bytes.len();
-        node.bytes.extend_from_slice(bytes);
-        let to = node.bytes.len();
+        let to = from + bytes.len();
+        node.bytes.resize(node.bytes.len().max(to), 0);
+        node.bytes[from..to].copy_from_slice(bytes);
         node.dirty.extend(from / PAGE_BYTES..to.div_ceil(PAGE_BYTES));
     }
 

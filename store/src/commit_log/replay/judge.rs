@@ -108,7 +108,7 @@ impl Replay<'_> {
             }
         }
         for (hole, is_damage) in self.holes.iter().zip(is_damage) {
-            if !is_damage {
+            if !is_damage && !hole.is_room {
                 self.report.torn.push(hole.report(self.directory, None));
             }
         }

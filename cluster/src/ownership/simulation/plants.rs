@@ -1,0 +1,68 @@
+//! Planted bugs: each is one that a process could have, and each must be caught.
+//!
+//! | bug | test |
+//! |---|---|
+//! | 1 a lease is trusted from the answer, not from the asking | `a_lease_trusted_from_the_answer_is_caught` |
+//! | 2 what the dead owed for others is forgotten | `obligations_that_are_not_inherited_are_caught` |
+//! | 3 the tail is not read again | `a_tail_that_is_not_read_again_is_caught` |
+//! | 4 progress is written before the manifest | `progress_before_the_manifest_is_caught` |
+//! | 5 the lease is not checked after the quorum | `a_lease_not_checked_after_the_quorum_is_caught` |
+//! | 6 a place is taken from a live holder | `a_place_taken_from_a_live_holder_is_caught` |
+//! | 7 replaced segments go before their successor is named | `replaced_segments_deleted_before_their_successor_is_named_are_caught` |
+//! | 8 a merge does without a piece that one replica lacks | `a_merge_without_a_missing_piece_is_caught` |
+//! | 9 replaced segments go though one replica alone may know the successor | `a_successor_that_is_not_confirmed_is_caught` |
+
+use super::process::Plant;
+use super::story;
+
+/// Tries seeds until one catches the bug, and says how many that took.
+fn caught(plant: Plant) {
+    let story = |seed| story(seed, plant).1.map(|violation| (seed, violation));
+    let (seed, violation) = (0..1_000).find_map(story).expect("caught by one of 1,000 seeds");
+    println!("{plant:?}: caught after {} seeds: {violation}", seed + 1);
+}
+
+#[test]
+fn a_lease_trusted_from_the_answer_is_caught() {
+    caught(Plant::LeaseTrustedFromTheAnswer);
+}
+
+#[test]
+fn obligations_that_are_not_inherited_are_caught() {
+    caught(Plant::ObligationsNotInherited);
+}
+
+#[test]
+fn a_tail_that_is_not_read_again_is_caught() {
+    caught(Plant::TailNotReadAgain);
+}
+
+#[test]
+fn progress_before_the_manifest_is_caught() {
+    caught(Plant::ProgressBeforeManifest);
+}
+
+#[test]
+fn a_lease_not_checked_after_the_quorum_is_caught() {
+    caught(Plant::LeaseNotCheckedAfterTheQuorum);
+}
+
+#[test]
+fn a_place_taken_from_a_live_holder_is_caught() {
+    caught(Plant::PlaceTakenFromALiveHolder);
+}
+
+#[test]
+fn replaced_segments_deleted_before_their_successor_is_named_are_caught() {
+    caught(Plant::ReplacedDeletedFirst);
+}
+
+#[test]
+fn a_merge_without_a_missing_piece_is_caught() {
+    caught(Plant::MissingPieceIgnored);
+}
+
+#[test]
+fn a_successor_that_is_not_confirmed_is_caught() {
+    caught(Plant::SuccessorNotConfirmed);
+}
