@@ -155,7 +155,8 @@ fn sums(path: &str, bytes: &[u8]) -> Vec<Sum> {
     } else if path.starts_with("log/") {
         sums.push(sum(12, 0..64));
         at = 64;
-        while at < bytes.len() {
+        // Behind the records there may be room for more.
+        while bytes[at..].starts_with(&[0xC5, 0xF8, 0x1D, 0xFF]) {
             let end = at + 40 + u32_at(bytes, at + 8);
             sums.push(sum(at + 12, at + 40..end));
             sums.push(sum(at + 4, at + 8..at + 40));
