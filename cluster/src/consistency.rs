@@ -203,6 +203,11 @@ mod tests {
     }
 
     #[test]
+    fn golden_quorums_of_1_to_5_copies_are_1_2_2_3_3() {
+        assert_eq!([1, 2, 3, 4, 5].map(|rf| Consistency::Quorum.required(rf)), [1, 2, 2, 3, 3]);
+    }
+
+    #[test]
     fn a_level_reads_back_from_its_name() {
         for (name, level) in Consistency::NAMES {
             assert_eq!(level.to_string(), name);

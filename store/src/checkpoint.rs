@@ -121,7 +121,7 @@ pub fn read(disk: &dyn Disk, path: &str, visit: &mut dyn FnMut(&[u8]) -> Result<
         let length = u32_of(&header[..4]);
         let is_end = length == END_LENGTH;
         let bytes = if is_end { 8 } else { length as usize };
-        source.fill(&mut payload, bytes)?;
+        source.fill(&mut payload, bytes, at)?;
         if u32_of(&header[4..]) != checksum(length, index, &payload) {
             return Err(Error::corrupt(path, at, "checksum mismatch"));
         }
@@ -149,26 +149,28 @@ struct Source<'a> {
 impl Source<'_> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.check(N)?;
+        self.check(N, self.offset)?;
         self.reader.read_at(self.offset, &mut bytes)?;
         self.offset += N as u64;
         Ok(bytes)
     }
 
-    /// Reads `bytes` into the buffer. Nothing is allocated that the file does not have.
-    fn fill(&mut self, buffer: &mut Vec<u8>, bytes: usize) -> Result<()> {
-        self.check(bytes)?;
+    /// Reads `bytes` of the frame `at` into the buffer. Nothing is allocated that the file does not
+    /// have.
+    fn fill(&mut self, buffer: &mut Vec<u8>, bytes: usize, at: u64) -> Result<()> {
+        self.check(bytes, at)?;
         buffer.resize(bytes, 0);
         self.reader.read_at(self.offset, buffer)?;
         self.offset += bytes as u64;
         Ok(())
     }
 
-    fn check(&self, bytes: usize) -> Result<()> {
+    /// Whether the file has so many bytes more; else what lies `at` says so.
+    fn check(&self, bytes: usize, at: u64) -> Result<()> {
         let left = self.reader.file_bytes().saturating_sub(self.offset);
         match bytes as u64 <= left && bytes <= FRAME_BYTES_MAX {
             true => Ok(()),
-            false => Err(Error::corrupt(self.path, self.offset, "the file ends too early")),
+            false => Err(Error::corrupt(self.path, at, "the file ends too early")),
         }
     }
 

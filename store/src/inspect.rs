@@ -17,7 +17,8 @@ use crate::error::Result;
 use crate::manifest::{self, Edit};
 use crate::verify::FileKind;
 use crate::{format_marker, record, snapshot};
-use model::{LabelSet, TenantId};
+use model::mutation::MetricMetadata;
+use model::{Exemplar, LabelSet, TenantId};
 
 /// Takes the lines in; `false` ends it.
 pub type Lines<'a> = dyn FnMut(String) -> bool + 'a;
@@ -37,8 +38,8 @@ pub fn inspect(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result<()>
     }
 }
 
-/// Hands everything in a file to `lines`: each sample of an sstable and of a log, each definition
-/// of a checkpoint, each live file of a manifest.
+/// Hands everything in a file to `lines`: each sample of an sstable and of a log, each series, metadata and
+/// exemplar of a checkpoint, each live file of a manifest.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -50,6 +51,22 @@ pub fn dump(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result<()> {
         FileKind::Checkpoint => dump_checkpoint(disk, path, lines),
         FileKind::SnapshotList => dump_list(disk, path, lines),
         FileKind::Marker => dump_marker(disk, path, lines),
+    }
+}
+
+/// Since when a sample counts, if that is known.
+fn since(start_timestamp_ms: i64) -> String {
+    match start_timestamp_ms {
+        0 => String::new(),
+        start => format!(" since {start}"),
+    }
+}
+
+/// The revision of samples, if it is not the usual one.
+fn revision(revision: u32) -> String {
+    match revision {
+        0 => String::new(),
+        revision => format!(" revision {revision}"),
     }
 }
 
@@ -115,8 +132,8 @@ fn inspect_checkpoint(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Res
         let frame = Frame::decode(payload).map_err(|damaged| damaged.at(path, 0))?;
         frames += 1;
         series += frame.definitions.len() as u64;
-        metadata += frame.metadata;
-        exemplars += frame.exemplars;
+        metadata += frame.metadata.len() as u64;
+        exemplars += frame.exemplars.len() as u64;
         Ok(())
     })?;
     lines(format!("checkpoint {path}"));
@@ -135,6 +152,12 @@ fn dump_checkpoint(disk: &dyn Disk, path: &str, lines: &mut Lines<'_>) -> Result
         for (number, labels) in &frame.definitions {
             goes_on = goes_on && lines(format!("{tenant} {generation:016x} {number} {labels}"));
         }
+        for metadata in &frame.metadata {
+            goes_on = goes_on && lines(format!("{tenant} metadata {metadata:?}"));
+        }
+        for (number, exemplar) in &frame.exemplars {
+            goes_on = goes_on && lines(format!("{tenant} exemplar of {number} {exemplar:?}"));
+        }
         Ok(())
     })
 }
@@ -144,8 +167,8 @@ struct Frame {
     tenant: TenantId,
     generation: u64,
     definitions: Vec<(u32, LabelSet)>,
-    metadata: u64,
-    exemplars: u64,
+    metadata: Vec<MetricMetadata>,
+    exemplars: Vec<(u32, Exemplar)>,
 }
 
 impl Frame {
@@ -156,8 +179,8 @@ impl Frame {
         let generation = input.u64()?;
         let mut all = Vec::new();
         definitions::decode(&mut input, |number, labels| all.push((number, labels)))?;
-        let metadata = record::read_metadata(&mut input)?.len() as u64;
-        let exemplars = record::read_exemplars(&mut input)?.len() as u64;
+        let metadata = record::read_metadata(&mut input)?;
+        let exemplars = record::read_exemplars(&mut input)?;
         Ok(Self { tenant, generation, definitions: all, metadata, exemplars })
     }
 }

@@ -18,7 +18,6 @@ use crate::manifest::{
 use crate::sstable::reader::Sstable;
 use crate::sstable::walk::Walk;
 use crate::{checkpoint, format_marker, record, snapshot};
-use std::collections::BTreeSet;
 
 /// So often a log is looked at again whose segments went away meanwhile.
 const ROUNDS_MAX: usize = 3;
@@ -206,6 +205,32 @@ pub fn store(disk: &dyn Disk) -> Result<Verified> {
     Ok(verified)
 }
 
+fn lost_records(damage: &commit_log::Damage) -> Error {
+    let lost = damage
+        .sequences
+        .map_or(String::new(), |(first, last)| format!(", records {first} to {last} are lost"));
+    let detail = format!("{} bytes without a whole record{lost}", damage.bytes);
+    Error::corrupt(&damage.path, damage.offset, detail)
+}
+
+/// The fault of a segment that has whole records and no header: that was on disk before them.
+/// Nothing is lost by it.
+fn bad_header(disk: &dyn Disk, number: u64) -> Result<Option<Error>> {
+    let path = disk::join(LOG_DIRECTORY, &commit_log::segment_name(number));
+    let mut fault = None;
+    let scanned = commit_log::scan(disk, &path, &mut |found| {
+        if let commit_log::Scanned::Header(None) = found {
+            fault = Some(Error::corrupt(&path, 0, "not a segment's header"));
+        }
+        false
+    });
+    // A flush lets go of segments meanwhile.
+    match disk.len(&path)? {
+        Some(_) => scanned.map(|()| fault),
+        None => Ok(None),
+    }
+}
+
 impl Verified {
     fn look(
         &mut self,
@@ -252,9 +277,7 @@ impl Verified {
         let mut faults = Vec::new();
         for _ in 0..ROUNDS_MAX {
             faults.clear();
-            let mut segments = BTreeSet::new();
             let replayed = commit_log::check(disk, LOG_DIRECTORY, from, &mut |found| {
-                segments.insert(found.segment);
                 let path = disk::join(LOG_DIRECTORY, &commit_log::segment_name(found.segment));
                 let detail = |fault: Error| match fault {
                     Error::Corrupt { path, detail, .. } => {
@@ -267,13 +290,12 @@ impl Verified {
                 Ok(())
             });
             match replayed {
-                Ok(report) => faults.extend(report.damage.iter().map(|damage| {
-                    let lost = damage.sequences.map_or(String::new(), |(first, last)| {
-                        format!(", records {first} to {last} are lost")
-                    });
-                    let detail = format!("{} bytes without a whole record{lost}", damage.bytes);
-                    Error::corrupt(&damage.path, damage.offset, detail)
-                })),
+                Ok(report) => {
+                    faults.extend(report.damage.iter().map(lost_records));
+                    for number in report.segments {
+                        faults.extend(bad_header(disk, number)?);
+                    }
+                }
                 Err(error) => faults.push(error),
             }
             let now =

@@ -4,9 +4,10 @@
 Each server is filled once with workload A or B (docs/BENCHMARKS.md) and killed with SIGKILL; every start is on a copy of
 what that left. The wall clock is what counts; CPU seconds are told beside it, as they bear a busy machine better.
 
-    bench_restart.py CUMAE_BINARY ... [--workload A|B] [--scale N] [--times N] [--without victoria-metrics]
+    bench_restart.py CUMAE_BINARY ... [--workload A|B|empty] [--scale N] [--times N] [--without victoria-metrics]
 
-Several binaries of cumae are compared with each other: the first one is the measure.
+Several binaries of cumae are compared with each other: the first one is the measure. `--workload empty` fills nothing: it
+starts each server on an empty directory, and counts until it is ready.
 """
 
 import argparse
@@ -57,10 +58,32 @@ def restart(name, binary, filled, wanted, end_ms):
             server.kill()
 
 
+def start_empty(name, binary):
+    """Seconds until a server without data is ready, and CPU seconds."""
+    with tempfile.TemporaryDirectory(prefix="cumae-restart-") as directory:
+        began = time.monotonic()
+        server = start(name, binary, directory)
+        try:
+            return time.monotonic() - began, server.cpu_seconds()
+        finally:
+            server.kill()
+
+
+def show_empty(contestants, times):
+    runs = {name: [] for name, _ in contestants}
+    for _ in range(times):
+        for name, binary in contestants:
+            runs[name].append(start_empty(name, binary))
+    print(f"an empty directory; medians of {times}\n")
+    print("| | ready, s | CPU until ready, s |\n|---|---|---|")
+    for name, seconds in runs.items():
+        print(f"| {name} | " + " | ".join(f"{statistics.median(column):.3f}" for column in zip(*seconds)) + " |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binaries", nargs="+", type=pathlib.Path)
-    parser.add_argument("--workload", choices="AB", default="A")
+    parser.add_argument("--workload", choices=["A", "B", "empty"], default="A")
     parser.add_argument("--scale", type=int, default=1, help="take so much less of the series")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--without", default="")
@@ -68,6 +91,9 @@ def main():
     contestants = [(f"cumae {index}", binary.resolve()) for index, binary in enumerate(flags.binaries)]
     if "victoria-metrics" not in flags.without:
         contestants.append(("victoria-metrics", None))
+    if flags.workload == "empty":
+        show_empty(contestants, flags.times)
+        return
     end_ms = int(time.time() * 1000)
     with tempfile.TemporaryDirectory(prefix="cumae-restart-") as directory:
         wanted, seconds = {}, {name: [] for name, _ in contestants}

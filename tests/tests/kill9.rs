@@ -8,6 +8,8 @@
 mod kinds;
 #[path = "kill9/load.rs"]
 mod load;
+#[path = "kill9/rot.rs"]
+mod rot;
 
 use bench::http::{self, Connection};
 use bench::remote_write::{self, Series};

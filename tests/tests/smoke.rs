@@ -264,7 +264,11 @@ fn a_flush_that_is_asked_for_puts_everything_into_sstables_and_is_read_from_ther
     assert_eq!(cumae.query("a", seconds(time - 7_200_000))[0]["value"][1], "4");
 }
 
-/// What every route says about the metrics `del` and `keep`.
+/// Matches the metrics that are deleted, wholly or in part, and one that is not.
+const DELETED_AND_KEPT: &str = "{__name__=~\"del|part|keep\"}";
+
+/// What every route says about them. Not `explain`, which estimates by the index, and not
+/// `user_stats`, which counts series that are open, deleted or not.
 fn every_route(cumae: &Cumae, end_s: f64) -> Vec<serde_json::Value> {
     let (start, end) = ((end_s - 3_600.0).to_string(), end_s.to_string());
     let range = [("start", start.as_str()), ("end", end.as_str())];
@@ -272,10 +276,11 @@ fn every_route(cumae: &Cumae, end_s: f64) -> Vec<serde_json::Value> {
         let all: Vec<(&str, &str)> = range.iter().copied().chain(more.iter().copied()).collect();
         all
     };
-    let every = ("match[]", "{__name__=~\"del|keep\"}");
+    let every = ("match[]", DELETED_AND_KEPT);
+    let samples = format!("{DELETED_AND_KEPT}[1h]");
     [
-        cumae.api("query", &[("query", "{__name__=~\"del|keep\"}[1h]"), ("time", &end)]),
-        cumae.api("query_range", &with(&[("query", "{__name__=~\"del|keep\"}"), ("step", "60")])),
+        cumae.api("query", &[("query", &samples), ("time", &end)]),
+        cumae.api("query_range", &with(&[("query", DELETED_AND_KEPT), ("step", "60")])),
         cumae.api("query", &[("query", "count({job!=\"\"})"), ("time", &end)]),
         cumae.api("series", &with(&[every])),
         cumae.api("labels", &with(&[every])),
@@ -284,9 +289,48 @@ fn every_route(cumae: &Cumae, end_s: f64) -> Vec<serde_json::Value> {
         cumae.api("label/secret/values", &with(&[])),
         cumae.api("label/job/values", &with(&[every])),
         cumae.api("query_exemplars", &with(&[("query", "del")])),
+        cumae.api("status/tsdb", &with(&[])),
+        cumae.api("series/count", &[]),
     ]
     .map(|answer| answer["data"].clone())
-    .to_vec()
+    .into_iter()
+    .chain([
+        cumae.api("cardinality/label_names", &with(&[])),
+        cumae.api("cardinality/label_values", &with(&[("label_names[]", "secret")])),
+        cumae.api("cardinality/label_values", &with(&[("label_names[]", "__name__")])),
+    ])
+    .chain(routes_without_json(cumae, end_s))
+    .collect()
+}
+
+/// What the routes say of them that answer with lines or with bytes.
+fn routes_without_json(cumae: &Cumae, end_s: f64) -> [serde_json::Value; 3] {
+    let every = ("match[]", DELETED_AND_KEPT);
+    let (start, end) = ((end_s - 3_600.0).to_string(), end_s.to_string());
+    let export = http::form(&[every, ("start", &start), ("end", &end)]);
+    let texts = [format!("/federate?{}", http::form(&[every])), format!("/api/v1/export?{export}")]
+        .map(|path| cumae.get(&path));
+    let [federate, export] = texts.map(|answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        json!(answer.text())
+    });
+    let headers = [("Content-Encoding", "snappy")];
+    let answer = cumae.send("POST", "/api/v1/read", &headers, &read_request());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    [federate, export, json!(answer.body)]
+}
+
+/// A remote read of all that they have.
+fn read_request() -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        let length = u8::try_from(bytes.len()).unwrap();
+        assert!(length < 0x80, "of one byte");
+        [&[number << 3 | 2, length], bytes].concat()
+    };
+    // Matching by a regular expression is type 2.
+    let matcher = [&[0x08, 2][..], &field(2, b"__name__"), &field(3, b"del|part|keep")].concat();
+    let end_ms = [&[0x10][..], &[0xFF; 6], &[0x7F]].concat();
+    remote_write::compress(&field(1, &[end_ms, field(3, &matcher)].concat()))
 }
 
 /// Tells what a metric means.
@@ -327,28 +371,36 @@ fn what_is_deleted_is_on_no_route_whatever_happens_and_its_bytes_leave_the_disk(
     let mut cumae = quiet(&dir);
     let time = wall_ms() - 60_000;
     let end_s = seconds(time + 120_000);
-    let samples: Vec<(i64, f64)> =
-        (0..60_i32).map(|n| (time - i64::from(n) * 30_000, n.into())).rev().collect();
+    let at = |n: i32| time - i64::from(n) * 30_000;
+    let samples: Vec<(i64, f64)> = (0..60).map(|n| (at(n), n.into())).rev().collect();
+    let (deleted_from, deleted_to) = (at(40), at(10));
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        samples.iter().partition(|(at, _)| (deleted_from..=deleted_to).contains(at));
     let keep = |job| Series::new("keep", &[("job", job)], &samples);
-    let deleted = Series::new("del", &[("job", "gone"), ("secret", NEEDLE)], &samples);
-    assert_eq!(cumae.push(&[keep("a"), keep("gone")]).status, 204);
+    let part = |samples: &[_]| Series::new("part", &[("job", "gone")], samples);
+    let deleted =
+        [Series::new("del", &[("job", "gone"), ("secret", NEEDLE)], &inside), part(&inside)];
+    assert_eq!(cumae.push(&[keep("a"), keep("gone"), part(&outside)]).status, 204);
     describe(&cumae, "keep", "stays");
     let (without, described_without) = (every_route(&cumae, end_s), described(&cumae));
     describe(&cumae, "del", NEEDLE);
     assert!(described(&cumae).contains(NEEDLE) && described_without.contains("stays"));
-    assert_eq!(cumae.push(std::slice::from_ref(&deleted)).status, 204);
+    assert_eq!(cumae.push(&deleted).status, 204);
     assert_ne!(every_route(&cumae, end_s), without);
     assert!(!files_with(cumae.data_dir(), NEEDLE).is_empty());
 
-    let delete = "/api/v1/admin/tsdb/delete_series?match[]=del%7Bjob%3D%22gone%22%7D";
-    assert_eq!(cumae.send("GET", delete, &[], b"").status, 405);
-    assert_eq!(cumae.send("POST", delete, &[], b"").status, 204);
+    let range = [seconds(deleted_from), seconds(deleted_to)].map(|end| end.to_string());
+    let matcher = "{__name__=~\"del|part\",job=\"gone\"}";
+    let form = [("match[]", matcher), ("start", &range[0]), ("end", &range[1])];
+    let delete = format!("/api/v1/admin/tsdb/delete_series?{}", http::form(&form));
+    assert_eq!(cumae.send("GET", &delete, &[], b"").status, 405);
+    assert_eq!(cumae.send("POST", &delete, &[], b"").status, 204);
     assert_eq!(every_route(&cumae, end_s), without, "at once");
     assert!(cumae.log().contains("series deleted as asked"), "{}", cumae.log());
     cumae.kill_9();
     cumae = quiet(&dir);
     assert_eq!(every_route(&cumae, end_s), without, "after kill -9");
-    assert_eq!(cumae.push(&[deleted]).status, 204);
+    assert_eq!(cumae.push(&deleted).status, 204);
     assert_eq!(every_route(&cumae, end_s), without, "what comes late");
     for path in ["/ingester/flush", "/ingester/flush?seal=true"] {
         assert_eq!(cumae.send("POST", path, &[], b"").status, 204, "{path}");

@@ -600,7 +600,8 @@ fn the_worked_example_of_the_format_is_what_is_written() {
     log.append(b"hi").unwrap();
     log.sync().unwrap();
     let bytes = disk.bytes_of("log/0000000000000001.log").unwrap();
-    let (written, room) = bytes.split_at(bytes.len() - SMALL.room_bytes as usize + 42);
+    let (written, room) =
+        bytes.split_at(bytes.len() - usize::try_from(SMALL.room_bytes).unwrap() + 42);
     assert!(room.iter().all(|byte| *byte == 0));
     let dump: Vec<String> = written
         .chunks(16)

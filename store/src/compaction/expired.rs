@@ -2,7 +2,8 @@
 //!
 //! It is for files whose windows may mix, where an old sstable can hide what another one holds. Our
 //! windows are strict: none can shadow another, so `window.rs` drops a window by the clock alone.
-//! The rule stands here exactly, so that the simulator and its vectors show what strictness saves.
+//! The rule stands here exactly, with its vectors, to show what strictness saves: the engine never
+//! asks it.
 
 /// What the rule knows of an sstable. Times are of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,7 +96,8 @@ impl Decider {
         newest_first.filter_map(|all| self.seal(all, Reason::Requested)).collect()
     }
 
-    /// Where a flush of this many bytes into one window is cut.
+    /// Where Cassandra cuts a flush of this many bytes into one window: for the simulator. Ours are
+    /// far below what is cut, and stay whole.
     #[must_use]
     pub fn flush_boundaries(&self, bytes: u64) -> Vec<Token> {
         match self.config.strategy {

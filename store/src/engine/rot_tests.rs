@@ -170,6 +170,44 @@ fn a_flipped_byte_of_an_sstable_is_found_with_its_file_and_a_block_before_it() {
 }
 
 #[test]
+fn a_flipped_byte_of_any_other_file_is_found_with_its_file_and_offset_or_says_nothing() {
+    let (files, expected) = (files(), expected());
+    let state = manifest::state_at(&disk_of(&files), manifest::MANIFEST_FILE).unwrap();
+    let from = format!("log/{}", crate::commit_log::segment_name(state.log_from_segment()));
+    // A segment before that is there, and nobody needs it.
+    let is_needed = |path: &str| !path.starts_with("log/") || from.as_str() <= path;
+    let is_other = |path: &str| path != "LOCK" && !path.starts_with("sstables/") && is_needed(path);
+    for (path, bytes) in files.iter().filter(|(path, _)| is_other(path)) {
+        let mut unseen = 0;
+        // Behind the records of a segment there may be room for more.
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        for at in 0..written {
+            let mut rotten = files.clone();
+            rotten.get_mut(path).unwrap()[at] ^= 0x40;
+            let disk = disk_of(&rotten);
+            let found = match path.starts_with("snapshots/") {
+                true => verify::file(&disk, path),
+                false => verify::store(&disk).unwrap().damage,
+            };
+            match found.first() {
+                Some(Error::Corrupt { path: named, offset, .. }) => {
+                    assert!(named == path && *offset <= at as u64, "{path} {at}: {named} {offset}");
+                }
+                Some(Error::NewerFormat { path: named, .. }) => assert_eq!(named, path),
+                Some(other) => panic!("{path} {at}: {other}"),
+                None => {
+                    unseen += 1;
+                    let (engine, _) = opened(&disk).unwrap();
+                    assert_eq!(answer(&engine, "t", &all(&[])), expected, "{path} {at}");
+                }
+            }
+        }
+        // A mark that says no more than that what is before it was on disk.
+        assert!(unseen <= 40, "{path}: {unseen} bytes");
+    }
+}
+
+#[test]
 fn a_file_cut_at_any_length_is_named_or_the_answer_is_right() {
     let (files, expected) = (files(), expected());
     for (path, bytes) in files.iter().filter(|(path, _)| *path != "LOCK") {
@@ -349,6 +387,47 @@ fn an_sstable_that_cannot_be_opened_refuses_the_reads_of_its_window_and_is_not_c
     assert_eq!(engine.select(&super::tests::tenant("t"), &later, NOW).unwrap().len(), 0);
     assert!(engine.next_compaction(TimestampMs(NOW.0 * 2), 0).is_none());
     assert!(engine.seal(engine.windows_to_seal()[0]).is_err());
+}
+
+#[test]
+fn a_sound_sstable_under_the_name_of_another_is_told_and_never_answered_from() {
+    let mut swapped = files();
+    let paths: Vec<String> =
+        swapped.keys().filter(|path| path.starts_with("sstables/")).cloned().collect();
+    let [one, other] = &paths[..] else { panic!("{paths:?}") };
+    let bytes = swapped[one].clone();
+    let bytes = swapped.insert(other.clone(), bytes).unwrap();
+    swapped.insert(one.clone(), bytes);
+    let disk = disk_of(&swapped);
+    for path in &paths {
+        assert!(verify::file(&disk, path).is_empty(), "{path} is sound");
+        let named = |fault: &Error| fault.to_string().contains(path.as_str());
+        assert!(verify::store(&disk).unwrap().damage.iter().any(named), "{path}");
+    }
+    let (engine, report) = opened(&disk).unwrap();
+    assert_eq!(report.sstables_damaged.len(), 2, "{:?}", report.sstables_damaged);
+    let answer = engine.select(&super::tests::tenant("t"), &all(&[]), NOW);
+    assert!(matches!(answer, Err(Error::Corrupt { .. })), "{answer:?}");
+}
+
+#[test]
+fn an_sstable_of_another_hash_is_told_by_verify_and_by_the_scrub() {
+    let (disk, engine, path) = two_metrics();
+    drop(engine);
+    let mut bytes = disk.bytes_of(&path).unwrap();
+    // In the footer's spare bytes, with its checksum mended: each block is as it was.
+    let footer = bytes.len() - 60;
+    bytes[footer + 32] = 1;
+    let sum = crc32c::crc32c(&bytes[footer..footer + 56]);
+    bytes[footer + 56..].copy_from_slice(&sum.to_le_bytes());
+    disk.overwrite(&path, &bytes);
+    assert!(verify::file(&disk, &path).is_empty());
+    let named = |fault: &Error| fault.to_string().contains(&path);
+    assert!(verify::store(&disk).unwrap().damage.iter().any(named));
+    let (engine, report) = opened(&disk).unwrap();
+    assert_eq!(report.sstables_damaged.len(), 0);
+    let report = engine.scrub_step(u64::MAX, NOW);
+    assert!(report.faults.iter().any(named), "{report:?}");
 }
 
 #[test]

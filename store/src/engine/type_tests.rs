@@ -310,3 +310,40 @@ fn a_histogram_counts_by_its_size_where_the_samples_of_a_read_are_limited() {
         }
     }
 }
+
+#[test]
+fn a_dump_tells_starts_revisions_exemplars_and_what_metrics_mean() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    append(&engine, &[(0, 1)], 3);
+    let mut m = with_exemplars("up", [5].into_iter());
+    m.start_timestamps_ms = vec![NOW.0 - 7];
+    let [metric, help, unit] = ["up", "whether it is", "b"].map(model::Text::from);
+    let metric_type = model::mutation::MetricType::Gauge;
+    m.metadata.push(model::mutation::MetricMetadata { metric, metric_type, help, unit });
+    write(&engine, &m);
+    let dumped = |directory: &str| {
+        let mut all = Vec::new();
+        for path in disk.paths().iter().filter(|path| path.starts_with(directory)) {
+            let mut keep = |line| {
+                all.push(line);
+                true
+            };
+            crate::inspect::dump(&disk, path, &mut keep).unwrap();
+        }
+        all.join("\n")
+    };
+    let says = |dump: &str, wanted: &[String]| {
+        wanted.iter().for_each(|text| assert!(dump.contains(text.as_str()), "{text}: {dump}"));
+    };
+    let [float, histogram] = [NOW.0 - 7, NOW.0 - 9].map(|at| format!(" since {at}"));
+    let samples = [format!("{} 1{float}\n", NOW.0), format!("{histogram} revision 3")];
+    let rest = ["whether it is".to_owned(), format!("timestamp_ms: {}", NOW.0 + 5)];
+    says(&(dumped("log/") + "\n"), &samples);
+    says(&dumped("log/"), &rest);
+    engine.flush(NOW).unwrap();
+    says(&(dumped("sstables/") + "\n"), &samples);
+    says(&dumped("checkpoints/"), &rest);
+    seal(&engine);
+    says(&(dumped("sstables/") + "\n"), &samples);
+}

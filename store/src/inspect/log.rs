@@ -1,6 +1,6 @@
 //! A segment of the commit log, for people.
 
-use super::Lines;
+use super::{Lines, revision, since};
 use crate::bytes::Damaged;
 use crate::commit_log::{Scanned, scan};
 use crate::disk::Disk;
@@ -100,14 +100,22 @@ fn record_lines(payload: &[u8], all: &mut Vec<String>) -> Result<(), Damaged> {
     for metadata in &record.metadata {
         all.push(format!("  metadata {metadata:?}"));
     }
+    for (number, exemplar) in &record.exemplars {
+        all.push(format!("  exemplar of {number} {exemplar:?}"));
+    }
+    let revision = revision(record.revision);
     record.rows(&mut record::Room::default(), |number, rows| match rows {
         Samples::Floats(rows) => {
-            all.extend(rows.iter().map(|s| format!("  {number} {} {}", s.timestamp_ms, s.value)));
+            all.extend(rows.iter().map(|s| {
+                let since = since(s.start_timestamp_ms);
+                format!("  {number} {} {}{since}{revision}", s.timestamp_ms, s.value)
+            }));
         }
         Samples::Histograms(rows) => {
-            all.extend(
-                rows.iter().map(|s| format!("  {number} {} {:?}", s.timestamp_ms, s.histogram)),
-            );
+            all.extend(rows.iter().map(|s| {
+                let since = since(s.start_timestamp_ms);
+                format!("  {number} {} {:?}{since}{revision}", s.timestamp_ms, s.histogram)
+            }));
         }
     })
 }

@@ -1,6 +1,6 @@
 //! An sstable, for people.
 
-use super::Lines;
+use super::{Lines, revision, since};
 use crate::cache::Cache;
 use crate::chunk::{Chunk, HISTOGRAM};
 use crate::compaction::input::{self, Input, Series, TenantInput};
@@ -10,6 +10,7 @@ use crate::sstable::directory::PartitionEntry;
 use crate::sstable::walk::Walk;
 use model::{LabelSet, Text};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What is kept of the file while it is dumped.
 const CACHE_BYTES: usize = 16 << 20;
@@ -132,20 +133,17 @@ fn samples(
     chunk: &Chunk,
     lines: &mut Lines<'_>,
 ) -> Result<bool, crate::bytes::Damaged> {
-    let revision = match chunk.head.revision {
-        0 => String::new(),
-        revision => format!(" revision {revision}"),
-    };
+    let revision = revision(chunk.head.revision);
     let mut is_on = true;
+    let mut line = |at: i64, value: &dyn fmt::Display, start: i64| {
+        is_on = lines(format!("{labels} {at} {value}{}{revision}", since(start)));
+        is_on
+    };
     match chunk.head.encoding {
-        HISTOGRAM => chunk.head.decode_histograms(&chunk.bytes, |at, _, histogram| {
-            is_on = lines(format!("{labels} {at} {histogram:?}{revision}"));
-            is_on
+        HISTOGRAM => chunk.head.decode_histograms(&chunk.bytes, |at, start, histogram| {
+            line(at, &format_args!("{histogram:?}"), start)
         })?,
-        _ => chunk.head.decode(&chunk.bytes, |at, value, _| {
-            is_on = lines(format!("{labels} {at} {value}{revision}"));
-            is_on
-        })?,
+        _ => chunk.head.decode(&chunk.bytes, |at, value, start| line(at, &value, start))?,
     }
     Ok(is_on)
 }

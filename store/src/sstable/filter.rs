@@ -83,7 +83,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// As `FORMAT.md` says it, from the bytes alone.
+    fn may_contain(filter: &[u8], key: u64) -> bool {
+        let number = |at: usize| u32::from_le_bytes(filter[at..at + 4].try_into().unwrap());
+        let seed = u64::from_le_bytes(filter[..8].try_into().unwrap());
+        let (segment, all_but_two) = (u64::from(number(8)), u64::from(number(12)));
+        let mut h = key.wrapping_add(seed);
+        for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+            h = (h ^ h >> 33).wrapping_mul(factor);
+        }
+        h ^= h >> 33;
+        let first = u64::try_from((u128::from(h) * u128::from(all_but_two)) >> 64).unwrap();
+        let mask = segment - 1;
+        let places =
+            [first, (first + segment) ^ (h >> 18 & mask), (first + 2 * segment) ^ (h & mask)];
+        let of = places.map(|place| filter[16 + usize::try_from(place).unwrap()]);
+        of[0] ^ of[1] ^ of[2] == (h ^ h >> 32).to_le_bytes()[0]
+    }
+
     proptest! {
+        #[test]
+        fn a_filter_is_read_as_the_format_says(keys in prop::collection::vec(0_u64.., 1..300), others: Vec<u64>) {
+            let filter = Filter::of(keys.clone());
+            let bytes = filter.encode().unwrap();
+            for key in keys.into_iter().chain(others) {
+                prop_assert_eq!(may_contain(&bytes, key), filter.may_contain(key));
+            }
+        }
+
         #[test]
         fn a_filter_never_denies_what_it_holds(keys: Vec<u64>, others: Vec<u64>) {
             let filter = Filter::of(keys.clone());

@@ -2,6 +2,7 @@
 
 use super::reader::{Source, Sstable};
 use super::scan::Scan;
+use super::window::Window;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::disk::Disk;
@@ -84,6 +85,26 @@ impl Drop for Table {
     }
 }
 
+/// Opens the file that the manifest means, and no other one under its name, however sound. Its hash
+/// is for who reads all of it: the scrub, and `verify.rs`.
+fn open(disk: &dyn Disk, meta: &SstableMeta) -> Result<Sstable> {
+    let path = manifest::sstable_path(meta.id);
+    let (table, directory) = Sstable::open(disk, &path)?;
+    let window = Window { first_day: meta.window_first_day, days: meta.window_days };
+    let (mut series, mut samples, mut partitions) = (0, 0, 0);
+    for entry in directory.tenants.iter().flat_map(|part| &part.partitions) {
+        series += entry.series;
+        samples += entry.samples;
+        partitions += 1;
+    }
+    let found = (table.reader().file_bytes(), directory.window, series, samples, partitions);
+    let meant = (meta.file_bytes, window, meta.series, meta.samples, meta.partitions);
+    match found == meant {
+        true => Ok(table),
+        false => Err(Error::corrupt(&path, 0, "a sound file, but not the one that is meant")),
+    }
+}
+
 impl Tables {
     /// Opens all that the manifest names. One that is damaged is reported, and refuses the reads
     /// that would need it: an answer without its samples would be wrong.
@@ -97,8 +118,8 @@ impl Tables {
         let mut tables = Self { disk, list: Vec::new(), cache };
         for meta in state.sstables.values() {
             let path = manifest::sstable_path(meta.id);
-            let state = match Sstable::open(&*tables.disk, &path) {
-                Ok((table, _)) => Ok(table),
+            let state = match open(&*tables.disk, meta) {
+                Ok(table) => Ok(table),
                 Err(Error::NewerFormat { path, found, known }) => {
                     return Err(Error::NewerFormat { path, found, known });
                 }
@@ -129,7 +150,7 @@ impl Tables {
         let mut tables = self.clone();
         tables.list.retain(|table| !removed.contains(&table.meta.id));
         for meta in added {
-            let (table, _) = Sstable::open(&*self.disk, &manifest::sstable_path(meta.id))?;
+            let table = open(&*self.disk, meta)?;
             let (meta, cache) = (meta.clone(), Arc::clone(&self.cache));
             tables.list.push(Arc::new(Table { meta, state: Ok(table), cache }));
         }
