@@ -168,9 +168,7 @@ fn gauges() -> [Named; 21] {
 
 fn counters() -> [Named; 17] {
     [
-        ("cumae_commit_log_written_bytes_total", "Bytes of records that came to the disk.", |s| {
-            s.log_written_bytes_total
-        }),
+        ("cumae_commit_log_written_bytes_total", "Bytes synced.", |s| s.log_written_bytes_total),
         ("cumae_store_series_created_total", "Series seen first.", |s| s.series_created_total),
         ("cumae_store_samples_appended_total", "Samples appended.", |s| s.samples_appended_total),
         ("cumae_store_samples_late_total", "Of them older than the head.", |s| {

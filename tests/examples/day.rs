@@ -48,12 +48,28 @@ struct CountedFile {
     written: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
+impl CountedFile {
+    fn count(&self, bytes: u64) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        *written.entry(self.directory.clone()).or_default() += bytes;
+    }
+}
+
 impl DiskFile for CountedFile {
     fn append(&mut self, bytes: &[u8]) -> store::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        *written.entry(self.directory.clone()).or_default() += bytes.len() as u64;
-        drop(written);
+        self.count(bytes.len() as u64);
         self.file.append(bytes)
+    }
+
+    fn make_room(&mut self, bytes: u64) -> store::Result<()> {
+        let before = self.file.room_bytes();
+        self.file.make_room(bytes)?;
+        self.count(self.file.room_bytes().saturating_sub(before));
+        Ok(())
+    }
+
+    fn room_bytes(&self) -> u64 {
+        self.file.room_bytes()
     }
 
     fn sync_data(&mut self) -> store::Result<()> {

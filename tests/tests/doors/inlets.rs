@@ -66,7 +66,6 @@ fn go_off(bombs: Vec<Bomb>) {
         });
         let ((answer, took), more) = outcome;
         let (mib, status_is) = (more >> 20, answer.status);
-        println!("{path} {name}: {status_is} in {took:?}, {mib} MiB more, beside {slowest:?}");
         assert_eq!(status_is, status, "{path} {name}: {:.300}", answer.text());
         assert!(answer.body.len() < 4_200, "{path} {name}: {} bytes", answer.body.len());
         assert!(more < RISE_MAX, "{path} {name}: {mib} MiB");
