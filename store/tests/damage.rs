@@ -18,7 +18,7 @@ use std::sync::Arc;
 use store::disk::Disk;
 use store::engine::{AppendLimits, Appended, Parts};
 use store::sim::SimDisk;
-use store::{Config, Engine, inspect, verify};
+use store::{Config, Engine, commit_log, inspect, verify};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -84,7 +84,10 @@ fn open(disk: &SimDisk) -> store::Result<Engine> {
         cluster_name: "test".to_owned(),
         generation_seed: 99,
     };
-    Engine::open(parts, Config::default(), NOW).map(|(engine, _)| engine)
+    // Short files, so that most of what is changed means something.
+    let commit_log = commit_log::Config { room_bytes: 256, ..commit_log::Config::default() };
+    let config = Config { commit_log, ..Config::default() };
+    Engine::open(parts, config, NOW).map(|(engine, _)| engine)
 }
 
 /// A store with every kind of file.

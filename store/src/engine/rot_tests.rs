@@ -1,6 +1,6 @@
 //! Damaged files of every kind: the right answer, or an error that names the file.
 
-use super::tests::{Answer, NOW, all, answer, mutation, open, up, write};
+use super::tests::{Answer, NOW, all, answer, mutation, open, small_room, up, write};
 use super::*;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -57,7 +57,7 @@ fn disk_of(files: &Files) -> SimDisk {
 fn opened(disk: &SimDisk) -> Result<(Engine, OpenReport)> {
     let disk = Arc::new(disk.clone());
     let parts = Parts { disk, cluster_name: "test".to_owned(), generation_seed: 99 };
-    Engine::open(parts, Config::default(), NOW)
+    Engine::open(parts, small_room(), NOW)
 }
 
 fn expected() -> Answer {

@@ -1,6 +1,7 @@
 //! The engine against a model: a map of every sample, joined by D4.
 
 use super::*;
+use crate::commit_log as log;
 use crate::error::Error;
 use crate::sim::SimDisk;
 use model::mutation::{MetricMetadata, MetricType, Mutation, SeriesRefusal, Written};
@@ -39,6 +40,12 @@ pub(super) fn mutation(name: &str) -> Mutation {
     }))
 }
 
+/// The default, with a log whose files are short.
+pub(super) fn small_room() -> Config {
+    let commit_log = log::Config { room_bytes: 256, ..log::Config::default() };
+    Config { commit_log, ..Config::default() }
+}
+
 pub(super) fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) {
     let parts = Parts {
         disk: Arc::new(disk.clone()),
@@ -49,7 +56,7 @@ pub(super) fn open_with(disk: &SimDisk, config: Config) -> (Engine, OpenReport) 
 }
 
 pub(super) fn open(disk: &SimDisk) -> (Engine, OpenReport) {
-    open_with(disk, Config::default())
+    open_with(disk, small_room())
 }
 
 /// Appends and syncs; the mutation must be taken.
