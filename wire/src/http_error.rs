@@ -121,6 +121,10 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading the body failed")]
+    struct Around(#[source] io::Error);
+
     #[test]
     fn a_body_that_is_no_http_is_the_senders_fault_and_one_that_ends_early_is_a_sender_who_left() {
         for (kind, wanted) in [
@@ -132,7 +136,7 @@ mod tests {
             let inner = io::Error::new(kind, "inside");
             assert_eq!(unreadable_body(&inner), wanted, "{kind:?}");
             // The server's own error is around it.
-            let outer = std::sync::Arc::new(inner);
+            let outer = Around(inner);
             assert_eq!(unreadable_body(&outer), wanted, "{kind:?}");
         }
     }
