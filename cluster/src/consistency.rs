@@ -53,6 +53,13 @@ impl Consistency {
             Self::All => replication_factor,
         }
     }
+
+    /// The answers that a write awaits while `pending` more replicas are on their way in: theirs come on
+    /// top, so that whoever they replace may leave.
+    #[must_use]
+    pub fn required_with_pending(self, replication_factor: usize, pending: usize) -> usize {
+        self.required(replication_factor) + pending
+    }
 }
 
 impl fmt::Display for Consistency {
@@ -205,6 +212,15 @@ mod tests {
     #[test]
     fn golden_quorums_of_1_to_5_copies_are_1_2_2_3_3() {
         assert_eq!([1, 2, 3, 4, 5].map(|rf| Consistency::Quorum.required(rf)), [1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn golden_quorums_await_each_pending_replica_on_top() {
+        let with = |pending| {
+            [1, 2, 3, 4, 5].map(|rf| Consistency::Quorum.required_with_pending(rf, pending))
+        };
+        assert_eq!(with(0), [1, 2, 2, 3, 3]);
+        assert_eq!(with(1), [2, 3, 3, 4, 4]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `ALGORITHM.md` says the rules and why they hold.
 
 pub mod consistency;
+pub mod depth;
+pub mod liveness;
 pub mod members;
 pub mod ownership;
 pub mod placement;
