@@ -336,7 +336,7 @@ def main():
         cut = len(blocks(theirs))
         checkpoints = len(list((theirs / "data" / "wal").glob("checkpoint.*")))
         print(f"import_prometheus: {cut} blocks, {checkpoints} checkpoints, and the log of a killed Prometheus")
-        assert cut > 4 and checkpoints > 0
+        assert cut > 1 and checkpoints > 0
         copy = directory / "copy"
         shutil.copytree(theirs / "data", copy)
 
