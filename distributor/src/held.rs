@@ -58,12 +58,8 @@ impl Held {
 
     /// Puts back in front what could not be written yet.
     pub(crate) fn put_back(&mut self, cluster: &Text, replica: &Text, bodies: VecDeque<HeldBody>) {
-        for body in bodies.into_iter().rev() {
-            self.put(cluster, replica, body);
-            if let Some(known) = self.by_cluster.get_mut(cluster) {
-                known.bodies.rotate_right(1);
-            }
-        }
+        let since = self.take(cluster, replica);
+        bodies.into_iter().chain(since).for_each(|body| self.put(cluster, replica, body));
     }
 
     /// Takes out what is held of a replica, which is elected now.
