@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
-use crate::ha::Heard;
+use crate::ha::{HaGate, Heard};
 use crate::held::HeldBody;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
@@ -19,11 +19,11 @@ use cluster::{NodeIndex, Topology};
 use guard::ha::{ClusterStatus, HaVerdict};
 use guard::{LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
-use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
+use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId, TimestampMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write::{self, Form, RequestV2, Version};
+use wire::remote_write::{self, Encoding, Form, RequestV2, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -123,7 +123,7 @@ impl Distributor {
         let mut counter = 0;
         let hasher = LabelHasher::new(|| {
             counter += 1;
-            mix(parts.seed, counter)
+            SplitMix64::at(parts.seed, counter)
         });
         let inner = Inner {
             tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
@@ -267,7 +267,14 @@ impl Distributor {
         let mut batch =
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
         batch.described = translated.metadata;
-        self.resolve_batch(batch)
+        let resolved = self.resolve_batch(batch)?;
+        if heir_of(&resolved.0).is_some() {
+            let Batch { body, body_len, .. } = &resolved.0;
+            let raw = remote_write::compress(body.get(..*body_len).unwrap_or_default())?;
+            let form = Form { version: Version::Two, encoding: Encoding::Snappy };
+            self.hold(&resolved.0, form, &raw);
+        }
+        Ok(resolved)
     }
 
     /// A tenant, which begins with its first write.
@@ -375,10 +382,7 @@ impl Distributor {
 
     /// Holds a request if all that it has is of one heir.
     fn hold(&self, batch: &Batch, form: Form, raw: &[u8]) {
-        let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return };
-        if !heir.is_heir() || heir.newest_ms == i64::MIN {
-            return;
-        }
+        let Some((ha, heir)) = heir_of(batch) else { return };
         let tenant = &batch.tenant.id;
         let mut paid = self.inner.held_budget.reserve(tenant);
         if paid.raise_to(raw.len() as u64).is_err() {
@@ -443,10 +447,16 @@ impl Decode {
     }
 }
 
+/// The heir, if all that a batch has is of one, and where its requests are held.
+fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
+    let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return None };
+    (heir.is_heir() && heir.newest_ms > i64::MIN).then_some((ha, heir))
+}
+
 impl Inner {
     /// A random number that nobody got before.
     pub(crate) fn random(&self) -> u64 {
-        mix(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
+        SplitMix64::at(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
     }
 
     /// The name of the replica at `slot`.
@@ -455,12 +465,4 @@ impl Inner {
         let member = node.and_then(|node| self.topology.members.get(*node));
         member.map(|member| member.name.clone()).unwrap_or_default()
     }
-}
-
-/// The number at place `counter` of the sequence that `seed` begins (splitmix64).
-fn mix(seed: u64, counter: u64) -> u64 {
-    let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
