@@ -72,6 +72,7 @@ pub(crate) struct Tenant {
     per_metric: Mutex<HashMap<u32, u64, FixedState>>,
     /// A leaf.
     pub(crate) metadata: Mutex<Metadata>,
+    exemplars: exemplars::Count,
     series: AtomicU64,
     series_created: AtomicU64,
     /// Series that have left since texts without a series were looked for.
@@ -125,6 +126,7 @@ impl Tenant {
             shards,
             per_metric: Mutex::new(HashMap::with_hasher(FixedState::with_seed(generation))),
             metadata: Mutex::default(),
+            exemplars: exemplars::Count::default(),
             series: AtomicU64::new(0),
             series_created: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
