@@ -129,7 +129,7 @@ async fn take(
         encoding: Encoding::of_content_encoding(encoding.as_deref())?,
     };
     let limits = Arc::clone(parts.limits.of(&tenant));
-    parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
+    parts.admit(&tenant, &limits)?;
 
     let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;

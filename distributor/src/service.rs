@@ -17,7 +17,7 @@ use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};
 use guard::ha::{ClusterStatus, HaVerdict};
-use guard::{LimitTable, Limits, RateLimiter, Tenancy};
+use guard::{Beginnings, LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId, TimestampMs};
 use std::collections::{BTreeMap, VecDeque};
@@ -85,7 +85,8 @@ pub(crate) struct Inner {
     pub(crate) tenancy: Tenancy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
-    pub(crate) rates: RateLimiter,
+    rates: RateLimiter,
+    beginnings: Beginnings,
     /// Bodies as sent.
     pub(crate) bodies: Arc<Pool>,
     /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
@@ -133,6 +134,7 @@ impl Distributor {
                 config.inflight_bytes_max / HELD_SHARE,
                 parts.tenancy == Tenancy::Multi,
             ),
+            beginnings: Beginnings::new(config.new_tenants_per_second),
             config,
             topology: parts.topology,
             routing,
@@ -209,8 +211,7 @@ impl Distributor {
         let tenant = &batch.tenant;
         let items = batch.refusals.charged();
         if items > 0 {
-            let now_ns = self.inner.clock.monotonic_ns();
-            self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
+            self.inner.charge(tenant, items)?;
         }
         self.send(batch, plan, now).await
     }
@@ -454,6 +455,31 @@ fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
 }
 
 impl Inner {
+    /// Whether a tenant may send something now, before anything is kept of it.
+    pub(crate) fn admit(&self, tenant: &TenantId, limits: &Limits) -> Result<(), guard::Error> {
+        self.admit_import(tenant)?;
+        self.rates.charge(tenant, limits, 0, self.clock.monotonic_ns())
+    }
+
+    /// The same of an import, which waits where its tenant's rate is spent.
+    pub(crate) fn admit_import(&self, tenant: &TenantId) -> Result<(), guard::Error> {
+        if self.tenants.known(tenant).is_some() {
+            return Ok(());
+        }
+        let now_ns = self.clock.monotonic_ns();
+        self.beginnings.admit(tenant, now_ns)?;
+        let limit = self.config.tenants_max;
+        match self.tenants.has_room(limit, &self.telemetry, epoch_at(now_ns)) {
+            true => Ok(()),
+            false => Err(guard::Error::TooManyTenants { tenant: tenant.clone(), limit }),
+        }
+    }
+
+    /// Charges a tenant for so many samples.
+    pub(crate) fn charge(&self, tenant: &Tenant, samples: u64) -> Result<(), guard::Error> {
+        self.rates.charge(&tenant.id, &tenant.limits, samples, self.clock.monotonic_ns())
+    }
+
     /// A random number that nobody got before.
     pub(crate) fn random(&self) -> u64 {
         SplitMix64::at(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
