@@ -3,7 +3,7 @@
 use super::eval::{Naive, bare};
 use super::histogram_rate::Mean;
 use super::numbers::{Kahan, decimal, mean, percent_g, quantile};
-use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, collect, fail};
+use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, fail};
 use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
 use promql::ast::{AggregateOp, Aggregation, Expr};
@@ -194,7 +194,7 @@ impl Naive<'_> {
             }
             vectors.push((*time, picked));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 
     /// Whether any ratio is not 0.
@@ -253,7 +253,7 @@ impl Naive<'_> {
             });
             vectors.push((*time, samples.collect()));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 }
 
