@@ -23,6 +23,7 @@ pub mod series;
 pub mod tenant;
 pub mod time;
 pub mod timestamps;
+mod wanted;
 
 pub use column::{Column, HistogramColumn, SeriesColumns};
 pub use context::{Context, Principal, RequestId};
