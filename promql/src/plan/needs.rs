@@ -151,9 +151,13 @@ impl Asker {
 
     /// What an instant selector that stands here looks at.
     fn wanted(&self, edges: Edges, ends: Ends, lookback_ms: i64) -> Wanted {
+        if edges != Edges::Plain {
+            // It looks at the samples around a step, and may say of which metric they are.
+            return Wanted::ALL;
+        }
         let Ends { first_ms, step_ms, last_ms } = ends;
-        let is_thin = self.is_thin && edges == Edges::Plain;
-        let steps = is_thin.then_some(Steps { first_ms, step_ms, last_ms, back_ms: lookback_ms });
+        let steps = Steps { first_ms, step_ms, last_ms, back_ms: lookback_ms };
+        let steps = self.is_thin.then_some(steps);
         Wanted { steps, presence: self.presence, labels: self.labels.clone() }
     }
 }
@@ -308,7 +312,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_that_an_aggregation_does_not_look_at() {
         let wanted = |text: &str| {
-            let expr = crate::parse(text, crate::ParseOptions::default()).unwrap();
+            let expr = crate::parse(text, crate::ParseOptions::ALL).unwrap();
             let params = EvalParams::range(1_000_000, 1_060_000, 15_000);
             let found = reads(Query { text, expr: &expr }, &params).unwrap();
             let [read] = &found[..] else { panic!("{found:?}") };
@@ -331,9 +335,10 @@ mod tests {
         assert_eq!(wanted("count(up) + count(up)"), counted(Some(&[])));
         assert_eq!(wanted("max by (a) (up)"), Wanted { steps, ..Wanted::ALL });
         assert_eq!(wanted("count(up) / max(up)"), Wanted { steps, ..Wanted::ALL });
-        for text in ["up", "sum(up)", "count(-up)", "count(up) + up", "count(up) + rate(up[5m])"] {
+        for text in ["up", "sum(up)", "count(-up)", "count(up smoothed)", "count(up) + up"] {
             assert_eq!(wanted(text), Wanted::ALL, "{text}");
         }
+        assert_eq!(wanted("count(up) + rate(up[5m])"), Wanted::ALL);
     }
 
     #[test]
