@@ -16,8 +16,8 @@
 use model::mutation::Mutation;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
 use model::{
-    Context, LabelSet, MatchOp, Matcher, Principal, RequestId, SeriesRef, TenantId, TimeRange,
-    TimestampMs,
+    Context, LabelSet, MatchOp, Matcher, Principal, RequestId, SeriesRef, SplitMix64, TenantId,
+    TimeRange, TimestampMs,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -29,13 +29,6 @@ const SERIES_PER_TARGET: usize = 1000;
 const BEGIN_MS: i64 = 1_760_054_400_000;
 const STEP_MS: i64 = 15_000;
 
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// A series' value as it goes on; kinds in the shares of the workload.
 struct Walk {
     kind: u64,
@@ -44,14 +37,14 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(index: usize, state: &mut u64) -> Self {
-        let integer = i64::try_from(random(state) % 1_000_000).unwrap();
+    fn new(index: usize, state: &mut SplitMix64) -> Self {
+        let integer = i64::try_from(state.draw() % 1_000_000).unwrap();
         Self { kind: (index as u64 * 7) % 100, integer, float: integer as f64 * 0.123_456_789 }
     }
 
-    fn next(&mut self, state: &mut u64) -> f64 {
-        let small = i64::try_from(random(state) % 300).unwrap();
-        let unit = (random(state) >> 11) as f64 / (1_u64 << 53) as f64;
+    fn next(&mut self, state: &mut SplitMix64) -> f64 {
+        let small = i64::try_from(state.draw() % 300).unwrap();
+        let unit = (state.draw() >> 11) as f64 / (1_u64 << 53) as f64;
         match self.kind {
             0..50 => return (self.integer % 1000) as f64,
             50..64 => {
@@ -215,7 +208,7 @@ fn main() {
         ring_version: 0,
     });
     let series = targets * SERIES_PER_TARGET;
-    let mut state = 7;
+    let mut state = SplitMix64::new(7);
     let mut walks: Vec<Walk> =
         (0..series).map(|i| Walk::new(i % SERIES_PER_TARGET, &mut state)).collect();
     let before_kib = rss_anon_kib();

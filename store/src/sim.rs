@@ -20,6 +20,7 @@ mod files;
 mod nodes;
 
 use crate::error::{Error, Result};
+use model::SplitMix64;
 use nodes::{NodeId, Nodes};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -104,7 +105,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> Self {
         let inner = Inner {
             nodes: Nodes::default(),
-            random: Random(seed),
+            random: Random(SplitMix64::new(seed)),
             calls: 0,
             stop_at: None,
             is_stopped: false,
@@ -292,22 +293,14 @@ fn failure(action: Action, path: &str, kind: io::ErrorKind) -> Error {
     Error::io(verb, path, io::Error::new(kind, "simulated"))
 }
 
-/// The disk's chance: `SplitMix64`.
+/// The disk's chance.
 #[derive(Debug)]
-struct Random(u64);
+struct Random(SplitMix64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
     /// A number below `bound`, which is not 0.
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.0.draw() % (bound.max(1) as u64)).unwrap_or(0)
     }
 }
 

@@ -17,7 +17,7 @@ fn settle(owner: &mut Owner, cassandra: &mut Cassandra, now: BootMs) -> bool {
         }
         for command in commands {
             wants_flush |= command.ask == Ask::Flush;
-            let answer = cassandra.serve(owner.me, &command.ask, &mut Chance(1));
+            let answer = cassandra.serve(owner.me, &command.ask, &mut Chance::new(1));
             owner.answered(&command, &answer.reply, now);
         }
     }

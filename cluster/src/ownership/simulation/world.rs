@@ -105,7 +105,7 @@ impl World {
             now: 0,
             events: BTreeMap::new(),
             scheduled: 0,
-            chance: Chance(seed),
+            chance: Chance::new(seed),
             slots: Default::default(),
             cassandra: Cassandra::default(),
             outage_until: 0,
