@@ -118,7 +118,8 @@ impl State {
     }
 
     /// Edits that make this state from nothing.
-    pub(crate) fn as_edits(&self) -> Vec<Edit> {
+    #[must_use]
+    pub fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
         let sstables = self.sstables.values().map(|meta| Edit::AddSstable(meta.clone()));
         let rules = self.retention_rules.iter();
