@@ -84,6 +84,9 @@ pub enum Consistency {
     Serial,
 }
 
+/// Clustering columns, and the row's value from now on; `None` deletes it.
+pub type RowChange = (Vec<Column>, Option<Arc<[u8]>>);
+
 /// A change of one partition on condition of its static column: all of it, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -95,8 +98,8 @@ pub struct Change {
     pub expected: Option<Arc<[u8]>>,
     /// What it is then.
     pub guard: Arc<[u8]>,
-    /// The rows that change with it; `None` deletes.
-    pub rows: Vec<(Vec<Column>, Option<Arc<[u8]>>)>,
+    /// The rows that change with it.
+    pub rows: Vec<RowChange>,
 }
 
 /// What came of a change.
