@@ -110,9 +110,9 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         .prop_map(|(steps, presence, labels)| Wanted { steps, presence, labels })
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn selection() -> BoxedStrategy<Selection> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>(), wanted())
+    (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>(), wanted())
         .prop_map(
             |(
                 matchers,
@@ -132,7 +132,10 @@ fn request() -> impl Strategy<Value = Request> {
                 }
             },
         )
-        .boxed();
+        .boxed()
+}
+
+fn request() -> impl Strategy<Value = Request> {
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
@@ -164,13 +167,13 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (context(), vec(range(), 0..5)).prop_map(|(context, of)| Request::Versions(context, of)),
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
-        (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
+        (context(), selection()).prop_map(|(context, of)| Request::Estimate(context, of)),
         context().prop_map(Request::Activity),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),
         mutation().prop_map(Request::Write),
-        (context(), selection).prop_map(|(context, of)| Request::Select(context, of)),
+        (context(), selection()).prop_map(|(context, of)| Request::Select(context, of)),
         (context(), query).prop_map(|(context, of)| Request::Labels(context, of)),
         (context(), about).prop_map(|(context, of)| Request::Metadata(context, of)),
     ]
