@@ -23,9 +23,9 @@ use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many samples a shard should have. What series share (moments, and the windows over them) is
-/// shared within a shard only.
-const SAMPLES_WANTED: u64 = 2_000_000;
+/// How many samples a shard should have: some that a core's cache can hold. What series share
+/// (moments, and the windows over them) is shared within a shard only.
+const SAMPLES_WANTED: u64 = 400_000;
 /// How many samples the labels of a series are worth.
 const SERIES_WORTH: u64 = 16;
 /// Each shard costs a walk over all series that match.
