@@ -110,7 +110,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         .prop_map(|(steps, presence, labels)| Wanted { steps, presence, labels })
 }
 
-fn selection() -> impl Strategy<Value = Selection> + Clone {
+fn selection() -> BoxedStrategy<Selection> {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
     (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>(), wanted())
         .prop_map(

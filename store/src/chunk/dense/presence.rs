@@ -27,3 +27,51 @@ pub(crate) fn odd_values(bytes: &[u8], count: usize) -> Result<Option<Vec<(usize
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::dense::encode;
+    use model::sample::{is_stale, stale_marker};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_chunk_of_integers_says_where_its_stale_markers_are_with_starts_or_without() {
+        let mut values: Vec<f64> = (0_u32..300).map(|at| f64::from(at * at)).collect();
+        for starts in [vec![], vec![7; 300]] {
+            let none = encode(&values, &starts, None).bytes;
+            assert_eq!(odd_values(&none, 300), Ok(Some(Vec::new())));
+        }
+        (values[0], values[299]) = (stale_marker(), stale_marker());
+        let some = encode(&values, &[7; 300], None).bytes;
+        let marks = vec![(0, STALE_NAN_BITS), (299, STALE_NAN_BITS)];
+        assert_eq!(odd_values(&some, 300), Ok(Some(marks)));
+        assert!(odd_values(&some, 299).is_err(), "one of them lies beyond the chunk");
+        let ended = encode(&[stale_marker(); 9], &[], None).bytes;
+        assert_eq!(odd_values(&ended, 9), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_without_decoding_is_so(
+            values in prop::collection::vec(
+                prop_oneof![
+                    9 => (0_u32..50).prop_map(f64::from),
+                    1 => prop_oneof![Just(stale_marker()), Just(f64::NAN), Just(0.1 + 0.2)],
+                ],
+                1..200,
+            ),
+            cut in 0_usize..400,
+        ) {
+            let bytes = encode(&values, &[], None).bytes;
+            if let Some(odd) = odd_values(&bytes, values.len()).unwrap() {
+                for (place, value) in values.iter().enumerate() {
+                    let is_told = odd.contains(&(place, STALE_NAN_BITS));
+                    prop_assert_eq!(is_told, is_stale(*value), "{}", place);
+                }
+            }
+            // Damage is told, not met.
+            let _ = odd_values(&bytes[..cut.min(bytes.len())], values.len());
+        }
+    }
+}
