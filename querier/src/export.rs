@@ -169,7 +169,14 @@ fn select(
 ) -> Result<BTreeMap<LabelSet, Column>, Error> {
     let mut found = BTreeMap::new();
     for matchers in matcher_sets {
-        let selection = Selection { matchers: matchers.clone(), range, days: None, shard, bounds };
+        let selection = Selection {
+            matchers: matchers.clone(),
+            range,
+            days: None,
+            shard,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         for series in desk.source.select(&selection)? {
             desk.check()?;
             bounds.samples_max = bounds.samples_max.saturating_sub(series.samples());

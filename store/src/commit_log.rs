@@ -22,10 +22,12 @@ mod frame;
 mod replay;
 mod scan;
 mod sequences;
+mod sink;
 mod source;
 
 pub use replay::{Damage, ReplayReport, Replayed};
 pub use scan::{Scanned, check, scan};
+pub use sink::LogSink;
 
 use crate::disk::{Disk, DiskFile, join};
 use crate::error::{Error, Result};

@@ -12,6 +12,9 @@
 //! - After a failed sync nobody knows what is on disk, and a second sync may say `Ok` for pages
 //!   that are lost. So it is never asked again on the same file.
 //!
+//! Of an sstable the [`DiskFile`] is the segment sink and the [`DiskReader`] the block source (DESIGN.md
+//! D16): an implementation may keep it as rows.
+//!
 //! Not here: the simulator (`sim.rs`), which forgets what was not synced.
 
 mod file;
@@ -22,6 +25,17 @@ use crate::error::Result;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+/// Where an sstable belongs: a retention class and a window of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassWindow {
+    /// The class's number.
+    pub class: u32,
+    /// The window's first day, in days since 1970.
+    pub first_day: i32,
+    /// How many days it has; 0 for the window of all before the year 2000.
+    pub days: u32,
+}
+
 /// A file system below one data directory.
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file that must not exist yet.
@@ -29,6 +43,29 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// If there is one of that name, or the operating system refuses.
     fn create_new(&self, path: &str) -> Result<Box<dyn DiskFile>>;
+
+    /// As [`Disk::create_new`], for an sstable of this class and window.
+    ///
+    /// # Errors
+    /// As there.
+    fn create_sstable(&self, path: &str, _: ClassWindow) -> Result<Box<dyn DiskFile>> {
+        self.create_new(path)
+    }
+
+    /// Whether an sstable may change its class where it lies. Not where each class and window has a
+    /// place of its own that goes as a whole.
+    fn moves_between_classes(&self) -> bool {
+        true
+    }
+
+    /// All windows for which this is true are over for good, and no live sstable is in them: what is
+    /// kept for them beside their files goes when the files have gone.
+    ///
+    /// # Errors
+    /// What the disk says; the next call goes on.
+    fn expire_windows(&self, _is_over: &dyn Fn(ClassWindow) -> bool) -> Result<()> {
+        Ok(())
+    }
 
     /// Opens a file for reading.
     ///

@@ -13,6 +13,7 @@
 //! Not here: the log (`commit_log.rs`), the head (`head.rs`), files (`sstable.rs`).
 
 mod append;
+mod backend;
 mod claim;
 mod compact;
 mod crowded;
@@ -40,6 +41,7 @@ mod stats;
 mod versions;
 mod wide_read;
 
+pub use backend::Backend;
 pub use compact::{Compaction, CompactionReport};
 pub use crowded::CrowdedWindow;
 pub use deleted_read::DeletedRead;
@@ -55,17 +57,13 @@ pub use versions::CHANGES;
 pub use wide_read::{READ_SSTABLES_ALARM, READ_SSTABLES_WARN, WideRead};
 
 use crate::checkpoint;
-use crate::commit_log::{CommitLog, ReplayReport};
+use crate::commit_log::{LogSink, ReplayReport};
 use crate::compaction::space::Space;
 use crate::compaction::window::Decider;
 use crate::config::Config;
-use crate::disk::Disk;
 use crate::error::Result;
-use crate::format_marker;
 use crate::head::Tenant;
-use crate::manifest::{
-    self, CHECKPOINT_DIRECTORY, LOG_DIRECTORY, Manifest, SSTABLE_DIRECTORY, State,
-};
+use crate::manifest::{self, ManifestSink, State};
 use crate::retention::Retentions;
 use crate::retention::trust::Trust;
 use crate::sstable::tables::{Retired, Tables};
@@ -89,7 +87,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 pub struct Engine {
     config: Config,
     parts: Parts,
-    log: CommitLog,
+    log: Box<dyn LogSink>,
     /// Shared by an append from its log record to the head; alone for the moment in which a flush
     /// begins, so that every record of the segments before is in the head by then.
     gate: RwLock<()>,
@@ -108,7 +106,7 @@ pub struct Engine {
     doubtful: Mutex<Vec<Retired>>,
     /// One flush at a time.
     flushing: Mutex<()>,
-    manifest: Mutex<Manifest>,
+    manifest: Mutex<Box<dyn ManifestSink>>,
     /// What is kept how long. It changes with the manifest held; a reader takes it before the head
     /// and the tables: older rules on newer files hide nothing that came back.
     retention: RwLock<Arc<Retentions>>,
@@ -149,26 +147,35 @@ impl Engine {
     /// # Errors
     /// What the disk says; a format of a later release; a manifest or checkpoint that is damaged.
     pub fn open(parts: Parts, config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
-        match Self::try_open(parts.clone(), config.clone(), now) {
+        let directory = backend::Directory(Arc::clone(&parts.disk));
+        match Self::open_on(&directory, parts.clone(), config.clone(), now) {
             // A start writes: the manifest anew, and the end of the log. What it began is no more
             // to the next one than what a crash leaves.
             Err(error) if error.is_full() && reserve::make_room(&*parts.disk).is_ok() => {
-                Self::try_open(parts, config, now)
+                Self::open_on(&directory, parts, config, now)
             }
             opened => opened,
         }
     }
 
-    fn try_open(parts: Parts, mut config: Config, now: TimestampMs) -> Result<(Self, OpenReport)> {
+    /// Opens a store on something else than a directory; [`Parts::disk`] is the backend's.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_on(
+        backend: &dyn Backend,
+        parts: Parts,
+        mut config: Config,
+        now: TimestampMs,
+    ) -> Result<(Self, OpenReport)> {
         let disk = Arc::clone(&parts.disk);
-        prepare(&*disk)?;
+        let manifest = backend.open_manifest()?;
         let reserve = reserve::Reserve::of(&*disk, &config)?;
         config.commit_log.free_bytes_min = reserve.bytes();
-        let manifest = Manifest::open(Arc::clone(&disk))?;
         let tenants = RwLock::default();
         let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
         let mut recovery = Recovery::new(&make, seconds(now));
-        let (log, replay) = replay(&parts, &config, manifest.state(), &mut recovery)?;
+        let (log, replay) = replay(backend, &parts, &config, manifest.state(), &mut recovery)?;
         let mut report = OpenReport { replay, ..recovery.report };
         let tables = Tables::open(disk, manifest.state(), &config, &mut report)?;
         if report.replay.damage.is_empty() && report.records_damaged == 0 {
@@ -227,40 +234,25 @@ impl Engine {
     }
 }
 
-/// Sees to it that the directory is one of ours, and clean.
-fn prepare(disk: &dyn Disk) -> Result<()> {
-    format_marker::check(disk)?;
-    crate::snapshot::remove_leftovers(disk)?;
-    for directory in [SSTABLE_DIRECTORY, CHECKPOINT_DIRECTORY] {
-        disk.create_dir(directory)?;
-    }
-    disk.sync_dir("")
-}
-
 /// Puts what the checkpoint and the log hold into the head.
 fn replay(
+    backend: &dyn Backend,
     parts: &Parts,
     config: &Config,
     state: &State,
     recovery: &mut Recovery<'_>,
-) -> Result<(CommitLog, ReplayReport)> {
+) -> Result<(Box<dyn LogSink>, ReplayReport)> {
     if let Some(checkpoint) = state.checkpoint {
         let path = manifest::checkpoint_path(checkpoint.id);
         checkpoint::read(&*parts.disk, &path, &mut |frame| recovery.frame(&path, frame))?;
     }
-    CommitLog::open(
-        Arc::clone(&parts.disk),
-        LOG_DIRECTORY,
-        config.commit_log.clone(),
-        parts.generation_seed,
-        state.log_from_segment(),
-        &mut |record| {
-            if !record.payload.is_empty() {
-                recovery.record(record.payload);
-            }
-            Ok(())
-        },
-    )
+    let (seed, from_segment) = (parts.generation_seed, state.log_from_segment());
+    backend.open_log(&config.commit_log, seed, from_segment, &mut |payload| {
+        if !payload.is_empty() {
+            recovery.record(payload);
+        }
+        Ok(())
+    })
 }
 
 /// The tenant of this name, which begins with its first write.

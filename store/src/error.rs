@@ -25,6 +25,10 @@ pub enum Error {
     /// Another process works on the directory. Nothing was touched.
     #[error("the data directory `{directory}` is in use by another process")]
     Locked { directory: String },
+    /// Another life of the process, or another process, has taken the store over: this one can
+    /// change nothing any more. What was acknowledged is with the other.
+    #[error("another process has taken `{path}` over")]
+    Fenced { path: String },
     /// More waits for the disk than may wait: come back later.
     #[error("{pending_bytes} bytes wait for the commit log, at most {pending_bytes_max} may")]
     LogFull { pending_bytes: usize, pending_bytes_max: usize },
@@ -107,9 +111,11 @@ impl Error {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
             Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
-            Self::ManifestFull { .. } | Self::Locked { .. } | Self::Stopped | Self::Busy => {
-                Kind::Unavailable
-            }
+            Self::ManifestFull { .. }
+            | Self::Locked { .. }
+            | Self::Fenced { .. }
+            | Self::Stopped
+            | Self::Busy => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::NewerFormat { .. } => Kind::Unsupported,
             Self::RecordTooLarge { .. } => Kind::TooLarge,

@@ -21,10 +21,12 @@
 mod edit;
 pub(crate) mod leftovers;
 mod rule_set;
+mod sink;
 pub(crate) mod spare;
 
 pub use edit::{CheckpointRef, Edit, RetentionClass, SstableMeta, Stage};
 pub use rule_set::RuleSet;
+pub use sink::ManifestSink;
 pub use spare::SPARE_FILE;
 
 use crate::disk::{self, Disk, DiskFile};
@@ -80,7 +82,8 @@ impl State {
         self.checkpoint.map_or(1, |checkpoint| checkpoint.log_from_segment)
     }
 
-    fn apply(&mut self, edit: &Edit) {
+    /// Makes one change.
+    pub fn apply(&mut self, edit: &Edit) {
         match edit {
             Edit::AddSstable(meta) => drop(self.sstables.insert(meta.id, meta.clone())),
             Edit::RemoveSstable(id) => drop(self.sstables.remove(id)),
@@ -115,7 +118,8 @@ impl State {
     }
 
     /// Edits that make this state from nothing.
-    pub(crate) fn as_edits(&self) -> Vec<Edit> {
+    #[must_use]
+    pub fn as_edits(&self) -> Vec<Edit> {
         let classes = self.retention_classes.values().map(|class| Edit::SetRetentionClass(*class));
         let sstables = self.sstables.values().map(|meta| Edit::AddSstable(meta.clone()));
         let rules = self.retention_rules.iter();

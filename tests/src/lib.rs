@@ -19,6 +19,7 @@ pub mod random;
 pub mod random_query;
 pub mod random_series;
 pub mod shared;
+pub mod store_suite;
 mod stored;
 
 pub use over_http::HttpSubject;

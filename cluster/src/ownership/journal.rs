@@ -38,14 +38,22 @@ impl Writer {
 
     /// The place of the next row.
     pub fn place(&mut self, bytes: u64) -> Position {
-        if self.bucket_bytes >= self.bucket_bytes_max && self.is_durable {
-            self.at.bucket += 1;
-            self.bucket_bytes = 0;
-            self.is_durable = false;
+        if self.bucket_bytes >= self.bucket_bytes_max {
+            self.roll();
         }
         self.at.seq += 1;
         self.bucket_bytes += bytes;
         self.at
+    }
+
+    /// Opens the next bucket, if the present one has a durable row; the bucket of the next row.
+    pub fn roll(&mut self) -> u64 {
+        if self.is_durable {
+            self.at.bucket += 1;
+            self.bucket_bytes = 0;
+            self.is_durable = false;
+        }
+        self.at.bucket
     }
 
     /// A row is known to be durable.

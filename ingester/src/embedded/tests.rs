@@ -77,6 +77,7 @@ async fn values(replica: &Embedded, tenant: &str) -> Vec<f64> {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     let series = replica.select(context(tenant), selection).await.unwrap();
     series.into_iter().flat_map(|series| series.floats.values).collect()

@@ -119,9 +119,7 @@ impl Engine {
         // The checkpoint before; what cannot be unlinked now stays in line.
         let _ = self.remove_retired();
         let last = from_segment.saturating_sub(1);
-        let count = || -> Result<u64> {
-            Ok(self.log.segments()?.into_iter().filter(|number| *number <= last).count() as u64)
-        };
+        let count = || self.log.segments_through(last);
         let before = count()?;
         self.log.remove_through(last)?;
         if purge > 0 {
@@ -184,7 +182,7 @@ impl Engine {
         let gone = before.retired(removed);
         *self.tables.write() = Arc::new(tables);
         if rules {
-            self.take_rules(&manifest)?;
+            self.take_rules(manifest.state())?;
         }
         let mut retired = self.retired.lock();
         retired.extend(gone);

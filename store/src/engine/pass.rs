@@ -179,7 +179,10 @@ impl Engine {
                 return Ok(Fate::Rewrite);
             }
         }
-        Ok(found.into_iter().next().map_or(Fate::Rewrite, Fate::Move))
+        let Some(retention) = found.into_iter().next() else { return Ok(Fate::Rewrite) };
+        let stays = self.class_of(retention)? == meta.retention_class;
+        let may_move = stays || self.parts.disk.moves_between_classes();
+        Ok(if may_move { Fate::Move(retention) } else { Fate::Rewrite })
     }
 
     /// Says of files that their series are in another class now.

@@ -14,9 +14,10 @@
 
 use super::Engine;
 use super::door::JobReport;
+use crate::disk::ClassWindow;
 use crate::error::Result;
 use crate::head::series::Takes;
-use crate::manifest::{Edit, Manifest, RetentionClass, RuleSet, SstableMeta, State};
+use crate::manifest::{Edit, RetentionClass, RuleSet, SstableMeta, State};
 use crate::retention::trust::Trust;
 use crate::retention::{CLASS_FOR_EVER, RetentionConfig, Retentions, window_days};
 use crate::sstable::window::Window;
@@ -106,8 +107,8 @@ impl Engine {
     }
 
     /// Takes over the rules that the manifest has.
-    pub(super) fn take_rules(&self, manifest: &Manifest) -> Result<()> {
-        let rules = self.retention.read().recorded(manifest.state())?;
+    pub(super) fn take_rules(&self, state: &State) -> Result<()> {
+        let rules = self.retention.read().recorded(state)?;
         *self.retention.write() = Arc::new(rules);
         Ok(())
     }
@@ -187,10 +188,23 @@ impl Engine {
             // What cannot be unlinked now stays in line.
             let _ = self.remove_retired();
             report.expired = by_window(expired);
+            self.expire_windows(&judge)?;
         }
         // After the files, for it is they that hold most tombstones.
         report.tombstones_forgotten = self.forget(&self.forgettable(&judge), &judge)?;
         Ok(report)
+    }
+
+    /// Tells the disk which windows are over and have no live file.
+    fn expire_windows(&self, judge: &Judge) -> Result<()> {
+        let live: BTreeSet<ClassWindow> =
+            self.tables.read().metas().iter().map(class_window).collect();
+        self.parts.disk.expire_windows(&|at| {
+            let window = Window { first_day: at.first_day, days: at.days };
+            let retention = judge.classes.get(&at.class).map(|class| class.retention);
+            !live.contains(&at)
+                && retention.is_some_and(|retention| is_expired(window, retention, judge.now))
+        })
     }
 
     /// What it takes to judge files at `now`.
@@ -259,6 +273,11 @@ impl Judge {
         };
         tenants.is_some_and(|tenants| tenants.iter().all(is_over))
     }
+}
+
+fn class_window(meta: &SstableMeta) -> ClassWindow {
+    let SstableMeta { retention_class, window_first_day, window_days, .. } = *meta;
+    ClassWindow { class: retention_class, first_day: window_first_day, days: window_days }
 }
 
 pub(super) fn window_of(meta: &SstableMeta) -> Window {

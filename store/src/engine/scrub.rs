@@ -9,7 +9,7 @@
 
 use super::Engine;
 use crate::error::Error;
-use crate::manifest::{self, MANIFEST_FILE};
+use crate::manifest;
 use crate::sstable::walk::Walk;
 use crate::verify;
 use model::TimestampMs;
@@ -107,8 +107,10 @@ impl Engine {
             }
         }
         // Held, so that no edit is half written.
-        let _held = self.manifest.lock();
-        report.faults.extend(verify::file(disk, MANIFEST_FILE));
+        let held = self.manifest.lock();
+        if let Some(path) = held.path() {
+            report.faults.extend(verify::file(disk, path));
+        }
     }
 
     fn note_scrubbed(&self, report: &ScrubReport, ids: &[u64], now: TimestampMs) {

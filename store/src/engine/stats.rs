@@ -22,7 +22,7 @@ impl Engine {
         let mut stats = Stats {
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_written_bytes_total: self.log.written_bytes(),
-            log_segments: self.log.segments().map_or(0, |segments| segments.len() as u64),
+            log_segments: self.log.segments_through(u64::MAX).unwrap_or(0),
             samples_appended_total: self.appended.load(Ordering::Relaxed),
             samples_late_total: self.late.load(Ordering::Relaxed),
             overlap_max: self.overlap_max(),

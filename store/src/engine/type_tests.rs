@@ -58,8 +58,14 @@ fn append_float(engine: &Engine, at: i64, revision: u32) {
 fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let matchers = vec![];
     let bounds = SelectBounds::NONE;
-    let selection =
-        Selection { matchers, range: all(), days: None, shard: model::QueryShard::ALL, bounds };
+    let selection = Selection {
+        matchers,
+        range: all(),
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+        wanted: model::read::Wanted::ALL,
+    };
     engine.select(&tenant("t"), &selection, NOW).unwrap()
 }
 
@@ -303,7 +309,14 @@ fn a_histogram_counts_by_its_size_where_the_samples_of_a_read_are_limited() {
     let read = |samples_max| {
         let bounds = SelectBounds { samples_max, ..SelectBounds::NONE };
         let (matchers, shard) = (vec![], model::QueryShard::ALL);
-        let selection = Selection { matchers, range: all(), days: None, shard, bounds };
+        let selection = Selection {
+            matchers,
+            range: all(),
+            days: None,
+            shard,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         engine.select(&tenant("t"), &selection, NOW)
     };
     for place in ["head", "sstable", "both"] {

@@ -222,6 +222,20 @@ impl Decoded {
 }
 
 impl Edit {
+    /// This edit by itself, with a checksum: the value of a row.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode_record(1, 0, std::slice::from_ref(self))
+    }
+
+    /// The edit in these bytes; `None` if they are not one.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut record = Decoded::at(bytes, 0, 0).filter(|record| record.end == bytes.len())?;
+        let edit = record.edits.pop()?;
+        record.edits.is_empty().then_some(edit)
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::AddSstable(meta) => {

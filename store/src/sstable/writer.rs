@@ -11,7 +11,7 @@ use super::window::Window;
 use crate::bytes::put_uvarint;
 use crate::chunk::Chunk;
 pub(crate) use crate::compaction::decision::Encoding;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{ClassWindow, Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::manifest::{self, SstableMeta, Stage};
 use model::partition::token_of;
@@ -71,7 +71,8 @@ impl<'a> Writer<'a> {
         now: TimestampMs,
     ) -> Result<Self> {
         let path = manifest::sstable_path(id);
-        let file = disk.create_new(&path)?;
+        let Window { first_day, days } = window;
+        let file = disk.create_sstable(&path, ClassWindow { class, first_day, days })?;
         let directory = Directory { retention_class: class, window, tenants: Vec::new() };
         let meta = SstableMeta {
             id,

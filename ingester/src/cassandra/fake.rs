@@ -1,0 +1,343 @@
+//! A database with Cassandra's rules, in memory, driven by a seed: what a store in rows is tested on
+//! without Java.
+//!
+//! Three nodes; a quorum is two. Each hears of a write at its own time, in any order, perhaps twice.
+//! Rows are reconciled when they are read (`fake/node.rs`). Changes on condition are made one after
+//! the other, on all nodes, with timestamps of the database's own, which are far above a writer's.
+//! What goes wrong, and how often, is in [`Faults`]: time-outs of writes that were done, or are done
+//! later, or never; the same of changes on condition, which are then made only if their condition
+//! still holds; reads without an answer; a schema that has not spread when a table is created.
+//!
+//! # Rules
+//! - Same seed, same calls, same outcome.
+//! - What was acknowledged is on two nodes at least.
+//!
+//! Not here: TTL, repair, gc of tombstones.
+
+mod node;
+
+use super::rows::{
+    Change, Changed, Column, CommitLogSync, Consistency, Key, Read, Row, Rows, RowsError, Write,
+};
+use model::SplitMix64;
+use node::{Node, Partition, write_of};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The first timestamp of changes on condition.
+const BALLOT_FIRST: i64 = 1_000_000;
+
+/// How often what goes wrong, in percent of calls or writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// A write is not acknowledged; each node has it, gets it later, or never.
+    pub write_unknown: u64,
+    /// A write that is acknowledged reaches the third node later, or never.
+    pub write_late: u64,
+    /// A write comes once more, later.
+    pub write_twice: u64,
+    /// A read has no answer.
+    pub read_unknown: u64,
+    /// A change on condition is not acknowledged; it was made, or is tried later, or never.
+    pub change_unknown: u64,
+    /// A table that is there is not seen when it is to be created.
+    pub schema_late: u64,
+    /// Nodes answer before they sync.
+    pub is_periodic: bool,
+}
+
+impl Faults {
+    /// All of it, now and then; and nodes that sync.
+    pub const SOME: Self = Self {
+        write_unknown: 3,
+        write_late: 10,
+        write_twice: 5,
+        read_unknown: 2,
+        change_unknown: 5,
+        schema_late: 50,
+        is_periodic: false,
+    };
+}
+
+/// The database. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Fake {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    chance: SplitMix64,
+    faults: Faults,
+    schema: BTreeMap<String, u128>,
+    nodes: [Node; 3],
+    /// Writes on their way: node, table, write.
+    late: Vec<(usize, u128, Write)>,
+    late_changes: Vec<Change>,
+    ballot: i64,
+    calls: u64,
+    stop_at: Option<u64>,
+}
+
+impl Fake {
+    /// An empty keyspace. All chance comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        let inner = Inner {
+            chance: SplitMix64::new(seed),
+            faults,
+            schema: BTreeMap::new(),
+            nodes: Default::default(),
+            late: Vec::new(),
+            late_changes: Vec::new(),
+            ballot: BALLOT_FIRST,
+            calls: 0,
+            stop_at: None,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// From now on this goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        self.inner.lock().faults = faults;
+    }
+
+    /// The power of a node goes and comes back.
+    pub fn crash(&self, node: usize) {
+        if let Some(node) = self.inner.lock().nodes.get_mut(node) {
+            node.crash();
+        }
+    }
+
+    /// All nodes sync what they have.
+    pub fn sync(&self) {
+        self.inner.lock().nodes.iter_mut().for_each(Node::sync);
+    }
+
+    /// Everything that is on its way comes.
+    pub fn deliver(&self) {
+        let mut inner = self.inner.lock();
+        while !inner.late.is_empty() || !inner.late_changes.is_empty() {
+            inner.deliver_one();
+        }
+    }
+
+    /// How many changing calls were made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.inner.lock().calls
+    }
+
+    /// The process dies in its `call`-th changing call from now on: of that one a part may be done,
+    /// and none later reaches the database, until [`Fake::restart`].
+    pub fn stop_in(&self, call: u64) {
+        let mut inner = self.inner.lock();
+        inner.stop_at = Some(inner.calls + call);
+    }
+
+    /// Another process comes.
+    pub fn restart(&self) {
+        self.inner.lock().stop_at = None;
+    }
+}
+
+impl Inner {
+    fn percent(&mut self, percent: u64) -> bool {
+        percent > 0 && self.chance.draw() % 100 < percent
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.chance.draw() % (len.max(1) as u64)).unwrap_or(0)
+    }
+
+    fn table(&self, name: &str) -> Result<u128, RowsError> {
+        let id = self.schema.get(name).copied();
+        id.ok_or_else(|| RowsError::Refused(format!("unconfigured table {name}")))
+    }
+
+    /// Counts a changing call; whether the process is dead by now.
+    fn begin(&mut self) -> Result<bool, RowsError> {
+        let call = self.calls;
+        self.calls += 1;
+        while self.percent(30) && !(self.late.is_empty() && self.late_changes.is_empty()) {
+            self.deliver_one();
+        }
+        match self.stop_at {
+            Some(stop_at) if call > stop_at => Err(dead()),
+            Some(stop_at) => Ok(call == stop_at),
+            None => Ok(false),
+        }
+    }
+
+    fn deliver_one(&mut self) {
+        let all = self.late.len() + self.late_changes.len();
+        let at = self.index(all);
+        if at < self.late.len() {
+            let (node, table, write) = self.late.swap_remove(at);
+            let is_periodic = self.faults.is_periodic;
+            // What comes for a table that is gone is gone.
+            if self.schema.values().any(|id| *id == table) {
+                self.nodes[node].apply(table, &write, is_periodic);
+            }
+        } else {
+            let change = self.late_changes.swap_remove(at - self.late.len());
+            // It may not be made any more: its condition says so.
+            let _ = self.change(&change);
+        }
+    }
+
+    fn write(&mut self, write: &Write, is_dying: bool) -> Result<(), RowsError> {
+        let table = self.table(&write.table)?;
+        let is_unknown = is_dying || self.percent(self.faults.write_unknown);
+        let third = self.percent(self.faults.write_late).then(|| self.index(3));
+        for node in 0..3 {
+            let is_now = match is_unknown {
+                true => self.percent(40),
+                false => third != Some(node),
+            };
+            if is_now {
+                let is_periodic = self.faults.is_periodic;
+                self.nodes[node].apply(table, write, is_periodic);
+            }
+            let is_later =
+                if is_now { self.percent(self.faults.write_twice) } else { self.percent(70) };
+            if is_later {
+                self.late.push((node, table, write.clone()));
+            }
+        }
+        match is_unknown {
+            true => Err(RowsError::Unknown("WriteTimeout".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// A partition as some nodes have it.
+    fn partition(&self, table: u128, partition: &[Column], nodes: &[usize]) -> Partition {
+        let place = (table, partition.to_vec());
+        let mut joined = Partition::default();
+        for node in nodes {
+            if let Some(found) = self.nodes[*node].partitions.get(&place) {
+                joined.join(found);
+            }
+        }
+        joined
+    }
+
+    fn change(&mut self, change: &Change) -> Result<Changed, RowsError> {
+        let table = self.table(&change.table)?;
+        let present = self.partition(table, &change.partition, &[0, 1, 2]);
+        let guard = present.rows().find(|(row, _)| row.is_empty()).map(|(_, data)| data.clone());
+        if guard != change.expected {
+            return Ok(Changed::Refused(guard));
+        }
+        self.ballot += 1;
+        let guard = (Vec::new(), Some(change.guard.clone()));
+        for (row, data) in change.rows.iter().chain([&guard]) {
+            let key = Key { partition: change.partition.clone(), row: row.clone() };
+            let write = write_of(&change.table, key, data.clone(), self.ballot);
+            // Paxos syncs, whatever the commit log does.
+            self.nodes.iter_mut().for_each(|node| node.apply(table, &write, false));
+        }
+        Ok(Changed::Applied)
+    }
+}
+
+fn dead() -> RowsError {
+    RowsError::Unknown("the process has stopped".to_owned())
+}
+
+impl Rows for Fake {
+    fn tables(&self) -> Result<Vec<String>, RowsError> {
+        Ok(self.inner.lock().schema.keys().cloned().collect())
+    }
+
+    fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
+        let mut inner = self.inner.lock();
+        if inner.begin()? && inner.percent(50) {
+            return Err(dead());
+        }
+        let faults = inner.faults;
+        let is_unseen = inner.percent(faults.schema_late);
+        let held = inner.schema.get(name).copied();
+        if held.is_none() || (held != Some(id) && is_unseen) {
+            // Two of one name: the later id stands, and what was written under the other is gone.
+            inner.schema.insert(name.to_owned(), id);
+            if let Some(held) = held {
+                inner.nodes.iter_mut().for_each(|node| node.forget(held));
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_table(&self, name: &str) -> Result<(), RowsError> {
+        let mut inner = self.inner.lock();
+        if inner.begin()? && inner.percent(50) {
+            return Err(dead());
+        }
+        if let Some(id) = inner.schema.remove(name) {
+            inner.nodes.iter_mut().for_each(|node| node.forget(id));
+        }
+        Ok(())
+    }
+
+    fn write(&self, rows: &[Write]) -> Result<(), RowsError> {
+        let mut inner = self.inner.lock();
+        let is_dying = inner.begin()?;
+        let mut outcome = Ok(());
+        for write in rows {
+            let done = inner.write(write, is_dying);
+            outcome = outcome.and(done);
+        }
+        outcome
+    }
+
+    fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
+        let mut inner = self.inner.lock();
+        if inner.stop_at.is_some_and(|stop_at| inner.calls > stop_at) {
+            return Err(dead());
+        }
+        let faults = inner.faults;
+        if inner.percent(faults.read_unknown) {
+            return Err(RowsError::Unknown("ReadTimeout".to_owned()));
+        }
+        let table = inner.table(&read.table)?;
+        let first = inner.index(3);
+        let nodes = match consistency {
+            Consistency::One => vec![first],
+            Consistency::Quorum => vec![first, (first + 1) % 3],
+            Consistency::Serial => vec![0, 1, 2],
+        };
+        let found = inner.partition(table, &read.partition, &nodes);
+        let last = read.last.as_ref();
+        let asked = found
+            .rows()
+            .filter(|(row, _)| **row >= read.first && last.is_none_or(|last| *row <= last));
+        let rows = asked.map(|(row, data)| Row { row: row.clone(), data: data.clone() });
+        Ok(rows.take(read.rows_max).collect())
+    }
+
+    fn change(&self, change: &Change) -> Result<Changed, RowsError> {
+        let mut inner = self.inner.lock();
+        let is_dying = inner.begin()?;
+        let faults = inner.faults;
+        if !is_dying && !inner.percent(faults.change_unknown) {
+            return inner.change(change);
+        }
+        match inner.index(3) {
+            0 => drop(inner.change(change)?),
+            1 => inner.late_changes.push(change.clone()),
+            _ => {}
+        }
+        Err(RowsError::Unknown("CasWriteTimeout".to_owned()))
+    }
+
+    fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {
+        let is_periodic = self.inner.lock().faults.is_periodic;
+        let sync = if is_periodic { CommitLogSync::Periodic } else { CommitLogSync::Synced };
+        Ok((0..3).map(|node| (format!("node{node}"), sync)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

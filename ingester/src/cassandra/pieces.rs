@@ -1,0 +1,265 @@
+//! Files as rows: what is written once, from its start to its end, cut into pieces.
+//!
+//! A *file* has a number that no other file ever has. Its pieces are rows ((file, part), piece) with
+//! their hash in front; so many pieces are a *part*, a partition of the database. Its last row, the
+//! *end*, says how long it is: without it the file was never finished.
+//!
+//! # Invariants
+//! - A piece is written once, at one timestamp, and deleted at a later one: to write or delete it
+//!   again, or late, changes nothing.
+//! - A piece is believed only if its hash, which covers its place, is right. One node is asked; a
+//!   quorum, if that one does not have it or has something else.
+//!
+//! Not here: which table a file is in (`row_disk.rs`).
+
+use super::rows::{Column, Consistency, Key, Read, Row, Rows, Write, read_all, write_all};
+use super::schema::ints;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use store::disk::{DiskFile, DiskReader};
+use store::{Error, Result};
+use xxhash_rust::xxh3::Xxh3;
+
+/// The bytes of a piece: what costs the database least a byte, and is not too much for one block.
+pub(super) const PIECE_BYTES: usize = 256 << 10;
+/// So many pieces are a partition of the database: 64 MiB.
+const PIECES_PER_PART: u64 = 256;
+/// So many pieces are in flight.
+const IN_FLIGHT_MAX: usize = 8;
+/// The end's place: a part that holds nothing else.
+const END: u64 = u32::MAX as u64;
+/// The timestamp of every row, and that of its deletion.
+const WRITTEN: i64 = 1;
+const DELETED: i64 = 2;
+const HASH_BYTES: usize = 8;
+
+/// Where a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileAt {
+    pub(super) table: String,
+    pub(super) file: u64,
+}
+
+impl FileAt {
+    fn path(&self) -> String {
+        format!("{}/{:016x}", self.table, self.file)
+    }
+
+    fn partition(&self, piece: u64) -> Vec<Column> {
+        ints([self.file, if piece == END { END } else { piece / PIECES_PER_PART }])
+    }
+
+    fn row(&self, piece: u64, bytes: &[u8]) -> Write {
+        let mut data = self.hash(piece, bytes).to_be_bytes().to_vec();
+        data.extend_from_slice(bytes);
+        let key = Key { partition: self.partition(piece), row: ints([piece]) };
+        Write { table: self.table.clone(), key, data: Some(data.into()), timestamp: WRITTEN }
+    }
+
+    /// Of a piece's bytes and its place.
+    fn hash(&self, piece: u64, bytes: &[u8]) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&self.file.to_be_bytes());
+        hash.update(&piece.to_be_bytes());
+        hash.update(bytes);
+        hash.digest()
+    }
+
+    /// The bytes of a piece, if the row is it.
+    fn checked(&self, piece: u64, row: &Row) -> Option<Arc<[u8]>> {
+        let (hash, bytes) = row.data.split_first_chunk::<HASH_BYTES>()?;
+        let is_it =
+            row.row == ints([piece]) && u64::from_be_bytes(*hash) == self.hash(piece, bytes);
+        is_it.then(|| bytes.into())
+    }
+
+    /// Reads a piece.
+    fn piece(&self, rows: &dyn Rows, piece: u64) -> Result<Option<Arc<[u8]>>> {
+        let read = Read {
+            table: self.table.clone(),
+            partition: self.partition(piece),
+            first: ints([piece]),
+            last: Some(ints([piece])),
+            rows_max: 1,
+        };
+        for consistency in [Consistency::One, Consistency::Quorum] {
+            let found = read_all(rows, &read, consistency)?;
+            if let Some(bytes) = found.first().and_then(|row| self.checked(piece, row)) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its length, if it was finished.
+    pub(super) fn len(&self, rows: &dyn Rows) -> Result<Option<u64>> {
+        let end = self.piece(rows, END)?;
+        Ok(end.and_then(|end| Some(u64::from_be_bytes((*end).try_into().ok()?))))
+    }
+
+    /// Deletes so many bytes of it, and its end first: then it was never finished.
+    pub(super) fn delete(&self, rows: &dyn Rows, bytes: u64) -> Result<()> {
+        let parts = bytes.div_ceil(PIECE_BYTES as u64 * PIECES_PER_PART);
+        let gone = |part: u64| Write {
+            table: self.table.clone(),
+            key: Key { partition: ints([self.file, part]), row: Vec::new() },
+            data: None,
+            timestamp: DELETED,
+        };
+        write_all(rows, &[gone(END)], &self.path())?;
+        let parts: Vec<Write> = (0..parts).map(gone).collect();
+        write_all(rows, &parts, &self.path())
+    }
+}
+
+/// A file that is being written: the segment sink.
+#[derive(Debug)]
+pub(super) struct Sink {
+    rows: Arc<dyn Rows>,
+    at: FileAt,
+    bytes: Vec<u8>,
+    pieces: u64,
+    written: u64,
+    /// Tells how far it has come, so that a file that is given up can be deleted.
+    grown: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Sink {
+    pub(super) fn new(
+        rows: Arc<dyn Rows>,
+        at: FileAt,
+        grown: Arc<std::sync::atomic::AtomicU64>,
+    ) -> Self {
+        Self { rows, at, bytes: Vec::new(), pieces: 0, written: 0, grown }
+    }
+
+    /// Writes the pieces that are whole, or all there is.
+    fn write(&mut self, is_all: bool) -> Result<()> {
+        let whole = match is_all {
+            true => self.bytes.len(),
+            false => self.bytes.len() / PIECE_BYTES * PIECE_BYTES,
+        };
+        let rest = self.bytes.split_off(whole);
+        let whole = mem::replace(&mut self.bytes, rest);
+        let mut group = Vec::new();
+        for piece in whole.chunks(PIECE_BYTES) {
+            group.push(self.at.row(self.pieces, piece));
+            self.pieces += 1;
+        }
+        for some in group.chunks(IN_FLIGHT_MAX) {
+            write_all(&*self.rows, some, &self.at.path())?;
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for Sink {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        self.written += bytes.len() as u64;
+        self.grown.store(self.written, std::sync::atomic::Ordering::Relaxed);
+        if self.bytes.len() >= IN_FLIGHT_MAX * PIECE_BYTES { self.write(false) } else { Ok(()) }
+    }
+
+    fn make_room(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn room_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn sync_data(&mut self) -> Result<()> {
+        self.write(true)?;
+        let end = self.at.row(END, &self.written.to_be_bytes());
+        write_all(&*self.rows, &[end], &self.at.path())
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written
+    }
+}
+
+/// The pieces that were read last, of all files: a reader asks for many small ranges of one.
+#[derive(Debug, Default)]
+pub(super) struct PieceCache {
+    // A leaf: nothing is read while it is held.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    pieces: BTreeMap<(u64, u64), Arc<[u8]>>,
+    order: VecDeque<(u64, u64)>,
+}
+
+/// 16 MiB.
+const CACHED_MAX: usize = 64;
+
+impl PieceCache {
+    fn get(&self, key: (u64, u64)) -> Option<Arc<[u8]>> {
+        self.held.lock().pieces.get(&key).cloned()
+    }
+
+    fn put(&self, key: (u64, u64), bytes: Arc<[u8]>) {
+        let mut held = self.held.lock();
+        if held.pieces.insert(key, bytes).is_none() {
+            held.order.push_back(key);
+        }
+        while held.order.len() > CACHED_MAX {
+            if let Some(oldest) = held.order.pop_front() {
+                held.pieces.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// A file that is being read: the block source.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) rows: Arc<dyn Rows>,
+    pub(super) at: FileAt,
+    pub(super) bytes: u64,
+    pub(super) cache: Arc<PieceCache>,
+}
+
+impl Source {
+    fn piece(&self, piece: u64) -> Result<Arc<[u8]>> {
+        let key = (self.at.file, piece);
+        if let Some(bytes) = self.cache.get(key) {
+            return Ok(bytes);
+        }
+        let offset = piece.saturating_mul(PIECE_BYTES as u64);
+        let found = self.at.piece(&*self.rows, piece)?;
+        let missing = || Error::corrupt(&self.at.path(), offset, "a piece is missing or damaged");
+        let bytes = found.ok_or_else(missing)?;
+        self.cache.put(key, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+}
+
+impl DiskReader for Source {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = offset.saturating_add(filled as u64);
+            let piece = self.piece(at / PIECE_BYTES as u64)?;
+            // Below the size of a piece.
+            let from = usize::try_from(at % PIECE_BYTES as u64).unwrap_or(usize::MAX);
+            let there = piece.get(from..).filter(|there| !there.is_empty());
+            let Some(there) = there else {
+                return Err(Error::corrupt(&self.at.path(), at, "it ends here"));
+            };
+            let len = there.len().min(buffer.len() - filled);
+            buffer[filled..filled + len].copy_from_slice(&there[..len]);
+            filled += len;
+        }
+        Ok(())
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.bytes
+    }
+}

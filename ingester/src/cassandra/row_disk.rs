@@ -1,0 +1,205 @@
+//! The disk of a store in rows: sstables and checkpoints by their numbers, each in its table.
+//!
+//! # Invariants
+//! - A file's table follows from its class and window, and stands in the manifest with it; checkpoints
+//!   have one table.
+//! - A table of segments is dropped only when every window of it is over and no file is known in it,
+//!   live or about to go. After that nothing is written into it: its windows stay over.
+//!
+//! Not here: pieces (`pieces.rs`); what is live (`manifest.rs`).
+
+use super::pieces::{FileAt, PieceCache, Sink, Source};
+use super::rows::{Rows, create, drop_table, refused, table_names};
+use super::schema::{self, SegmentTable};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use store::disk::{ClassWindow, Disk, DiskFile, DiskReader};
+use store::manifest::State;
+use store::{Error, Result};
+
+/// More than any reserve asks for: the database has its own limits.
+const ROOM_BYTES: u64 = 1 << 50;
+
+/// A file that this life knows of.
+#[derive(Clone, Debug)]
+struct Known {
+    at: FileAt,
+    /// At least so many bytes of it may have been written.
+    bytes: Arc<AtomicU64>,
+}
+
+/// The files of one store.
+#[derive(Debug)]
+pub(super) struct RowDisk {
+    rows: Arc<dyn Rows>,
+    cache: Arc<PieceCache>,
+    // A leaf.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    files: BTreeMap<u64, Known>,
+    /// Tables that are known to be there.
+    tables: BTreeSet<String>,
+    /// Those that were dropped.
+    dropped: BTreeSet<String>,
+}
+
+impl RowDisk {
+    pub(super) fn new(rows: Arc<dyn Rows>) -> Self {
+        Self { rows, cache: Arc::default(), held: Mutex::default() }
+    }
+
+    /// Takes in where the files are that a manifest names.
+    pub(super) fn learn(&self, state: &State) {
+        let mut held = self.held.lock();
+        for meta in state.sstables.values() {
+            let window = ClassWindow {
+                class: meta.retention_class,
+                first_day: meta.window_first_day,
+                days: meta.window_days,
+            };
+            held.learn(meta.id, SegmentTable::of(window).name(), meta.file_bytes);
+        }
+        if let Some(checkpoint) = state.checkpoint {
+            // Its length is in its last row.
+            held.learn(checkpoint.id, schema::DEFINITIONS.to_owned(), 0);
+        }
+    }
+
+    fn create_in(&self, path: &str, table: String) -> Result<Box<dyn DiskFile>> {
+        let file = file_of(path)?;
+        let (is_there, is_dropped) = {
+            let held = self.held.lock();
+            (held.tables.contains(&table), held.dropped.contains(&table))
+        };
+        if is_dropped {
+            return Err(refused("create", path, format!("`{table}` was dropped: it has expired")));
+        }
+        if !is_there {
+            create(&*self.rows, &table)?;
+        }
+        let at = FileAt { table: table.clone(), file };
+        let bytes = Arc::new(AtomicU64::new(0));
+        let mut held = self.held.lock();
+        held.tables.insert(table);
+        let known = Known { at: at.clone(), bytes: Arc::clone(&bytes) };
+        if held.files.insert(file, known).is_some() {
+            return Err(refused("create", path, "its number has been used"));
+        }
+        Ok(Box::new(Sink::new(Arc::clone(&self.rows), at, bytes)))
+    }
+
+    fn known(&self, path: &str) -> Option<Known> {
+        let file = file_of(path).ok()?;
+        self.held.lock().files.get(&file).cloned()
+    }
+}
+
+impl Held {
+    fn learn(&mut self, file: u64, table: String, bytes: u64) {
+        self.files.entry(file).or_insert_with(|| Known {
+            at: FileAt { table, file },
+            bytes: Arc::new(AtomicU64::new(bytes)),
+        });
+    }
+}
+
+/// The number in a path such as `sstables/000000000000002a.sst`.
+fn file_of(path: &str) -> Result<u64> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let number = name.split('.').next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    number.ok_or_else(|| refused("open", path, "it has no place in rows"))
+}
+
+impl Disk for RowDisk {
+    fn create_new(&self, path: &str) -> Result<Box<dyn DiskFile>> {
+        self.create_in(path, schema::DEFINITIONS.to_owned())
+    }
+
+    fn create_sstable(&self, path: &str, window: ClassWindow) -> Result<Box<dyn DiskFile>> {
+        self.create_in(path, SegmentTable::of(window).name())
+    }
+
+    fn moves_between_classes(&self) -> bool {
+        false
+    }
+
+    fn expire_windows(&self, is_over: &dyn Fn(ClassWindow) -> bool) -> Result<()> {
+        for name in table_names(&*self.rows)? {
+            let Some(table) = SegmentTable::parse(&name) else { continue };
+            let is_used = self.held.lock().files.values().any(|known| known.at.table == name);
+            if is_used || !table.windows().all(is_over) {
+                continue;
+            }
+            self.held.lock().dropped.insert(name.clone());
+            drop_table(&*self.rows, &name)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>> {
+        let missing = || Error::corrupt(path, 0, "it is missing");
+        let at = self.known(path).ok_or_else(missing)?.at;
+        let bytes = at.len(&*self.rows)?.ok_or_else(missing)?;
+        let (rows, cache) = (Arc::clone(&self.rows), Arc::clone(&self.cache));
+        Ok(Arc::new(Source { rows, at, bytes, cache }))
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn len(&self, path: &str) -> Result<Option<u64>> {
+        self.known(path).map_or(Ok(None), |known| known.at.len(&*self.rows))
+    }
+
+    /// A file is known by its number, whatever its name: it is there when its end is.
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        match file_of(from)? == file_of(to)? {
+            true => Ok(()),
+            false => Err(refused("rename", from, "in rows a file keeps its number")),
+        }
+    }
+
+    fn hard_link(&self, from: &str, _: &str) -> Result<()> {
+        Err(refused("link", from, "a store in rows takes no snapshots"))
+    }
+
+    fn unlink(&self, path: &str) -> Result<()> {
+        // A name that no file has had yet is nothing to delete: it would hide what comes.
+        let Some(Known { at, bytes }) = self.known(path) else { return Ok(()) };
+        let written = bytes.load(Ordering::Relaxed);
+        let bytes = at.len(&*self.rows)?.unwrap_or(written).max(written);
+        at.delete(&*self.rows, bytes)?;
+        self.held.lock().files.remove(&at.file);
+        Ok(())
+    }
+
+    fn create_dir(&self, path: &str) -> Result<()> {
+        Err(refused("create", path, "a store in rows has no directories"))
+    }
+
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        Err(refused("remove", path, "a store in rows has no directories"))
+    }
+
+    fn sync_dir(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn sync_file(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        Ok(ROOM_BYTES)
+    }
+
+    fn total_bytes(&self) -> Result<u64> {
+        Ok(ROOM_BYTES)
+    }
+}
