@@ -228,8 +228,12 @@ impl SeriesSource for BlockingQuery {
             let bytes = answer.as_ref().map_or(0, |series| bytes_of(series));
             self.purse.put_back(reserved.saturating_sub(bytes));
             match answer {
-                // It was more than was likely.
-                Err(error) if is_too_much(&error) && reserved < left => {
+                // It was more than was likely, and not more than is wanted.
+                Err(error)
+                    if is_too_much(&error)
+                        && reserved < left
+                        && reserved / SAMPLE_BYTES < selection.bounds.samples_max =>
+                {
                     reserved = reserved.saturating_mul(16).min(left);
                 }
                 Err(error) => return Err(self.name_limits(error)),

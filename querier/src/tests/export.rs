@@ -4,6 +4,7 @@ use super::support::{Data, Got, NOW_MS, Server, encode, filled};
 use axum::body::Body;
 use axum::http::Request;
 use model::sample::stale_marker;
+use std::collections::BTreeMap;
 
 async fn export(server: &Server, params: &[(&str, &str)]) -> Got {
     let request = Request::get(format!("/api/v1/export?{}", encode(params)));
@@ -71,4 +72,49 @@ async fn a_long_series_is_several_lines() {
     assert_eq!(got.text().lines().count(), 3);
     assert!(got.text().lines().all(|line| count(line) <= 20_000));
     assert_eq!(got.text().matches(&format!("{NOW_MS}]")).count(), 1);
+}
+
+/// The samples of the lines by series, in the order of the lines, and how many lines there are.
+fn read_back(text: &str) -> (BTreeMap<String, Vec<(i64, f64)>>, usize) {
+    let mut read: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let times = line["timestamps"].as_array().unwrap().iter().map(|at| at.as_i64().unwrap());
+        let values = line["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+        read.entry(line["metric"].to_string()).or_default().extend(times.zip(values));
+    }
+    (read, text.lines().count())
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_one_piece_comes_in_several_and_each_sample_once() {
+    // 24 series of 40,000 samples, one a second: some 3.7 pieces, over half a day.
+    let mut data = Data::default();
+    let names: Vec<String> = (0..24).map(|number| number.to_string()).collect();
+    for (name, offset) in names.iter().zip(0_u32..) {
+        let samples: Vec<(i64, f64)> =
+            (0..40_000_i64).rev().map(|ago| (ago, f64::from(offset))).collect();
+        data = data.series(&[("__name__", "m"), ("i", name)], &samples);
+    }
+    let got = export(&Server::single(data), &[("match[]", "m"), ("match[]", "{i=\"3\"}")]).await;
+    assert_eq!(got.status, 200);
+    let (read, lines) = read_back(got.text());
+    assert!(lines > 24 * 4 && read.len() == 24, "{lines}");
+    let times: Vec<i64> = (0..40_000_i64).rev().map(|ago| NOW_MS - ago * 1000).collect();
+    for (labels, samples) in &read {
+        let mut own: Vec<i64> = samples.iter().map(|(at, _)| *at).collect();
+        own.sort_unstable();
+        assert!(own == times, "{labels}");
+    }
+}
+
+#[tokio::test]
+async fn more_series_than_a_piece_has_come_in_several_too_also_of_one_moment() {
+    let mut data = Data::default();
+    for number in 0..40_000 {
+        data = data.series(&[("__name__", "m"), ("i", &number.to_string())], &[(0, 1.0)]);
+    }
+    let got = export(&Server::single(data), &[("match[]", "m")]).await;
+    let (read, lines) = read_back(got.text());
+    assert_eq!((read.len(), lines), (40_000, 40_000));
 }
