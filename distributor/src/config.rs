@@ -11,11 +11,22 @@ pub struct Config {
     /// Bytes of bodies, as sent and decoded, of all requests that are under way. Default 512 MiB.
     /// At the limit new requests get 503.
     pub inflight_bytes_max: u64,
+    /// Tenants that may begin per second, after ten seconds' worth of them at once; 0 is no limit.
+    /// Default 100. More get 429.
+    pub new_tenants_per_second: u64,
+    /// Tenants of which something is in memory. Default 100,000. One more gets 503.
+    pub tenants_max: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { write_timeout_ms: 10_000, body_timeout_ms: 20_000, inflight_bytes_max: 512 << 20 }
+        Self {
+            write_timeout_ms: 10_000,
+            body_timeout_ms: 20_000,
+            inflight_bytes_max: 512 << 20,
+            new_tenants_per_second: 100,
+            tenants_max: 100_000,
+        }
     }
 }
 
@@ -65,7 +76,12 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let config = Config { write_timeout_ms: 0, body_timeout_ms: 30_000, inflight_bytes_max: 1 };
+        let config = Config {
+            write_timeout_ms: 0,
+            body_timeout_ms: 30_000,
+            inflight_bytes_max: 1,
+            ..Config::default()
+        };
         let keys: Vec<_> = config.validate().into_iter().map(|fault| fault.key).collect();
         assert_eq!(keys, ["write_timeout", "body_timeout", "inflight_bytes_max"]);
     }

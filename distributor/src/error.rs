@@ -87,7 +87,12 @@ impl Error {
     /// Whether it was refused because too much is under way.
     #[must_use]
     pub fn is_overload(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::TenantOverloaded { .. })
+        matches!(
+            self,
+            Self::Overloaded { .. }
+                | Self::TenantOverloaded { .. }
+                | Self::Guard(guard::Error::TooManyTenants { .. })
+        )
     }
 
     /// How long the caller had better wait, in milliseconds; 0 if nobody knows.

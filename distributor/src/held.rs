@@ -2,8 +2,9 @@
 //! the silence of the one before it leaves no gap.
 //!
 //! # Invariants
-//! - Of a cluster the requests of one replica are held, as they were sent, and only those with
-//!   something newer than what is covered: mostly one round of scrapes.
+//! - Of a cluster the requests of one replica are held, as they were sent (OTLP and imports as the
+//!   remote write that they became), and only those with something newer than what is covered:
+//!   mostly one round of scrapes.
 //! - Their memory is reserved from a budget of their own. Who finds no room there is not held.
 //! - What is held was answered with 202: it is lost with the process, as if nobody had held it.
 //!
@@ -19,7 +20,7 @@ use wire::remote_write::Form;
 #[derive(Debug)]
 pub(crate) struct HeldBody {
     pub(crate) form: Form,
-    /// As it was sent.
+    /// As it was sent, or as what it became.
     pub(crate) raw: Box<[u8]>,
     /// The newest time in it.
     pub(crate) newest_ms: i64,
@@ -58,12 +59,8 @@ impl Held {
 
     /// Puts back in front what could not be written yet.
     pub(crate) fn put_back(&mut self, cluster: &Text, replica: &Text, bodies: VecDeque<HeldBody>) {
-        for body in bodies.into_iter().rev() {
-            self.put(cluster, replica, body);
-            if let Some(known) = self.by_cluster.get_mut(cluster) {
-                known.bodies.rotate_right(1);
-            }
-        }
+        let since = self.take(cluster, replica);
+        bodies.into_iter().chain(since).for_each(|body| self.put(cluster, replica, body));
     }
 
     /// Takes out what is held of a replica, which is elected now.

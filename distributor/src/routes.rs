@@ -129,7 +129,7 @@ async fn take(
         encoding: Encoding::of_content_encoding(encoding.as_deref())?,
     };
     let limits = Arc::clone(parts.limits.of(&tenant));
-    parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
+    parts.admit(&tenant, &limits)?;
 
     let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
@@ -172,7 +172,9 @@ async fn collect(
     let mut collected = distributor.parts().bodies.take();
     collected.clear();
     // Room that is not written to is not taken; a buffer that is moved as it grows is held twice.
-    collected.reserve_exact(usize::try_from(declared).unwrap_or(0).min(ROOM_BYTES_MAX));
+    // Without that room the buffer grows with what comes: a declared length is no reason to fail.
+    let room = usize::try_from(declared).unwrap_or(0).min(ROOM_BYTES_MAX);
+    let _ = collected.try_reserve_exact(room);
     let timeout_ms = distributor.parts().config.body_timeout_ms;
     let began = tokio::time::Instant::now();
     let ends = began + Duration::from_millis(timeout_ms);

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
-use crate::ha::Heard;
+use crate::ha::{HaGate, Heard};
 use crate::held::HeldBody;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
@@ -17,13 +17,13 @@ use crate::telemetry::Telemetry;
 use crate::tenant::{Tenant, Tenants};
 use cluster::{NodeIndex, Topology};
 use guard::ha::{ClusterStatus, HaVerdict};
-use guard::{LimitTable, Limits, RateLimiter, Tenancy};
+use guard::{Beginnings, LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
-use model::{Clock, Context, LabelSet, Principal, RequestId, TenantId, TimestampMs};
+use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId, TimestampMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write::{self, Form, RequestV2, Version};
+use wire::remote_write::{self, Encoding, Form, RequestV2, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -85,7 +85,8 @@ pub(crate) struct Inner {
     pub(crate) tenancy: Tenancy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
-    pub(crate) rates: RateLimiter,
+    rates: RateLimiter,
+    beginnings: Beginnings,
     /// Bodies as sent.
     pub(crate) bodies: Arc<Pool>,
     /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
@@ -123,7 +124,7 @@ impl Distributor {
         let mut counter = 0;
         let hasher = LabelHasher::new(|| {
             counter += 1;
-            mix(parts.seed, counter)
+            SplitMix64::at(parts.seed, counter)
         });
         let inner = Inner {
             tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
@@ -133,6 +134,7 @@ impl Distributor {
                 config.inflight_bytes_max / HELD_SHARE,
                 parts.tenancy == Tenancy::Multi,
             ),
+            beginnings: Beginnings::new(config.new_tenants_per_second),
             config,
             topology: parts.topology,
             routing,
@@ -209,8 +211,7 @@ impl Distributor {
         let tenant = &batch.tenant;
         let items = batch.refusals.charged();
         if items > 0 {
-            let now_ns = self.inner.clock.monotonic_ns();
-            self.inner.rates.charge(&tenant.id, &tenant.limits, items, now_ns)?;
+            self.inner.charge(tenant, items)?;
         }
         self.send(batch, plan, now).await
     }
@@ -267,7 +268,14 @@ impl Distributor {
         let mut batch =
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
         batch.described = translated.metadata;
-        self.resolve_batch(batch)
+        let resolved = self.resolve_batch(batch)?;
+        if heir_of(&resolved.0).is_some() {
+            let Batch { body, body_len, .. } = &resolved.0;
+            let raw = remote_write::compress(body.get(..*body_len).unwrap_or_default())?;
+            let form = Form { version: Version::Two, encoding: Encoding::Snappy };
+            self.hold(&resolved.0, form, &raw);
+        }
+        Ok(resolved)
     }
 
     /// A tenant, which begins with its first write.
@@ -375,10 +383,7 @@ impl Distributor {
 
     /// Holds a request if all that it has is of one heir.
     fn hold(&self, batch: &Batch, form: Form, raw: &[u8]) {
-        let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return };
-        if !heir.is_heir() || heir.newest_ms == i64::MIN {
-            return;
-        }
+        let Some((ha, heir)) = heir_of(batch) else { return };
         let tenant = &batch.tenant.id;
         let mut paid = self.inner.held_budget.reserve(tenant);
         if paid.raise_to(raw.len() as u64).is_err() {
@@ -443,10 +448,41 @@ impl Decode {
     }
 }
 
+/// The heir, if all that a batch has is of one, and where its requests are held.
+fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
+    let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return None };
+    (heir.is_heir() && heir.newest_ms > i64::MIN).then_some((ha, heir))
+}
+
 impl Inner {
+    /// Whether a tenant may send something now, before anything is kept of it.
+    pub(crate) fn admit(&self, tenant: &TenantId, limits: &Limits) -> Result<(), guard::Error> {
+        self.admit_import(tenant)?;
+        self.rates.charge(tenant, limits, 0, self.clock.monotonic_ns())
+    }
+
+    /// The same of an import, which waits where its tenant's rate is spent.
+    pub(crate) fn admit_import(&self, tenant: &TenantId) -> Result<(), guard::Error> {
+        if self.tenants.known(tenant).is_some() {
+            return Ok(());
+        }
+        let now_ns = self.clock.monotonic_ns();
+        self.beginnings.admit(tenant, now_ns)?;
+        let limit = self.config.tenants_max;
+        match self.tenants.has_room(limit, &self.telemetry, epoch_at(now_ns)) {
+            true => Ok(()),
+            false => Err(guard::Error::TooManyTenants { tenant: tenant.clone(), limit }),
+        }
+    }
+
+    /// Charges a tenant for so many samples.
+    pub(crate) fn charge(&self, tenant: &Tenant, samples: u64) -> Result<(), guard::Error> {
+        self.rates.charge(&tenant.id, &tenant.limits, samples, self.clock.monotonic_ns())
+    }
+
     /// A random number that nobody got before.
     pub(crate) fn random(&self) -> u64 {
-        mix(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
+        SplitMix64::at(self.seed, self.drawn.fetch_add(1, Relaxed) + 1)
     }
 
     /// The name of the replica at `slot`.
@@ -455,12 +491,4 @@ impl Inner {
         let member = node.and_then(|node| self.topology.members.get(*node));
         member.map(|member| member.name.clone()).unwrap_or_default()
     }
-}
-
-/// The number at place `counter` of the sequence that `seed` begins (splitmix64).
-fn mix(seed: u64, counter: u64) -> u64 {
-    let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

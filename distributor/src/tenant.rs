@@ -120,6 +120,17 @@ impl Tenants {
         self.by_id.read().tenants.get(id).cloned()
     }
 
+    /// Whether one more may begin where there may be so many; those that are idle go for it.
+    pub(crate) fn has_room(&self, tenants_max: u64, telemetry: &Telemetry, epoch: u32) -> bool {
+        let has_room = |known: &Known| (known.tenants.len() as u64) < tenants_max;
+        if has_room(&self.by_id.read()) {
+            return true;
+        }
+        let mut known = self.by_id.write();
+        known.forget_idle(telemetry, epoch);
+        has_room(&known)
+    }
+
     fn begin(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
         let mut known = self.by_id.write();
         if let Some(tenant) = known.tenants.get(id) {
@@ -148,9 +159,12 @@ impl Tenants {
 
 impl Known {
     fn sweep(&mut self, telemetry: &Telemetry, epoch: u32) {
-        if self.tenants.len() < self.sweep_at.max(SWEEP_MIN) {
-            return;
+        if self.tenants.len() >= self.sweep_at.max(SWEEP_MIN) {
+            self.forget_idle(telemetry, epoch);
         }
+    }
+
+    fn forget_idle(&mut self, telemetry: &Telemetry, epoch: u32) {
         self.tenants.retain(|id, tenant| {
             let is_idle = tenant.used_at.load(Relaxed).saturating_add(IDLE_EPOCHS) <= epoch;
             if is_idle {

@@ -37,6 +37,14 @@ pub enum Error {
         "tenant {tenant} is over its limit of {limit} samples per second with a burst of {burst} (ingestion_rate, ingestion_burst)"
     )]
     RateLimited { tenant: TenantId, limit: u64, burst: u64, retry_after_ms: u64 },
+    /// Too many tenants begin in too short a time.
+    #[error(
+        "tenant {tenant} is new here, and no more than {limit} begin per second (write.new_tenants_per_second)"
+    )]
+    NewTenants { tenant: TenantId, limit: u64, retry_after_ms: u64 },
+    /// There are as many tenants as there may be.
+    #[error("tenant {tenant} is new here, and there are {limit} already (write.max_tenants)")]
+    TooManyTenants { tenant: TenantId, limit: u64 },
     /// The tenant has as many open series as it may.
     #[error(
         "tenant {tenant} is over its limit of {limit} open series (max_series), new series of metric {metric} are refused"
@@ -63,8 +71,9 @@ impl Error {
             | Self::NotText
             | Self::SeriesLimit { .. }
             | Self::MetricSeriesLimit { .. } => Kind::Invalid,
+            Self::TooManyTenants { .. } => Kind::Unavailable,
             Self::RequestTooLarge { .. } => Kind::TooLarge,
-            Self::RateLimited { .. } => Kind::Limited,
+            Self::RateLimited { .. } | Self::NewTenants { .. } => Kind::Limited,
         }
     }
 
@@ -72,7 +81,9 @@ impl Error {
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after_ms, .. } => Some(*retry_after_ms),
+            Self::RateLimited { retry_after_ms, .. } | Self::NewTenants { retry_after_ms, .. } => {
+                Some(*retry_after_ms)
+            }
             _ => None,
         }
     }

@@ -16,5 +16,5 @@ pub use ha::{HaTracker, HaVerdict};
 pub use identity::{Access, Tenancy};
 pub use limits::{HaLimits, Limit, LimitTable, Limits, QueryLimits};
 pub use otlp::{OtlpSettings, Translation};
-pub use rate::RateLimiter;
+pub use rate::{Beginnings, RateLimiter};
 pub use relabel::{RelabelRule, Relabeling};

@@ -63,6 +63,44 @@ fn whole_ns(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
 }
 
+/// How many tenants may begin: so many per second, after ten seconds' worth of them at once.
+#[derive(Debug)]
+pub struct Beginnings {
+    per_second: u64,
+    // Held for one look; no lock is taken under it.
+    bucket: Mutex<TokenBucket>,
+}
+
+/// A full bucket has so many seconds' worth.
+const BEGINNINGS_SECONDS: u64 = 10;
+
+impl Beginnings {
+    /// A full bucket; 0 is no limit.
+    #[must_use]
+    pub fn new(per_second: u64) -> Self {
+        let burst = as_f64(per_second.saturating_mul(BEGINNINGS_SECONDS));
+        Self { per_second, bucket: Mutex::new(TokenBucket::full(burst, 0)) }
+    }
+
+    /// Lets one more begin.
+    ///
+    /// # Errors
+    /// [`Error::NewTenants`].
+    pub fn admit(&self, tenant: &TenantId, now_ns: u64) -> Result<(), Error> {
+        let limit = self.per_second;
+        if limit == 0 {
+            return Ok(());
+        }
+        let burst = as_f64(limit.saturating_mul(BEGINNINGS_SECONDS));
+        let taken = self.bucket.lock().take(1.0, as_f64(limit), burst, now_ns);
+        taken.map_err(|wait_ns| Error::NewTenants {
+            tenant: tenant.clone(),
+            limit,
+            retry_after_ms: wait_ns.div_ceil(1_000_000),
+        })
+    }
+}
+
 /// The buckets of all tenants.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
@@ -226,5 +264,21 @@ mod tests {
         let limiter = RateLimiter::default();
         limiter.charge(&id("a"), &limits(0, 0), u64::MAX, 0).unwrap();
         assert!(limiter.buckets.lock().by_tenant.is_empty());
+    }
+
+    #[test]
+    fn ten_seconds_worth_of_tenants_begin_at_once_and_then_so_many_a_second() {
+        let beginnings = Beginnings::new(2);
+        let admitted = |now_ns: u64| {
+            let admit = |_: &u64| beginnings.admit(&id("a"), now_ns).is_ok();
+            (0..100_u64).filter(admit).count()
+        };
+        assert_eq!(admitted(0), 20);
+        let refused = beginnings.admit(&id("b"), 0).unwrap_err();
+        assert_eq!((refused.kind(), refused.retry_after_ms()), (Kind::Limited, Some(500)));
+        assert_eq!(admitted(SECOND_NS), 2);
+        assert_eq!(admitted(100 * SECOND_NS), 20);
+        let none = Beginnings::new(0);
+        assert!((0..100).all(|_| none.admit(&id("a"), 0).is_ok()));
     }
 }

@@ -11,6 +11,9 @@ pub struct Config {
     /// Reads that block a thread on the store at once. Default 16; raise it on fast disks with many
     /// cores.
     pub reads_in_flight_max: usize,
+    /// Tenants in memory: those that have written since the start, or before and have series there.
+    /// A write of one more is refused. Default 100,000; each takes some KiB.
+    pub tenants_max: u64,
     /// After so long without a write the log is marked as complete, in milliseconds. Default 1,000.
     pub idle_sync_ms: u64,
     /// How often the store is asked for work to do, in milliseconds. Default 250.
@@ -32,6 +35,7 @@ impl Default for Config {
             store: store::Config::default(),
             writes_in_flight_max: 1_024,
             reads_in_flight_max: 16,
+            tenants_max: 100_000,
             idle_sync_ms: 1_000,
             job_poll_ms: 250,
             compaction_bytes_per_second: 64 << 20,

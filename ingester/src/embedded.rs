@@ -84,6 +84,7 @@ struct Inner {
     reads: Arc<Semaphore>,
     writes_max: usize,
     reads_max: usize,
+    tenants_max: u64,
     rates: Rates,
 }
 
@@ -137,6 +138,7 @@ impl Embedded {
             reads,
             writes_max,
             reads_max,
+            tenants_max: config.tenants_max,
             rates: Rates::default(),
         };
         let threads = Mutex::new(Some(Threads {

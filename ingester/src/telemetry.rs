@@ -186,7 +186,7 @@ fn counters() -> [Named; 17] {
         ),
         (
             "cumae_store_metadata_lost_limit_total",
-            "Metadata of new metrics that was not kept (max_metadata).",
+            "Metadata that went for newer one, or was not kept (max_metadata).",
             |s| s.metadata_lost_limit_total,
         ),
         (

@@ -24,6 +24,7 @@ pub mod split_mix;
 pub mod tenant;
 pub mod time;
 pub mod timestamps;
+mod wanted;
 
 pub use column::{Column, HistogramColumn, SeriesColumns};
 pub use context::{Context, Principal, RequestId};

@@ -5,6 +5,7 @@ use crate::matcher::Matcher;
 use crate::mutation::MetricMetadata;
 use crate::query_shard::QueryShard;
 use crate::time::{DayBucket, TimeRange};
+pub use crate::wanted::{Steps, Wanted};
 
 /// Which samples are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Selection {
     pub shard: QueryShard,
     /// What the reader can bear.
     pub bounds: SelectBounds,
+    /// What of them the reader looks at.
+    pub wanted: Wanted,
 }
 
 /// What a selection is likely to return: worked out of indices, at the price of no sample. An upper

@@ -231,6 +231,7 @@ impl<'a> Assembly<'a> {
         config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
         let reserve = self.config.store.disk_reserve;
         config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
+        config.tenants_max = self.config.write.tenants_max;
         allow_open_files();
         config.store.compaction = self.config.compaction.clone();
         let open = move || Embedded::open(parts, &config);
@@ -304,6 +305,8 @@ impl<'a> Assembly<'a> {
             }),
             given => given,
         };
+        config.tenants_max = self.config.write.tenants_max;
+        config.new_tenants_per_second = self.config.write.new_tenants_per_second;
         Ok(Distributor::new(config, parts)?)
     }
 

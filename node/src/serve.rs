@@ -11,7 +11,7 @@ use crate::parts::SystemClock;
 use crate::roles::{self, Roles};
 use crate::routes::{self, Readiness};
 use crate::server::{self, Routes, Server};
-use crate::{cli, operators, telemetry};
+use crate::{cli, machine, operators, telemetry};
 use model::Clock;
 use std::io;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ pub(crate) enum Error {
 /// Serves until a signal ends it.
 pub(crate) fn serve(config: &Config) -> Result<(), Error> {
     telemetry::start_logs(&config.log);
+    machine::keep_what_is_freed();
     let data_dir = DataDir::open(&config.data.dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Io { action: "start threads", source })?;

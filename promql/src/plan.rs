@@ -1,19 +1,21 @@
-//! Which series a query wants, and from when to when: worked out before anything is fetched, so
-//! that each selection is asked for once, however often and with whatever offsets it is written.
+//! When the windows of a query's selectors end, and which moments they want: worked out before
+//! anything is fetched, and the same way again when it is evaluated.
 //!
 //! # Invariants
 //! - A range is left-open: of a window of 5m that ends at t, the sample at t - 5m is not wanted.
-//! - Selections of equal matchers whose ranges touch are one selection.
 //!
-//! Not here: evaluation (`eval`), which works the same windows out again and looks them up.
+//! Not here: which selections that makes (`plan/needs.rs`); evaluation (`eval`).
+
+mod needs;
+
+pub(crate) use needs::{Need, needs};
+pub use needs::{Read, reads};
 
 use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};
 use crate::duration::{Allowed, Duration, QueryWindow};
-use crate::eval::{EvalError, EvalParams, Grid, Query, shards};
+use crate::eval::{EvalError, EvalParams, Grid};
 use crate::functions::info;
-use model::read::{SelectBounds, Selection};
-use model::{Matcher, QueryShard, TimeRange, TimestampMs};
-use std::collections::HashMap;
+use model::read::Wanted;
 
 /// The times of a query that its selectors may refer to.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +137,8 @@ impl Times {
         let first_ms = left_open(ends, self.lookback_ms);
         let matchers = info::matchers(node);
         let last_ms = ends.last_ms;
-        let need = Need { matchers, first_ms, last_ms, shows_hints: false, in_shards: false };
+        let (in_shards, shows_hints, wanted) = (false, false, Wanted::ALL);
+        let need = Need { matchers, first_ms, last_ms, shows_hints, in_shards, wanted };
         Ok((ends, need))
     }
 
@@ -198,228 +201,4 @@ impl Times {
 
 fn left_open(ends: Ends, back_ms: i64) -> i64 {
     ends.first_ms.saturating_sub(back_ms).saturating_add(1)
-}
-
-/// A selection that a query needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    /// Which series.
-    pub(crate) matchers: Vec<Matcher>,
-    /// The first moment.
-    pub(crate) first_ms: i64,
-    /// The last moment.
-    pub(crate) last_ms: i64,
-    /// Whether the reset hints of its histograms can be seen in the answer.
-    pub(crate) shows_hints: bool,
-    /// Whether it is of one selector only, and that stands where one series after the other can be
-    /// worked through.
-    pub(crate) in_shards: bool,
-}
-
-impl Need {
-    /// The need for what was there just before.
-    pub(crate) fn before(&self, back_ms: i64) -> Option<Self> {
-        let last_ms = self.first_ms.checked_sub(1)?;
-        let first_ms = self.first_ms.checked_sub(back_ms)?;
-        (first_ms <= last_ms).then(|| Self { first_ms, last_ms, ..self.clone() })
-    }
-
-    /// The question to the source.
-    pub(crate) fn selection(&self, shard: QueryShard, bounds: SelectBounds) -> Selection {
-        let (first, last) = (TimestampMs(self.first_ms), TimestampMs(self.last_ms));
-        let range = TimeRange::inclusive(first, last);
-        Selection { matchers: self.matchers.clone(), range, days: None, shard, bounds }
-    }
-}
-
-/// A selection that an evaluation asks its source for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
-    /// Which series: all of them have to match.
-    pub matchers: Vec<Matcher>,
-    /// Samples of which times: windows, offsets, `@`, subqueries and the lookback are in it.
-    pub range: TimeRange,
-    /// Whether the reset hints of its histograms can be seen in the answer. Then the evaluation may
-    /// ask too for what was there a lookback earlier.
-    pub shows_hints: bool,
-    /// Whether it is worked through in parts if it is large.
-    pub in_shards: bool,
-}
-
-/// Every selection that an evaluation of the query asks its source for: beside the query and its
-/// parameters, its answer depends on nothing else.
-///
-/// # Errors
-/// [`EvalError::Invalid`] if a duration makes no sense or the end lies before the start.
-pub fn reads(query: Query<'_>, params: &EvalParams) -> Result<Vec<Read>, EvalError> {
-    let end_ms = if params.is_instant() { params.start_ms } else { params.end_ms };
-    let Some(grid) = Grid::new(params.start_ms, end_ms, params.step_ms) else {
-        return Err(EvalError::Invalid("end timestamp must not be before start time".into()));
-    };
-    let needs = needs(query.expr, grid, &Times::new(params))?;
-    let read = |need: Need| Read {
-        range: TimeRange::inclusive(TimestampMs(need.first_ms), TimestampMs(need.last_ms)),
-        matchers: need.matchers,
-        shows_hints: need.shows_hints,
-        in_shards: need.in_shards,
-    };
-    Ok(needs.into_iter().map(read).collect())
-}
-
-/// Every selection that the expression needs over the steps of `grid`.
-pub(crate) fn needs(expr: &Expr, grid: Grid, times: &Times) -> Result<Vec<Need>, EvalError> {
-    let mut found = Vec::new();
-    collect(expr, grid, times, true, &mut found)?;
-    Ok(united(found))
-}
-
-/// Functions in whose results, or in what is said about them, the hints of stored histograms can be
-/// seen. All others answer floats or gauges, whatever the hints.
-const SHOW_HINTS: &[&str] = &[
-    "avg_over_time",
-    "first_over_time",
-    "histogram_avg",
-    "histogram_count",
-    "histogram_sum",
-    "label_join",
-    "label_replace",
-    "last_over_time",
-    "sort_by_label",
-    "sort_by_label_desc",
-    "sum_over_time",
-];
-
-fn collect(
-    expr: &Expr,
-    grid: Grid,
-    times: &Times,
-    shows_hints: bool,
-    found: &mut Vec<Need>,
-) -> Result<(), EvalError> {
-    let in_shards = shards::leaf(expr).is_some();
-    let mut need = |node: &VectorSelector, first_ms: i64, last_ms: i64| {
-        let matchers = node.matchers.clone();
-        found.push(Need { matchers, first_ms, last_ms, shows_hints, in_shards });
-    };
-    match expr {
-        Expr::Number(_) | Expr::String(_) => Ok(()),
-        Expr::Vector(node) => {
-            let (_, first_ms, last_ms) = times.vector_range(node, grid)?;
-            need(node, first_ms, last_ms);
-            Ok(())
-        }
-        Expr::Matrix(node) => {
-            let (_, _, first_ms, last_ms) = times.matrix_range(node, grid)?;
-            need(&node.vector, first_ms, last_ms);
-            Ok(())
-        }
-        Expr::Subquery(node) => match times.subquery_grid(node, grid)?.0 {
-            // A subquery forgets the hints of what it has taken.
-            Some(inner) => collect(&node.expr, inner, times, false, found),
-            None => Ok(()),
-        },
-        Expr::Call(node) if node.function.name == "info" => {
-            // The second argument only says which labels are wanted: it is no selector.
-            let mut base = node.args.iter().take(1);
-            base.try_for_each(|arg| collect(arg, grid, times, shows_hints, found))?;
-            found.push(times.info_need(node, grid)?.1);
-            Ok(())
-        }
-        Expr::Call(node) => {
-            let shows_hints = shows_hints && SHOW_HINTS.contains(&node.function.name);
-            let before = found.len();
-            let mut args = node.args.iter();
-            args.try_for_each(|arg| collect(arg, grid, times, shows_hints, found))?;
-            let looks_inside = ["timestamp", "start_timestamp"].contains(&node.function.name);
-            if in_shards || looks_inside {
-                found[before..].iter_mut().for_each(|need| need.in_shards = in_shards);
-            }
-            Ok(())
-        }
-        Expr::Aggregation(node) => {
-            let param = node.param.as_deref();
-            param.map_or(Ok(()), |param| collect(param, grid, times, false, found))?;
-            collect(&node.expr, grid, times, shows_hints, found)
-        }
-        Expr::Binary(node) => {
-            collect(&node.first, grid, times, shows_hints, found)?;
-            let mut others = node.links.iter().map(|link| &link.rhs);
-            others.try_for_each(|rhs| collect(rhs, grid, times, shows_hints, found))
-        }
-        Expr::Unary(node) => collect(&node.expr, grid, times, shows_hints, found),
-        Expr::Paren(node) => collect(&node.expr, grid, times, shows_hints, found),
-    }
-}
-
-/// Joins needs of equal matchers whose ranges touch; those that are left ascend in time.
-fn united(found: Vec<Need>) -> Vec<Need> {
-    let mut places: HashMap<Vec<Matcher>, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Need>> = Vec::new();
-    for need in found.into_iter().filter(|need| need.first_ms <= need.last_ms) {
-        let place = *places.entry(need.matchers.clone()).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push(Vec::new());
-        }
-        groups[place].push(need);
-    }
-    let mut united: Vec<Need> = Vec::new();
-    for mut group in groups {
-        group.sort_by_key(|need| need.first_ms);
-        let start = united.len();
-        for need in group {
-            match united[start..].last_mut() {
-                // Who stand side by side and want the same are each worked through in shards.
-                Some(last) if (last.first_ms, last.last_ms) == (need.first_ms, need.last_ms) => {
-                    last.shows_hints |= need.shows_hints;
-                    last.in_shards &= need.in_shards;
-                }
-                Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
-                    last.last_ms = last.last_ms.max(need.last_ms);
-                    last.shows_hints |= need.shows_hints;
-                    last.in_shards = false;
-                }
-                _ => united.push(need),
-            }
-        }
-        let is_one = united.len() == start + 1;
-        united[start..].iter_mut().for_each(|need| need.in_shards &= is_one);
-    }
-    united
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn need(name: &str, first_ms: i64, last_ms: i64) -> Need {
-        let matchers = vec![Matcher::equal("__name__", name)];
-        Need { matchers, first_ms, last_ms, shows_hints: false, in_shards: true }
-    }
-
-    #[test]
-    fn what_a_query_reads_is_widened_by_all_that_looks_elsewhere() {
-        let read = |text: &str| {
-            let expr = crate::parse(text, crate::ParseOptions::default()).unwrap();
-            let query = Query { text, expr: &expr };
-            let found = reads(query, &EvalParams::range(1_000_000, 1_060_000, 15_000)).unwrap();
-            found.iter().map(|read| (read.range.start.0, read.range.end.0)).collect::<Vec<_>>()
-        };
-        assert_eq!(read("up"), [(700_001, 1_060_001)]);
-        assert_eq!(read("up offset 10s"), [(690_001, 1_050_001)]);
-        assert_eq!(read("up offset -10s"), [(710_001, 1_070_001)]);
-        assert_eq!(read("rate(up[1m])"), [(940_001, 1_060_001)]);
-        assert_eq!(read("up @ 100"), [(-199_999, 100_001)]);
-        assert_eq!(read("max_over_time(up[1m:10s])"), [(650_001, 1_060_001)]);
-        assert_eq!(read("up - rate(up[10m])"), [(400_001, 1_060_001)]);
-        assert_eq!(read("up - up offset 1h"), [(-2_899_999, -2_539_999), (700_001, 1_060_001)]);
-        assert_eq!(read("1 + time()"), []);
-    }
-
-    #[test]
-    fn selections_that_touch_are_asked_for_once() {
-        let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
-        let together = Need { in_shards: false, ..need("a", 0, 30) };
-        assert_eq!(united(found), [together, need("b", 0, 10)]);
-        assert_eq!(united(vec![need("a", 0, 10), need("a", 0, 10)]), [need("a", 0, 10)]);
-    }
 }

@@ -12,7 +12,7 @@ use crate::render::{Annotations, Data, success};
 use crate::run::{self, Desk};
 use crate::{json, status};
 use axum::response::Response;
-use model::read::{SelectBounds, Selection};
+use model::read::{SelectBounds, Selection, Wanted};
 use model::{DayBucket, QueryShard, Text};
 use promql::{EvalParams, Expr, Query, Read, SeriesSource as _};
 use std::io::Write;
@@ -70,24 +70,39 @@ fn push_read(out: &mut Vec<u8>, job: &Job, desk: &Desk, read: &Read) -> Result<(
         days: None,
         shard: QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: read.wanted.clone(),
     };
     let estimate = desk.source.estimate(&selection)?;
-    let shards = if read.in_shards { promql::shard_count(estimate, &job.params) } else { 1 };
+    let shards =
+        if read.in_shards { promql::shard_count(estimate, &read.wanted, &job.params) } else { 1 };
     out.extend_from_slice(b"{\"selector\":");
     json::push_string(out, &selector(&read.matchers));
     let _ = write!(
         out,
         ",\"start\":{},\"end\":{},\"estimatedSeries\":{},\"estimatedSamples\":{},\
-         \"estimatedPartitions\":{},\"shards\":{shards},\"partitions\":",
+         \"estimatedPartitions\":{},\"shards\":{shards}",
         read.range.start.0,
         read.range.end.0.saturating_sub(1),
         estimate.series,
         estimate.samples,
         estimate.partitions,
     );
+    push_wanted(out, &read.wanted);
     push_partitions(out, partitions_of([&*read.matchers], read.range));
     out.push(b'}');
     Ok(())
+}
+
+/// What of the series is looked at: which labels (`null` is all), and which of their samples.
+fn push_wanted(out: &mut Vec<u8>, wanted: &Wanted) {
+    out.extend_from_slice(b",\"labels\":");
+    match &wanted.labels {
+        None => out.extend_from_slice(b"null"),
+        Some(labels) => json::push_strings(out, labels),
+    }
+    let samples = if wanted.steps.is_some() { "newest of each step" } else { "all" };
+    let values = !wanted.presence;
+    let _ = write!(out, ",\"samples\":\"{samples}\",\"values\":{values},\"partitions\":");
 }
 
 /// The metrics and days whose replicas are asked; `null` if all replicas are.

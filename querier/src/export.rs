@@ -68,7 +68,14 @@ fn select(
     let mut found = BTreeMap::new();
     for matchers in matcher_sets {
         let bounds = SelectBounds { samples_max: left, ..SelectBounds::NONE };
-        let selection = Selection { matchers, range, days: None, shard: QueryShard::ALL, bounds };
+        let selection = Selection {
+            matchers,
+            range,
+            days: None,
+            shard: QueryShard::ALL,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         for series in desk.source.select(&selection)? {
             desk.check()?;
             left = left.saturating_sub(series.samples());

@@ -66,7 +66,14 @@ fn newest(
     let mut found: BTreeMap<(String, LabelSet), Newest> = BTreeMap::new();
     for matchers in matcher_sets {
         let bounds = SelectBounds::NONE;
-        let selection = Selection { matchers, range, days: None, shard: QueryShard::ALL, bounds };
+        let selection = Selection {
+            matchers,
+            range,
+            days: None,
+            shard: QueryShard::ALL,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         for series in desk.source.select(&selection)? {
             desk.check()?;
             if let Some(newest) = last(series) {

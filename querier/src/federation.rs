@@ -15,7 +15,7 @@ use crate::source::{Source, SourceAnswer, VersionAsk};
 use model::exemplar::SeriesExemplars;
 use model::read::{
     Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer,
-    MetadataQuery, Selection,
+    MetadataQuery, Selection, Wanted,
 };
 use model::{Context, DeleteRequest, Kind, LabelSet, Matcher, SeriesColumns, TenantId, Text};
 use promql::SourceError;
@@ -121,7 +121,10 @@ impl Federated {
         let mut bounds = selection.bounds;
         for part in parts(&context, &selection.matchers)? {
             let tenant = part.tenant().clone();
-            let selection = Selection { matchers: part.matchers, bounds, ..selection.clone() };
+            // The tenant is a label too.
+            let wanted = Wanted { labels: None, ..selection.wanted.clone() };
+            let selection =
+                Selection { matchers: part.matchers, bounds, wanted, ..selection.clone() };
             let mut series = self.0.select(part.context, selection).await?;
             let samples: u64 = series.iter().map(SeriesColumns::samples).sum();
             bounds.series_max = bounds.series_max.saturating_sub(series.len() as u64);

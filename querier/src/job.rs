@@ -145,7 +145,9 @@ pub(crate) fn evaluate(job: &Job, desk: &Desk, state: &State) -> Result<Answered
 pub(crate) fn in_our_words(error: &EvalError, desk: &Desk) -> Error {
     let message = match error {
         EvalError::TooManySamples => desk.source.name_limit(error, "max_query_samples"),
-        EvalError::TooManyBytes(_) => desk.source.name_limit(error, "max_query_bytes"),
+        EvalError::TooManyBytes(_) | EvalError::SubqueryTooLarge { .. } => {
+            desk.source.name_limit(error, "max_query_bytes")
+        }
         EvalError::OutOfMemory(more) => return desk.source.purse.refusal(*more),
         // What only the query's step and range show.
         EvalError::Invalid(reason) => return Error::param("query", reason),

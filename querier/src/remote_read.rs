@@ -17,7 +17,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use guard::QueryLimits;
-use model::read::{SelectBounds, Selection};
+use model::read::{SelectBounds, Selection, Wanted};
 use model::{Kind, QueryShard, SeriesColumns, TimeRange};
 use promql::SeriesSource as _;
 use std::convert::Infallible;
@@ -128,6 +128,7 @@ fn select(desk: &Desk, query: ReadQuery, left: &mut u64) -> Result<Vec<SeriesCol
         days: None,
         shard: QueryShard::ALL,
         bounds: SelectBounds { samples_max: *left, ..SelectBounds::NONE },
+        wanted: Wanted::ALL,
     };
     let series = desk.source.select(&selection)?;
     *left = left.saturating_sub(series.iter().map(SeriesColumns::samples).sum());

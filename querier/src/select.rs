@@ -17,7 +17,7 @@ use futures_util::stream::FuturesUnordered;
 use model::exemplar::SeriesExemplars;
 use model::read::{
     Estimate, ExemplarQuery, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, MetadataQuery,
-    SelectBounds, Selection,
+    SelectBounds, Selection, Wanted,
 };
 use model::{Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::SourceError;
@@ -95,7 +95,9 @@ impl ReplicatedSource {
         let bounds = selection.bounds;
         let ask = |replica: &Arc<dyn Replica>, ask: &Ask| {
             let days = selection.days.clone().or_else(|| ask.days.clone());
-            replica.select(context.clone(), Selection { days, ..selection.clone() })
+            // Answers are joined by their labels.
+            let wanted = Wanted { labels: None, ..selection.wanted.clone() };
+            replica.select(context.clone(), Selection { days, wanted, ..selection.clone() })
         };
         let mut answers = self.gather(context, coverage, ask).await?;
         let series = match answers.len() {

@@ -125,6 +125,7 @@ mod tests {
             days: None,
             shard: QueryShard::ALL,
             bounds: SelectBounds::NONE,
+            wanted: model::read::Wanted::ALL,
         };
         let series = [SeriesColumns { floats, ..SeriesColumns::default() }];
         (0..times).for_each(|_| tally.add(&selection, &series));

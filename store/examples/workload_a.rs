@@ -144,6 +144,7 @@ fn all_reads(engine: &Engine, tenant: &TenantId, last: i64) {
             days: None,
             shard: model::QueryShard::ALL,
             bounds: SelectBounds::NONE,
+            wanted: model::read::Wanted::ALL,
         };
         timed(&format!("select {name}"), || {
             let answer = engine.select(tenant, &selection, TimestampMs(last)).unwrap();

@@ -221,6 +221,14 @@ impl Engine {
         Ok((engine, report))
     }
 
+    /// Whether a tenant may write that has `tenants_max` beside it at most: it is known, or there is
+    /// room for one more in memory.
+    #[must_use]
+    pub fn has_room_for(&self, id: &TenantId, tenants_max: u64) -> bool {
+        let tenants = self.tenants.read();
+        (tenants.len() as u64) < tenants_max || tenants.contains_key(id)
+    }
+
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         tenant_in(&self.tenants, id, &self.parts)
     }

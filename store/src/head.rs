@@ -72,6 +72,7 @@ pub(crate) struct Tenant {
     per_metric: Mutex<HashMap<u32, u64, FixedState>>,
     /// A leaf.
     pub(crate) metadata: Mutex<Metadata>,
+    exemplars: exemplars::Count,
     series: AtomicU64,
     series_created: AtomicU64,
     /// Series that have left since texts without a series were looked for.
@@ -125,6 +126,7 @@ impl Tenant {
             shards,
             per_metric: Mutex::new(HashMap::with_hasher(FixedState::with_seed(generation))),
             metadata: Mutex::default(),
+            exemplars: exemplars::Count::default(),
             series: AtomicU64::new(0),
             series_created: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -219,11 +221,18 @@ impl Tenant {
         let fingerprint = SeriesId::of(self.salt, labels).0;
         let target = target_hash(labels);
         let index = self.shard_of_target(target);
-        {
+        let known = || {
             let symbols = self.symbols.read();
-            if let Some(local) = self.shards[index].lock().find(fingerprint, labels, &symbols) {
-                return Ok(number_of(index, local));
-            }
+            let local = self.shards[index].lock().find(fingerprint, labels, &symbols);
+            local.map(|local| number_of(index, local))
+        };
+        if let Some(number) = known() {
+            return Ok(number);
+        }
+        // Before its texts are kept: those of a series that is refused would stay.
+        if let Err(refusal) = self.may_admit(labels, limits) {
+            // Somebody may have been faster, and taken the last place for it.
+            return known().ok_or(refusal);
         }
         let ids = self.symbols.write().intern_labels(labels);
         let symbols = self.symbols.read();
@@ -247,6 +256,19 @@ impl Tenant {
     /// The index of the shard of a target.
     fn shard_of_target(&self, target: u64) -> usize {
         (target >> 32) as usize % self.shards.len()
+    }
+
+    /// Whether the limits let a new series in as things stand.
+    fn may_admit(&self, labels: &LabelSet, limits: AppendLimits) -> Result<(), SeriesRefusal> {
+        if self.series.load(Ordering::Relaxed) >= limits.series_max {
+            return Err(SeriesRefusal::SeriesLimit { limit: limits.series_max });
+        }
+        let metric = self.symbols.read().get(labels.metric_name());
+        let count = metric.and_then(|metric| self.per_metric.lock().get(&metric).copied());
+        if count.unwrap_or(0) >= limits.series_per_metric_max {
+            return Err(SeriesRefusal::MetricSeriesLimit { limit: limits.series_per_metric_max });
+        }
+        Ok(())
     }
 
     /// Counts a new series, if the limits let it in.

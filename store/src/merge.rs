@@ -7,6 +7,7 @@
 
 use crate::chunk::{Chunk, ChunkHead, histogram};
 use crate::head::series::CHUNK_SAMPLES_MAX;
+use model::read::Steps;
 use model::sample::{self, join_order};
 use model::{Column, HistogramColumn, HistogramSample, Sample, SeriesColumns, TimestampMs};
 use std::cmp::Ordering;
@@ -94,6 +95,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// The run of one sample.
+    pub(crate) fn of(sample: &Sample) -> Self {
+        let mut run = Self { revision: sample.revision, ..Self::default() };
+        run.column.push(sample.timestamp_ms, sample.value);
+        if sample.start_timestamp_ms != 0 {
+            run.starts.push(sample.start_timestamp_ms);
+        }
+        run
+    }
+
     /// Keeps the samples whose moment `keep` wants.
     pub(crate) fn retain(&mut self, keep: impl Fn(i64) -> bool) {
         let kept: Vec<bool> = self.column.timestamps_ms.iter().map(|at| keep(*at)).collect();
@@ -105,6 +116,24 @@ impl Run {
         self.column.timestamps_ms.to_mut().retain(|_| places.next().copied().unwrap_or(false));
         let inside = |sample: &HistogramSample| keep(sample.timestamp_ms);
         self.histograms.retain(inside);
+    }
+
+    /// Keeps of the floats those that are the newest at a step.
+    pub(crate) fn thin(&mut self, steps: &Steps) {
+        let mut kept = Vec::new();
+        steps.pick(&self.column.timestamps_ms, |place| kept.push(place));
+        if kept.len() == self.column.len() {
+            return;
+        }
+        fn picked<T: Copy>(from: &[T], kept: &[usize]) -> Vec<T> {
+            kept.iter().filter_map(|place| from.get(*place).copied()).collect()
+        }
+        self.column.values = picked(&self.column.values, &kept);
+        if !self.starts.is_empty() {
+            self.starts.resize(self.column.timestamps_ms.len(), 0);
+            self.starts = picked(&self.starts, &kept);
+        }
+        self.column.timestamps_ms = picked(&self.column.timestamps_ms, &kept).into();
     }
 
     /// How many samples there are.

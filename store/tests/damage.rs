@@ -210,6 +210,7 @@ fn use_all(files: &Files, path: &str) {
         days: None,
         shard: QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     drop(engine.select(&tenant(), &selection, NOW));
     drop(engine.exemplars(&tenant(), &[Vec::new()], TimeRange::ALL, NOW));

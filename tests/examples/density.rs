@@ -129,6 +129,7 @@ fn read(
         days: None,
         shard: model::QueryShard::ALL,
         bounds,
+        wanted: model::read::Wanted::ALL,
     };
     let mut seconds = Vec::new();
     let mut samples = 0;

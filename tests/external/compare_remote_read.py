@@ -41,13 +41,7 @@ def without_types(message):
         if key == 0x10:
             at += 1
             continue
-        shift, length = 0, 0
-        while True:
-            byte, at = message[at], at + 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
+        length, at = remote_write.read_varint(message, at)
         at += length
         out += message[begin:at] if key == 0x0A else b""
     return out

@@ -118,15 +118,20 @@ def zigzag(number):
     return number << 1 ^ number >> 63
 
 
-def unpacked(block):
-    """The message in a snappy block."""
-    at, length, shift = 0, 0, 0
+def read_varint(data, at):
+    """The number that begins at this place, and the place behind it."""
+    number, shift = 0, 0
     while True:
-        byte, at = block[at], at + 1
-        length |= (byte & 0x7F) << shift
+        byte, at = data[at], at + 1
+        number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            break
+            return number, at
+
+
+def unpacked(block):
+    """The message in a snappy block."""
+    length, at = read_varint(block, 0)
     out = bytearray()
     while at < len(block):
         tag, at = block[at], at + 1

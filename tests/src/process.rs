@@ -30,6 +30,7 @@ pub struct Launch {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     listen: String,
+    memory_max: Option<u64>,
 }
 
 impl Launch {
@@ -41,7 +42,15 @@ impl Launch {
             args: Vec::new(),
             environment: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
+            memory_max: None,
         }
+    }
+
+    /// Gives it so many bytes of memory of its own and no more: it ends when it asks for more.
+    #[must_use]
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = Some(bytes);
+        self
     }
 
     /// Adds arguments.
@@ -127,8 +136,17 @@ impl Launch {
         Ended { status, log, printed: printed.expect("stdout is text") }
     }
 
+    /// The binary, in a shell that sets its bound if it has one.
+    fn command(&self) -> Command {
+        let Some(bytes) = self.memory_max else { return Command::new(binary()) };
+        let mut shell = Command::new("sh");
+        let bounded = "ulimit -d \"$0\" && exec \"$@\"";
+        shell.args(["-c", bounded, &(bytes / 1024).to_string()]).arg(binary());
+        shell
+    }
+
     fn spawn(&self, stdout: Stdio) -> Child {
-        Command::new(binary())
+        self.command()
             .args(["--data-dir", &self.data_dir.display().to_string(), "--listen", &self.listen])
             .args(&self.args)
             .envs(self.environment.iter().cloned())
@@ -413,6 +431,13 @@ pub fn command(args: &[&str]) -> std::process::Output {
 
 /// The binary of the profile this test was built with, built first if it is older than its sources.
 /// `CUMAE_BIN` names another.
+/// Whether the binary is one to be used, which the environment names: then bounds of time hold that
+/// the tests' own, without optimisation, cannot keep.
+#[must_use]
+pub fn is_released() -> bool {
+    std::env::var_os("CUMAE_BIN").is_some()
+}
+
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

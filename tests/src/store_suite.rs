@@ -237,6 +237,7 @@ impl Suite<'_> {
                 range: TimeRange::ALL,
                 days: None,
                 shard: QueryShard::ALL,
+                wanted: model::read::Wanted::ALL,
                 bounds: SelectBounds::NONE,
             };
             let found = again(|| self.engine().select(tenant, &selection, self.now))?;

@@ -2,10 +2,12 @@
 //! ambiguous connections. Not in one process with `hostile.rs`, whose tests look at the clock.
 
 #![expect(clippy::unwrap_used, reason = "it is all test, its helpers too")]
+#![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
 mod doors {
     mod abuse;
     mod bomb;
     mod inlets;
     mod overload;
+    mod remote_writes;
 }

@@ -48,6 +48,28 @@ pub fn is_gzip(content_encoding: Option<&[u8]>) -> Result<bool, Error> {
 
 /// So much is decompressed at once.
 const STEP_BYTES: usize = 64 << 10;
+/// Each member has its price, also an empty one: a body may have so many,
+const MEMBERS_MAX: u64 = 10_000;
+/// and one more for so many bytes that come out of it.
+const BYTES_PER_MEMBER: u64 = 4 << 10;
+
+/// The members of a body and what they became so far.
+#[derive(Debug, Default)]
+struct Members {
+    count: u64,
+    bytes: u64,
+}
+
+impl Members {
+    fn begin_one(&mut self) -> Result<(), Error> {
+        self.count += 1;
+        let most = MEMBERS_MAX + self.bytes / BYTES_PER_MEMBER;
+        match self.count > most {
+            true => Err(Error::Damaged(format!("more than {most} members with little in them"))),
+            false => Ok(()),
+        }
+    }
+}
 
 /// Decompresses a whole body, all of its members. `grow` is told how many bytes it has become,
 /// before memory is taken for them.
@@ -59,18 +81,25 @@ pub fn decompress<E: From<Error>>(
     limit: Limit,
     mut grow: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
-    let mut decoder = flate2::read::MultiGzDecoder::new(body);
+    let mut members = Members::default();
+    let mut decoder = flate2::bufread::GzDecoder::new(body);
     let mut decoded = Vec::new();
     let mut step = vec![0; STEP_BYTES];
     loop {
         let read = decoder.read(&mut step).map_err(|error| Error::Damaged(error.to_string()))?;
         if read == 0 {
-            return Ok(decoded);
+            let rest = decoder.into_inner();
+            if rest.is_empty() {
+                return Ok(decoded);
+            }
+            members.begin_one()?;
+            decoder = flate2::bufread::GzDecoder::new(rest);
         }
         let bytes = decoded.len() + read;
         if limit.is_exceeded_by(bytes as u64) {
             return Err(Error::TooLarge { limit: limit.0 }.into());
         }
+        members.bytes = bytes as u64;
         grow(bytes)?;
         decoded.extend_from_slice(&step[..read]);
     }
@@ -79,12 +108,14 @@ pub fn decompress<E: From<Error>>(
 /// A body that is decompressed as it comes, step by step, all of its members.
 #[derive(Debug)]
 pub struct Inflater {
-    decoder: flate2::write::MultiGzDecoder<Vec<u8>>,
+    decoder: flate2::write::GzDecoder<Vec<u8>>,
+    members: Members,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { decoder: flate2::write::MultiGzDecoder::new(Vec::new()) }
+        let decoder = flate2::write::GzDecoder::new(Vec::new());
+        Self { decoder, members: Members::default() }
     }
 }
 
@@ -99,13 +130,16 @@ impl Inflater {
     /// [`Error::Damaged`].
     pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
         let input = &input[..input.len().min(STEP_INPUT_BYTES)];
-        let taken = self.decoder.write(input).map_err(|error| Error::Damaged(error.to_string()))?;
+        let mut taken = self.write(input)?;
         if taken == 0 && !input.is_empty() {
-            return Err(Error::Damaged("there is more behind its end".to_owned()));
+            self.finish(out)?;
+            self.members.begin_one()?;
+            self.decoder = flate2::write::GzDecoder::new(Vec::new());
+            taken = self.write(input)?;
         }
         // What is decompressed is handed on at once, not when the decoder's buffer is full.
         self.decoder.flush().map_err(|error| Error::Damaged(error.to_string()))?;
-        out.append(self.decoder.get_mut());
+        self.hand_on(out);
         Ok(taken)
     }
 
@@ -115,8 +149,17 @@ impl Inflater {
     /// [`Error::Damaged`].
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.decoder.try_finish().map_err(|error| Error::Damaged(error.to_string()))?;
-        out.append(self.decoder.get_mut());
+        self.hand_on(out);
         Ok(())
+    }
+
+    fn write(&mut self, input: &[u8]) -> Result<usize, Error> {
+        self.decoder.write(input).map_err(|error| Error::Damaged(error.to_string()))
+    }
+
+    fn hand_on(&mut self, out: &mut Vec<u8>) {
+        self.members.bytes += self.decoder.get_ref().len() as u64;
+        out.append(self.decoder.get_mut());
     }
 }
 
@@ -153,6 +196,23 @@ mod tests {
         }
         let whole: Result<_, Error> = decompress(&body, Limit(0), |_| Ok(()));
         assert!(whole.unwrap() == text);
+    }
+
+    #[test]
+    fn a_body_has_so_many_members_and_more_only_if_there_is_something_in_them() {
+        let whole = |body: &[u8]| decompress::<Error>(body, Limit(0), |_| Ok(()));
+        let (empty, most) = (gzipped(b""), usize::try_from(MEMBERS_MAX).unwrap());
+        let told = format!("more than {most} members with little in them");
+        for (count, is_taken) in [(most + 1, true), (most + 2, false)] {
+            let body = empty.repeat(count);
+            let wanted = if is_taken { Ok(vec![]) } else { Err(Error::Damaged(told.clone())) };
+            assert_eq!(whole(&body), wanted);
+            assert_eq!(inflated(&body, body.len()).map(|(all, _)| all), wanted);
+        }
+        let full = gzipped(&vec![b'x'; 4 << 10]);
+        let body = full.repeat(2 * most);
+        assert_eq!(whole(&body).unwrap().len(), 2 * most * (4 << 10));
+        assert_eq!(inflated(&body, 1 << 20).unwrap().0.len(), 2 * most * (4 << 10));
     }
 
     #[test]

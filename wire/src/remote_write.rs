@@ -25,7 +25,7 @@ mod symbols;
 mod walk;
 
 pub use crate::protobuf::ProtobufError;
-pub use body::{decoded_len, decompress};
+pub use body::{compress, decoded_len, decompress};
 pub use encode::{encode_extras, encode_metadata, encode_series};
 pub(crate) use encode::{push_float, push_histogram_sample, push_labels};
 pub use encode_v2::{RequestV2, SeriesV2};

@@ -17,6 +17,8 @@ use wire::gzip::Inflater;
 
 /// So much of a body is looked at before others get their turn.
 const TURN_BYTES: usize = 1 << 20;
+/// A step of decompressing takes its time, however little comes of it: as looking at so much.
+const STEP_BYTES: usize = 4 << 10;
 /// So much is taken over at once.
 const PIECE_BYTES: usize = 64 << 10;
 /// So much comes out of one step of decompressing.
@@ -146,7 +148,7 @@ impl Lines {
             }
         };
         self.piece.advance(taken);
-        self.since_turn += taken + self.buffer.len() - before;
+        self.since_turn += (taken + self.buffer.len() - before).max(STEP_BYTES);
         if self.since_turn > TURN_BYTES {
             self.since_turn = 0;
             tokio::task::yield_now().await;

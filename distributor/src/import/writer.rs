@@ -180,8 +180,7 @@ impl Writer {
             return Ok(());
         }
         loop {
-            let now_ns = parts.clock.monotonic_ns();
-            match parts.rates.charge(&tenant.id, &tenant.limits, samples, now_ns) {
+            match parts.charge(tenant, samples) {
                 Err(guard::Error::RateLimited { retry_after_ms, .. }) => {
                     wait(retry_after_ms.clamp(1, WAIT_MS_MAX)).await;
                 }

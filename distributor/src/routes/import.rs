@@ -101,6 +101,7 @@ async fn take(
     tracing::Span::current().record("tenant", tenant.as_str());
     let encoding = one_value(&head.headers, header::CONTENT_ENCODING);
     let is_gzip = wire::gzip::is_gzip(encoding.as_deref())?;
+    parts.admit_import(&tenant)?;
     let tenant = distributor.tenant(&tenant);
     let silence = Duration::from_millis(parts.config.body_timeout_ms);
     let line_bytes_max = tenant.limits.max_request_bytes;

@@ -127,7 +127,7 @@ async fn take(
     let encoding = one_value(&head.headers, header::CONTENT_ENCODING);
     let is_gzip = wire::gzip::is_gzip(encoding.as_deref())?;
     let limits = Arc::clone(parts.limits.of(&tenant));
-    parts.rates.charge(&tenant, &limits, 0, parts.clock.monotonic_ns())?;
+    parts.admit(&tenant, &limits)?;
 
     let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
@@ -147,7 +147,7 @@ async fn take(
     };
     let (tenant, items) = (Arc::clone(&batch.tenant), batch.refusals.charged());
     if items > 0 {
-        parts.rates.charge(&tenant.id, &tenant.limits, items, parts.clock.monotonic_ns())?;
+        parts.charge(&tenant, items)?;
     }
     let mut refusals = distributor.send(batch, plan, now).await?;
     tenant.counters.receive(&untranslated);

@@ -26,6 +26,13 @@ const HEAVY_SAMPLES: usize = 2_000;
 impl Inner {
     async fn write(self: Arc<Self>, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
         let permit = self.enter(&self.writes).await?;
+        if !self.engine.has_room_for(&mutation.context.tenant, self.tenants_max) {
+            let most = self.tenants_max;
+            let text = format!(
+                "there are {most} tenants in memory, the most there may be (write.max_tenants)"
+            );
+            return Err(self.error(Kind::Unavailable, text));
+        }
         let inner = self.clone();
         // A histogram is worth some floats, by its buckets.
         let weight = mutation.values.len() + 16 * mutation.histograms.len();

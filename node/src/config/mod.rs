@@ -143,6 +143,8 @@ pub struct Query {
 #[expect(missing_docs, reason = "`settings` documents each key")]
 pub struct Write {
     pub memory_bytes: u64,
+    pub new_tenants_per_second: u64,
+    pub tenants_max: u64,
 }
 
 /// The store of this process.
@@ -214,7 +216,7 @@ impl Default for Config {
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
-            write: Write { memory_bytes: 0 },
+            write: Write { memory_bytes: 0, new_tenants_per_second: 100, tenants_max: 100_000 },
             query: Query {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,

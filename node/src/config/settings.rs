@@ -62,9 +62,7 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
         });
     });
     visitor.section("write", "Writes, the same for all tenants.", |v| {
-        let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
-                       503. 0 is a quarter of the machine's, at most 512MiB.";
-        size(v, "memory", meaning, &mut config.write.memory_bytes);
+        walk_write(v, &mut config.write);
     });
     visitor.section("query", "Queries, the same for all tenants.", |v| {
         let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
@@ -133,6 +131,17 @@ fn size(v: &mut impl Visitor, key: &'static str, meaning: &'static str, size: &m
     let mut bytes = Bytes(*size);
     v.setting(key, meaning, &mut bytes);
     *size = bytes.0;
+}
+
+fn walk_write(v: &mut impl Visitor, write: &mut super::Write) {
+    let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
+                   503. 0 is a quarter of the machine's, at most 512MiB.";
+    size(v, "memory", meaning, &mut write.memory_bytes);
+    let meaning = "Tenants that may begin per second, after ten seconds' worth of them at once; \
+                   more get 429. 0 is no limit.";
+    v.setting("new_tenants_per_second", meaning, &mut write.new_tenants_per_second);
+    let meaning = "Tenants of which something is in memory; the writes of more get 503.";
+    v.setting("max_tenants", meaning, &mut write.tenants_max);
 }
 
 fn walk_server(v: &mut impl Visitor, config: &mut Config) {

@@ -18,6 +18,14 @@ pub enum EvalError {
     /// Columns would need more memory than the limit allows.
     #[error("query processing would need more than {0} bytes of memory in query execution")]
     TooManyBytes(u64),
+    /// So would the series of a subquery, which are there at all of its steps at once.
+    #[error(
+        "query processing would need more than {bytes_max} bytes of memory in query execution: a \
+         subquery in it has {steps} steps over the whole query, and each of its series a value at \
+         each; a greater step of the subquery or a shorter range of the query needs less"
+    )]
+    #[expect(missing_docs, reason = "the message names its fields")]
+    SubqueryTooLarge { steps: usize, bytes_max: u64 },
     /// All queries together would need more memory than there is for them.
     #[error("the memory for queries is used up, {0} bytes more were needed")]
     OutOfMemory(u64),
@@ -41,14 +49,23 @@ impl EvalError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Invalid(_) => Kind::Invalid,
-            Self::Unexecutable(_) | Self::TooManySamples | Self::TooManyBytes(_) => {
-                Kind::Unexecutable
-            }
+            Self::Unexecutable(_)
+            | Self::TooManySamples
+            | Self::TooManyBytes(_)
+            | Self::SubqueryTooLarge { .. } => Kind::Unexecutable,
             Self::OutOfMemory(_) => Kind::Unavailable,
             Self::Canceled => Kind::Canceled,
             Self::Timeout => Kind::Timeout,
             Self::Source(error) => error.kind,
             Self::Internal(_) => Kind::Internal,
+        }
+    }
+
+    /// The error, if it came of a subquery of so many steps.
+    pub(crate) fn in_subquery(self, steps: usize) -> Self {
+        match self {
+            Self::TooManyBytes(bytes_max) => Self::SubqueryTooLarge { steps, bytes_max },
+            other => other,
         }
     }
 

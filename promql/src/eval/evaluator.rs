@@ -67,7 +67,7 @@ impl<'a> Evaluator<'a> {
             cancel.check()?;
             let whole = need.selection(QueryShard::ALL, bounds);
             if need.in_shards {
-                let count = shards::count_for(source.estimate(&whole)?, params);
+                let count = shards::count_for(source.estimate(&whole)?, &need.wanted, params);
                 if count > 1 {
                     deferred.insert(need.matchers.clone(), Deferred { need, count });
                     continue;
@@ -218,7 +218,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn deferred_of(&self, expr: &Expr) -> Option<&Deferred> {
+    /// The selection of a [leaf](shards::leaf), if it was deferred.
+    pub(crate) fn deferred_of(&self, expr: &Expr) -> Option<&Deferred> {
         if self.deferred.is_empty() {
             return None;
         }
@@ -319,14 +320,13 @@ impl<'a> ShardParts<'a> {
         Ok(self.source.begin_shards()?)
     }
 
-    /// Fetches a part of the series and evaluates an expression that looks at one at a time.
+    /// Fetches a part of the series and works something out of it.
     pub(crate) fn shard(
         &self,
         params: &'a EvalParams,
         need: &Need,
         shard: QueryShard,
-        expr: &Expr,
-        grid: Grid,
+        work_out: impl Fn(&Evaluator<'_>) -> Result<Vec<Series>, EvalError>,
     ) -> Result<(Vec<Series>, Annotations), EvalError> {
         self.cancel.check()?;
         let series = stored::fetch(self.source, need, shard, params)?;
@@ -342,7 +342,7 @@ impl<'a> ShardParts<'a> {
             deferred: HashMap::new(),
             source: self.source,
         };
-        let vector = part.eval_vector(expr, grid)?;
+        let vector = work_out(&part)?;
         Ok((vector, part.into_notes()))
     }
 }

@@ -6,7 +6,7 @@
 //!   evaluation had nothing to say: what is said names the place, and each has its own.
 //! - What is kept counts as memory until its last use.
 //!
-//! Not here: data, which selectors with equal matchers share anyway (`plan.rs`).
+//! Not here: data, which selectors with equal matchers share anyway (`plan/needs.rs`).
 
 use super::evaluator::BucketsWanted;
 use super::grid::Grid;

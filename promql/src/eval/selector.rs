@@ -321,6 +321,16 @@ fn subquery<'a>(
     let windows =
         Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
     let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
+    let series = subquery_series(ctx, node, inner);
+    Ok(RangeVector { series: series.map_err(|error| error.in_subquery(inner.len))?, windows })
+}
+
+/// The series of a subquery, at all of its steps.
+fn subquery_series<'a>(
+    ctx: &Evaluator<'_>,
+    node: &Subquery,
+    inner: Grid,
+) -> Result<Vec<RangeSeries<'a>>, EvalError> {
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
     let mut series = Vec::with_capacity(vector.len());
@@ -341,7 +351,7 @@ fn subquery<'a>(
         let labels = Cow::Owned(of.labels);
         series.push(RangeSeries { labels, drop_name, samples, histograms, starts });
     }
-    Ok(RangeVector { series, windows })
+    Ok(series)
 }
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has

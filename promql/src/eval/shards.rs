@@ -6,8 +6,9 @@
 //! - The result is the same as without shards, bit for bit: only what looks at one series at a time
 //!   is done in a shard, and everything that is folded over series is folded behind it.
 //!
-//! Not here: which selectors are worked through so (`plan.rs`).
+//! Not here: which selectors are worked through so (`plan/needs.rs`).
 
+use super::aggregate;
 use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
@@ -15,16 +16,16 @@ use super::merge;
 use super::params::EvalParams;
 use super::value::{Series, Val, drop_reserved};
 use crate::annotations::Annotations;
-use crate::ast::{Expr, VectorSelector};
+use crate::ast::{Aggregation, Expr, VectorSelector};
 use crate::plan::Need;
 use model::QueryShard;
-use model::read::Estimate;
+use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many samples a shard should have. What series share (moments, and the windows over them) is
-/// shared within a shard only.
-const SAMPLES_WANTED: u64 = 2_000_000;
+/// How many samples a shard should have: some that a core's cache can hold. What series share
+/// (moments, and the windows over them) is shared within a shard only.
+const SAMPLES_WANTED: u64 = 400_000;
 /// How many samples the labels of a series are worth.
 const SERIES_WORTH: u64 = 16;
 /// Each shard costs a walk over all series that match.
@@ -32,8 +33,10 @@ const SHARDS_MAX: u64 = 64;
 
 /// Into how many shards a selection goes that is likely to return this; 1 is not worth a thread.
 #[must_use]
-pub fn count_for(estimate: Estimate, params: &EvalParams) -> u32 {
-    let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(estimate.samples);
+pub fn count_for(estimate: Estimate, wanted: &Wanted, params: &EvalParams) -> u32 {
+    let seen = wanted.steps.map_or(u64::MAX, |steps| steps.count());
+    let samples = estimate.samples.min(estimate.series.saturating_mul(seen));
+    let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(samples);
     let workers = params.workers.max(1) as u64;
     // A tenth of what one shard may have pays for a thread each; who has more than two waits less
     // for the slowest.
@@ -89,6 +92,28 @@ pub(crate) fn eval(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Val, EvalError> {
+    let vector = each(ctx, deferred, |part| part.eval_vector(expr, grid))?;
+    finish(ctx, vector, grid)
+}
+
+/// Evaluates an aggregation that only [counts](aggregate::counts_series) the series of a selector
+/// whose selection was deferred: of each shard only its groups are kept.
+pub(crate) fn count(
+    ctx: &Evaluator<'_>,
+    node: &Aggregation,
+    deferred: &Deferred,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let parts = each(ctx, deferred, |part| aggregate::counted(part, node, grid))?;
+    aggregate::joined(ctx, node, &parts, grid)
+}
+
+/// Works out something of each shard, on several threads; what comes of all, in any order.
+fn each(
+    ctx: &Evaluator<'_>,
+    deferred: &Deferred,
+    work_out: impl Fn(&Evaluator<'_>) -> Result<Vec<Series>, EvalError> + Sync,
+) -> Result<Vec<Series>, EvalError> {
     // Names are dropped behind the shards: with their own labels series come back into order.
     let params = EvalParams { delayed_name_removal: true, ..ctx.params.clone() };
     let (next, gathered) = (AtomicU32::new(0), Mutex::new(Gathered::default()));
@@ -102,7 +127,7 @@ pub(crate) fn eval(
             }
             let shard = QueryShard { index, count: deferred.count };
             let begun = begun.take().unwrap_or(Ok(()));
-            let done = begun.and_then(|()| parts.shard(&params, &deferred.need, shard, expr, grid));
+            let done = begun.and_then(|()| parts.shard(&params, &deferred.need, shard, &work_out));
             let Ok(mut gathered) = gathered.lock() else { return };
             match done {
                 Ok((vector, notes)) => {
@@ -128,12 +153,7 @@ pub(crate) fn eval(
     });
     let gathered = gathered.into_inner();
     let broke_off = |_| EvalError::internal("a shard broke off");
-    finish(ctx, gathered.map_err(broke_off)?, grid)
-}
-
-/// All series in their order, as if there had been no shards.
-fn finish(ctx: &Evaluator<'_>, gathered: Gathered, grid: Grid) -> Result<Val, EvalError> {
-    let Gathered { mut vector, mut notes, error } = gathered;
+    let Gathered { vector, mut notes, error } = gathered.map_err(broke_off)?;
     if let Some((_, error)) = error {
         return Err(error);
     }
@@ -141,6 +161,11 @@ fn finish(ctx: &Evaluator<'_>, gathered: Gathered, grid: Grid) -> Result<Val, Ev
     for (_, notes) in notes {
         ctx.note(|all| all.absorb(notes));
     }
+    Ok(vector)
+}
+
+/// All series in their order, as if there had been no shards.
+fn finish(ctx: &Evaluator<'_>, mut vector: Vec<Series>, grid: Grid) -> Result<Val, EvalError> {
     // Each shard is in order, and a stable sort takes such runs as they are.
     vector.sort_by(|a, b| a.labels.cmp(&b.labels));
     for series in &vector {

@@ -113,6 +113,18 @@ fn a_subquery_over_a_lifetime_is_refused_before_it_takes_memory() {
 }
 
 #[test]
+fn a_subquery_that_is_too_large_says_what_makes_it_so() {
+    let source = Fixed::with(3, 5);
+    let mut params = EvalParams::range(0, 60_000, 10_000);
+    params.limits.bytes_max = 1 << 20;
+    let error = ask(&source, "1 + max_over_time(sum_over_time(m[5m:2ms])[1m:1m])", &params);
+    // From 1 m before the first window of 5 m.
+    assert_eq!(error, Err(EvalError::SubqueryTooLarge { steps: 180_000, bytes_max: 1 << 20 }));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("180000 steps") && error.contains("a greater step"), "{error}");
+}
+
+#[test]
 fn labels_that_double_in_every_call_hit_the_limit_of_bytes() {
     let source = Fixed::with(1, 11);
     let mut text = "label_replace(m, \"b\", \"xxxxxxxx\", \"\", \".*\")".to_string();

@@ -69,7 +69,7 @@ pub(super) fn info(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
         }
     }
     join.check_ambiguity(&is_there)?;
-    if args.grid.len == 1 && args.ctx.params.delayed_name_removal {
+    if args.grid.is_instant && args.ctx.params.delayed_name_removal {
         return Ok(result);
     }
     merge::same_labels(result)

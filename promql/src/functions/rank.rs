@@ -165,7 +165,7 @@ pub(super) fn fraction(args: &Args<'_>) -> Result<Val, EvalError> {
 fn finish(args: &Args<'_>, mut result: Vec<Series>) -> Result<Val, EvalError> {
     result.retain(Series::is_present);
     result.iter_mut().for_each(|series| args.ctx.drop_name(series));
-    if args.grid.len == 1 && args.ctx.params.delayed_name_removal {
+    if args.grid.is_instant && args.ctx.params.delayed_name_removal {
         return Ok(Val::Vector(result));
     }
     merge::same_labels(result).map(Val::Vector)

@@ -4,13 +4,14 @@
 //! Refused are, beside `start()`, `end()`, `range()` and `step()` in all their places:
 //! - what compares series of the whole range: an operation that drops names refuses two series that
 //!   differ in their name only, even if they are never there together. So every selector names its
-//!   metric, and nothing else makes or mixes names.
+//!   metric, unless an aggregation that gives no names stands around it, and nothing else makes or
+//!   mixes names.
 //! - what looks at the first step for all of them: a parameter that moves beside an operand that
 //!   `@` holds. And what says another thing about a range of one step: `sort`.
 //! - a subquery whose windows leave gaps between them: upstream evaluates it there too.
 
 use model::{METRIC_NAME, MatchOp};
-use promql::ast::{At, VectorSelector};
+use promql::ast::{Aggregation, At, VectorSelector};
 use promql::duration::{Allowed, Duration, QueryWindow};
 use promql::operator::{AggregateOp, BinaryOp};
 use promql::{EvalParams, Expr};
@@ -105,9 +106,12 @@ impl Steps {
                     && node.args.iter().all(|arg| self.are_own(arg, step_ms))
             }
             Expr::Aggregation(node) => {
-                node.op != AggregateOp::CountValues
+                !makes_names(node)
                     && is_literal(node.param.as_deref())
-                    && self.are_own(&node.expr, step_ms)
+                    && match bare(&node.expr) {
+                        Expr::Vector(of) if is_nameless(expr) => is_held_or_moves(of),
+                        operand => self.are_own(operand, step_ms),
+                    }
             }
             Expr::Binary(node) => {
                 let mut operands =
@@ -150,7 +154,29 @@ fn is_fine_selector(node: &VectorSelector) -> bool {
     let names_it = |matcher: &model::Matcher| {
         *matcher.name == *METRIC_NAME && matcher.op == MatchOp::Equal && !matcher.value.is_empty()
     };
-    fixed(&node.offset).is_some() && is_fixed_moment(node.at) && node.matchers.iter().any(names_it)
+    is_held_or_moves(node) && node.matchers.iter().any(names_it)
+}
+
+/// Whether its moment does not depend on where the query's range begins and ends.
+fn is_held_or_moves(node: &VectorSelector) -> bool {
+    fixed(&node.offset).is_some() && is_fixed_moment(node.at)
+}
+
+/// Whether it gives its groups names: those of the values that it counts.
+fn makes_names(node: &Aggregation) -> bool {
+    let label = match node.param.as_deref().map(bare) {
+        Some(Expr::String(label)) => label.text(),
+        _ => return node.op == AggregateOp::CountValues,
+    };
+    node.op == AggregateOp::CountValues && label == METRIC_NAME
+}
+
+/// Without the parentheses around it.
+fn bare(mut expr: &Expr) -> &Expr {
+    while let Expr::Paren(node) = expr {
+        expr = &node.expr;
+    }
+    expr
 }
 
 /// Whether no series of the answer has a metric name.
@@ -201,6 +227,9 @@ mod tests {
             "quantile(0.9, up @ 100)",
             "histogram_quantile(0.9, sum by (le) (rate(b_bucket[5m])))",
             "time() - 5",
+            "count_values(\"v\", up)",
+            "count by (job) ({env=\"a\"})",
+            "sum(({__name__=~\"a|b\"} offset 1m)) / 2",
         ] {
             assert!(is_cut(text), "{text}");
         }
@@ -221,7 +250,12 @@ mod tests {
             "-(a or b)",
             "sum(up) or up",
             "topk(scalar(up), up @ 100)",
-            "count_values(\"v\", up)",
+            "count_values(\"__name__\", up)",
+            "count_values(\"v\", {job=\"a\"})",
+            "count by (__name__) ({job=\"a\"})",
+            "topk(2, {job=\"a\"})",
+            "sum({job=\"a\"} @ end())",
+            "sum(-{job=\"a\"})",
             "sort(up)",
             "max_over_time(up[30s:10s])",
             "max_over_time(max_over_time(up[30s:10s])[10m:1m])",

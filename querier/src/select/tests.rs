@@ -39,9 +39,12 @@ impl Replica for Scripted {
     fn write(&self, _: Mutation) -> Answer<WriteAnswer> {
         self.answer(|_| WriteAnswer::NeedLabels)
     }
-    fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
+    fn select(&self, _: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
         self.answer(|value| {
-            let labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
+            let mut labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
+            if let Some(names) = selection.wanted.labels {
+                labels.retain(|name| names.iter().any(|wanted| **wanted == *name));
+            }
             let floats =
                 Column { timestamps_ms: vec![1].into(), values: vec![value], ..Column::default() };
             vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
@@ -112,11 +115,20 @@ fn selection() -> Selection {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: Wanted::ALL,
     }
 }
 
 fn values(answer: Result<Vec<SeriesColumns>, SourceError>) -> Vec<f64> {
     answer.unwrap().into_iter().flat_map(|s| s.floats.values).collect()
+}
+
+#[tokio::test]
+async fn what_is_joined_is_asked_for_with_all_labels_and_nothing_more() {
+    let source = source(&[Scripted::new(Ok(1.0)), Scripted::new(Ok(1.0))]);
+    let wanted = Wanted { presence: true, labels: Some(Vec::new()), ..Wanted::ALL };
+    let answer = source.select(&context(0), &Selection { wanted, ..selection() }).await.unwrap();
+    assert_eq!(answer[0].labels.metric_name(), "up");
 }
 
 #[tokio::test]

@@ -81,9 +81,9 @@ async fn a_query_is_explained_without_reading_a_sample() {
     let explain = async |query: &str| {
         server.get("explain", &[&[("query", query)], &RANGE[..]].concat()).await.data()
     };
-    let query = "sum(rate(up[5m]))/sum({job=~\"a.*\"} offset 1d)";
+    let query = "sum(rate(up[5m]))/topk(1,{job=~\"a.*\"} offset 1d)";
     let plan = explain(query).await;
-    assert_eq!(plan["query"], "sum(rate(up[5m])) / sum({job=~\"a.*\"} offset 1d)");
+    assert_eq!(plan["query"], "sum(rate(up[5m])) / topk(1, {job=~\"a.*\"} offset 1d)");
     assert_eq!((&plan["steps"], &plan["step"]), (&json!(11), &json!(60_000)));
     let [first, second] = &plan["reads"].as_array().unwrap()[..] else { panic!("{plan}") };
     assert_eq!(first["selector"], "{__name__=\"up\"}");
@@ -91,6 +91,10 @@ async fn a_query_is_explained_without_reading_a_sample() {
     assert_eq!(first["partitions"], json!([{"metric": "up", "day": "2023-11-14"}]));
     assert_eq!((&first["estimatedSeries"], &first["shards"]), (&json!(7), &json!(1)));
     assert_eq!(first["estimatedSamples"], 70);
+    let looked_at = |read: &Json| json!([read["labels"], read["samples"], read["values"]]);
+    assert_eq!(looked_at(first), json!([null, "all", true]));
+    let counts = explain("count by (job, env) (up)").await["reads"][0].clone();
+    assert_eq!(looked_at(&counts), json!([["env", "job"], "newest of each step", false]));
     assert_eq!(second["partitions"], Json::Null, "without a metric everybody is asked");
     assert_eq!(plan["cache"]["isCut"], false);
     assert_eq!(plan["cache"]["reason"], "its answer at one step may depend on other steps");

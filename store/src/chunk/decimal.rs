@@ -35,14 +35,23 @@ pub(crate) fn float(mantissa: i64, exponent: u8) -> f64 {
     mantissa as f64 / POWERS[usize::from(exponent & 15)]
 }
 
-/// Appends the floats of mantissas.
+/// Appends the floats of mantissas, which are below 2^51; others come out as some float.
 pub(crate) fn extend_floats(mantissas: &[i64], exponent: u8, into: &mut Vec<f64>) {
-    #[expect(clippy::cast_precision_loss, reason = "a mantissa that was found lies below 2^51")]
     match exponent {
         // A division costs more than all the rest.
-        0 => into.extend(mantissas.iter().map(|mantissa| *mantissa as f64)),
-        _ => into.extend(mantissas.iter().map(|mantissa| float(*mantissa, exponent))),
+        0 => into.extend(mantissas.iter().map(|mantissa| converted(*mantissa))),
+        _ => {
+            let power = POWERS[usize::from(exponent & 15)];
+            into.extend(mantissas.iter().map(|mantissa| converted(*mantissa) / power));
+        }
     }
+}
+
+/// `mantissa as f64` of one below 2^51, several at once where the processor has no instruction for
+/// that: the lowest bits of a float between 2^52 and 2^53 count its units.
+#[inline]
+fn converted(mantissa: i64) -> f64 {
+    f64::from_bits(ROUNDER.to_bits().wrapping_add(mantissa.cast_unsigned())) - ROUNDER
 }
 
 /// The smallest exponent that fits, and its mantissa.
@@ -78,6 +87,19 @@ mod tests {
             if let Some(integer) = mantissa(value, exponent) {
                 prop_assert_eq!(float(integer, exponent).to_bits(), bits);
             }
+        }
+
+        #[test]
+        fn mantissas_become_floats_many_at_a_time_as_one_by_one(
+            mantissas in prop::collection::vec(-(1_i64 << 51) + 1..1 << 51, 0..70),
+            small in prop::collection::vec(-9_i64..9, 0..70),
+            exponent in 0..=EXPONENT_MAX,
+        ) {
+            let mantissas = [mantissas, small].concat();
+            let mut floats = Vec::new();
+            extend_floats(&mantissas, exponent, &mut floats);
+            let expected = mantissas.iter().map(|m| float(*m, exponent).to_bits());
+            prop_assert!(floats.iter().map(|float| float.to_bits()).eq(expected));
         }
     }
 }

@@ -20,10 +20,12 @@
 //! Not here: times (`times.rs`); which chunks are neighbours (`sstable/dense.rs`).
 
 mod decimals;
+mod presence;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use decimals::Decimals;
+pub(crate) use presence::odd_values;
 
 use super::decimal;
 use super::fast;

@@ -31,6 +31,7 @@ pub(crate) use columns::{Columns, decode_columns};
 use super::decimal;
 use super::{Chunk, ChunkHead, FAST};
 use crate::bytes::{Damaged, Input, put_ivarint, unzigzag, zigzag};
+use model::Sample;
 
 const RUN_MAX: u8 = 0x3f;
 const SMALL: u8 = 0x40;
@@ -78,6 +79,14 @@ impl Encoder {
     /// The last sample's time; meaningless without a sample.
     pub(crate) fn last_ms(&self) -> i64 {
         self.last_ms
+    }
+
+    /// The last sample.
+    pub(crate) fn last(&self, revision: u32) -> Option<Sample> {
+        let (timestamp_ms, value) = (self.last_ms, f64::from_bits(self.last_bits));
+        let start_timestamp_ms = self.start_ms;
+        let last = Sample { timestamp_ms, value, start_timestamp_ms, revision };
+        (self.count > 0).then_some(last)
     }
 
     /// Whether the last sample had these bits and start.

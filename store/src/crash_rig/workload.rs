@@ -152,6 +152,7 @@ pub(super) fn everything(engine: &Engine, now: TimestampMs) -> Result<Vec<Vec<Se
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     (0..TENANTS.len()).map(|index| engine.select(&tenant(index), &selection, now)).collect()
 }

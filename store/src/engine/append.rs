@@ -40,7 +40,7 @@ impl Engine {
         let Some(resolved) = tenant.resolve(mutation, limits, synced, seconds(now)) else {
             return Ok(Appended::NeedLabels);
         };
-        let ticket = self.log_mutation(&tenant, mutation, &resolved, limits, now)?;
+        let ticket = self.log_mutation(&tenant, mutation, &resolved, limits)?;
         let (samples, late) =
             tenant.apply(mutation, &resolved, ticket, seconds(now), limits.exemplars_max);
         self.versions.mark(&tenant.id, &mutation.timestamps_ms);
@@ -61,13 +61,12 @@ impl Engine {
         mutation: &Mutation,
         resolved: &Resolved,
         limits: AppendLimits,
-        now: TimestampMs,
     ) -> Result<u64> {
         // Held until the record is in line, so that what is news to one is not old to another
         // whose record comes first.
         let mut metadata = (!mutation.metadata.is_empty()).then(|| tenant.metadata.lock());
         let news: Vec<&MetricMetadata> = match &mut metadata {
-            Some(held) => held.news(&mutation.metadata, limits.metadata_max, seconds(now)),
+            Some(held) => held.news(&mutation.metadata, limits.metadata_max),
             None => Vec::new(),
         };
         let parts = record::Parts {
@@ -84,7 +83,7 @@ impl Engine {
         };
         let ticket = self.log.append(&record.ok_or(Error::BadMutation)?)?;
         if let Some(held) = &mut metadata {
-            news.into_iter().for_each(|entry| held.insert(entry.clone(), seconds(now)));
+            news.into_iter().for_each(|entry| held.insert(entry.clone()));
         }
         Ok(ticket)
     }

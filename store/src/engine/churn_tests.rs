@@ -120,3 +120,24 @@ fn texts_of_series_that_left_leave_too_and_what_reads_and_writes_beside_it_is_ri
     let engine = open(&disk).0;
     assert!(read(&engine).keys().eq(&every) && read(&engine).values().all(|count| *count == 15));
 }
+
+#[test]
+fn texts_of_series_that_are_refused_are_not_kept() {
+    let engine = open(&SimDisk::new(1)).0;
+    let mut first = mutation("t");
+    (0..2).for_each(|number| first.push(SeriesRef::Labels(pod(number)), [(NOW.0, 1.0)]));
+    append(&engine, &first, NOW);
+    let head = engine.tenant(&tenant("t"));
+    let texts = head.symbols.read().len();
+    let mut flood = mutation("t");
+    (7..1_000).for_each(|number| flood.push(SeriesRef::Labels(pod(number)), [(NOW.0, 1.0)]));
+    for limits in [
+        AppendLimits { series_max: 2, ..AppendLimits::NONE },
+        AppendLimits { series_per_metric_max: 0, ..AppendLimits::NONE },
+    ] {
+        let appended = engine.append(&flood, limits, NOW).unwrap();
+        let Appended::Queued { written, .. } = appended else { panic!() };
+        assert_eq!(written.refused.len(), 993);
+        assert_eq!(head.symbols.read().len(), texts);
+    }
+}

@@ -23,11 +23,12 @@ use crate::sim::SimDisk;
 use crate::snapshot::{self, Place};
 use map::{Answer, Map, answer_of};
 use model::mutation::Mutation;
-use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection};
+use model::read::{LabelAnswer, LabelQuery, LabelWant, SelectBounds, Selection, Steps, Wanted};
 use model::sample::SampleKind;
+use model::time::DAY_MS;
 use model::{
-    Context, LabelSet, Principal, QueryShard, RequestId, RetentionRules, Sample, SeriesRef,
-    TimeRange, TimestampMs,
+    Context, LabelSet, Principal, QueryShard, RequestId, RetentionRules, Sample, SeriesColumns,
+    SeriesRef, Text, TimeRange, TimestampMs,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -300,6 +301,7 @@ impl Story {
             days: None,
             shard: QueryShard::ALL,
             bounds: SelectBounds::NONE,
+            wanted: model::read::Wanted::ALL,
         };
         self.compare(&everything)?;
         let range = self.chance.pick(&ranges());
@@ -307,6 +309,7 @@ impl Story {
         let matchers = self.chance.pick(&matchers());
         let selection = Selection { matchers, range, shard, ..everything };
         self.compare(&selection)?;
+        self.compare_wanted(&selection)?;
         let query = LabelQuery {
             want: LabelWant::Series,
             matcher_sets: vec![selection.matchers.clone()],
@@ -323,6 +326,38 @@ impl Story {
         }
     }
 
+    /// Of what is looked at, nothing is left out; of the rest, all that can be.
+    fn compare_wanted(&self, all: &Selection) -> Outcome {
+        // What comes later is drawn as if nothing had been here.
+        let mut chance = self.chance.clone();
+        if chance.below(4) > 0 {
+            return Ok(());
+        }
+        let steps = Steps {
+            first_ms: chance.pick(&ranges()).start.0.max(-DAY_MS),
+            step_ms: chance.pick(&[0, 60_000, 3_600_000, DAY_MS]),
+            last_ms: self.now.0,
+            back_ms: chance.pick(&[1, 300_000, 2 * DAY_MS]),
+        };
+        let labels = chance.pick(&[None, Some(vec![]), Some(vec![Text::from("__name__")])]);
+        let presence = chance.pick(&[true, false]);
+        let wanted = Wanted { steps: Some(steps), presence, labels };
+        let found = Selection { wanted: wanted.clone(), ..all.clone() };
+        let found = self.engine().select(&tenant("t"), &found, self.now).map_err(told)?;
+        let expected = self.engine().select(&tenant("t"), all, self.now).map_err(told)?;
+        let seen = [found, expected].map(|series| {
+            let of = |series: SeriesColumns| seen_of(series, &wanted);
+            let mut seen: Vec<_> = series.into_iter().map(of).collect();
+            seen.retain(|(_, samples)| !samples.is_empty());
+            seen.sort();
+            seen
+        });
+        match seen[0] == seen[1] {
+            true => Ok(()),
+            false => Err(format!("{wanted:?} of {all:?}: {seen:?}")),
+        }
+    }
+
     fn compare(&self, selection: &Selection) -> Outcome {
         let found = self.engine().select(&tenant("t"), selection, self.now).map_err(told)?;
         let found = answer_of(&found);
@@ -334,6 +369,27 @@ impl Story {
         let (extra, missing) = (without(&found, &expected), without(&expected, &found));
         Err(format!("{selection:?}\n  answers: {extra:?}\n  instead of {missing:?}"))
     }
+}
+
+/// What a reader sees who looks at no more than this: the labels, and the time of each step's newest
+/// sample, with the value of a float.
+fn seen_of(mut series: SeriesColumns, wanted: &Wanted) -> (LabelSet, Vec<(i64, Option<u64>)>) {
+    if let Some(names) = &wanted.labels {
+        series.labels.retain(|name| names.iter().any(|wanted| **wanted == *name));
+    }
+    let value = |value: &f64| match wanted.presence {
+        true => u64::from(model::sample::is_stale(*value)),
+        false => value.to_bits(),
+    };
+    let floats = series.floats.timestamps_ms.iter().zip(&series.floats.values);
+    let floats = floats.map(|(at, float)| (*at, Some(value(float))));
+    let histograms = series.histograms.timestamps_ms.iter().map(|at| (*at, None));
+    let mut all: Vec<_> = floats.chain(histograms).collect();
+    all.sort_unstable();
+    let (times, mut seen): (Vec<i64>, _) = (all.iter().map(|(at, _)| *at).collect(), Vec::new());
+    let steps = wanted.steps.iter();
+    steps.for_each(|steps| steps.pick(&times, |place| seen.push(all[place])));
+    (series.labels, seen)
 }
 
 fn part(index: u32, count: u32) -> QueryShard {

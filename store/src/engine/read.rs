@@ -37,6 +37,7 @@ impl Engine {
         let mut gather = Gather::new(selection.bounds);
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
+            gather.look_at(selection.wanted.clone());
             self.collect(tenant, &query, selection.bounds.tombstones_max, &mut gather)?;
         }
         gather.finish()
@@ -131,7 +132,7 @@ impl Engine {
         // A file may be without what a delete hides that came in between, and others not yet.
         let mut later = Arc::clone(&self.tombstones.read());
         if later.through() != before.through() {
-            if query.want != Want::Samples {
+            if query.want != Want::Samples || gather.steps().is_some() {
                 // The head was asked for less than it takes to leave something out afterwards.
                 gather.ask_for_samples(mark);
                 hits = of_head(gather);

@@ -155,6 +155,7 @@ fn check(engine: &Engine, written: &Samples, matchers: &[Matcher], range: TimeRa
         days: None,
         shard: model::QueryShard::ALL,
         bounds,
+        wanted: model::read::Wanted::ALL,
     };
     let found = engine.select(&tenant(), &selection, NOW).unwrap();
     let found: Vec<_> =
@@ -282,8 +283,14 @@ fn labels_and_series_are_answered_though_every_chunk_on_disk_is_damaged() {
     }
     let bounds = SelectBounds::NONE;
     let matchers = vec![Matcher::equal("__name__", "metric_1")];
-    let selection =
-        Selection { matchers, range: hour(), days: None, shard: model::QueryShard::ALL, bounds };
+    let selection = Selection {
+        matchers,
+        range: hour(),
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+        wanted: model::read::Wanted::ALL,
+    };
     assert!(matches!(engine.select(&tenant(), &selection, NOW), Err(Error::Corrupt { .. })));
 }
 
@@ -295,7 +302,14 @@ fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
     let of = |matchers: &[(&str, &str)], range| {
         let matchers = matchers.iter().map(|(name, value)| Matcher::equal(*name, *value)).collect();
         let (shard, bounds) = (model::QueryShard::ALL, SelectBounds::NONE);
-        let selection = Selection { matchers, range, days: None, shard, bounds };
+        let selection = Selection {
+            matchers,
+            range,
+            days: None,
+            shard,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         let found = engine.select(&tenant(), &selection, NOW).unwrap();
         let samples: usize = found.iter().map(|series| series.floats.len()).sum();
         let reads = count_reads(&disk);
@@ -321,8 +335,14 @@ fn what_was_asked_before_is_not_read_again() {
     let ask = |range: TimeRange| {
         let matchers = vec![Matcher::equal("instance", "i3"), Matcher::equal("job", "j")];
         let bounds = SelectBounds::NONE;
-        let selection =
-            Selection { matchers, range, days: None, shard: model::QueryShard::ALL, bounds };
+        let selection = Selection {
+            matchers,
+            range,
+            days: None,
+            shard: model::QueryShard::ALL,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         assert_eq!(engine.select(&tenant(), &selection, NOW).unwrap().len(), 20);
         reads.swap(0, Ordering::Relaxed)
     };
@@ -346,6 +366,7 @@ fn a_scan_of_more_than_a_day_leaves_no_chunks_in_the_cache() {
         days: None,
         shard: model::QueryShard::ALL,
         bounds,
+        wanted: model::read::Wanted::ALL,
     };
     for expected in [42, 20, 20] {
         engine.select(&tenant(), &selection, NOW).unwrap();
@@ -394,6 +415,7 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
             days: None,
             shard: model::QueryShard::ALL,
             bounds,
+            wanted: model::read::Wanted::ALL,
         };
         engine.select(&tenant(), &selection, NOW).unwrap()[0].floats.len()
     };

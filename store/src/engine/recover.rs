@@ -189,7 +189,7 @@ impl<'a> Recovery<'a> {
         let mut numbers = self.numbers.get_mut(&(tenant.id.clone(), generation));
         for (old, exemplar) in exemplars {
             if let Some(number) = numbers.as_mut().and_then(|numbers| numbers.get(*old)) {
-                // What the limit is now the next append says.
+                // What the limit is now the next append with an exemplar says.
                 let max = AppendLimits::NONE.exemplars_max;
                 tenant.push_exemplar(number, self.now_s, max, exemplar);
             }
@@ -198,10 +198,8 @@ impl<'a> Recovery<'a> {
 
     fn keep_metadata(&self, tenant: &Tenant, entries: Vec<MetricMetadata>) {
         let mut metadata = tenant.metadata.lock();
-        for entry in entries {
-            // There was room for it, when it was said.
-            metadata.insert(entry, self.now_s);
-        }
+        // There was room for it, when it was said.
+        entries.into_iter().for_each(|entry| metadata.recover(entry));
     }
 }
 

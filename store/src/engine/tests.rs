@@ -77,6 +77,7 @@ pub(super) fn all(matchers: &[Matcher]) -> Selection {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     }
 }
 

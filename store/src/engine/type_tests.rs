@@ -58,8 +58,14 @@ fn append_float(engine: &Engine, at: i64, revision: u32) {
 fn select(engine: &Engine) -> Vec<SeriesColumns> {
     let matchers = vec![];
     let bounds = SelectBounds::NONE;
-    let selection =
-        Selection { matchers, range: all(), days: None, shard: model::QueryShard::ALL, bounds };
+    let selection = Selection {
+        matchers,
+        range: all(),
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+        wanted: model::read::Wanted::ALL,
+    };
     engine.select(&tenant("t"), &selection, NOW).unwrap()
 }
 
@@ -158,16 +164,25 @@ fn append_within(engine: &Engine, m: &Mutation, exemplars_max: u64, now: Timesta
 fn of_too_many_exemplars_the_oldest_go_whosever_they_are_and_are_counted() {
     let disk = SimDisk::new(1);
     let (engine, _) = open(&disk);
-    // Without a job and an instance all series are of one shard, which has a sixteenth of the limit.
-    append_within(&engine, &with_exemplars("a", (0..50).map(|n| n * 60_000)), 1600, NOW);
-    assert_eq!((engine.stats().exemplars, engine.stats().exemplars_lost_limit_total), (50, 0));
+    let counts = || (engine.stats().exemplars, engine.stats().exemplars_lost_limit_total);
+    append_within(&engine, &with_exemplars("a", (0..50).map(|n| n * 60_000)), 100, NOW);
+    // Those of other shards count alike.
+    for n in 0..50_i64 {
+        let other = labels(&[("__name__", "b"), ("instance", &n.to_string())]);
+        let mut m = with_exemplars("b", [-1_000_000 + n].into_iter());
+        m.series[0].series = SeriesRef::Labels(other);
+        append_within(&engine, &m, 100, NOW);
+    }
+    assert_eq!(counts(), (100, 0), "at the limit");
+    append_within(&engine, &with_exemplars("c", [-1].into_iter()), 100, NOW);
+    assert_eq!(counts(), (88, 13), "one past it: the oldest, and an eighth to spare");
     // Also when each is of a series of its own, many more in all than there may be.
     for n in 0..4000_i64 {
-        append_within(&engine, &with_exemplars(&format!("s{n}"), [-1 - n].into_iter()), 1600, NOW);
+        append_within(&engine, &with_exemplars(&format!("s{n}"), [-2 - n].into_iter()), 100, NOW);
     }
     let stats = engine.stats();
-    assert!((50..=100).contains(&stats.exemplars), "{}", stats.exemplars);
-    assert_eq!(stats.exemplars + stats.exemplars_lost_limit_total, 4050);
+    assert!((88..=100).contains(&stats.exemplars), "{}", stats.exemplars);
+    assert_eq!(stats.exemplars + stats.exemplars_lost_limit_total, 4101);
     let found = engine.exemplars(&tenant("t"), &[vec![]], all(), NOW).unwrap();
     assert_eq!(found.iter().map(|one| one.exemplars.len() as u64).sum::<u64>(), stats.exemplars);
     let of_a = found.iter().find(|one| one.labels == labels(&[("__name__", "a")])).unwrap();
@@ -178,7 +193,7 @@ fn of_too_many_exemplars_the_oldest_go_whosever_they_are_and_are_counted() {
 fn exemplars_of_one_moment_go_too_when_they_are_too_many() {
     let disk = SimDisk::new(1);
     let (engine, _) = open(&disk);
-    append_within(&engine, &with_exemplars("a", (0..400).map(|_| 7)), 1600, NOW);
+    append_within(&engine, &with_exemplars("a", (0..400).map(|_| 7)), 100, NOW);
     let stats = engine.stats();
     assert!(stats.exemplars <= 100, "{}", stats.exemplars);
     assert_eq!(stats.exemplars + stats.exemplars_lost_limit_total, 400);
@@ -294,7 +309,14 @@ fn a_histogram_counts_by_its_size_where_the_samples_of_a_read_are_limited() {
     let read = |samples_max| {
         let bounds = SelectBounds { samples_max, ..SelectBounds::NONE };
         let (matchers, shard) = (vec![], model::QueryShard::ALL);
-        let selection = Selection { matchers, range: all(), days: None, shard, bounds };
+        let selection = Selection {
+            matchers,
+            range: all(),
+            days: None,
+            shard,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         engine.select(&tenant("t"), &selection, NOW)
     };
     for place in ["head", "sstable", "both"] {

@@ -1,8 +1,8 @@
 //! Exemplars in the head: how many are held, which go first, and what a flush lets go of.
 //!
 //! They stay beside their series' samples, through flushes, until one of these:
-//! - there are too many: of a tenant the oldest half go, of a series the older half, thinned to a few
-//!   a minute first;
+//! - there are too many: of a tenant the oldest eighth goes, of a series the older half, thinned to a
+//!   few a minute first;
 //! - they are deleted, or older than their series is kept: the next flush lets go of them, before
 //!   its checkpoint is written;
 //! - nothing was received of their series for as long as it takes to be idle: they leave with it.
@@ -10,17 +10,20 @@
 //! The first and the last are losses and counted.
 //!
 //! # Invariants
-//! - A shard holds no more than its share of the tenant's exemplars.
+//! - A tenant holds no more than its limit, whosever they are, but for the moment in which the oldest
+//!   are let go of.
 //!
 //! Not here: how many a tenant may have (`AppendLimits`), what hides them (`engine/exemplars.rs`).
 
 use super::series::EXEMPLAR_BYTES;
 use super::shard::Shard;
 use super::symbols::{LabelIds, Symbols};
-use super::{SHARDS, Tenant, local_of, shard_of};
+use super::{Tenant, local_of, shard_of};
 use model::exemplar::{self, SeriesExemplars};
 use model::matcher::CompiledMatcher;
 use model::{Exemplar, LabelSet, TimeRange};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Exemplars that were let go of though nobody wanted them gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,12 +37,51 @@ pub(crate) struct Lost {
 /// Also without a limit a tenant has no more: they lie in memory.
 const TENANT_MAX: u64 = 1_000_000;
 
+/// When there are too many, such a part more than need be goes at once.
+const SPARE_SHARE: u64 = 8;
+
+/// How many a tenant has.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    /// No less than there are: what goes in another way is noticed when they seem too many.
+    at_most: AtomicU64,
+    /// Held by who lets go of some. Comes before the shards.
+    one: Mutex<()>,
+}
+
 impl Tenant {
     /// Adds an exemplar of a series, of a tenant that may have `max` of them.
     pub(crate) fn push_exemplar(&self, number: u32, now_s: u32, max: u64, exemplar: &Exemplar) {
-        if let Some(shard) = self.shards.get(shard_of(number)) {
-            let max = max.min(TENANT_MAX).div_ceil(u64::from(SHARDS));
-            shard.lock().push_exemplar(local_of(number), now_s, max, exemplar);
+        let Some(shard) = self.shards.get(shard_of(number)) else { return };
+        let more = shard.lock().push_exemplar(local_of(number), now_s, exemplar);
+        let max = max.min(TENANT_MAX);
+        if more > 0 && self.exemplars.at_most.fetch_add(more, Ordering::Relaxed) + more > max {
+            self.keep_newest_exemplars(max);
+        }
+    }
+
+    /// Lets go of the oldest if there are more than `max`.
+    fn keep_newest_exemplars(&self, max: u64) {
+        let _one = self.exemplars.one.lock();
+        let at_most = &self.exemplars.at_most;
+        let believed = at_most.load(Ordering::Relaxed);
+        // What is added meanwhile may be counted twice, and never not at all.
+        let count: u64 = self.shards().map(|shard| shard.exemplars).sum();
+        at_most.fetch_add(count.wrapping_sub(believed), Ordering::Relaxed);
+        if count <= max {
+            return;
+        }
+        let mut times = Vec::new();
+        self.shards().for_each(|shard| shard.push_exemplar_times(&mut times));
+        let kept = usize::try_from(max - max / SPARE_SHARE).unwrap_or(usize::MAX);
+        let Some(last_gone) = times.len().saturating_sub(kept).checked_sub(1) else { return };
+        let (older, border, _) = times.select_nth_unstable(last_gone);
+        let border = *border;
+        // Of those at the border so many go, whosever they are.
+        let mut at_border = last_gone + 1 - older.iter().filter(|at| **at < border).count();
+        for mut shard in self.shards() {
+            let gone = shard.let_go_up_to(border, &mut at_border);
+            at_most.fetch_sub(gone, Ordering::Relaxed);
         }
     }
 
@@ -102,41 +144,38 @@ fn labels_of(symbols: &Symbols, ids: &LabelIds) -> LabelSet {
 }
 
 impl Shard {
-    fn push_exemplar(&mut self, local: u32, now_s: u32, max: u64, exemplar: &Exemplar) {
-        let Some(series) = self.get_mut(local) else { return };
+    /// Returns by how many there are more, whatever went for it of the same series.
+    fn push_exemplar(&mut self, local: u32, now_s: u32, exemplar: &Exemplar) -> u64 {
+        let Some(series) = self.get_mut(local) else { return 0 };
         let (more, gone) = series.push_exemplar(exemplar);
         series.received_s = series.received_s.max(now_s);
         self.exemplars = self.exemplars + more - gone;
         self.exemplars_lost.limit += gone;
         self.sample_bytes += more * EXEMPLAR_BYTES as u64;
-        if self.exemplars > max {
-            self.keep_newest(max / 2);
-        }
+        more
     }
 
-    /// Lets go of all exemplars but the newest `count`.
-    fn keep_newest(&mut self, count: u64) {
-        let all = self.slots.iter_mut();
-        let mut times: Vec<i64> =
-            all.flat_map(|series| series.exemplars().iter().map(|e| e.timestamp_ms)).collect();
-        let excess = times.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
-        let Some(last_gone) = excess.checked_sub(1) else { return };
-        let (older, border, _) = times.select_nth_unstable(last_gone);
-        let border = *border;
-        // Of those at the border so many go, whosever they are.
-        let mut at_border = excess - older.iter().filter(|at| **at < border).count();
+    /// Appends the time of each.
+    fn push_exemplar_times(&self, times: &mut Vec<i64>) {
+        times.extend(self.iter().flat_map(|series| series.exemplars()).map(|e| e.timestamp_ms));
+    }
+
+    /// Lets go of all that are older than `border`, and of no more than so many at it; returns how
+    /// many went.
+    fn let_go_up_to(&mut self, border: i64, at_border: &mut usize) -> u64 {
         let mut gone = 0;
         for series in self.slots.iter_mut() {
             gone += series.retain_exemplars(|exemplar| {
-                if exemplar.timestamp_ms != border || at_border == 0 {
+                if exemplar.timestamp_ms != border || *at_border == 0 {
                     return exemplar.timestamp_ms >= border;
                 }
-                at_border -= 1;
+                *at_border -= 1;
                 false
             });
         }
         self.exemplars -= gone;
         self.exemplars_lost.limit += gone;
+        gone
     }
 
     fn retain_exemplars<K: Fn(i64) -> bool>(

@@ -1,7 +1,10 @@
 //! What metrics mean, as their senders said last.
 //!
-//! A tenant has room for so many metrics. When it is taken, those of which nobody has spoken for an
-//! hour go for a new one; if all are spoken of, the new one is not kept, and counted.
+//! A tenant has room for so many metrics. When it is taken, that which was said longest ago goes for
+//! a new one, and is counted. What came with the same request does not go: of that the rest is not
+//! kept, and counted too.
+//!
+//! That something went is not in the log: after a start it may be there until more is said.
 //!
 //! Not here: how many a tenant may have (`AppendLimits`).
 
@@ -9,15 +12,17 @@ use model::Text;
 use model::mutation::MetricMetadata;
 use std::collections::BTreeMap;
 
-/// What was not said for so long goes when there is no room.
-const IDLE_S: u32 = 60 * 60;
+/// Such a part of all is looked for at once: the next to go.
+const OLDEST_SHARE: usize = 8;
 
 /// The metadata of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
     by_metric: BTreeMap<Text, Held>,
-    /// Nothing is idle before this moment.
-    idle_from_s: u32,
+    /// Counts what came: what is said later has a greater number.
+    said: u64,
+    /// The next to go, the oldest last, if they have not been said again since.
+    oldest: Vec<(u64, Text)>,
     lost: u64,
 }
 
@@ -25,7 +30,7 @@ pub(crate) struct Metadata {
 struct Held {
     entry: MetricMetadata,
     /// When it was said last.
-    said_s: u32,
+    said: u64,
 }
 
 impl Metadata {
@@ -35,17 +40,21 @@ impl Metadata {
         &mut self,
         entries: &'e [MetricMetadata],
         entries_max: u64,
-        now_s: u32,
     ) -> Vec<&'e MetricMetadata> {
+        self.said += 1;
+        for entry in entries {
+            if let Some(held) = self.by_metric.get_mut(&entry.metric) {
+                held.said = self.said;
+            }
+        }
         let mut news = Vec::new();
         let mut more = 0;
         for entry in entries {
-            if let Some(held) = self.by_metric.get_mut(&entry.metric) {
-                held.said_s = now_s;
+            if let Some(held) = self.by_metric.get(&entry.metric) {
                 if held.entry != *entry {
                     news.push(entry);
                 }
-            } else if self.has_room(more, entries_max, now_s) {
+            } else if self.has_room(more, entries_max) {
                 more += 1;
                 news.push(entry);
             } else {
@@ -55,20 +64,53 @@ impl Metadata {
         news
     }
 
-    /// Whether there is room for one beside so many `more`.
-    fn has_room(&mut self, more: u64, entries_max: u64, now_s: u32) -> bool {
-        let is_full = |held: usize| held as u64 + more >= entries_max;
-        if is_full(self.by_metric.len()) && self.idle_from_s <= now_s {
-            let idle_at = |held: &Held| held.said_s.saturating_add(IDLE_S);
-            self.by_metric.retain(|_, held| now_s < idle_at(held));
-            self.idle_from_s = self.by_metric.values().map(idle_at).min().unwrap_or(now_s);
+    /// Whether there is room for one beside so many `more`; what is oldest goes for it.
+    fn has_room(&mut self, more: u64, entries_max: u64) -> bool {
+        while self.by_metric.len() as u64 + more >= entries_max {
+            if !self.let_go_of_the_oldest() {
+                return false;
+            }
         }
-        !is_full(self.by_metric.len())
+        true
+    }
+
+    /// False if all there is was said just now.
+    fn let_go_of_the_oldest(&mut self) -> bool {
+        loop {
+            if self.oldest.is_empty() {
+                self.look_for_the_oldest();
+            }
+            let Some((said, metric)) = self.oldest.pop() else { return false };
+            if self.by_metric.get(&metric).is_some_and(|held| held.said == said) {
+                self.by_metric.remove(&metric);
+                self.lost += 1;
+                return true;
+            }
+        }
+    }
+
+    fn look_for_the_oldest(&mut self) {
+        let before = self.by_metric.iter().filter(|(_, held)| held.said < self.said);
+        let mut all: Vec<(u64, Text)> =
+            before.map(|(metric, held)| (held.said, metric.clone())).collect();
+        let count = all.len().div_ceil(OLDEST_SHARE);
+        if count < all.len() {
+            all.select_nth_unstable(count);
+            all.truncate(count);
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        self.oldest = all;
     }
 
     /// Keeps an entry; the last one wins.
-    pub(crate) fn insert(&mut self, entry: MetricMetadata, now_s: u32) {
-        self.by_metric.insert(entry.metric.clone(), Held { entry, said_s: now_s });
+    pub(crate) fn insert(&mut self, entry: MetricMetadata) {
+        self.by_metric.insert(entry.metric.clone(), Held { entry, said: self.said });
+    }
+
+    /// Keeps an entry that was said before now, at a start.
+    pub(crate) fn recover(&mut self, entry: MetricMetadata) {
+        self.said += 1;
+        self.insert(entry);
     }
 
     /// Lets go of a metric's entry.
@@ -86,7 +128,7 @@ impl Metadata {
         self.by_metric.values().map(|held| &held.entry)
     }
 
-    /// How often an entry was not kept because there was no room.
+    /// How many entries went for newer ones, or were not kept because there was no room.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
@@ -106,33 +148,53 @@ mod tests {
         }
     }
 
-    /// Says all of them at a moment; returns what is held then.
-    fn say(metadata: &mut Metadata, entries: &[MetricMetadata], now_s: u32) -> Vec<String> {
-        let news: Vec<MetricMetadata> =
-            metadata.news(entries, 2, now_s).into_iter().cloned().collect();
-        news.into_iter().for_each(|entry| metadata.insert(entry, now_s));
+    /// Says all of them at once; returns what is held then.
+    fn say(metadata: &mut Metadata, entries: &[MetricMetadata], max: u64) -> Vec<String> {
+        let news: Vec<MetricMetadata> = metadata.news(entries, max).into_iter().cloned().collect();
+        news.into_iter().for_each(|entry| metadata.insert(entry));
         metadata.iter().map(|entry| format!("{} {}", entry.metric, entry.help)).collect()
     }
 
     #[test]
-    fn past_the_limit_a_new_metric_is_not_kept_and_counted_and_known_ones_change() {
+    fn past_the_limit_what_was_said_longest_ago_goes_and_is_counted() {
         let mut metadata = Metadata::default();
-        let three = [entry("a", "1"), entry("b", "1"), entry("c", "1")];
-        assert_eq!(say(&mut metadata, &three, 0), ["a 1", "b 1"], "in one request");
-        assert_eq!(metadata.lost(), 1);
-        assert_eq!(say(&mut metadata, &[entry("b", "2"), entry("d", "1")], 9), ["a 1", "b 2"]);
-        assert_eq!((metadata.lost(), metadata.get("d")), (2, None));
+        assert_eq!(say(&mut metadata, &[entry("a", "1"), entry("b", "1")], 2), ["a 1", "b 1"]);
+        assert_eq!(metadata.lost(), 0, "at the limit");
+        assert_eq!(say(&mut metadata, &[entry("a", "1")], 2), ["a 1", "b 1"]);
+        assert_eq!(say(&mut metadata, &[entry("c", "1")], 2), ["a 1", "c 1"], "one past it");
+        assert_eq!(say(&mut metadata, &[entry("d", "1"), entry("a", "2")], 2), ["a 2", "d 1"]);
+        assert_eq!((metadata.lost(), metadata.get("c")), (2, None));
     }
 
     #[test]
-    fn what_nobody_says_for_an_hour_goes_for_a_new_metric_and_the_rest_stays() {
+    fn of_one_request_those_that_there_is_no_room_for_are_not_kept_and_counted() {
         let mut metadata = Metadata::default();
-        say(&mut metadata, &[entry("a", "1"), entry("b", "1")], 0);
-        say(&mut metadata, &[entry("b", "1")], 100);
-        assert_eq!(say(&mut metadata, &[entry("c", "1")], IDLE_S - 1), ["a 1", "b 1"]);
-        assert_eq!(say(&mut metadata, &[entry("c", "1")], IDLE_S), ["b 1", "c 1"]);
-        assert_eq!(say(&mut metadata, &[entry("d", "1")], IDLE_S + 99), ["b 1", "c 1"]);
-        assert_eq!(say(&mut metadata, &[entry("d", "1")], IDLE_S + 100), ["c 1", "d 1"]);
+        let three = [entry("a", "1"), entry("b", "1"), entry("c", "1")];
+        assert_eq!(say(&mut metadata, &three, 2), ["a 1", "b 1"]);
+        assert_eq!(metadata.lost(), 1);
+        assert_eq!(
+            say(&mut metadata, &[entry("d", "1"), entry("a", "1"), entry("b", "1")], 2),
+            ["a 1", "b 1"]
+        );
         assert_eq!(metadata.lost(), 2);
+    }
+
+    #[test]
+    fn of_many_the_oldest_go_one_by_one_in_the_order_in_which_they_were_said() {
+        let mut metadata = Metadata::default();
+        let name = |number: u32| format!("m{number:03}");
+        for number in (0..100).rev() {
+            say(&mut metadata, &[entry(&name(number), "")], 100);
+        }
+        // One that is next to go is said again.
+        say(&mut metadata, &[entry("new-0", "")], 100);
+        say(&mut metadata, &[entry(&name(98), "")], 100);
+        for number in 1..10 {
+            say(&mut metadata, &[entry(&format!("new-{number}"), "")], 100);
+        }
+        let held = |number: u32| metadata.get(&name(number)).is_some();
+        let gone: Vec<u32> = (0..100).filter(|number| !held(*number)).collect();
+        assert_eq!(gone, [89, 90, 91, 92, 93, 94, 95, 96, 97, 99]);
+        assert_eq!((metadata.iter().len(), metadata.lost()), (100, 10));
     }
 }

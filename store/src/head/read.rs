@@ -10,10 +10,11 @@ use super::symbols::Symbols;
 use crate::chunk::ChunkHead;
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
+use crate::merge::Run;
 use crate::postings::List;
 use crate::select::{Gather, Query, ShardFilter, Want};
 use model::matcher::CompiledMatcher;
-use model::read::Estimate;
+use model::read::{Estimate, Steps};
 use model::{HistogramSample, Sample, Text};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -52,6 +53,8 @@ struct Hit {
     narrowed: Option<Query>,
     /// Known to have a sample that is asked for.
     is_present: bool,
+    /// The only one of its samples that is looked at.
+    newest: Option<Sample>,
     keys_end: usize,
     chunks_end: usize,
     late_end: usize,
@@ -72,14 +75,22 @@ impl Hits {
         &mut self,
         series: &Series,
         (query, narrowed): (&Query, Option<Query>),
-        want: Want,
+        (want, step): (Want, Option<Steps>),
         key: impl Iterator<Item = u32>,
     ) {
         self.keys.extend(key);
         let query = narrowed.as_ref().unwrap_or(query);
         let (start_ms, end_ms) = (query.start_ms, query.end_ms);
+        if let Some(steps) = step.filter(|_| narrowed.is_none())
+            && let Some(newest) = series.newest_until(steps.first_ms)
+            && query.keeps(newest.timestamp_ms)
+        {
+            let is_seen = newest.timestamp_ms > steps.first_ms.saturating_sub(steps.back_ms);
+            self.end(None, is_seen.then_some(newest), true);
+            return;
+        }
         if want == Want::Presence && series.has_end_in(|at| query.keeps(at)) {
-            self.end(narrowed, true);
+            self.end(narrowed, None, true);
             return;
         }
         let (sealed, late) = series.closed();
@@ -97,13 +108,14 @@ impl Hits {
         let inside = |at: i64| (start_ms..end_ms).contains(&at);
         let late = late_histograms.iter().filter(|sample| inside(sample.timestamp_ms));
         self.late_histograms.extend(late.cloned());
-        self.end(narrowed, false);
+        self.end(narrowed, None, false);
     }
 
-    fn end(&mut self, narrowed: Option<Query>, is_present: bool) {
+    fn end(&mut self, narrowed: Option<Query>, newest: Option<Sample>, is_present: bool) {
         self.series.push(Hit {
             narrowed,
             is_present,
+            newest,
             keys_end: self.keys.len(),
             chunks_end: self.chunks.len(),
             late_end: self.late.len(),
@@ -141,6 +153,7 @@ impl Hits {
                 continue;
             }
             gather.extend(labels, |runs| {
+                runs.extend(hit.newest.as_ref().map(Run::of));
                 for (head, coded) in chunks {
                     // Likewise.
                     let _ = query.decode(head, self.bytes(coded), runs);
@@ -232,6 +245,7 @@ impl Tenant {
             return hits;
         }
         let want = gather.want_of_head(query);
+        let step = gather.steps().filter(Steps::is_one);
         let hides = query.clip.of_head();
         if want == Want::Possibility {
             self.mark(query, &hides, &mut plans, &symbols, gather);
@@ -246,7 +260,7 @@ impl Tenant {
                 }
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
                 let narrowed = self.narrowed(series, query, &hides, &symbols);
-                hits.push(series, (query, narrowed), want, key);
+                hits.push(series, (query, narrowed), (want, step), key);
             });
         }
         let mut texts = vec![0_u32; symbols.len()];

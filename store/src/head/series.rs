@@ -7,7 +7,7 @@ mod take;
 use super::symbols::LabelIds;
 use crate::chunk::fast::Encoder;
 use crate::chunk::histogram;
-use crate::chunk::{Chunk, ChunkHead};
+use crate::chunk::{Chunk, ChunkHead, HISTOGRAM};
 use crate::merge;
 use model::exemplar::{self, Exemplar};
 use model::{DayBucket, HistogramSample, Sample, TimestampMs};
@@ -315,6 +315,20 @@ impl Series {
                 (open, &own.late)
             }
         }
+    }
+
+    /// The newest float that is not behind a moment, if that is known without a look into chunks:
+    /// it is the last of all, and there is no histogram.
+    pub(crate) fn newest_until(&self, moment_ms: i64) -> Option<Sample> {
+        let last = self.open.last(self.revision).filter(|last| last.timestamp_ms <= moment_ms)?;
+        let is_before =
+            |head: &ChunkHead| head.encoding != HISTOGRAM && head.last_ms < last.timestamp_ms;
+        let has_nothing_behind = |rest: &Rest| {
+            rest.late.is_empty()
+                && rest.histograms.is_none()
+                && rest.sealed.iter().all(|sealed| is_before(&sealed.chunk.head))
+        };
+        self.rest.as_deref().is_none_or(has_nothing_behind).then_some(last)
     }
 
     /// Whether the first or the last sample of a chunk, or a late one, is at a moment that `keeps`.

@@ -1,6 +1,7 @@
 //! Slots: the places that series have in memory.
 //!
-//! They lie in pages, so that growing moves nothing and leaves at most a page of room unused.
+//! They lie in pages, so that growing moves nothing and leaves at most a page of room unused; but for
+//! the first, which grows as it is filled: many a tenant has few series.
 //!
 //! # Invariants
 //! - A series stays in its slot until it is removed; then the slot may be given again.
@@ -44,7 +45,8 @@ impl Slots {
         }
         let slot = u32::try_from(self.end()).ok()?;
         if self.pages.last().is_none_or(|last| last.len() == PAGE) {
-            self.pages.push(Vec::with_capacity(PAGE));
+            let room = if self.pages.is_empty() { 1 } else { PAGE };
+            self.pages.push(Vec::with_capacity(room));
         }
         self.pages.last_mut()?.push(Some(series));
         Some(slot)

@@ -17,7 +17,7 @@ use crate::merge::Run;
 use crate::tombstone::Touching;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use model::read::SelectBounds;
+use model::read::{SelectBounds, Steps, Wanted};
 use model::{DayBucket, Text};
 use std::hash::BuildHasher;
 
@@ -42,6 +42,8 @@ pub(crate) struct Gather {
     wants_texts: bool,
     /// What is deleted.
     tombstones: Touching,
+    /// What of the series is looked at.
+    wanted: Wanted,
     /// Of a series only that it has a sample is kept.
     only_presence: bool,
     /// The head is asked for samples, whatever is hidden.
@@ -78,6 +80,7 @@ impl Gather {
             values_of: None,
             wants_texts: false,
             tombstones: Touching::default(),
+            wanted: Wanted::ALL,
             only_presence: false,
             asks_for_samples: false,
             marked: Vec::new(),
@@ -85,6 +88,16 @@ impl Gather {
             texts_max: usize::MAX,
             sstables: None,
         }
+    }
+
+    /// From now on what nobody looks at is left out.
+    pub(crate) fn look_at(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// The steps, if a source need not bring more than what they see: nothing is left out later.
+    pub(crate) fn steps(&self) -> Option<Steps> {
+        self.wanted.steps.filter(|_| !self.asks_for_samples && self.tombstones.is_empty())
     }
 
     /// From now on what these hide is left out.
@@ -210,6 +223,10 @@ impl Gather {
         let before = len(&runs);
         decode(&mut runs)?;
         self.cut(key, &mut runs);
+        if let Some(steps) = &self.wanted.steps {
+            runs.iter_mut().for_each(|run| run.thin(steps));
+            runs.retain(|run| run.len() > 0);
+        }
         let added = len(&runs).saturating_sub(before);
         match found {
             Some(index) => self.series[index].runs = runs,

@@ -12,7 +12,7 @@ use crate::chunk::times::Times;
 use crate::error::Result;
 use crate::retention::Clip;
 use model::matcher::CompiledMatcher;
-use model::read::{LabelQuery, LabelWant, Selection};
+use model::read::{LabelQuery, LabelWant, Selection, Wanted};
 use model::time::DAY_MS;
 use model::{Matcher, QueryShard, TimeRange};
 use std::cell::Cell;
@@ -32,6 +32,8 @@ pub(crate) struct Query {
     pub(crate) shard: QueryShard,
     /// What the tenant's retention hides.
     pub(crate) clip: Clip,
+    /// What of the series is looked at.
+    pub(crate) wanted: Wanted,
     /// How many sources may hold samples of one series.
     pub(crate) sources: Cell<usize>,
 }
@@ -63,7 +65,8 @@ impl Query {
         }
         let (want, clip, sources) = (Want::Samples, Clip::default(), Cell::new(1));
         let shard = selection.shard;
-        let query = Self { matchers, want, start_ms, end_ms, spans, shard, clip, sources };
+        let wanted = selection.wanted.clone();
+        let query = Self { matchers, want, start_ms, end_ms, spans, shard, clip, wanted, sources };
         Ok((start_ms < end_ms).then_some(query))
     }
 
@@ -88,7 +91,8 @@ impl Query {
             LabelWant::SeriesPart(shard) => shard,
             _ => QueryShard::ALL,
         };
-        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, shard, clip, sources }))
+        let wanted = Wanted::ALL;
+        Ok(Some(Self { matchers, want, start_ms, end_ms, spans, shard, clip, wanted, sources }))
     }
 
     /// The question to a series of which `hidden` spans are hidden, normalized: it has no matchers,
@@ -121,7 +125,8 @@ impl Query {
             spans.clear();
         }
         let (matchers, clip, sources) = (Vec::new(), Clip::default(), self.sources.clone());
-        Self { matchers, want, start_ms, end_ms, spans, shard: self.shard, clip, sources }
+        let (shard, wanted) = (self.shard, self.wanted.clone());
+        Self { matchers, want, start_ms, end_ms, spans, shard, clip, wanted, sources }
     }
 
     /// Whether the range is longer than a dashboard's, which shows a day and windows before it: what
@@ -176,8 +181,14 @@ mod tests {
         let range = TimeRange { start: TimestampMs(start_ms), end: TimestampMs(end_ms) };
         let days = days.map(|days| days.iter().copied().map(DayBucket).collect());
         let bounds = SelectBounds::NONE;
-        let selection =
-            Selection { matchers: Vec::new(), range, days, shard: model::QueryShard::ALL, bounds };
+        let selection = Selection {
+            matchers: Vec::new(),
+            range,
+            days,
+            shard: model::QueryShard::ALL,
+            bounds,
+            wanted: model::read::Wanted::ALL,
+        };
         Query::of_selection(&selection).unwrap().unwrap()
     }
 

@@ -7,12 +7,15 @@ use super::columns::{ChunkAt, Partition};
 use super::dense::CHAIN_MAX;
 use super::directory::TenantPart;
 use super::reader::Source;
-use super::times::{DenseReader, check};
+use super::times::{DenseReader, Seen, check};
 use crate::bytes::Damaged;
+use crate::chunk::dense::odd_values;
+use crate::chunk::times::Times;
 use crate::chunk::{ChunkHead, DIFFERENCE, packed};
 use crate::error::Result;
 use crate::merge::{self, Run};
 use crate::select::Query;
+use model::read::Steps;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +29,10 @@ pub(crate) struct Chunks<'a> {
     dense: &'a mut DenseReader,
     /// Whether what is read is to be kept: not by a scan that is longer than a dashboard's.
     keeps: bool,
+    /// The steps, if nothing but what they see is looked at.
+    steps: Option<Steps>,
+    /// What of a chunk was decoded, for those of it that are seen.
+    scratch: Vec<f64>,
     held: Option<(u32, Arc<Vec<u8>>)>,
     /// The dense chunk that was decoded last, and what of it.
     decoded: Option<(usize, Range<usize>)>,
@@ -39,8 +46,13 @@ impl<'a> Chunks<'a> {
         dense: &'a mut DenseReader,
     ) -> Self {
         let keeps = !query.is_long();
-        let (held, decoded) = (None, None);
-        Self { source, tenant, part, partition, dense, keeps, held, decoded }
+        let (steps, scratch, held, decoded) = (None, Vec::new(), None, None);
+        Self { source, tenant, part, partition, dense, keeps, steps, scratch, held, decoded }
+    }
+
+    /// With nothing but what these steps see.
+    pub(crate) fn seen_by(self, steps: Option<Steps>) -> Self {
+        Self { steps, ..self }
     }
 
     /// Adds the samples of a chunk that a question to its series wants.
@@ -85,7 +97,7 @@ impl<'a> Chunks<'a> {
         query: &Query,
         chunk: &ChunkAt,
         head: &ChunkHead,
-    ) -> Result<(Arc<crate::chunk::times::Times>, Range<usize>)> {
+    ) -> Result<(Arc<Times>, Range<usize>)> {
         let (source, tenant, part, keeps) = (self.source, self.tenant, self.part, self.keeps);
         let load = |number| source.times(tenant, part, number, keeps);
         let times = self.dense.times(head, load)?;
@@ -103,7 +115,12 @@ impl<'a> Chunks<'a> {
     ) -> Result<()> {
         let Some(chunk) = self.partition.chunk(index) else { return Ok(()) };
         let (times, places) = self.places(query, chunk, head)?;
-        if places.is_empty() {
+        let seen = self.steps.as_ref().map(|steps| self.dense.seen(&times, &places, steps));
+        let seen = seen.as_deref();
+        if places.is_empty() || seen.is_some_and(|seen| seen.places.is_empty()) {
+            return Ok(());
+        }
+        if query.wanted.presence && self.mark_dense(chunk, (head, &times), &places, seen, runs)? {
             return Ok(());
         }
         self.decode_before(index, head, &places)?;
@@ -111,13 +128,26 @@ impl<'a> Chunks<'a> {
         let before = run.column.values.len();
         let mut starts = Vec::new();
         let (values, asked) = (&mut run.column.values, places.clone());
-        if values.capacity() == 0 {
-            values.reserve_exact(query.room(head, times.len()).max(places.len()));
+        if let Some(seen) = seen {
+            let mut all = std::mem::take(&mut self.scratch);
+            all.clear();
+            self.with_bytes(chunk, |dense, bytes| {
+                dense.decode(head, bytes, asked, &mut all, &mut starts)
+            })?;
+            values.extend(seen.places.iter().filter_map(|place| all.get(*place)));
+            let picked = seen.places.iter().filter_map(|place| starts.get(*place).copied());
+            starts = picked.collect();
+            self.scratch = all;
+        } else {
+            if values.capacity() == 0 {
+                values.reserve_exact(query.room(head, times.len()).max(places.len()));
+            }
+            self.with_bytes(chunk, |dense, bytes| {
+                dense.decode(head, bytes, asked, values, &mut starts)
+            })?;
         }
-        self.with_bytes(chunk, |dense, bytes| {
-            dense.decode(head, bytes, asked, values, &mut starts)
-        })?;
-        self.dense.extend_moments(&times, places.clone(), &mut run.column.timestamps_ms);
+        let moments = &mut run.column.timestamps_ms;
+        self.dense.extend_moments(&times, (places.clone(), seen), moments);
         if !starts.is_empty() || !run.starts.is_empty() {
             run.starts.resize(before, 0);
             run.starts.append(&mut starts);
@@ -125,6 +155,37 @@ impl<'a> Chunks<'a> {
         }
         self.decoded = Some((index, places));
         Ok(())
+    }
+
+    /// Adds that the samples of a dense chunk are there, if this is known without their values.
+    fn mark_dense(
+        &mut self,
+        chunk: &ChunkAt,
+        (head, times): (&ChunkHead, &Arc<Times>),
+        places: &Range<usize>,
+        seen: Option<&Seen>,
+        runs: &mut Vec<Run>,
+    ) -> Result<bool> {
+        let count = head.count as usize;
+        let odd = self.with_bytes(chunk, |_, bytes| odd_values(bytes, count))?;
+        let Some(odd) = odd else { return Ok(false) };
+        let run = merge::run_for(head, runs);
+        let before = run.column.values.len();
+        let len = seen.map_or(places.len(), |seen| seen.places.len());
+        run.column.values.resize(before + len, 0.0);
+        for (place, bits) in odd.iter().filter(|(place, _)| places.contains(place)) {
+            let place = place - places.start;
+            let at = seen.map_or(Ok(place), |seen| seen.places.binary_search(&place));
+            if let Some(value) = at.ok().and_then(|at| run.column.values.get_mut(before + at)) {
+                *value = f64::from_bits(*bits);
+            }
+        }
+        let moments = &mut run.column.timestamps_ms;
+        self.dense.extend_moments(times, (places.clone(), seen), moments);
+        if !run.starts.is_empty() {
+            run.starts.resize(run.column.values.len(), 0);
+        }
+        Ok(true)
     }
 
     /// Decodes the chunks that one is a difference to, as far as this has not just been done.

@@ -94,8 +94,14 @@ fn select(
     range: TimeRange,
 ) -> Result<Vec<SeriesColumns>, Error> {
     let bounds = SelectBounds::NONE;
-    let selection =
-        Selection { matchers, range, days: None, shard: model::QueryShard::ALL, bounds };
+    let selection = Selection {
+        matchers,
+        range,
+        days: None,
+        shard: model::QueryShard::ALL,
+        bounds,
+        wanted: model::read::Wanted::ALL,
+    };
     let Some(query) = Query::of_selection(&selection)? else { return Ok(Vec::new()) };
     let mut gather = Gather::new(bounds);
     tables.collect(&tenant(), &query, &mut gather)?;

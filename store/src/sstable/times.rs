@@ -14,6 +14,7 @@ use crate::error::Result;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use model::Timestamps;
+use model::read::Steps;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,6 +28,19 @@ pub(crate) struct DenseReader {
     columns_bytes: usize,
     decoder: Decoder,
     extended: Extended,
+    thinned: Thinned,
+}
+
+/// What the steps of one question see of columns of times: by where a column is in memory, which is
+/// kept here, and the places in it.
+type Thinned = HashMap<(usize, Range<usize>), (Arc<Times>, Arc<Seen>), FixedState>;
+
+/// What steps see of a column of times.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The places, counted from the first wanted one.
+    pub(crate) places: Vec<usize>,
+    moments: Vec<i64>,
 }
 
 /// What shared moments became with those of a column behind them: by where both are in memory, and
@@ -57,16 +71,43 @@ impl DenseReader {
         Ok(Arc::clone(times))
     }
 
-    /// Appends the moments at `places` of a column. Series that had the same moments before share
-    /// those behind, too.
+    /// What the steps of a question, always the same, see of the moments at `places` of a column.
+    pub(crate) fn seen(
+        &mut self,
+        times: &Arc<Times>,
+        places: &Range<usize>,
+        steps: &Steps,
+    ) -> Arc<Seen> {
+        let key = (Arc::as_ptr(times).addr(), places.clone());
+        if let Some((_, seen)) = self.thinned.get(&key) {
+            return Arc::clone(seen);
+        }
+        let (mut moments, mut kept) = (Vec::with_capacity(places.len()), Vec::new());
+        times.extend(places.clone(), &mut moments);
+        steps.pick(&moments, |place| kept.push(place));
+        let moments = kept.iter().map(|place| moments[*place]).collect();
+        let seen = Arc::new(Seen { places: kept, moments });
+        if self.thinned.len() >= EXTENDED_MAX {
+            self.thinned.clear();
+        }
+        self.thinned.insert(key, (Arc::clone(times), Arc::clone(&seen)));
+        seen
+    }
+
+    /// Appends the moments at `places` of a column, or what is seen of them. Series that had the same
+    /// moments before share those behind, too.
     pub(crate) fn extend_moments(
         &mut self,
         times: &Arc<Times>,
-        places: Range<usize>,
+        (places, seen): (Range<usize>, Option<&Seen>),
         moments: &mut Timestamps,
     ) {
+        let extend = |places: Range<usize>, moments: &mut Vec<i64>| match seen {
+            Some(seen) => moments.extend_from_slice(&seen.moments),
+            None => times.extend(places, moments),
+        };
         if !moments.is_empty() && !moments.is_shared() {
-            times.extend(places, moments.to_mut());
+            extend(places, moments.to_mut());
             return;
         }
         let before = if moments.is_empty() { 0 } else { moments.as_ptr().addr() };
@@ -75,9 +116,10 @@ impl DenseReader {
             *moments = known.clone();
             return;
         }
-        let mut longer = Vec::with_capacity(moments.len() + places.len());
+        let more = seen.map_or(places.len(), |seen| seen.moments.len());
+        let mut longer = Vec::with_capacity(moments.len() + more);
         longer.extend_from_slice(moments);
-        times.extend(places, &mut longer);
+        extend(places, &mut longer);
         if self.extended.len() >= EXTENDED_MAX {
             self.extended.clear();
         }

@@ -3,7 +3,7 @@
 use super::eval::{Naive, bare};
 use super::histogram_rate::Mean;
 use super::numbers::{Kahan, decimal, mean, percent_g, quantile};
-use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, collect, fail};
+use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, fail};
 use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
 use promql::ast::{AggregateOp, Aggregation, Expr};
@@ -46,13 +46,17 @@ impl Naive<'_> {
         if node.op == AggregateOp::Quantile {
             self.check_quantiles(node, params);
         }
-        // In the order of the first series of each group, whenever that is there.
+        // In the order of the first series of each group, whenever that is there; of those that only
+        // count series, by their labels.
         let of_series = |series: &Series| grouped(&series.labels, node, |_| false);
         let mut out = Matrix::new();
         for labels in matrix.iter().map(of_series) {
             if !out.iter().any(|series| series.labels == labels) {
                 out.push(Series { labels, drop_name: false, points: [].into() });
             }
+        }
+        if matches!(node.op, AggregateOp::Count | AggregateOp::Group) {
+            out.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         for (index, time) in steps.iter().enumerate() {
             for (labels, members) in groups(at(matrix, *time), node) {
@@ -194,7 +198,7 @@ impl Naive<'_> {
             }
             vectors.push((*time, picked));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 
     /// Whether any ratio is not 0.
@@ -253,7 +257,7 @@ impl Naive<'_> {
             });
             vectors.push((*time, samples.collect()));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 }
 

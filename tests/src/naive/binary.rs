@@ -4,7 +4,7 @@ use super::eval::{Naive, is_fixed, repeated};
 use super::histogram::Hist;
 use super::labels::labels_text;
 use super::rank::trim;
-use super::value::{Failure, Sample, Val, Value, Vector, at, collect, drop_reserved, fail};
+use super::value::{Failure, Sample, Val, Value, Vector, at, drop_reserved, fail};
 use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
 use promql::ast::{BinaryChain, BinaryOp, Cardinality, Link, Matching};
@@ -84,7 +84,7 @@ impl Naive<'_> {
             }
             _ => return fail("a text has no operators"),
         }
-        Ok(Value::Vector(collect(vectors, self.is_late())?))
+        Ok(Value::Vector(self.collect(vectors)?))
     }
 
     fn with_scalar(

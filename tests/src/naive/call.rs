@@ -7,9 +7,7 @@ use super::instant::{apply, round, seconds};
 use super::numbers::{go_max, go_min, percent_g};
 use super::rank::variance;
 use super::select::{RangeSeries, RangeVector, Window};
-use super::value::{
-    Failure, Matrix, Sample, Series, Val, Value, Vector, at, collect, distinct, fail,
-};
+use super::value::{Failure, Matrix, Sample, Series, Val, Value, Vector, at, distinct, fail};
 use super::{dates, labels, over_time, rate, smooth};
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use promql::ValueType;
@@ -122,7 +120,7 @@ impl Naive<'_> {
             }
             vectors.push((*time, self.step(node, *time, vector, &scalars)?));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 
     /// A function at one step: of the vector and the scalars among its arguments.
@@ -244,7 +242,7 @@ impl Naive<'_> {
             }
             vectors.push((*time, vector));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 
     /// Functions of range vectors, series by series.

@@ -3,7 +3,9 @@
 use super::data::Data;
 use super::histogram::Hist;
 use super::notes::Notes;
-use super::value::{Failure, Matrix, Series, Val, Value, drop_reserved, fail, merged};
+use super::value::{
+    Failure, Matrix, Series, Val, Value, Vector, collect, drop_reserved, fail, merged,
+};
 use model::sample::HistogramSample;
 use model::{LabelSet, SeriesColumns};
 use promql::ast::{Call, Edges, Expr, Sign, Unary};
@@ -85,6 +87,13 @@ impl<'a> Naive<'a> {
 
     pub(super) fn is_late(&self) -> bool {
         self.params.delayed_name_removal
+    }
+
+    /// The vectors of all steps as series. At one instant, a range that ends where it begins, equal
+    /// labels stay apart until the end if names go then.
+    pub(super) fn collect(&self, vectors: Vec<(i64, Vector)>) -> Result<Matrix, Failure> {
+        let is_instant = vectors.first().is_some_and(|(time, _)| *time == self.end_ms);
+        collect(vectors, is_instant && self.is_late())
     }
 
     /// Takes the name away, or marks it as to be taken away at the end.

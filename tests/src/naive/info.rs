@@ -2,7 +2,7 @@
 
 use super::eval::{Naive, bare};
 use super::labels::labels_text;
-use super::value::{Failure, Matrix, Sample, Vector, at, collect, fail, same_labels};
+use super::value::{Failure, Matrix, Sample, Vector, at, fail, same_labels};
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use promql::ast::{At, Call, Expr};
 
@@ -66,7 +66,7 @@ impl Naive<'_> {
             }
             vectors.push((*time, vector));
         }
-        collect(vectors, self.is_late())
+        self.collect(vectors)
     }
 
     /// `@` and offset of the first selector; subqueries around it shift it until one is held.

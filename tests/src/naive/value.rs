@@ -88,21 +88,17 @@ fn has_same_labels<'a>(labels: impl Iterator<Item = &'a LabelSet>) -> bool {
     all.windows(2).any(|two| two[0] == two[1])
 }
 
-/// The vectors of all steps as series. Two samples of the same labels at a step are an error; if
-/// there is one step only and names go at the end, they stay apart until then.
-pub(super) fn collect(
-    vectors: Vec<(i64, Vector)>,
-    are_names_late: bool,
-) -> Result<Matrix, Failure> {
-    let is_one_step = vectors.len() == 1;
+/// The vectors of all steps as series. Two samples of the same labels at a step are an error, unless
+/// they stay apart for now.
+pub(super) fn collect(vectors: Vec<(i64, Vector)>, stay_apart: bool) -> Result<Matrix, Failure> {
     let mut matrix = Matrix::new();
     for (time, vector) in vectors {
         let is_same = has_same_labels(vector.iter().map(|sample| &sample.labels));
-        if is_same && !(is_one_step && are_names_late) {
+        if is_same && !stay_apart {
             return same_labels();
         }
         for Sample { labels, drop_name, value } in vector {
-            let have = matrix.iter_mut().find(|series| !is_one_step && series.labels == labels);
+            let have = matrix.iter_mut().find(|series| !stay_apart && series.labels == labels);
             match have {
                 Some(series) => drop(series.points.insert(time, value)),
                 None => matrix.push(Series { labels, drop_name, points: [(time, value)].into() }),

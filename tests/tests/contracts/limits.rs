@@ -50,10 +50,9 @@ fn max_series_per_metric_takes_its_value_and_refuses_one_more_by_its_key() {
 }
 
 #[test]
-fn max_exemplars_holds_for_each_sixteenth_and_past_it_the_oldest_go_and_are_counted() {
+fn max_exemplars_is_kept_and_past_it_the_oldest_go_and_are_counted() {
     let dir = tempfile::tempdir().unwrap();
-    // Series of one target share a sixteenth of it: a hundred.
-    let cumae = limited(&dir, "max_exemplars: 1600");
+    let cumae = limited(&dir, "max_exemplars: 100");
     let start = wall_ms() / 60_000 * 60_000 - 7_200_000;
     let trace = LabelSet::from_pairs([("trace_id", "t")]).unwrap();
     let send = |minutes: std::ops::Range<i64>| {
@@ -86,6 +85,26 @@ fn max_exemplars_holds_for_each_sixteenth_and_past_it_the_oldest_go_and_are_coun
     assert_eq!(newest, 100, "one past it");
     assert!(kept <= 100 && oldest > 0, "{kept}, {oldest}");
     assert_eq!(metric(&cumae, lost), (101 - kept).to_string());
+}
+
+#[test]
+fn max_metadata_is_kept_and_past_it_the_oldest_goes_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = limited(&dir, "max_metadata: 3");
+    let say = |name: &str| {
+        let text = format!("# HELP {name} what it is\n# TYPE {name} gauge\n{name} 1\n");
+        let answer = cumae.send("POST", "/api/v1/import/prometheus", &[], text.as_bytes());
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+    let known = || {
+        let answer = cumae.api("metadata", &[]);
+        let names = answer["data"].as_object().unwrap().keys().cloned();
+        (names.collect::<Vec<_>>(), metric(&cumae, "cumae_store_metadata_lost_limit_total"))
+    };
+    ["c", "b", "a"].into_iter().for_each(say);
+    assert_eq!(known(), (["a", "b", "c"].map(str::to_owned).into(), "0".to_owned()), "at it");
+    say("d");
+    assert_eq!(known(), (["a", "b", "d"].map(str::to_owned).into(), "1".to_owned()), "past it");
 }
 
 /// A histogram of so many buckets, each with one observation, behind one another.

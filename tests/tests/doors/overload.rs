@@ -1,7 +1,6 @@
-//! Writes meant to do harm, or simply too many: O1, O2, O3 and O7 in a few seconds, B1, B3, B6, B7 and
-//! B12 at the door of a real process.
+//! Too many writes: O1, O2, O3 and O7 in a few seconds, B7 and B12 at the door of a real process.
 
-use super::bomb::{field, rise};
+use super::bomb::{answer_max, beside_another};
 use bench::http::Connection;
 use bench::remote_write::{HEADERS, Series, body, compress};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -158,116 +157,103 @@ fn o3_a_tenant_that_writes_far_over_its_rate_fails_nothing_and_stalls_nothing_of
     assert!(percentile(&beside, 99) < p99 * 2 + Duration::from_millis(400), "{beside:?}");
 }
 
-fn label(name: &[u8], value: &[u8]) -> Vec<u8> {
-    field(1, &[field(1, name), field(2, value)].concat())
-}
-
-#[test]
-fn b1_b3_b5_b6_bodies_that_claim_or_hold_too_much_take_no_memory_and_no_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let cumae = launched(&dir, "");
-    assert!(small_writes_alone(&cumae));
-    // A snappy header of 2.52 GiB before 42 bytes of nothing.
-    let claims = [&[0xb2, 0xa9, 0x8c, 0x83, 0x0a][..], &[0; 42]].concat();
-    let series = |content: &[u8]| compress(&field(1, content));
-    let named = label(b"__name__", b"m");
-    let sample = field(2, &[&[0x09][..], &1.0_f64.to_le_bytes(), &[0x10, 0x01]].concat());
-    let of_labels =
-        |labels: Vec<Vec<u8>>| series(&[named.clone(), labels.concat(), sample.clone()].concat());
-    let names: Vec<String> = (0..10_000).map(|number| format!("l{number}")).collect();
-    // A span of a thousand million buckets, and a million spans.
-    let wide = field(
-        4,
-        &[field(11, &[0x08, 0x00, 0x10, 0x80, 0x94, 0xeb, 0xdc, 0x03]), vec![0x78, 0x01]].concat(),
-    );
-    let spans = field(4, &[field(11, &[]).repeat(1_000_000), vec![0x78, 0x01]].concat());
-    let million = 1_000_000;
-    let rows: Vec<(&str, Vec<u8>, u16)> = vec![
-        ("a header of 2.5 GiB", claims, 413),
-        ("sixteen million empty series", compress(&[0x0a, 0x00].repeat(16 * million)), 413),
-        ("ten million empty samples", series(&[0x12, 0x00].repeat(10 * million)), 413),
-        ("ten million empty labels", series(&[0x0a, 0x00].repeat(10 * million)), 204),
-        ("nested groups", compress(&[0x7b].repeat(10 * million)), 400),
-        ("a varint without an end", compress(&[0xff].repeat(million)), 400),
-        ("a length past the end", compress(&[0x0a, 0xff, 0xff, 0xff, 0x7f, 0x00]), 400),
-        ("a span of 10^9 buckets", series(&[named.clone(), wide].concat()), 400),
-        ("a million spans", series(&[named.clone(), spans].concat()), 400),
-        ("a name of 1 MiB", of_labels(vec![label(&vec![b'n'; 1 << 20], b"v")]), 400),
-        ("a value of 16 MiB", of_labels(vec![label(b"n", &vec![b'v'; 16 << 20])]), 400),
-        (
-            "10,000 labels",
-            of_labels(names.iter().map(|name| label(name.as_bytes(), b"v")).collect()),
-            400,
-        ),
-        ("a value that is no text", of_labels(vec![label(b"n", b"\xff\xfe")]), 400),
-        ("a name twice", of_labels(vec![named.clone()]), 400),
-        ("a body over its limit", vec![0; (32 << 20) + 1], 413),
-    ];
-    for (what, bytes, status) in &rows {
-        let ((answer, took), more) = rise(&cumae, || {
-            let began = now();
-            (cumae.send("POST", "/api/v1/push", &HEADERS, bytes), began.elapsed())
-        });
-        println!("{what}: {} in {took:?}, {} MiB more", answer.status, more >> 20);
-        assert_eq!(answer.status, *status, "{what}: {:.300}", answer.text());
-        assert!(answer.body.len() < 4_200, "{what}");
-        assert!(took < Duration::from_secs(5), "{what}: {took:?}");
-        assert!(more < 2 * (32 << 20) + (16 << 20), "{what}: {} MiB", more >> 20);
-        assert!(small_writes_alone(&cumae));
-    }
-}
-
-fn small_writes_alone(cumae: &Cumae) -> bool {
-    cumae.push(&[Series::new("up", &[], &[(wall_ms(), 1.0)])]).status == 204
-}
-
 #[test]
 fn b7_a_flood_of_new_series_over_the_limit_costs_little_and_known_ones_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let cumae = launched(&dir, "limits: {max_series: 1000}\n");
+    let limit = "overrides: {flood: {max_series: 1000}}\n";
+    let cumae = super::bomb::launched(&dir, limit);
     let at = wall_ms();
     let of = |from: u32, count: u32| -> Vec<Series> {
-        let names = (from..from + count).map(|number| number.to_string());
+        // Long enough to be noticed if one of them is kept.
+        let names = (from..from + count).map(|number| format!("{number:0500}"));
         names.map(|name| Series::new("m", &[("i", &name)], &[(at, 1.0)])).collect()
     };
-    assert_eq!(cumae.push(&of(0, 1_000)).status, 204, "at the limit");
-    let over = cumae.push(&of(1_000, 1));
+    let push = |series: &[Series]| cumae.push_as("flood", series);
+    assert_eq!(push(&of(0, 1_000)).status, 204, "at the limit");
+    let over = push(&of(1_000, 1));
     assert_eq!(over.status, 400, "one past it");
     assert!(over.text().contains("limit of 1000 open series (max_series)"), "{}", over.text());
-    let before = cumae.rss_bytes();
-    let (floods, each) = (20, 5_000);
-    let mut took = Vec::new();
-    for flood in 0..floods {
+    let (floods, each) = (40, 5_000);
+    let flood = |number: u32| {
+        let series = of(2_000 + number * each, each);
         let began = now();
-        let answer = cumae.push(&of(2_000 + flood * each, each));
-        took.push(began.elapsed());
+        let answer = push(&series);
+        let took = began.elapsed();
         assert_eq!(answer.status, 400);
         assert!(answer.text().starts_with("5000 of 5000 samples refused"), "{}", answer.text());
-        assert_eq!(cumae.push(&of(0, 1_000)).status, 204, "known series go on");
-    }
+        assert_eq!(push(&of(0, 1_000)).status, 204, "known series go on");
+        took
+    };
+    // What the first ones take is taken once.
+    (0..4).for_each(|number| assert!(flood(number) < answer_max()));
+    let before = cumae.rss_bytes();
+    let (took, _, _, slowest) =
+        beside_another(&cumae, || (4..floods).map(flood).collect::<Vec<_>>());
     let more = cumae.rss_bytes().saturating_sub(before);
-    println!("{} MiB for {} refused series, {took:?}", more >> 20, floods * each);
-    assert!(more < 32 << 20, "{} MiB", more >> 20);
-    let count = cumae.query("count(m)", Duration::from_millis(at.unsigned_abs()).as_secs_f64());
-    assert_eq!(count[0]["value"][1], "1000");
+    let refused = u64::from((floods - 4) * each);
+    println!("{} bytes a refused series, {took:?}, {slowest:?} beside it", more / refused);
+    assert!(more < 50 * refused, "{more} bytes for {refused} refused series");
+    assert!(took.iter().all(|took| *took < answer_max()), "{took:?}");
+    assert!(slowest < answer_max(), "{slowest:?}");
+    let query = format!("/api/v1/query?query=count(m)&time={}", at / 1_000 + 1);
+    let answer = cumae.send("GET", &query, &[("X-Scope-OrgID", "flood")], b"");
+    assert!(answer.text().contains("\"1000\"]"), "{}", answer.text());
+}
+
+/// One series of a tenant; the status, and whether it says when to come back.
+fn begin(connection: &mut Connection, tenant: &str) -> (u16, bool) {
+    let body = body(&[Series::new("up", &[], &[(wall_ms(), 1.0)])]);
+    let mut headers = HEADERS.to_vec();
+    headers.push(("X-Scope-OrgID", tenant));
+    let answer = connection.send("POST", "/api/v1/push", &headers, &body).unwrap();
+    (answer.status, answer.header("retry-after").is_some())
 }
 
 #[test]
-fn b12_thousands_of_tenants_of_one_series_each_take_little_memory() {
+fn b12_tenants_of_one_series_each_take_little_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let cumae = launched(&dir, "tenancy: multi\n");
+    let cumae = super::bomb::launched(&dir, "write: {new_tenants_per_second: 0}\n");
     let mut connection = Connection::open(cumae.address()).unwrap();
-    let body = body(&[Series::new("up", &[], &[(wall_ms(), 1.0)])]);
-    let mut write = |tenant: &str| {
-        let mut headers = HEADERS.to_vec();
-        headers.push(("X-Scope-OrgID", tenant));
-        let answer = connection.send("POST", "/api/v1/push", &headers, &body).unwrap();
-        assert_eq!(answer.status, 204, "{}", answer.text());
-    };
-    (0..200).for_each(|number| write(&format!("first-{number}")));
-    let (before, tenants) = (cumae.rss_bytes(), 2_000);
-    (0..tenants).for_each(|number| write(&format!("tenant-{number}")));
+    let mut write = |tenant: &str| assert_eq!(begin(&mut connection, tenant).0, 204);
+    (0..500).for_each(|number| write(&format!("first-{number}")));
+    let (before, tenants) = (cumae.rss_bytes(), 4_000);
+    let ((), _, _, slowest) = beside_another(&cumae, || {
+        (0..tenants).for_each(|number| write(&format!("tenant-{number}")));
+    });
     let each = cumae.rss_bytes().saturating_sub(before) / tenants;
-    println!("{each} bytes a tenant");
-    assert!(each < 64 << 10, "{each} bytes a tenant");
+    println!("{each} bytes a tenant, {slowest:?} beside it");
+    assert!(each < 16 << 10, "{each} bytes a tenant");
+    assert!(slowest < answer_max(), "{slowest:?}");
+}
+
+#[test]
+fn b12_so_many_tenants_begin_and_more_are_told_to_come_back_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "write: {new_tenants_per_second: 20, max_tenants: 205}\n";
+    let cumae = super::bomb::launched(&dir, config);
+    let mut connection = Connection::open(cumae.address()).unwrap();
+    let (mut taken, mut refused, mut full) = (Vec::new(), 0, 0);
+    let ((), took, _, slowest) = beside_another(&cumae, || {
+        for number in 0..1_000 {
+            let tenant = format!("tenant-{number}");
+            match begin(&mut connection, &tenant) {
+                (204, _) => taken.push(tenant),
+                (429, true) => refused += 1,
+                (503, true) => full += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    println!("{} taken, {refused} are too soon, {full} too many, in {took:?}", taken.len());
+    assert!((190..205).contains(&taken.len()), "{}", taken.len());
+    assert!(refused > 100 && slowest < answer_max(), "{refused}, {slowest:?}");
+    // Those that are known go on, and so does what comes before them.
+    assert!(taken.iter().all(|tenant| begin(&mut connection, tenant).0 == 204));
+    let before = cumae.rss_bytes();
+    for number in 0..5_000 {
+        assert_ne!(begin(&mut connection, &format!("more-{number}")).0, 204);
+    }
+    let more = cumae.rss_bytes().saturating_sub(before);
+    println!("{} bytes a tenant that was refused", more / 5_000);
+    assert!(more < 5_000 * 512, "{more} bytes");
 }

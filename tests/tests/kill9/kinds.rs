@@ -214,6 +214,7 @@ fn check_files(data_dir: &Path, sent: &Sent) {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     let found = engine.select(&tenant, &selection, now).unwrap();
     let expected = sent.columns();

@@ -70,6 +70,7 @@ fn found(engine: &Engine) -> BTreeSet<i64> {
         range: TimeRange::ALL,
         days: None,
         shard: QueryShard::ALL,
+        wanted: model::read::Wanted::ALL,
         bounds: SelectBounds::NONE,
     };
     let mut answer = engine.select(&tenant(), &selection, NOW);

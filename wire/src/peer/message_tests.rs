@@ -3,7 +3,7 @@
 use super::*;
 use model::histogram::{Counts, Span};
 use model::mutation::{SeriesRefusal, Written};
-use model::read::{LabelWant, SelectBounds};
+use model::read::{LabelWant, SelectBounds, Steps, Wanted};
 use model::sample::SampleKind;
 use model::{
     Column, DayBucket, Exemplar, Histogram, HistogramColumn, HistogramSample, Matcher, Principal,
@@ -98,21 +98,44 @@ fn range() -> impl Strategy<Value = TimeRange> {
         .prop_map(|(a, b)| TimeRange { start: TimestampMs(a), end: TimestampMs(b) })
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let steps = any::<[i64; 4]>().prop_map(|[first_ms, step_ms, last_ms, back_ms]| Steps {
+        first_ms,
+        step_ms,
+        last_ms,
+        back_ms,
+    });
+    let labels = proptest::option::of(vec(text(), 0..3));
+    (proptest::option::of(steps), any::<bool>(), labels)
+        .prop_map(|(steps, presence, labels)| Wanted { steps, presence, labels })
+}
+
+fn selection() -> impl Strategy<Value = Selection> + Clone {
     let days = proptest::option::of(vec(any::<i32>().prop_map(DayBucket), 0..4));
-    let selection = (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>())
+    (matchers(), range(), days, any::<[u32; 2]>(), any::<[u64; 3]>(), wanted())
         .prop_map(
-            |(matchers, range, days, [index, count], [series_max, samples_max, tombstones_max])| {
+            |(
+                matchers,
+                range,
+                days,
+                [index, count],
+                [series_max, samples_max, tombstones_max],
+                wanted,
+            )| {
                 Selection {
                     matchers,
                     range,
                     days,
                     shard: model::QueryShard { index, count },
                     bounds: SelectBounds { series_max, samples_max, tombstones_max },
+                    wanted,
                 }
             },
         )
-        .boxed();
+        .boxed()
+}
+
+fn request() -> impl Strategy<Value = Request> {
     let want = prop_oneof![
         Just(LabelWant::Names),
         text().prop_map(LabelWant::Values),
@@ -144,13 +167,13 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (context(), vec(range(), 0..5)).prop_map(|(context, of)| Request::Versions(context, of)),
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
-        (context(), selection.clone()).prop_map(|(context, of)| Request::Estimate(context, of)),
+        (context(), selection()).prop_map(|(context, of)| Request::Estimate(context, of)),
         context().prop_map(Request::Activity),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),
         mutation().prop_map(Request::Write),
-        (context(), selection).prop_map(|(context, of)| Request::Select(context, of)),
+        (context(), selection()).prop_map(|(context, of)| Request::Select(context, of)),
         (context(), query).prop_map(|(context, of)| Request::Labels(context, of)),
         (context(), about).prop_map(|(context, of)| Request::Metadata(context, of)),
     ]

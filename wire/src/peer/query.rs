@@ -4,7 +4,7 @@
 
 use crate::peer::codec::{DecodeError, Reader, Writer, bad};
 use model::matcher::MatchOp;
-use model::read::{LabelQuery, LabelWant, SelectBounds, Selection};
+use model::read::{LabelQuery, LabelWant, SelectBounds, Selection, Steps, Wanted};
 use model::{DayBucket, Matcher, QueryShard, TimeRange, TimestampMs};
 
 pub(crate) fn write_matchers(out: &mut Writer, matchers: &[Matcher]) {
@@ -47,6 +47,42 @@ pub(crate) fn write_selection(out: &mut Writer, selection: &Selection) {
     out.u64(selection.bounds.series_max);
     out.u64(selection.bounds.samples_max);
     out.u64(selection.bounds.tombstones_max);
+    write_wanted(out, &selection.wanted);
+}
+
+fn write_wanted(out: &mut Writer, wanted: &Wanted) {
+    out.u8(u8::from(wanted.steps.is_some()));
+    if let Some(Steps { first_ms, step_ms, last_ms, back_ms }) = wanted.steps {
+        [first_ms, step_ms, last_ms, back_ms].into_iter().for_each(|ms| out.i64(ms));
+    }
+    out.u8(u8::from(wanted.presence));
+    out.u8(u8::from(wanted.labels.is_some()));
+    if let Some(labels) = &wanted.labels {
+        out.len(labels.len());
+        labels.iter().for_each(|name| out.text(name));
+    }
+}
+
+fn read_wanted(from: &mut Reader<'_>) -> Result<Wanted, DecodeError> {
+    let flag = |from: &mut Reader<'_>| match from.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => bad("an unknown wish"),
+    };
+    let steps = match flag(from)? {
+        false => None,
+        true => {
+            let (first_ms, step_ms) = (from.i64()?, from.i64()?);
+            let (last_ms, back_ms) = (from.i64()?, from.i64()?);
+            Some(Steps { first_ms, step_ms, last_ms, back_ms })
+        }
+    };
+    let presence = flag(from)?;
+    let labels = match flag(from)? {
+        false => None,
+        true => Some(from.list(1, |r| Ok(r.text()?.into()))?),
+    };
+    Ok(Wanted { steps, presence, labels })
 }
 
 pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeError> {
@@ -60,7 +96,8 @@ pub(crate) fn read_selection(from: &mut Reader<'_>) -> Result<Selection, DecodeE
     let shard = read_shard(from)?;
     let (series_max, samples_max) = (from.u64()?, from.u64()?);
     let bounds = SelectBounds { series_max, samples_max, tombstones_max: from.u64()? };
-    Ok(Selection { matchers, range, days, shard, bounds })
+    let wanted = read_wanted(from)?;
+    Ok(Selection { matchers, range, days, shard, bounds, wanted })
 }
 
 fn write_shard(out: &mut Writer, shard: QueryShard) {

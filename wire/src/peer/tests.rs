@@ -138,6 +138,7 @@ fn selection() -> Selection {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     }
 }
 

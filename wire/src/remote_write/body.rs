@@ -92,6 +92,14 @@ pub fn decompress(
     }
 }
 
+/// A message as a snappy block.
+///
+/// # Errors
+/// [`Error::Snappy`] if it is longer than a block can say.
+pub fn compress(message: &[u8]) -> Result<Vec<u8>, Error> {
+    snap::raw::Encoder::new().compress_vec(message).map_err(|error| snappy(&error))
+}
+
 fn snappy(error: &snap::Error) -> Error {
     Error::Snappy(error.to_string())
 }

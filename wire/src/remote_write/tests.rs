@@ -6,6 +6,8 @@ use model::histogram::{BUCKETS_MAX, BadHistogram, Counts, Histogram, ResetHint, 
 use proptest::prelude::*;
 use prost::Message;
 
+mod encode;
+mod hostile;
 mod version2;
 
 // The messages of CONTRACTS.md 5.4 for prost. Texts are bytes here, since the walk leaves UTF-8 to
@@ -461,97 +463,6 @@ proptest! {
 }
 
 #[test]
-fn what_we_encode_prost_decodes() {
-    let labels = model::LabelSet::from_pairs([("__name__", "up"), ("job", "a")]).unwrap();
-    let metadata = model::mutation::MetricMetadata {
-        metric: "up".into(),
-        metric_type: model::mutation::MetricType::Gauge,
-        help: "h".repeat(200).into(),
-        unit: "s".into(),
-    };
-    let mut body = Vec::new();
-    encode_series(&labels, &[(1_700_000_000_000, 1.5), (-1, f64::INFINITY)], &mut body);
-    encode_metadata(&metadata, &mut body);
-
-    let request = WriteRequest::decode(&*body).unwrap();
-    let samples: Vec<_> =
-        request.timeseries[0].samples.iter().map(|s| (s.timestamp, s.value)).collect();
-    assert_eq!(samples, [(1_700_000_000_000, 1.5), (-1, f64::INFINITY)]);
-    assert_eq!(request.timeseries[0].labels[1].value, b"a");
-    assert_eq!(request.metadata[0].help.len(), 200);
-    assert_eq!(request.metadata[0].metric_type, 2);
-}
-
-#[test]
-fn what_we_encode_of_histograms_and_exemplars_comes_back_bit_for_bit() {
-    let set = |pairs: &[(&str, &str)]| model::LabelSet::from_pairs(pairs.iter().copied()).unwrap();
-    let integer = Histogram {
-        schema: -53,
-        zero_threshold: 0.0,
-        sum: f64::from_bits(model::sample::STALE_NAN_BITS),
-        reset_hint: ResetHint::Gauge,
-        positive_spans: vec![Span { offset: 1, length: 2 }, Span { offset: 3, length: 1 }],
-        negative_spans: vec![Span { offset: -7, length: 1 }],
-        custom_values: vec![0.5, -0.0, f64::INFINITY],
-        counts: Counts::Integer {
-            count: u64::MAX,
-            zero_count: 300,
-            positive: vec![9, 2, 40],
-            negative: vec![1 << 62],
-        },
-    };
-    let float = Histogram {
-        counts: Counts::Float {
-            count: -0.0,
-            zero_count: f64::NAN,
-            positive: vec![0.5, 1e300, 0.0],
-            negative: vec![-1.0],
-        },
-        ..integer.clone()
-    };
-    let histograms = [(-5, integer), (1 << 60, float)].map(|(timestamp_ms, histogram)| {
-        let histogram = std::sync::Arc::new(histogram);
-        model::HistogramSample { timestamp_ms, histogram, start_timestamp_ms: 7, revision: 0 }
-    });
-    let exemplar = model::Exemplar {
-        timestamp_ms: -1,
-        value: f64::NEG_INFINITY,
-        labels: set(&[("trace_id", "t1")]),
-    };
-    let mut body = Vec::new();
-    encode_extras(&set(&[("__name__", "h")]), &histograms, &[exemplar], &mut body);
-
-    let said = by_walk(&body).unwrap();
-    assert_eq!(Some(&said), by_prost(&body).as_ref());
-    assert_eq!(said.series[0].labels, [(b"__name__".to_vec(), b"h".to_vec())]);
-    let labels = vec![(b"trace_id".to_vec(), b"t1".to_vec())];
-    assert_eq!(said.series[0].exemplars, [(labels, -1, f64::NEG_INFINITY.to_bits())]);
-    let views = histograms.map(|sample| HistogramView {
-        timestamp_ms: sample.timestamp_ms,
-        start_timestamp_ms: 7,
-        histogram: Ok((*sample.histogram).clone()),
-    });
-    assert_eq!(said.series[0].histograms, views);
-}
-
-#[test]
-fn a_histogram_with_too_many_places_is_a_fault_of_its_own_and_takes_bounded_memory() {
-    let places = BUCKETS_MAX + 1;
-    for sent in [
-        ProstHistogram { positive_deltas: vec![0; places], ..ProstHistogram::default() },
-        ProstHistogram { negative_counts: vec![0.0; places], ..ProstHistogram::default() },
-        ProstHistogram { custom_values: vec![0.0; places], ..ProstHistogram::default() },
-        ProstHistogram { negative_spans: vec![ProstSpan::default(); places], ..Default::default() },
-    ] {
-        let view = HistogramView::read(&sent.encode_to_vec()).unwrap();
-        assert_eq!(view.histogram, Err(BadHistogram("too many buckets")));
-    }
-    let fits = ProstHistogram { positive_deltas: vec![0; BUCKETS_MAX], ..Default::default() };
-    let view = HistogramView::read(&fits.encode_to_vec()).unwrap();
-    assert_eq!(view.histogram.unwrap().buckets(), BUCKETS_MAX);
-}
-
-#[test]
 fn lists_that_are_not_packed_say_the_same() {
     // Two differences of 1 and 2, each with a key of its own; a float count likewise.
     let message = [0x60, 0x02, 0x60, 0x04, 0x69, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
@@ -559,56 +470,4 @@ fn lists_that_are_not_packed_say_the_same() {
     assert_eq!(view, histogram_of(&ProstHistogram::decode(&message[..]).unwrap()));
     let Counts::Integer { positive, .. } = view.histogram.unwrap().counts else { panic!() };
     assert_eq!(positive, [1, 3]);
-}
-
-#[test]
-fn a_length_beyond_the_limit_is_refused_before_memory_is_taken() {
-    let mut buffer = Vec::new();
-    for (header, limit) in
-        [(&[0x80, 0x80, 0x80, 0x80, 0x0a][..], 32 << 20), (&[0x80, 0x80, 0x40], 1000)]
-    {
-        let body = [header, &[0; 1000]].concat();
-        let error = decompress(&body, Encoding::Snappy, Limit(limit), &mut buffer).unwrap_err();
-        assert_eq!(error.kind(), model::Kind::TooLarge);
-        assert_eq!(buffer.capacity(), 0);
-    }
-}
-
-#[test]
-fn a_length_that_the_bytes_cannot_fill_is_refused_before_memory_is_taken() {
-    let mut buffer = Vec::new();
-    let body = [&[0x80, 0x80, 0x80, 0x0a][..], &[0; 42]].concat();
-    let error = decompress(&body, Encoding::Snappy, Limit(0), &mut buffer).unwrap_err();
-    assert!(matches!(error, Error::Snappy(_)), "{error}");
-    assert_eq!(buffer.capacity(), 0);
-}
-
-#[test]
-fn the_densest_honest_block_is_within_the_bound() {
-    let message = vec![7; 30 << 20];
-    let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
-    assert_eq!(decoded_len(&body, Encoding::Snappy, Limit(0)).unwrap(), message.len());
-}
-
-#[test]
-fn groups_nest_to_a_depth_and_no_deeper_and_never_overflow_the_stack() {
-    let nested = |depth: usize| [vec![0x7b; depth], vec![0x7c; depth]].concat();
-    assert!(by_walk(&nested(90)).is_ok());
-    assert!(by_walk(&nested(1_000_000)).is_err());
-    assert!(by_walk(&[0x7c]).is_err());
-}
-
-#[test]
-fn a_varint_has_64_bits_and_no_more() {
-    let field_15 = |tenth: u8| [&[0x78][..], &[0xff; 9], &[tenth]].concat();
-    for (body, is_good) in [
-        (field_15(0x01), true),
-        (field_15(0x02), false),
-        (field_15(0x81), false),
-        ([&[0x78][..], &[0xff; 20]].concat(), false),
-        (vec![0x78, 0x80], false),
-    ] {
-        assert_eq!(by_walk(&body).is_ok(), is_good, "{body:?}");
-        assert_eq!(by_prost(&body).is_some(), is_good, "{body:?}");
-    }
 }

@@ -256,6 +256,43 @@ async fn a_fail_over_after_thirty_seconds_leaves_no_gap_and_brings_no_sample_twi
 }
 
 #[tokio::test]
+async fn a_fail_over_of_otlp_and_of_imports_leaves_no_gap_either() {
+    let otlp = |replica: &str, at_ms: i64| {
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"up","gauge":{{"dataPoints":[
+            {{"timeUnixNano":"{}000000","asDouble":1,"attributes":[
+            {{"key":"cluster","value":{{"stringValue":"c"}}}},
+            {{"key":"__replica__","value":{{"stringValue":"{replica}"}}}}]}}]}}}}]}}]}}]}}"#,
+            NOW_MS + at_ms
+        )
+    };
+    let text = |replica: &str, at_ms: i64| {
+        format!("up{{cluster=\"c\",__replica__=\"{replica}\"}} 1 {}\n", NOW_MS + at_ms)
+    };
+    let json = [("Content-Type", "application/json")];
+    type Door<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a dyn Fn(&str, i64) -> String);
+    let doors: [Door<'_>; 2] =
+        [("/otlp/v1/metrics", &json, &otlp), ("/api/v1/import/prometheus", &[], &text)];
+    for (path, headers, body) in doors {
+        let server = pairs(Limits::default()).await;
+        let say = async |replica: &str, at_ms: i64| {
+            server.rig.clock.advance(1);
+            server.post(path, headers, body(replica, at_ms).as_bytes()).await.status
+        };
+        server.rig.clock.advance(100);
+        for (replica, at_ms) in [("a", 10), ("b", 20), ("b", 30)] {
+            assert!([200, 204].contains(&say(replica, at_ms).await), "{path}");
+        }
+        assert_eq!(kept_of(&server), [(10, 1.0)], "{path}: who waits is not kept");
+        server.rig.clock.advance(30_000);
+        say("b", 30_050).await;
+        let mut kept = kept_of(&server);
+        kept.sort_by_key(|(at, _)| *at);
+        assert_eq!(kept, [(10, 1.0), (20, 1.0), (30, 1.0), (30_050, 1.0)], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_an_heir_sent_is_held_on_while_it_cannot_be_written() {
     let server = pairs(Limits::default()).await;
     server.rig.clock.advance(100);

@@ -116,6 +116,45 @@ async fn the_burst_is_taken_whole_and_one_more_sample_waits() {
 }
 
 #[tokio::test]
+async fn tenants_begin_at_their_rate_up_to_their_number_at_every_door_and_known_ones_go_on() {
+    type Door<'a> = (&'a str, &'a [(&'a str, &'a str)], Vec<u8>);
+    let doors: [Door<'_>; 3] = [
+        (PUSH, &[], bytes_of(RW1)),
+        ("/otlp/v1/metrics", &[("Content-Type", "application/json")], b"{}".to_vec()),
+        ("/api/v1/import/prometheus", &[], b"up 1\n".to_vec()),
+    ];
+    for (path, headers, body) in &doors {
+        let config = Config { new_tenants_per_second: 1, tenants_max: 12, ..Config::default() };
+        let tenancy = Tenancy::Multi;
+        let server = Server::new(rig(RigConfig { config, tenancy, ..RigConfig::default() })).await;
+        let write = async |tenant: &str| {
+            let headers = [*headers, &[("X-Scope-OrgID", tenant)]].concat();
+            let response = server.post(path, &headers, body).await;
+            let comes_back = response.header("retry-after").is_some();
+            (response.status, comes_back, response.body)
+        };
+        let taken = async |tenant: &str| write(tenant).await.0 / 100 == 2;
+        for number in 0..10 {
+            assert!(taken(&format!("t{number}")).await, "{path} {number}");
+        }
+        let (status, comes_back, told) = write("t10").await;
+        assert_eq!((status, comes_back), (429, true), "{path}");
+        assert!(told.contains("write.new_tenants_per_second"), "{told}");
+        assert!(taken("t9").await, "{path}");
+        server.rig.clock.advance(2_000);
+        assert!(taken("t10").await && taken("t11").await, "{path}: at their number");
+        server.rig.clock.advance(1_000);
+        let (status, comes_back, told) = write("t12").await;
+        assert_eq!((status, comes_back), (503, true), "{path}: one past it");
+        assert!(told.contains("write.max_tenants"), "{told}");
+        assert!(taken("t0").await, "{path}");
+        // Who has not written for two hours makes room.
+        server.rig.clock.advance(7_200_000);
+        assert!(taken("t12").await, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_at_its_limit_in_chunks_is_taken_and_one_byte_more_is_413() {
     let one = compressed(&request(&[(&up(), &[(NOW_MS, 1.0)])]));
     for (less, status) in [(0, 204), (1, 413)] {

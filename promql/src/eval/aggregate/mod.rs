@@ -10,7 +10,8 @@ use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
 use super::value::{ABSENT, Scalar, Series, Val, is_absent};
-use crate::ast::{AggregateOp, Aggregation};
+use crate::ast::{AggregateOp, Aggregation, Expr};
+use crate::eval::shards;
 use crate::math::minmax;
 use crate::math::quantile::quantile;
 use crate::span::Span;
@@ -30,7 +31,11 @@ pub(crate) fn aggregate(
         Some(param) => ctx.eval_scalar(bare(param), grid)?,
         None => Scalar::Same(f64::NAN),
     };
-    let vector = ctx.eval_vector(bare(&node.expr), grid)?;
+    let inner = bare(&node.expr);
+    if let Some(deferred) = ctx.deferred_of(inner).filter(|_| counts_series(node)) {
+        return shards::count(ctx, node, deferred, grid).map(Val::Vector);
+    }
+    let vector = ctx.eval_vector(inner, grid)?;
     ctx.budget.tick(vector.len())?;
     let result = match node.op {
         AggregateOp::Topk
@@ -45,6 +50,38 @@ pub(crate) fn aggregate(
         _ => folded(ctx, node, groups(&vector, node), &vector, grid)?,
     };
     Ok(Val::Vector(result))
+}
+
+/// Whether it only looks whether there is a sample of each series of a selector: then it can be worked
+/// out of parts of the series, and their labels are not needed.
+pub(crate) fn counts_series(node: &Aggregation) -> bool {
+    let counts = matches!(node.op, AggregateOp::Count | AggregateOp::Group);
+    counts && matches!(bare(&node.expr), Expr::Vector(_))
+}
+
+/// The groups of a part of the series that [`counts_series`] looks at.
+pub(crate) fn counted(
+    ctx: &Evaluator<'_>,
+    node: &Aggregation,
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let vector = ctx.eval_vector(bare(&node.expr), grid)?;
+    folded(ctx, node, groups(&vector, node), &vector, grid)
+}
+
+/// The groups of all series, out of those of its parts.
+pub(crate) fn joined(
+    ctx: &Evaluator<'_>,
+    node: &Aggregation,
+    parts: &[Series],
+    grid: Grid,
+) -> Result<Vec<Series>, EvalError> {
+    let op = if node.op == AggregateOp::Count { AggregateOp::Sum } else { node.op };
+    // Whole numbers: their sum does not depend on the order.
+    let mut all =
+        folded(ctx, &Aggregation { op, ..node.clone() }, groups(parts, node), parts, grid)?;
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(all)
 }
 
 /// Groups whose operator takes one series' column after the other.
@@ -75,6 +112,10 @@ fn folded(
         result.push(series);
     }
     result.retain(Series::is_present);
+    if matches!(node.op, AggregateOp::Count | AggregateOp::Group) {
+        // Their series come in any order.
+        result.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
     Ok(result)
 }
 

@@ -80,7 +80,7 @@ fn ranked(
             for (_, index) in &ranking {
                 let of = &vector[*index];
                 picked[*index].get_or_insert_with(|| of.emptied()).copy_step(step, of);
-                if grid.len == 1 {
+                if grid.is_instant {
                     order.push(*index);
                 }
             }

@@ -48,7 +48,7 @@ pub(super) fn apply(
     left.append(&mut right);
     merge::flags_of_first_step(&mut left);
     // At one instant equal labels stay side by side until the end, if names are dropped late.
-    if grid.len == 1 && ctx.params.delayed_name_removal {
+    if grid.is_instant && ctx.params.delayed_name_removal {
         Ok(left)
     } else {
         merge::same_labels(left)

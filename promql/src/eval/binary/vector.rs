@@ -117,7 +117,7 @@ pub(super) fn apply(
         result.push(Series { labels: pair.labels, drop_name, values, histograms });
     }
     result.retain(Series::is_present);
-    if grid.len == 1 && ctx.params.delayed_name_removal {
+    if grid.is_instant && ctx.params.delayed_name_removal {
         return Ok(result);
     }
     merge::same_labels(result)

@@ -6,6 +6,7 @@
 
 pub(crate) mod count;
 pub(crate) mod edges;
+mod fold;
 pub(crate) mod mixed;
 pub(crate) mod moments;
 pub(crate) mod order;

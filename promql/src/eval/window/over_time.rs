@@ -1,11 +1,12 @@
 //! `sum_over_time`, `avg_over_time`, extremes, quantiles and deviations.
 
+use super::fold::SlidingFold;
 use super::order::SlidingOrder;
-use super::{Samples, Window, Windows};
+use super::{Samples, Windows};
 use crate::math::convert::seconds;
 use crate::math::kahan::{Kahan, Mean};
 use crate::math::quantile::{nan_first, quantile_of};
-use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Integers up to here add up without rounding.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -18,13 +19,19 @@ pub(crate) fn sum(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> 
             out[window.step] = prefix[window.end] - prefix[window.first];
         });
     }
-    each(samples, windows, out, |values| {
-        let mut sum = Kahan::default();
-        for piece in windows.pieces(values) {
-            piece.iter().for_each(|value| sum.add(*value));
-        }
-        if sum.sum.is_infinite() { sum.sum } else { sum.total() }
-    })
+    each_sum(
+        samples,
+        windows,
+        out,
+        |sum, _| sum.total(),
+        |values| {
+            let mut sum = Kahan::default();
+            for piece in windows.pieces(values) {
+                piece.iter().for_each(|value| sum.add(*value));
+            }
+            if sum.sum.is_infinite() { sum.sum } else { sum.total() }
+        },
+    )
 }
 
 /// `avg_over_time`
@@ -35,13 +42,59 @@ pub(crate) fn avg(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> 
             out[window.step] = sum / ((window.end - window.first) as f64);
         });
     }
-    each(samples, windows, out, |values| {
+    let of_sum = |sum: Kahan, count: f64| sum.sum / count + sum.compensation / count;
+    each_sum(samples, windows, out, of_sum, |values| {
         let Some((first, rest)) = values.split_first() else { return f64::NAN };
         let mut mean = Mean::new(*first);
         for piece in windows.pieces(rest) {
             piece.iter().for_each(|value| mean.add(*value));
         }
         mean.value()
+    })
+}
+
+/// The sum of some values, and how much went into it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    sum: Kahan,
+    magnitude: f64,
+}
+
+/// If what went into a sum is so many times the sum or more, its digits depend on the order.
+const CANCELS: f64 = 1000.0;
+
+/// Hands each window's sum and count to `of_sum`; where terms cancel each other, are no numbers or
+/// near the end of them, its values to `one_by_one`, which does it as upstream.
+fn each_sum(
+    samples: &Samples<'_>,
+    windows: &Windows,
+    out: &mut [f64],
+    of_sum: impl Fn(Kahan, f64) -> f64,
+    one_by_one: impl Fn(&[f64]) -> f64,
+) -> usize {
+    let values = &*samples.values;
+    let fold = |range: Range<usize>| {
+        let mut all = Sum::default();
+        for value in &values[range] {
+            all.sum.add(*value);
+            all.magnitude += value.abs();
+        }
+        all
+    };
+    let combine = |mut a: Sum, b: Sum| {
+        a.sum.add(b.sum.sum);
+        a.sum.compensation += b.sum.compensation;
+        a.magnitude += b.magnitude;
+        a
+    };
+    let mut sliding = SlidingFold::new(fold, combine);
+    windows.slide(&samples.times_ms, |window| {
+        let Sum { sum, magnitude } = sliding.slide_to(window.range());
+        let is_safe = magnitude < f64::MAX / 2.0 && magnitude < CANCELS * sum.total().abs();
+        out[window.step] = match is_safe {
+            true => of_sum(sum, window.range().len() as f64),
+            false => one_by_one(&values[window.range()]),
+        };
     })
 }
 
@@ -166,28 +219,19 @@ pub(crate) fn extreme(
     out: &mut [f64],
 ) -> usize {
     let values = &*samples.values;
-    // Indices of samples that may still become the extreme: each beats all behind it.
-    let mut candidates: VecDeque<usize> = VecDeque::new();
-    let mut seen = 0;
-    // Of equal ones the last has the time and lives longest; 0 and -0 are equal and not the same.
-    let loses = |old: f64, new: f64| {
-        let is_beaten = if want.greatest { old < new } else { old > new };
-        is_beaten || (if want.time { old == new } else { old.to_bits() == new.to_bits() })
+    // Of equal ones the last has the time, and of NaN; 0 and -0 are equal, the first is shown.
+    let better = |old: usize, new: usize| {
+        let (a, b) = (values[old], values[new]);
+        let is_beaten = if want.greatest { a < b } else { a > b };
+        if is_beaten || a.is_nan() || (want.time && a == b) { new } else { old }
     };
-    windows.slide(&samples.times_ms, |window: Window| {
-        let first = seen.max(window.first);
-        let new = windows.pieces(&values[first..window.end]).flatten();
-        for (index, value) in (first..).zip(new).filter(|(_, value)| !value.is_nan()) {
-            while candidates.back().is_some_and(|old| loses(values[*old], *value)) {
-                candidates.pop_back();
-            }
-            candidates.push_back(index);
-        }
-        seen = window.end;
-        while candidates.front().is_some_and(|index| *index < window.first) {
-            candidates.pop_front();
-        }
-        let index = candidates.front().copied().unwrap_or(window.end - 1);
+    let fold = |mut range: Range<usize>| {
+        let first = range.next().unwrap_or(range.end);
+        range.fold(first, better)
+    };
+    let mut sliding = SlidingFold::new(fold, better);
+    windows.slide(&samples.times_ms, |window| {
+        let index = sliding.slide_to(window.range());
         out[window.step] = if want.time { seconds(samples.times_ms[index]) } else { values[index] };
     })
 }
@@ -231,6 +275,53 @@ mod tests {
         let when = Extreme { greatest: true, time: true };
         let have = over(5, |w, out| extreme(&values, w, when, out));
         assert_eq!(have[4], 0.004, "the last of two equal ones");
+    }
+
+    #[test]
+    fn a_window_of_nan_has_the_last_ones_time_and_of_two_zeros_the_first_is_shown() {
+        let nans = samples(&[f64::NAN; 5]);
+        let when = Extreme { greatest: false, time: true };
+        assert_eq!(over(5, |w, out| extreme(&nans, w, when, out))[4], 0.004);
+        let zeros = samples(&[1.0, 0.0, -0.0, -0.0, 5.0]);
+        let least = Extreme { greatest: false, time: false };
+        let have = over(5, |w, out| extreme(&zeros, w, least, out));
+        assert_eq!(
+            have.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            [1.0, 0.0, 0.0, 0.0, -0.0].map(f64::to_bits)
+        );
+    }
+
+    #[test]
+    fn sums_of_fractions_slide_and_where_they_cancel_they_are_added_one_by_one() {
+        let mut seed = model::SplitMix64::new(3);
+        let mut draw = |wild: bool| {
+            let unit = (seed.draw() >> 11) as f64 / (1_u64 << 53) as f64;
+            if wild { (unit - 0.5) * 1e3_f64.powi((seed.draw() % 40) as i32 - 20) } else { unit }
+        };
+        for wild in [false, true] {
+            let values: Vec<f64> = (0..300).map(|_| draw(wild)).collect();
+            let all = samples(&values);
+            for range in [1, 3, 40, 170, 400] {
+                let windows = windows(0, 299, 1, range);
+                let (mut sums, mut means) = ([ABSENT; 300], [ABSENT; 300]);
+                sum(&all, &windows, &mut sums);
+                avg(&all, &windows, &mut means);
+                for (step, (have, mean)) in sums.iter().zip(means).enumerate() {
+                    let first = (step + 1).saturating_sub(usize::try_from(range).unwrap());
+                    let mut expected = Kahan::default();
+                    values[first..=step].iter().for_each(|value| expected.add(*value));
+                    let expected = expected.total();
+                    let is_near = |have: f64, want: f64| (have - want).abs() <= 1e-14 * want.abs();
+                    assert!(is_near(*have, expected), "{have} {expected} at {step} of {range}");
+                    assert!(
+                        is_near(mean, expected / (step - first + 1) as f64),
+                        "{mean} at {step}"
+                    );
+                }
+            }
+        }
+        let huge = samples(&[f64::MAX, f64::MAX, 0.5]);
+        assert_eq!(over(3, |w, out| avg(&huge, w, out))[1], f64::MAX);
     }
 
     #[test]

@@ -91,6 +91,7 @@ fn selection(matchers: &[Matcher], range: TimeRange) -> Selection {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     }
 }
 

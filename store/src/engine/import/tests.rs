@@ -68,6 +68,7 @@ fn answer(engine: &Engine) -> Vec<(LabelSet, Vec<i64>, Vec<f64>)> {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap().into_iter();
     series.map(|one| (one.labels, one.floats.timestamps_ms.to_vec(), one.floats.values)).collect()
@@ -183,6 +184,7 @@ fn histograms(engine: &Engine) -> Vec<(i64, u32)> {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     let series = engine.select(&tenant(), &selection, NOW).unwrap();
     let samples = series

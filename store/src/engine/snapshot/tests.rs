@@ -76,6 +76,7 @@ fn numbers(engine: &Engine) -> Vec<Vec<i64>> {
         days: None,
         shard: model::QueryShard::ALL,
         bounds: SelectBounds::NONE,
+        wanted: model::read::Wanted::ALL,
     };
     let answer = engine.select(&TenantId::parse("t").unwrap(), &selection, NOW).unwrap();
     let sorted = |values: Vec<f64>| {

@@ -19,7 +19,10 @@ impl Gather {
     /// # Errors
     /// If there are more samples than the reader can bear.
     pub(crate) fn finish(mut self) -> Result<Vec<SeriesColumns>> {
-        self.rank_texts();
+        match self.wanted.labels.take() {
+            Some(names) => self.keep_labels(&names),
+            None => self.rank_texts(),
+        }
         let mut series = std::mem::take(&mut self.series);
         let (texts, keys) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.keys));
         series.sort_by(|a, b| keys[a.key_start..a.key_end].cmp(&keys[b.key_start..b.key_end]));
@@ -60,6 +63,28 @@ impl Gather {
         texts.dedup();
         texts.truncate(self.texts_max);
         texts
+    }
+
+    /// Cuts the keys to the labels of these names; their texts are numbered by their order then.
+    fn keep_labels(&mut self, names: &[Text]) {
+        let is_wanted: Vec<bool> = self.texts.iter().map(|text| names.contains(text)).collect();
+        let wanted = |id: u32| is_wanted.get(id as usize).copied().unwrap_or(false);
+        let mut keys = Vec::new();
+        for held in &mut self.series {
+            let key_start = keys.len();
+            let pairs = self.keys[held.key_start..held.key_end].chunks_exact(2);
+            keys.extend(pairs.filter(|pair| wanted(pair[0])).flatten());
+            (held.key_start, held.key_end) = (key_start, keys.len());
+        }
+        let mut used: Vec<u32> = keys.clone();
+        used.sort_unstable();
+        used.dedup();
+        for id in &mut keys {
+            *id = used.binary_search(id).map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        self.texts = used.iter().map(|id| self.texts[*id as usize].clone()).collect();
+        self.keys = keys;
+        self.rank_texts();
     }
 
     /// Numbers the texts by their order, so that keys compare as label sets do.

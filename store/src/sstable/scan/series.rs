@@ -65,7 +65,8 @@ impl<'a> Scan<'a> {
         let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
-        let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
+        let chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
+        let mut chunks = chunks.seen_by(gather.steps());
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
             if !in_shard(self.shard.as_mut(), &mut shard_keys, place, self.symbols) {
                 continue;

@@ -10,6 +10,10 @@ use model::sample::STALE_NAN_BITS;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+mod extras;
+mod histograms;
+mod samples;
+
 type Pairs = Vec<(&'static str, &'static str)>;
 
 /// A series of a request: one sample or one histogram, and what comes with it.
@@ -207,374 +211,15 @@ fn values() -> [f64; 5] {
     [1.0, f64::from_bits(STALE_NAN_BITS), f64::NAN, f64::INFINITY, f64::NEG_INFINITY]
 }
 
-const UP: [(&str, &str); 3] =
-    [("__name__", "up"), ("job", "testjob"), ("instance", "localhost:9090")];
-const REQUESTS: [(&str, &str); 2] = [("__name__", "http_requests_total"), ("job", "api")];
-const HOUR_MS: i64 = 3_600_000;
-
-#[tokio::test]
-async fn samples_of_every_value_and_utf8_name_are_taken() {
-    for value in values() {
-        check_taken(&[
-            ("TestSingleMetric/simple metric", vec![sample(&named("up"), value)]),
-            ("TestSingleMetric/with multiple labels", vec![sample(&UP, value)]),
-            (
-                "TestSingleMetric/with newlines",
-                vec![sample(&[("__name__", "up"), ("job", "test\njob\n")], value)],
-            ),
-            (
-                "TestSingleMetric/with dots",
-                vec![sample(&[("__name__", "resource.cpu.usage"), ("job.name", "testjob")], value)],
-            ),
-            (
-                "TestSingleMetric/with spaces",
-                vec![sample(&[("__name__", "resource cpu usage"), ("job name", "testjob")], value)],
-            ),
-            (
-                "TestMultipleMetrics/multiple metrics",
-                ["9090", "9091", "9092", "9093"]
-                    .map(|port| sample(&[("__name__", "up"), ("instance", port)], value))
-                    .to_vec(),
-            ),
-        ])
-        .await;
-    }
-    check_taken(&[(
-        "TestCounterWithCreatedTimestamp",
-        vec![sample(&REQUESTS, 100.0).created(HOUR_MS)],
-    )])
-    .await;
-}
-
-#[tokio::test]
-async fn samples_without_a_metric_name_are_refused_and_those_beside_them_kept() {
-    let nameless = |port| [("job", "testjob"), ("instance", port)];
-    let up = |port| [("__name__", "up"), ("instance", port)];
-    for value in values() {
-        check_refused(&[
-            ("TestSingleMetric/without name label", vec![sample(&nameless("9090"), value)], 0),
-            ("TestSingleMetric/empty metric", vec![sample(&[], value)], 0),
-            (
-                "TestMultipleMetrics/without name label",
-                ["9090", "9091", "9092", "9093"]
-                    .map(|port| sample(&nameless(port), value))
-                    .to_vec(),
-                0,
-            ),
-            (
-                "TestMultipleMetrics/1 without name label",
-                vec![
-                    sample(&nameless("9090"), value),
-                    sample(&up("9091"), value),
-                    sample(&up("9092"), value),
-                    sample(&up("9093"), value),
-                ],
-                3,
-            ),
-        ])
-        .await;
-    }
-    let trace = [("trace_id", "test_trace")];
-    let told = |labels: &[(&'static str, &'static str)]| {
-        sample(labels, 1.0).metadata(MetricType::Counter, "Test help", "unit")
-    };
-    check_refused(&[
-        (
-            "TestExemplarValidation/without_name_label",
-            vec![sample(&[("job", "test")], 1.0).exemplar(&trace)],
-            0,
-        ),
-        (
-            "TestExemplarValidation/with_empty_name",
-            vec![sample(&named(""), 1.0).exemplar(&trace)],
-            0,
-        ),
-        ("TestMetadataValidation/without_name_label", vec![told(&[("job", "test")])], 0),
-        ("TestMetadataValidation/with_empty_name", vec![told(&named(""))], 0),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn native_histograms_are_taken_and_one_with_a_wrong_count_is_refused() {
-    let h = |positive, negative, zero, custom| histogram(1.0, positive, negative, zero, custom);
-    let of = |name, histogram| vec![native(&named(name), histogram)];
-    let job = |name| [("__name__", name), ("job", "test")];
-    check_taken(&[
-        ("TestHistograms/basic_histogram", of("test_histogram", h(true, true, true, false))),
-        (
-            "TestHistograms/custom_buckets_histogram",
-            of("test_histogram", h(true, false, false, true)),
-        ),
-        (
-            "TestHistograms/positive_only_histogram",
-            of("test_histogram", h(true, false, true, false)),
-        ),
-        (
-            "TestHistograms/negative_only_histogram",
-            of("test_histogram", h(false, true, false, false)),
-        ),
-        ("TestHistograms/minimal_histogram", of("minimal_hist", h(false, false, true, false))),
-        ("TestEmptyHistogram", of("empty_hist", histogram(0.0, false, false, false, false))),
-        (
-            "TestHistogramWithCreatedTimestamp",
-            vec![
-                native(&job("request_duration_seconds"), h(true, true, true, false))
-                    .created(HOUR_MS / 2),
-            ],
-        ),
-        (
-            "TestMultipleHistograms",
-            vec![
-                native(&job("hist1"), histogram(10.5, true, false, true, false)),
-                native(&job("hist2"), histogram(5.2, false, true, false, false)),
-            ],
-        ),
-    ])
-    .await;
-    let mut bad = h(true, false, false, false);
-    let Counts::Integer { count, .. } = &mut bad.counts else { panic!("it is of integers") };
-    *count = 99;
-    check_refused(&[("TestHistograms/bad_count_histogram", of("minimal_hist", bad), 0)]).await;
-}
-
-#[tokio::test]
-async fn histograms_are_taken_with_metadata_and_exemplars() {
-    let latency = [("__name__", "request_duration_seconds"), ("service", "auth")];
-    let told = |sent: Sent| sent.metadata(MetricType::Histogram, "distribution", "seconds");
-    let traced = |sent: Sent| sent.exemplar(&[("trace_id", "slow"), ("endpoint", "/login")]);
-    let full = || native(&latency, histogram(0.456, true, true, true, false));
-    let part = |name, negative| {
-        let labels = [("__name__", name), ("instance", "server1")];
-        native(&labels, histogram(0.75, true, negative, !negative, false))
-    };
-    let complex = [
-        ("__name__", "http_request_duration_seconds"),
-        ("job", "api-server"),
-        ("instance", "localhost:8080"),
-        ("method", "GET"),
-        ("status", "200"),
-        ("endpoint", "/api/v1/users"),
-    ];
-    let custom = native(&latency, histogram(0.05, false, false, false, true));
-    let many: Vec<Sent> = many_names("histogram_metric_")
-        .into_iter()
-        .map(|name| {
-            traced(told(native(
-                &named(name),
-                histogram(0.1, true, name.ends_with('2'), true, false),
-            )))
-        })
-        .collect();
-    check_taken(&[
-        ("TestHistogramWithMetadata", vec![told(full())]),
-        ("TestHistogramWithExemplar", vec![traced(full())]),
-        ("TestHistogramWithMetadataAndExemplar", vec![told(traced(full()))]),
-        ("TestHistogramsWithMetadataAndExemplars", vec![traced(told(full()))]),
-        (
-            "TestMultipleHistogramsWithMetadata",
-            vec![told(part("cpu", false)), told(part("memory", true))],
-        ),
-        (
-            "TestComplexHistogramsRequest",
-            vec![told(traced(part("response", false))), told(part("size", true))],
-        ),
-        ("TestMultipleMetricFamiliesHistograms", vec![told(traced(part("request", false)))]),
-        (
-            "TestMetadataWithComplexLabels",
-            vec![told(native(&complex, histogram(0.25, true, true, true, false)))],
-        ),
-        ("TestCustomBucketsHistogramWithExemplar", vec![traced(custom)]),
-        ("TestManyHistograms", many),
-    ])
-    .await;
-}
-
 /// Fifty names that begin so.
 fn many_names(start: &str) -> Vec<&'static str> {
     (0..50).map(|number| &*Box::leak(format!("{start}{number}").into_boxed_str())).collect()
 }
 
-/// A sample with text of every kind in every place.
-fn special_characters() -> Sent {
-    let special = [
-        ("__name__", "test_metric"),
-        ("job", "test-job_with.special@chars"),
-        ("instance", "localhost:9090"),
-        ("environment", "test🚀"),
-    ];
-    sample(&special, 42.0)
-        .metadata(MetricType::Gauge, "special: äöü, newlines\nand \"quotes\"", "special/units")
-        .exemplar(&[
-            ("trace_id", "special_trace_äöü-123"),
-            ("span_id", "span_with.dots-and_underscores"),
-        ])
-}
-
-#[tokio::test]
-async fn samples_are_taken_with_metadata_and_exemplars() {
-    let trace = [("trace_id", "request_trace_123"), ("user_id", "user789")];
-    let counter =
-        |sent: Sent| sent.metadata(MetricType::Counter, "Total HTTP requests", "requests");
-    let gauge = |name, value| {
-        let labels = [("__name__", name), ("instance", "server1")];
-        sample(&labels, value).metadata(MetricType::Gauge, "Usage of it", "ratio")
-    };
-    let many: Vec<Sent> = many_names("counter_metric_")
-        .into_iter()
-        .map(|name| counter(sample(&named(name), 100.0)).exemplar(&trace))
-        .collect();
-    let disk = [("__name__", "disk_usage"), ("device", "sda1")];
-    check_taken(&[
-        (
-            "TestSamplesWithMetadataAndExemplars",
-            vec![counter(sample(&REQUESTS, 1.0)).exemplar(&trace)],
-        ),
-        ("TestMetadataWithSamples", vec![counter(sample(&REQUESTS, 42.0))]),
-        (
-            "TestCounterMetadataWithCreatedTimestamp",
-            vec![counter(sample(&REQUESTS, 150.0)).created(HOUR_MS)],
-        ),
-        (
-            "TestComplexSamplesRequest",
-            vec![gauge("cpu_usage", 0.85).exemplar(&trace), gauge("memory_usage", 8e9)],
-        ),
-        (
-            "TestMultipleMetricFamiliesSamples",
-            vec![
-                counter(sample(&REQUESTS, 1e3)).exemplar(&trace),
-                gauge("temperature_celsius", 23.5),
-            ],
-        ),
-        (
-            "TestMultipleMetadata",
-            vec![
-                gauge("cpu_usage", 85.5),
-                gauge("memory_usage", 4e9),
-                sample(&disk, 75.2).metadata(MetricType::Gauge, "Disk usage percentage", "percent"),
-            ],
-        ),
-        ("TestSpecialCharactersCombined", vec![special_characters()]),
-        ("TestManySamples", many),
-        (
-            "TestMetadataValidation/with_valid_name",
-            vec![counter(sample(&named("valid_metric_name"), 1.0))],
-        ),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn metadata_of_every_type_is_taken() {
-    let of = |name, metric_type, help, unit| {
-        vec![sample(&named(name), 1.0).metadata(metric_type, help, unit)]
-    };
-    let duration =
-        native(&named("request_duration_seconds"), histogram(1.0, true, true, true, false))
-            .metadata(MetricType::Histogram, "Request duration in seconds", "seconds");
-    check_taken(&[
-        (
-            "TestMetadata/counter",
-            of("http_requests_total", MetricType::Counter, "Total", "requests"),
-        ),
-        ("TestMetadata/gauge", of("cpu_usage_percent", MetricType::Gauge, "Current", "percent")),
-        ("TestMetadata/histogram", vec![duration]),
-        ("TestMetadata/no_help_no_unit", of("simple_counter", MetricType::Counter, "", "")),
-        (
-            "TestMetadata/special_chars",
-            of("test_metric", MetricType::Gauge, "with\nnewlines and \"quotes\"", "bytes/sec"),
-        ),
-        (
-            "TestMetadata/unspecified_type",
-            of("unknown_metric", MetricType::Unknown, "Unknown metric type", ""),
-        ),
-        ("TestMetadata/info_type", of("build_info", MetricType::Info, "Build information", "")),
-        ("TestMetadata/stateset_type", of("node_state", MetricType::StateSet, "Node state", "")),
-        (
-            "TestMetadata/summary_type",
-            of("request_latency_summary", MetricType::Summary, "Latency", "seconds"),
-        ),
-        (
-            "TestMetadata/gauge_histogram_type",
-            of("temperature", MetricType::GaugeHistogram, "Temperature", "celsius"),
-        ),
-    ])
-    .await;
-}
-
-#[tokio::test]
-async fn exemplars_of_every_kind_are_taken() {
-    let case = |labels: &[(&'static str, &'static str)],
-                exemplar: &[(&'static str, &'static str)]| {
-        vec![sample(labels, 1.0).exemplar(exemplar)]
-    };
-    let region = [("__name__", "unicode_test"), ("region", "🌍")];
-    let of = |method, trace| {
-        let labels = [("__name__", "request_duration"), ("method", method)];
-        sample(&labels, 0.1).exemplar(&[("trace_id", trace), ("span_id", "span1")])
-    };
-    let latency = |trace, ago_ms| {
-        sample(&named("latency_hist"), 0.05).exemplar(&[("trace_id", trace)]).ago(ago_ms)
-    };
-    let span = [("trace_id", "abc123"), ("span_id", "span456")];
-    check_taken(&[
-        ("TestExemplars/basic_exemplar", case(&REQUESTS, &[("trace_id", "abc123def456")])),
-        ("TestExemplars/with_span_id", case(&REQUESTS, &span)),
-        ("TestExemplars/without_trace_id", case(&REQUESTS, &[("user_id", "user123")])),
-        (
-            "TestExemplars/multiple_labels",
-            case(&REQUESTS, &[("trace_id", "t"), ("user", "u"), ("region", "r")]),
-        ),
-        ("TestExemplars/no_labels", case(&named("simple_counter"), &[])),
-        (
-            "TestExemplars/special_chars",
-            case(&REQUESTS, &[("trace_id", "trace-with-dashes_and_underscores.123")]),
-        ),
-        ("TestExemplars/unicode", case(&region, &[("trace_id", "unicode_trace_测试")])),
-        (
-            "TestExemplarWithCreatedTimestamp",
-            vec![sample(&REQUESTS, 250.0).exemplar(&span).created(2 * HOUR_MS)],
-        ),
-        (
-            "TestMultipleExemplars",
-            vec![of("GET", "trace1"), of("POST", "trace2"), of("PUT", "trace3")],
-        ),
-        (
-            "TestExemplarTimestamps",
-            vec![latency("old", HOUR_MS), latency("recent", 60_000), latency("current", 0)],
-        ),
-        (
-            "TestExemplarValidation/with_valid_name",
-            case(&named("valid_metric"), &[("trace_id", "test_trace")]),
-        ),
-        (
-            "TestEdgeCaseCombinations/mixed_timestamp_data",
-            vec![
-                sample(&named("old_metric"), 1.0)
-                    .exemplar(&[("trace_id", "old_trace")])
-                    .ago(HOUR_MS),
-                sample(&named("new_metric"), 2.0),
-            ],
-        ),
-    ])
-    .await;
-    for value in [0.0, -123.456, 1e10, 1e-10, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let special = sample(&named("test_metric"), value).exemplar(&[("trace_id", "special")]);
-        check_taken(&[("TestExemplarSpecialValues", vec![special])]).await;
-    }
-}
-
-#[tokio::test]
-async fn exemplars_come_without_samples_as_prometheus_sends_them() {
-    // A Prometheus puts samples and exemplars of a series into series of their own (ADR 8).
-    let orphan = |name| Sent { labels: named(name).to_vec(), ..Sent::default() };
-    let traced = orphan("orphan_metric").exemplar(&[("trace_id", "orphan_trace")]);
-    check_taken(&[
-        ("TestEdgeCaseCombinations/exemplars_without_data", vec![traced.clone()]),
-        ("beside another", vec![sample(&UP, 1.0), traced]),
-    ])
-    .await;
-}
+const UP: [(&str, &str); 3] =
+    [("__name__", "up"), ("job", "testjob"), ("instance", "localhost:9090")];
+const REQUESTS: [(&str, &str); 2] = [("__name__", "http_requests_total"), ("job", "api")];
+const HOUR_MS: i64 = 3_600_000;
 
 #[tokio::test]
 async fn a_series_with_nothing_to_write_is_refused_and_the_rest_kept() {
@@ -644,8 +289,14 @@ const SUITE: &str = "
 #[test]
 fn every_test_of_the_suite_is_restated() {
     let here = include_str!("receiver.rs").split("const SUITE").next().unwrap();
-    let is_part = |c: char| c.is_ascii_alphanumeric();
-    let restated: BTreeSet<&str> = here.split(|c| !is_part(c)).collect();
+    let parts = [
+        here,
+        include_str!("receiver/extras.rs"),
+        include_str!("receiver/histograms.rs"),
+        include_str!("receiver/samples.rs"),
+    ];
+    let words = parts.iter().flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric()));
+    let restated: BTreeSet<&str> = words.collect();
     let missing: Vec<_> =
         SUITE.split_whitespace().filter(|name| !restated.contains(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
