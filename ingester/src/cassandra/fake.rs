@@ -17,10 +17,10 @@
 mod node;
 
 use super::rows::{
-    Change, Changed, Column, CommitLogSync, Consistency, Key, Read, Row, Rows, RowsError, Write,
+    Change, Changed, CommitLogSync, Consistency, Key, Read, Row, Rows, RowsError, Write,
 };
 use model::SplitMix64;
-use node::{Node, Partition, write_of};
+use node::{Node, write_of};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -212,22 +212,23 @@ impl Inner {
         }
     }
 
-    /// A partition as some nodes have it.
-    fn partition(&self, table: u128, partition: &[Column], nodes: &[usize]) -> Partition {
-        let place = (table, partition.to_vec());
-        let mut joined = Partition::default();
-        for node in nodes {
-            if let Some(found) = self.nodes[*node].partitions.get(&place) {
-                joined.join(found);
-            }
-        }
-        joined
+    /// What some nodes have between them.
+    fn rows(&self, table: u128, read: &Read, nodes: &[usize]) -> Vec<Row> {
+        let place = (table, read.partition.clone());
+        let replicas = nodes.iter().filter_map(|node| self.nodes[*node].partitions.get(&place));
+        node::read(&replicas.collect::<Vec<_>>(), read)
     }
 
     fn change(&mut self, change: &Change) -> Result<Changed, RowsError> {
         let table = self.table(&change.table)?;
-        let present = self.partition(table, &change.partition, &[0, 1, 2]);
-        let guard = present.rows().find(|(row, _)| row.is_empty()).map(|(_, data)| data.clone());
+        let read = Read {
+            table: change.table.clone(),
+            partition: change.partition.clone(),
+            first: Vec::new(),
+            last: Some(Vec::new()),
+            rows_max: 1,
+        };
+        let guard = self.rows(table, &read, &[0, 1, 2]).pop().map(|row| row.data);
         if guard != change.expected {
             return Ok(Changed::Refused(guard));
         }
@@ -308,13 +309,7 @@ impl Rows for Fake {
             Consistency::Quorum => vec![first, (first + 1) % 3],
             Consistency::Serial => vec![0, 1, 2],
         };
-        let found = inner.partition(table, &read.partition, &nodes);
-        let last = read.last.as_ref();
-        let asked = found
-            .rows()
-            .filter(|(row, _)| **row >= read.first && last.is_none_or(|last| *row <= last));
-        let rows = asked.map(|(row, data)| Row { row: row.clone(), data: data.clone() });
-        Ok(rows.take(read.rows_max).collect())
+        Ok(inner.rows(table, read, &nodes))
     }
 
     fn change(&self, change: &Change) -> Result<Changed, RowsError> {

@@ -397,3 +397,80 @@ impl Replay<'_> {
         (self.visit)(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassandra::fake::{Fake, Faults};
+
+    fn replayed(fake: &Fake, from_segment: u64) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        let report = replay(fake, 9, from_segment, &mut |record| {
+            records.push(record.to_vec());
+            Ok(())
+        });
+        assert!(report.unwrap().damage.is_empty());
+        records
+    }
+
+    fn opened(fake: &Fake, life: u64) -> Journal {
+        let config = commit_log::Config::default();
+        Journal::open(Arc::new(fake.clone()), life, &config).unwrap()
+    }
+
+    #[test]
+    fn a_record_that_is_larger_than_a_row_comes_back_whole_and_in_its_place() {
+        let fake = Fake::new(1, Faults::default());
+        let journal = opened(&fake, 1);
+        let large: Vec<u8> =
+            (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(2_500_000).collect();
+        let records = [vec![1; 10], large, vec![2], vec![3; ROW_BYTES_MAX]];
+        for record in &records {
+            journal.append(record).unwrap();
+        }
+        assert_eq!(journal.sync().unwrap(), 4);
+        assert_eq!(replayed(&fake, segment_of(1, 0)), records);
+    }
+
+    #[test]
+    fn what_timed_out_is_written_again_and_comes_once_and_in_order() {
+        let mut refused = 0;
+        for seed in 0..50 {
+            let faults = Faults { write_unknown: 30, write_twice: 50, ..Faults::default() };
+            let fake = Fake::new(seed, faults);
+            let journal = opened(&fake, 1);
+            for number in 0..20_u8 {
+                journal.append(&[number]).unwrap();
+                refused += u32::from(journal.sync().is_err());
+            }
+            assert!((0..200).any(|_| journal.sync().is_ok()), "it comes through");
+            fake.deliver();
+            let expected: Vec<Vec<u8>> = (0..20).map(|number| vec![number]).collect();
+            assert_eq!(replayed(&fake, segment_of(1, 0)), expected);
+        }
+        assert!(refused > 0, "some syncs fail");
+    }
+
+    #[test]
+    fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives() {
+        let fake = Fake::new(1, Faults::default());
+        let write = |journal: &Journal, record: u8| {
+            journal.append(&[record]).unwrap();
+            journal.sync().unwrap();
+        };
+        let first = opened(&fake, 1);
+        write(&first, 1);
+        let segment = first.roll();
+        assert_eq!(first.roll(), segment, "a bucket without a row is not left");
+        write(&first, 2);
+        // A life that wrote nothing.
+        opened(&fake, 2);
+        let third = opened(&fake, 3);
+        write(&third, 3);
+        assert_eq!(replayed(&fake, segment_of(1, 0)), [[1], [2], [3]]);
+        assert_eq!(replayed(&fake, segment), [[2], [3]]);
+        third.remove_through(segment_of(3, 0) - 1).unwrap();
+        assert_eq!(replayed(&fake, segment_of(1, 0)), [[3]]);
+        assert_eq!(fake.tables().unwrap(), [journal_table(3, 0)]);
+    }
+}

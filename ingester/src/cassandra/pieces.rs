@@ -263,3 +263,75 @@ impl DiskReader for Source {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassandra::fake::{Fake, Faults};
+    use model::SplitMix64;
+
+    const TABLE: &str = "files";
+
+    fn at(file: u64) -> FileAt {
+        FileAt { table: TABLE.to_owned(), file }
+    }
+
+    fn written(fake: &Fake, file: u64, bytes: &[u8]) {
+        let mut sink = Sink::new(Arc::new(fake.clone()), at(file), Arc::default());
+        bytes.chunks(100_000).for_each(|some| sink.append(some).unwrap());
+        sink.sync_data().unwrap();
+    }
+
+    fn source(fake: &Fake, file: u64) -> Source {
+        let bytes = at(file).len(fake).unwrap().unwrap();
+        Source { rows: Arc::new(fake.clone()), at: at(file), bytes, cache: Arc::default() }
+    }
+
+    #[test]
+    fn any_range_of_a_file_is_read_back_also_from_nodes_that_lag() {
+        let fake = Fake::new(1, Faults { write_late: 80, ..Faults::default() });
+        fake.create_table(TABLE, 1).unwrap();
+        let mut chance = SplitMix64::new(1);
+        let bytes: Vec<u8> =
+            (0..3 * PIECE_BYTES + 17).map(|_| chance.draw().to_le_bytes()[0]).collect();
+        written(&fake, 7, &bytes);
+        let source = source(&fake, 7);
+        assert_eq!(source.file_bytes(), bytes.len() as u64);
+        for _ in 0..200 {
+            let from = usize::try_from(chance.draw()).unwrap() % bytes.len();
+            let len = usize::try_from(chance.draw()).unwrap() % (bytes.len() - from);
+            let mut buffer = vec![0; len];
+            source.read_at(from as u64, &mut buffer).unwrap();
+            assert!(buffer == bytes[from..from + len], "{from} + {len}");
+        }
+        assert!(source.read_at(bytes.len() as u64 - 1, &mut [0; 2]).is_err(), "behind its end");
+    }
+
+    #[test]
+    fn a_file_that_was_not_finished_is_not_there_and_one_that_was_deleted_stays_so() {
+        let fake = Fake::new(1, Faults::default());
+        fake.create_table(TABLE, 1).unwrap();
+        let mut sink = Sink::new(Arc::new(fake.clone()), at(1), Arc::default());
+        sink.append(&vec![1; 3 * PIECE_BYTES]).unwrap();
+        assert_eq!(at(1).len(&fake).unwrap(), None);
+
+        written(&fake, 2, &[7; 1_000]);
+        at(2).delete(&fake, 1_000).unwrap();
+        // A write that was on its way comes after the delete.
+        written(&fake, 2, &[7; 1_000]);
+        assert_eq!(at(2).len(&fake).unwrap(), None);
+    }
+
+    #[test]
+    fn a_piece_that_is_another_one_is_not_believed() {
+        let fake = Fake::new(1, Faults::default());
+        fake.create_table(TABLE, 1).unwrap();
+        written(&fake, 3, &[7; 1_000]);
+        let mut other = at(4).row(0, &[7; 1_000]);
+        other.key = at(3).row(0, &[]).key;
+        other.timestamp = WRITTEN + 1;
+        fake.write(&[other]).unwrap();
+        let error = source(&fake, 3).read_at(0, &mut [0; 10]).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    }
+}

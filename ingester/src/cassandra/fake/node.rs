@@ -1,7 +1,8 @@
 //! One node of the fake: its cells, by Cassandra's rules, and what of them is on its disk.
 
-use crate::cassandra::rows::{Column, Key, Write};
+use crate::cassandra::rows::{Column, Key, Read, Row, Write};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A value or, where it was deleted, none; and when by the writer's word.
@@ -41,24 +42,32 @@ impl Partition {
             *stands = cell;
         }
     }
+}
 
-    /// Takes in what another replica has.
-    pub(super) fn join(&mut self, other: &Self) {
-        self.deleted = self.deleted.max(other.deleted);
-        for (row, cell) in &other.cells {
-            let stands = self.cells.entry(row.clone()).or_insert_with(|| cell.clone());
-            if cell.wins(stands) {
-                *stands = cell.clone();
-            }
+/// The rows that some replicas of a partition have between them: from `first` to `last`, so many at
+/// most.
+pub(super) fn read(replicas: &[&Partition], read: &Read) -> Vec<Row> {
+    let deleted = replicas.iter().filter_map(|replica| replica.deleted).max();
+    let mut rows = Vec::new();
+    let mut from = Bound::Included(read.first.clone());
+    while rows.len() < read.rows_max {
+        let next = |replica: &&Partition| {
+            let mut cells = replica.cells.range((from.clone(), Bound::Unbounded));
+            cells.next().map(|(row, _)| row.clone())
+        };
+        let Some(row) = replicas.iter().filter_map(next).min() else { break };
+        if read.last.as_ref().is_some_and(|last| row > *last) {
+            break;
         }
+        let cells = replicas.iter().filter_map(|replica| replica.cells.get(&row));
+        let stands = cells.reduce(|stands, cell| if cell.wins(stands) { cell } else { stands });
+        let seen = stands.filter(|cell| deleted.is_none_or(|at| cell.timestamp > at));
+        if let Some(data) = seen.and_then(|cell| cell.data.clone()) {
+            rows.push(Row { row: row.clone(), data });
+        }
+        from = Bound::Excluded(row);
     }
-
-    /// The rows that are there.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&Vec<Column>, &Arc<[u8]>)> {
-        let is_hidden = |cell: &Cell| self.deleted.is_some_and(|at| cell.timestamp <= at);
-        let seen = self.cells.iter().filter(move |(_, cell)| !is_hidden(cell));
-        seen.filter_map(|(row, cell)| Some((row, cell.data.as_ref()?)))
-    }
+    rows
 }
 
 /// A table's id, and a partition key in it.

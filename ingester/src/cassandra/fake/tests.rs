@@ -1,6 +1,7 @@
 //! The fake keeps Cassandra's rules, one by one.
 
 use super::*;
+use crate::cassandra::rows::Column;
 
 const TABLE: &str = "t";
 
