@@ -6,7 +6,8 @@ second of wall time and of the server's CPU, latency of requests, memory, bytes 
 
     bench_writes.py CUMAE_BINARY [--workload A,B,C,E] [--scale N] [--settle SECONDS] [--without prometheus,...]
 
-`--scale 10` takes a tenth of the series.
+`--scale 10` takes a tenth of the series; what a process takes without any series then weighs more in a figure of bytes a
+series. Workload B at full scale needs 8 GB of memory for Prometheus, and ten minutes with it, three without.
 """
 
 import argparse
@@ -20,8 +21,12 @@ from benches import tree_bytes, verdict
 # How often VictoriaMetrics' samples per CPU-second the design asks for.
 TIMES = {"A": 8, "B": 12, "C": 4, "E": 7}
 
-# The most memory that the design allows, in bytes a series.
+# The most anonymous memory that the design allows once the data is there, in bytes an open series.
 MEMORY = {"A": 800, "B": 450}
+
+# How often that it may be at its peak, while it is sent: a table that grows holds its old and its new self for a moment, and
+# a flush writes what was frozen while the next is filled. What more it takes grows with something else than series.
+PEAK_TIMES = 2
 
 
 def written_bytes(server):
@@ -62,6 +67,8 @@ def show(workload, rows):
         ("samples per second, wall", lambda row: f"{row['samples_per_second']:,.0f}"),
         ("request p50 / p99 / max, ms", lambda row: "{p50:.1f} / {p99:.1f} / {max:,.0f}".format(**row["request_ms"])),
         ("anonymous memory, MB: at most", lambda row: f"{row['anonymous_bytes_peak'] / 1e6:,.0f}"),
+        ("at most, bytes a series", lambda row: f"{row['anonymous_bytes_peak'] / row['series']:,.0f}"),
+        ("after it, MB", lambda row: f"{row['anonymous_bytes'] / 1e6:,.0f}"),
         ("after it, bytes a series", lambda row: f"{row['anonymous_bytes_per_series']:,.0f}"),
         ("bytes logged a sample", per_sample("log_bytes")),
         ("bytes written to the disk a sample", per_sample("written_bytes")),
@@ -74,6 +81,15 @@ def show(workload, rows):
     print()
 
 
+def judge_memory(bound, ours):
+    """The process is held to its peak as a whole, to what it keeps by what it keeps more than when it was empty."""
+    series, after, peak = ours["series"], ours["anonymous_bytes_per_series"], ours["anonymous_bytes_peak"]
+    at_most = PEAK_TIMES * bound * series
+    kept = f"{series:,} open series in at most {bound} bytes of memory a series, after it ({after:,.0f})"
+    bounded = f"{series:,} open series in at most {at_most / 1e6:,.0f} MB of memory, while it is sent ({peak / 1e6:,.0f} MB)"
+    return verdict(kept, after <= bound) + verdict(bounded, peak <= at_most)
+
+
 def judge(workload, rows, rate_of_a):
     by_name = {row["server"]: row for row in rows}
     ours, theirs, missed = by_name["cumae"], by_name.get("victoria-metrics"), 0
@@ -83,8 +99,7 @@ def judge(workload, rows, rate_of_a):
         ratio = rate / theirs["samples_per_server_cpu_second"]
         missed += verdict(f"{asked} x VictoriaMetrics' samples per CPU-second ({ratio:.2f} x)", ratio >= asked)
     if workload in MEMORY:
-        memory = ours["anonymous_bytes_per_series"]
-        missed += verdict(f"at most {MEMORY[workload]} bytes of memory a series ({memory:,.0f})", memory <= MEMORY[workload])
+        missed += judge_memory(MEMORY[workload], ours)
     if workload == "E" and rate_of_a:
         cost = 1 - rate / rate_of_a
         missed += verdict(f"replacing all series costs at most an eighth of A's rate ({100 * cost:.0f} %)", cost <= 1 / 8)
