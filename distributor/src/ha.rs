@@ -3,15 +3,16 @@
 //! # Invariants
 //! - A series without one of the two labels is nobody's replica, and kept.
 //! - The labels of a series do not say which replica sent it.
+//! - Who is elected counts as speaking while what it sent as the heir is not written: whoever came
+//!   next would take it for delivered. This ends with what is held.
 //!
 //! Not here: who is elected (`guard::ha`); what who waits has sent (`held.rs`).
 
-use crate::held::{Held, HeldBody};
+use crate::held::{Held, HeldBody, Owed};
 use guard::ha::{ClusterStatus, TooManyClusters};
 use guard::{HaLimits, HaTracker, HaVerdict};
 use model::{LabelSet, Text, TimestampMs};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use wire::remote_write::RawLabels;
 
 /// The elections of one tenant.
@@ -19,7 +20,7 @@ use wire::remote_write::RawLabels;
 pub(crate) struct HaGate {
     cluster_label: Text,
     replica_label: Text,
-    // Guards the elections; held for one question. No other lock is taken under it.
+    // Guards the elections; held for one question. Only `held` is taken under it.
     tracker: Mutex<HaTracker>,
     // Guards what is held; taken for one change, after the elections if both are.
     held: Mutex<Held>,
@@ -81,10 +82,29 @@ impl HaGate {
         // What is no text is refused as a series.
         let (cluster, replica) =
             (std::str::from_utf8(cluster).ok()?, std::str::from_utf8(replica).ok()?);
-        let verdict = self.tracker.lock().hear(cluster, replica, now_ns);
+        let verdict = self.elect(cluster, replica, now_ns);
         let (cluster, replica) = (cluster.into(), replica.into());
         heard.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN });
         Some(heard.len() - 1)
+    }
+
+    /// What a replica that speaks is. One that was elected owes from now on what was held of it.
+    fn elect(
+        &self,
+        cluster: &str,
+        replica: &str,
+        now_ns: u64,
+    ) -> Result<HaVerdict, TooManyClusters> {
+        let mut tracker = self.tracker.lock();
+        let mut held = self.held.lock();
+        if let Some(owing) = held.owing(cluster, now_ns.saturating_sub(self.hold_ns)) {
+            tracker.keep(cluster, owing, now_ns);
+        }
+        let verdict = tracker.hear(cluster, replica, now_ns);
+        if let Ok(HaVerdict::Elected { took_over: true, .. }) = verdict {
+            held.elect(cluster, replica, now_ns);
+        }
+        verdict
     }
 
     /// The values of the two labels, if raw labels have both.
@@ -129,14 +149,20 @@ impl HaGate {
         held.put(&heir.cluster, &heir.replica, body);
     }
 
-    /// Takes out what is held of a replica.
-    pub(crate) fn take_held(&self, elected: &Heard) -> VecDeque<HeldBody> {
-        self.held.lock().take(&elected.cluster, &elected.replica)
+    /// Takes out what is owed in the cluster of who was heard, whoever of it that was: who owes may
+    /// speak no more.
+    pub(crate) fn take_owed(&self, heard: &Heard) -> Option<Owed> {
+        self.held.lock().take(&heard.cluster)
     }
 
     /// Puts back what could not be written yet.
-    pub(crate) fn put_back(&self, elected: &Heard, bodies: VecDeque<HeldBody>) {
-        self.held.lock().put_back(&elected.cluster, &elected.replica, bodies);
+    pub(crate) fn put_back(&self, owed: Owed) {
+        self.held.lock().put_back(owed);
+    }
+
+    /// What was owed is written.
+    pub(crate) fn settle(&self, owed: &Owed) {
+        self.held.lock().settle(&owed.cluster);
     }
 
     /// Every cluster, by name.

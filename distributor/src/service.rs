@@ -5,7 +5,7 @@ use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
 use crate::ha::{HaGate, Heard};
-use crate::held::HeldBody;
+use crate::held::{HeldBody, Owed};
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
@@ -20,7 +20,7 @@ use guard::ha::{ClusterStatus, HaVerdict};
 use guard::{Beginnings, LimitTable, Limits, RateLimiter, Tenancy};
 use model::mutation::MetricMetadata;
 use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId, TimestampMs};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use wire::remote_write::{self, Encoding, Form, RequestV2, Version};
@@ -338,8 +338,8 @@ impl Distributor {
         Ok((batch, plan, now))
     }
 
-    /// Sends a plan and counts what came of it. A replica that was elected of late brings what it sent
-    /// while it waited.
+    /// Sends a plan and counts what came of it. Who speaks of an HA cluster brings what the one elected
+    /// of late sent while it waited.
     ///
     /// # Errors
     /// [`Error::Consistency`] if too few replicas have it.
@@ -351,11 +351,11 @@ impl Distributor {
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
         let (refusals, heard) = self.deliver(batch, plan, now).await?;
-        for elected in heard.into_iter().filter(Heard::is_elected) {
-            let held = tenant.gate.ha.as_ref().map(|ha| ha.take_held(&elected));
-            if let Some(bodies) = held.filter(|bodies| !bodies.is_empty()) {
+        for one in heard {
+            let owed = tenant.gate.ha.as_ref().and_then(|ha| ha.take_owed(&one));
+            if let Some(owed) = owed {
                 // A task of its own: a sender that leaves takes nothing along.
-                let catch_up = self.clone().catch_up(Arc::clone(&tenant), elected, bodies);
+                let catch_up = self.clone().catch_up(Arc::clone(&tenant), owed);
                 let ended = tokio::spawn(catch_up).await;
                 ended.map_err(|error| Error::Internal(error.to_string()))?;
             }
@@ -394,11 +394,11 @@ impl Distributor {
         ha.hold(heir, HeldBody { form, raw: raw.into(), newest_ms, at_ns, _paid: paid });
     }
 
-    /// Writes what a replica sent while it waited. What cannot be written now waits for its next
-    /// request.
-    async fn catch_up(self, tenant: Arc<Tenant>, elected: Heard, mut bodies: VecDeque<HeldBody>) {
+    /// Writes what a replica sent while it waited. What cannot be written now waits for the next
+    /// request of its cluster.
+    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed) {
         let Some(ha) = &tenant.gate.ha else { return };
-        while let Some(body) = bodies.pop_front() {
+        while let Some(body) = owed.bodies.pop_front() {
             let context = self.context(
                 tenant.id.clone(),
                 Principal::Anonymous,
@@ -415,10 +415,11 @@ impl Distributor {
             if let Err(error) = written {
                 let tenant = tenant.id.as_str();
                 tracing::warn!(tenant, %error, "what an HA replica sent while it waited is not written yet");
-                bodies.push_front(body);
-                return ha.put_back(&elected, bodies);
+                owed.bodies.push_front(body);
+                return ha.put_back(owed);
             }
         }
+        ha.settle(&owed);
     }
 }
 

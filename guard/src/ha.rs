@@ -126,6 +126,15 @@ impl HaTracker {
         Ok(HaVerdict::Elected { floor_ms: known.floor_ms, took_over })
     }
 
+    /// Who is elected counts as heard at `now_ns`, though it does not speak. Of another replica this says
+    /// nothing.
+    pub fn keep(&mut self, cluster: &str, replica: &str, now_ns: u64) {
+        let elected = self.clusters.get_mut(cluster).filter(|known| *known.elected == *replica);
+        if let Some(known) = elected {
+            known.heard_ns = known.heard_ns.max(now_ns);
+        }
+    }
+
     fn begin(&mut self, cluster: &str, replica: &str, now_ns: u64) -> Result<(), TooManyClusters> {
         if self.clusters.len() as u64 >= self.clusters_max {
             let is_fresh = |known: &Cluster| now_ns.saturating_sub(known.heard_ns) < FORGET_NS;
@@ -310,6 +319,19 @@ mod tests {
         assert_eq!(tracker.hear("c", "d", 33 * S), WAITS);
         assert_eq!(tracker.hear("c", "a", 34 * S), STANDS_BACK);
         assert_eq!(tracker.hear("c", "a", 63 * S), took_over, "d was silent for 30 s, and b");
+    }
+
+    #[test]
+    fn who_is_elected_and_kept_is_not_replaced_and_who_waits_gains_nothing_by_it() {
+        let mut tracker = tracker();
+        tracker.hear("c", "a", 0).unwrap();
+        tracker.keep("c", "a", 20 * S);
+        tracker.keep("c", "b", 90 * S);
+        tracker.keep("d", "a", 90 * S);
+        assert_eq!(tracker.hear("c", "b", 50 * S - 1), WAITS);
+        let took_over = Ok(HaVerdict::Elected { floor_ms: i64::MIN, took_over: true });
+        assert_eq!(tracker.hear("c", "b", 50 * S), took_over);
+        assert_eq!(tracker.status(90 * S).len(), 1);
     }
 
     #[test]

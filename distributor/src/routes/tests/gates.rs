@@ -311,6 +311,40 @@ async fn what_an_heir_sent_is_held_on_while_it_cannot_be_written() {
 }
 
 #[tokio::test]
+async fn what_is_owed_outlives_the_next_heir_and_who_owes_it() {
+    // All that live speak every 10 s. a dies behind its first round; in the fourth b is elected in its
+    // place, while nothing can be written until the tenth. b dies behind its fifth, or lives on.
+    for lives in [false, true] {
+        let server = pairs(Limits::default()).await;
+        let mood = |mood| server.rig.replicas[0].set_mood(mood);
+        server.rig.clock.advance(1_000);
+        say(&server, "a", 10_000, 1.0).await;
+        for round in 1..=16 {
+            match round {
+                4 => mood(Mood::Fails(Kind::Unavailable)),
+                10 => mood(Mood::Well),
+                _ => {}
+            }
+            // What was refused is sent again.
+            let first = if lives && round == 10 { 4 } else { round };
+            for round in (first..=round).filter(|round| lives || *round <= 5) {
+                say(&server, "b", 10_000 * round + 1, 2.0).await;
+            }
+            say(&server, "c", 10_000 * round + 2, 3.0).await;
+            server.rig.clock.advance(10_000);
+        }
+        let mut kept = kept_of(&server);
+        kept.sort_by_key(|(at, _)| *at);
+        let rounds: std::collections::BTreeSet<i64> =
+            kept.iter().map(|(at, _)| at / 10_000).collect();
+        let missing: Vec<_> = (1..=16).filter(|round| !rounds.contains(round)).collect();
+        assert_eq!(missing, [0; 0], "{lives}: {kept:?}");
+        // a's first and b's first are both there: it came later than what was covered.
+        assert_eq!(kept.len(), 17, "{lives}: none twice: {kept:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_heir_that_sends_more_than_there_is_room_for_is_counted_and_what_had_room_is_kept() {
     let ha = guard::HaLimits { is_on: true, ..guard::HaLimits::default() };
     let limits = Limits { ha, ..Limits::default() };
