@@ -46,8 +46,6 @@ use tower_http::timeout::RequestBodyDeadlineLayer;
 const HEADERS_MAX: usize = 100;
 /// Bytes of a request's line and header fields.
 const HEADER_BYTES_MAX: usize = 64 << 10;
-/// An answer of which nothing is read for so long is given up.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A listener that does not serve yet.
 #[derive(Debug)]
@@ -137,7 +135,8 @@ impl Server {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
         let (router, phase) = (routes.current(), Phase::default());
-        let times = Times { header: self.settings.header_timeout, stall: STALL_TIMEOUT };
+        let times =
+            Times { header: self.settings.header_timeout, stall: self.settings.stall_timeout };
         let stream = TokioIo::new(Paced::new(stream, phase.clone(), times));
         let service = service_fn(move |request| answer(router.clone(), phase.clone(), request));
         let connection = graceful.watch(http.serve_connection(stream, service));

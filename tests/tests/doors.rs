@@ -9,5 +9,6 @@ mod doors {
     mod bomb;
     mod inlets;
     mod overload;
+    mod reader;
     mod remote_writes;
 }

@@ -118,6 +118,7 @@ pub struct Server {
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
     pub body_timeout: Duration,
+    pub stall_timeout: Duration,
     pub drain_timeout: Duration,
 }
 
@@ -205,6 +206,7 @@ impl Default for Config {
                 connections_per_address_max: 1_000,
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(90),
+                stall_timeout: Duration::from_secs(60),
                 body_timeout: Duration::from_secs(30),
                 drain_timeout: Duration::from_secs(20),
             },

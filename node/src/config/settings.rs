@@ -174,6 +174,11 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
         &mut server.body_timeout,
     );
     v.setting(
+        "stall_timeout",
+        "How long the reader of an answer may take nothing of it.",
+        &mut server.stall_timeout,
+    );
+    v.setting(
         "drain_timeout",
         "How long requests may go on after SIGTERM.",
         &mut server.drain_timeout,
