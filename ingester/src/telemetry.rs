@@ -201,7 +201,7 @@ fn counters() -> [Named; 17] {
         ),
         (
             "cumae_store_reads_sstables_warned_total",
-            "Reads that took a partition out of 16 sstables or more.",
+            "Reads that took a partition out of 32 sstables or more.",
             |s| s.reads_sstables_warned_total,
         ),
         ("cumae_store_reads_sstables_alarmed_total", "Of them those with 64 or more.", |s| {

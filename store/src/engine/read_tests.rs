@@ -398,9 +398,9 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
     let disk = SimDisk::new(1);
     let engine = open(&disk, 1, 1 << 20);
     let series = |metric: &str| LabelSet::from_pairs([("__name__", metric)]).unwrap();
-    for n in 0..20 {
+    for n in 0..32 {
         let mut samples = vec![(series("wide"), 20_000 * DAY_MS + n)];
-        if n < 15 {
+        if n < 31 {
             samples.push((series("narrow"), 20_000 * DAY_MS + n));
         }
         write(&engine, &samples);
@@ -419,13 +419,13 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
         };
         engine.select(&tenant(), &selection, NOW).unwrap()[0].floats.len()
     };
-    assert_eq!(select("narrow"), 15);
+    assert_eq!(select("narrow"), 31);
     assert_eq!((engine.take_wide_reads(), engine.stats().reads_sstables_warned_total), (vec![], 0));
     for _ in 0..3 {
-        assert_eq!(select("wide"), 20);
+        assert_eq!(select("wide"), 32);
     }
     let day = model::DayBucket(20_000);
-    let wide = WideRead { tenant: tenant(), metric: "wide".into(), day, sstables: 20 };
+    let wide = WideRead { tenant: tenant(), metric: "wide".into(), day, sstables: 32 };
     assert_eq!(engine.take_wide_reads(), [wide]);
     assert_eq!(engine.take_wide_reads(), []);
     let stats = engine.stats();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A read that takes a partition out of so many sstables is counted and named.
-pub const READ_SSTABLES_WARN: u32 = 16;
+pub const READ_SSTABLES_WARN: u32 = 32;
 /// A read that takes a partition out of so many sstables is an alarm.
 pub const READ_SSTABLES_ALARM: u32 = 64;
 /// So many partitions are named until somebody asks; more are only counted.
