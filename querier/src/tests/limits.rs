@@ -125,6 +125,20 @@ async fn more_memory_or_samples_than_a_query_may_use_are_422_and_name_the_limit(
 }
 
 #[tokio::test]
+async fn a_query_of_as_many_samples_as_it_may_hold_passes_and_with_one_less_it_does_not() {
+    let form = [("query", "up[1h]"), ("stats", "all")];
+    let server = |max| {
+        let query = QueryLimits { max_samples: Limit(max), ..QueryLimits::default() };
+        Server::new(memory(), one_tenant(), limits(query))
+    };
+    let data = server(0).get("query", &form).await.data();
+    let peak = data["stats"]["samples"]["peakSamples"].as_u64().unwrap();
+    assert!(peak > 100, "{peak}");
+    assert_eq!(server(peak).get("query", &form).await.status, 200);
+    assert_eq!(server(peak - 1).get("query", &form).await.error().0, 422);
+}
+
+#[tokio::test]
 async fn a_fault_of_the_source_keeps_its_kind() {
     let table = [(Kind::Unavailable, 503, "unavailable"), (Kind::Corrupt, 500, "internal")];
     for (kind, status, error_type) in table {
