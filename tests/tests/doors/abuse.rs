@@ -192,16 +192,19 @@ fn o6_ten_thousand_idle_connections_and_a_thousand_active_ones_take_little_memor
 }
 
 #[test]
-fn connections_over_the_cap_of_an_address_are_closed_at_once_and_those_within_go_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let cumae = launched(&dir, "max_connections_per_address: 5");
-    let mut within: Vec<Connection> =
-        (0..5).map(|_| Connection::open(cumae.address()).unwrap()).collect();
-    for connection in &mut within {
-        assert_eq!(connection.send("GET", "/-/ready", &[], b"").unwrap().status, 200);
-    }
-    assert_eq!(exchange(&cumae, b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n").unwrap(), "");
-    for connection in &mut within {
-        assert_eq!(connection.send("GET", "/-/ready", &[], b"").unwrap().status, 200);
+fn connections_over_the_cap_of_all_or_of_an_address_are_closed_at_once_and_those_within_go_on() {
+    for key in ["max_connections", "max_connections_per_address"] {
+        let dir = tempfile::tempdir().unwrap();
+        let cumae = launched(&dir, &format!("{key}: 5"));
+        let mut within: Vec<Connection> =
+            (0..5).map(|_| Connection::open(cumae.address()).unwrap()).collect();
+        for connection in &mut within {
+            assert_eq!(connection.send("GET", "/-/ready", &[], b"").unwrap().status, 200);
+        }
+        let past = exchange(&cumae, b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(past, "", "{key}");
+        for connection in &mut within {
+            assert_eq!(connection.send("GET", "/-/ready", &[], b"").unwrap().status, 200, "{key}");
+        }
     }
 }
