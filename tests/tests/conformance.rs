@@ -329,7 +329,10 @@ fn every_step_of_a_range_query_is_the_instant_query_of_its_time() {
     for seed in 1..=4 {
         let subject = random_subject(seed);
         for query in STEPWISE {
-            *answered.entry(*query).or_insert(0) += check_steps(&subject, query, 37_000, 0.0);
+            // Sums over windows that overlap are put together of parts: the last digit may differ.
+            let is_sum = ["sum_over_time", "avg_over_time"].iter().any(|name| query.contains(name));
+            let tolerance = if is_sum { 4.0 * f64::EPSILON } else { 0.0 };
+            *answered.entry(*query).or_insert(0) += check_steps(&subject, query, 37_000, tolerance);
         }
     }
     let silent: Vec<_> = answered.iter().filter(|(_, samples)| **samples == 0).collect();

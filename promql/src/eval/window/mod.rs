@@ -2,7 +2,8 @@
 //!
 //! A window is left-open: of `(end - range, end]`. Its first and last index only move forward, so
 //! a pass costs the samples plus the steps. What can be kept while the window slides is kept; where
-//! that would change the last digit, the window's slice is worked through again.
+//! that would change digits, the window's slice is worked through again. Only sums and averages of
+//! fractions over windows that overlap much may differ from upstream's, by the last digit.
 
 pub(crate) mod count;
 pub(crate) mod edges;

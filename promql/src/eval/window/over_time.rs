@@ -63,8 +63,9 @@ struct Sum {
 /// If what went into a sum is so many times the sum or more, its digits depend on the order.
 const CANCELS: f64 = 1000.0;
 
-/// Hands each window's sum and count to `of_sum`; where terms cancel each other, are no numbers or
-/// near the end of them, its values to `one_by_one`, which does it as upstream.
+/// Hands each window's sum and count to `of_sum`, if windows overlap much: upstream's last digit may
+/// be another one. Otherwise, and where terms cancel each other, are no numbers or near the end of
+/// them, its values go to `one_by_one`, which does it as upstream.
 fn each_sum(
     samples: &Samples<'_>,
     windows: &Windows,
@@ -73,6 +74,9 @@ fn each_sum(
     one_by_one: impl Fn(&[f64]) -> f64,
 ) -> usize {
     let values = &*samples.values;
+    if !is_worth_sliding(samples, windows) {
+        return each(samples, windows, out, one_by_one);
+    }
     let fold = |range: Range<usize>| {
         let mut all = Sum::default();
         for value in &values[range] {
@@ -149,8 +153,15 @@ pub(crate) fn variance(
     })
 }
 
-/// If each sample is in so many windows or more, sorting each is dearer than keeping their order.
+/// If each sample is in so many windows or more, to work each through is dearer than to keep what the
+/// last one leaves.
 const OVERLAP_WORTH: usize = 3;
+
+fn is_worth_sliding(samples: &Samples<'_>, windows: &Windows) -> bool {
+    let mut total = 0;
+    windows.slide(&samples.times_ms, |window| total += window.range().len());
+    total > OVERLAP_WORTH * samples.values.len()
+}
 
 /// `quantile_over_time`; `q` is asked at each step.
 pub(crate) fn quantiles(
@@ -159,9 +170,7 @@ pub(crate) fn quantiles(
     q: impl Fn(usize) -> f64,
     out: &mut [f64],
 ) -> usize {
-    let mut total = 0;
-    windows.slide(&samples.times_ms, |window| total += window.range().len());
-    if total > OVERLAP_WORTH * samples.values.len()
+    if is_worth_sliding(samples, windows)
         && let Some(mut order) = SlidingOrder::new(&samples.values, windows)
     {
         return windows.slide(&samples.times_ms, |window| {
