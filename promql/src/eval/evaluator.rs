@@ -122,6 +122,11 @@ impl<'a> Evaluator<'a> {
         result
     }
 
+    /// Whether the query has an expression more than once.
+    pub(crate) fn is_repeated(&self, expr: &Expr) -> bool {
+        self.repeats.has(expr)
+    }
+
     /// What was noted down.
     pub(crate) fn into_notes(self) -> Annotations {
         self.notes.into_inner()

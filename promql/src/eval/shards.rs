@@ -21,7 +21,7 @@ use crate::plan::Need;
 use model::QueryShard;
 use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many samples a shard should have: some that a core's cache can hold. What series share
 /// (moments, and the windows over them) is shared within a shard only.
@@ -104,7 +104,8 @@ pub(crate) fn count(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
-    let parts = each(ctx, deferred, |part| aggregate::counted(part, node, grid))?;
+    let samples = AtomicU64::new(0);
+    let parts = each(ctx, deferred, |part| aggregate::counted(part, node, grid, &samples))?;
     aggregate::joined(ctx, node, &parts, grid)
 }
 

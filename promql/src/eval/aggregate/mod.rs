@@ -17,6 +17,7 @@ use crate::math::quantile::quantile;
 use crate::span::Span;
 use group::{Groups, groups};
 use model::LabelSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Evaluates an aggregation.
 pub(crate) fn aggregate(
@@ -32,7 +33,9 @@ pub(crate) fn aggregate(
         None => Scalar::Same(f64::NAN),
     };
     let inner = bare(&node.expr);
-    if let Some(deferred) = ctx.deferred_of(inner).filter(|_| counts_series(node)) {
+    // What the query has several times is fetched once, as a whole.
+    let counts = counts_series(node) && !ctx.is_repeated(inner);
+    if let Some(deferred) = ctx.deferred_of(inner).filter(|_| counts) {
         return shards::count(ctx, node, deferred, grid).map(Val::Vector);
     }
     let vector = ctx.eval_vector(inner, grid)?;
@@ -59,13 +62,17 @@ pub(crate) fn counts_series(node: &Aggregation) -> bool {
     counts && matches!(bare(&node.expr), Expr::Vector(_))
 }
 
-/// The groups of a part of the series that [`counts_series`] looks at.
+/// The groups of a part of the series that [`counts_series`] looks at. `samples` are those of the
+/// parts so far, which together have to fit.
 pub(crate) fn counted(
     ctx: &Evaluator<'_>,
     node: &Aggregation,
     grid: Grid,
+    samples: &AtomicU64,
 ) -> Result<Vec<Series>, EvalError> {
     let vector = ctx.eval_vector(bare(&node.expr), grid)?;
+    let own = vector.iter().map(Series::samples).sum::<u64>();
+    ctx.budget.fits(samples.fetch_add(own, Ordering::Relaxed))?;
     folded(ctx, node, groups(&vector, node), &vector, grid)
 }
 

@@ -42,7 +42,12 @@ pub(crate) fn avg(samples: &Samples<'_>, windows: &Windows, out: &mut [f64]) -> 
             out[window.step] = sum / ((window.end - window.first) as f64);
         });
     }
-    let of_sum = |sum: Kahan, count: f64| sum.sum / count + sum.compensation / count;
+    // How a sum lies in its two parts depends on where it was cut; the whole does not.
+    let of_sum = |sum: Kahan, count: f64| {
+        let whole = sum.total();
+        let rest = (sum.sum - whole) + sum.compensation;
+        whole / count + rest / count
+    };
     each_sum(samples, windows, out, of_sum, |values| {
         let Some((first, rest)) = values.split_first() else { return f64::NAN };
         let mut mean = Mean::new(*first);
