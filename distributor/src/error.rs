@@ -91,7 +91,9 @@ impl Error {
             self,
             Self::Overloaded { .. }
                 | Self::TenantOverloaded { .. }
-                | Self::Guard(guard::Error::TooManyTenants { .. })
+                | Self::Guard(
+                    guard::Error::TooManyTenants { .. } | guard::Error::NewTenants { .. }
+                )
         )
     }
 

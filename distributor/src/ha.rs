@@ -144,9 +144,11 @@ impl HaGate {
 
     /// Holds a request of the heir until it is elected, or what it says is covered.
     pub(crate) fn hold(&self, heir: &Heard, body: HeldBody) {
+        let tracker = self.tracker.lock();
         let mut held = self.held.lock();
         held.expire(body.at_ns.saturating_sub(self.hold_ns));
-        held.put(&heir.cluster, &heir.replica, body);
+        let is_elected = tracker.is_elected(&heir.cluster, &heir.replica);
+        held.put((&heir.cluster, &heir.replica), is_elected, body);
     }
 
     /// Takes out what is owed in the cluster of who was heard, whoever of it that was: who owes may

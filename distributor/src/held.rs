@@ -66,17 +66,24 @@ struct OfReplica {
 }
 
 impl Held {
-    /// Holds a request of the heir, and forgets those of who was heir before.
-    pub(crate) fn put(&mut self, cluster: &Text, replica: &Text, body: HeldBody) {
+    /// Holds a request of the heir, and forgets those of who was heir before. If it was elected while
+    /// the request was read, it owes it.
+    pub(crate) fn put(
+        &mut self,
+        (cluster, replica): (&Text, &Text),
+        is_elected: bool,
+        body: HeldBody,
+    ) {
         let known = self.by_cluster.entry(cluster.clone()).or_default();
         let new = || OfReplica {
             replica: replica.clone(),
             since_ns: body.at_ns,
             bodies: VecDeque::new(),
         };
-        match &mut known.heir {
-            Some(heir) if heir.replica == *replica => heir.bodies.push_back(body),
-            heir => heir.insert(new()).bodies.push_back(body),
+        let place = if is_elected { &mut known.owed } else { &mut known.heir };
+        match place {
+            Some(of) if of.replica == *replica => of.bodies.push_back(body),
+            of => of.insert(new()).bodies.push_back(body),
         }
     }
 
@@ -191,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_held_comes_back_in_order_and_once() {
         let (mut held, c, a, b) = (Held::default(), "c".into(), "a".into(), "b".into());
-        (1..=4).for_each(|at| held.put(&c, &a, body(at)));
+        (1..=4).for_each(|at| held.put((&c, &a), false, body(at)));
         assert!(elected(&mut held, &c, &b).is_empty(), "of another there is nothing");
         held.elect(&c, &a, 0);
         let mut owed = held.take(&c).unwrap();
@@ -206,25 +213,37 @@ mod tests {
     #[test]
     fn what_is_covered_or_old_or_of_another_heir_is_forgotten() {
         let (mut held, c, a, b) = (Held::default(), "c".into(), "a".into(), "b".into());
-        (1..=4).for_each(|at| held.put(&c, &a, body(at)));
+        (1..=4).for_each(|at| held.put((&c, &a), false, body(at)));
         held.cover(&c, &a, TimestampMs(9));
         held.cover(&c, &b, TimestampMs(2));
         held.expire(4);
         assert_eq!(elected(&mut held, &c, &a), [4]);
-        held.put(&c, &a, body(5));
-        held.put(&c, &b, body(6));
+        held.put((&c, &a), false, body(5));
+        held.put((&c, &b), false, body(6));
         assert_eq!(elected(&mut held, &c, &b), [6]);
-        held.put(&c, &b, body(7));
+        held.put((&c, &b), false, body(7));
         held.cover(&c, &a, TimestampMs(7));
+        assert!(held.by_cluster.is_empty());
+    }
+
+    #[test]
+    fn what_was_being_read_while_its_replica_was_elected_is_owed() {
+        let (mut held, c, b): (_, Text, Text) = (Held::default(), "c".into(), "b".into());
+        held.elect(&c, &b, 30);
+        held.put((&c, &b), true, body(1));
+        held.put((&c, &b), true, body(2));
+        assert_eq!(held.owing(&c, 0), Some(&b));
+        assert_eq!(times(held.take(&c)), [1, 2]);
+        held.settle(&c);
         assert!(held.by_cluster.is_empty());
     }
 
     #[test]
     fn what_is_owed_and_what_the_next_heir_sends_do_not_take_each_others_place() {
         let (mut held, c, a, b) = (Held::default(), "c".into(), "a".into(), "b".into());
-        held.put(&c, &b, body(1));
+        held.put((&c, &b), false, body(1));
         held.elect(&c, &b, 30);
-        held.put(&c, &a, body(40));
+        held.put((&c, &a), false, body(40));
         held.cover(&c, &b, TimestampMs(35));
         assert_eq!((held.owing(&c, 30), held.owing(&c, 31)), (Some(&b), None));
         let owed = held.take(&c).unwrap();

@@ -86,7 +86,6 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
     rates: RateLimiter,
-    beginnings: Beginnings,
     /// Bodies as sent.
     pub(crate) bodies: Arc<Pool>,
     /// Bodies decoded: kept apart, since they are ten times as long and what is longer is zeroed.
@@ -127,14 +126,17 @@ impl Distributor {
             SplitMix64::at(parts.seed, counter)
         });
         let inner = Inner {
-            tenants: Tenants::new(Arc::clone(&parts.limits), replicas.len()),
+            tenants: Tenants::new(
+                Arc::clone(&parts.limits),
+                Beginnings::new(config.new_tenants_per_second),
+                replicas.len(),
+            ),
             telemetry: Telemetry::new(&parts.registry)?,
             budget: Budget::new(config.inflight_bytes_max, parts.tenancy == Tenancy::Multi),
             held_budget: Budget::new(
                 config.inflight_bytes_max / HELD_SHARE,
                 parts.tenancy == Tenancy::Multi,
             ),
-            beginnings: Beginnings::new(config.new_tenants_per_second),
             config,
             topology: parts.topology,
             routing,
@@ -468,7 +470,7 @@ impl Inner {
             return Ok(());
         }
         let now_ns = self.clock.monotonic_ns();
-        self.beginnings.admit(tenant, now_ns)?;
+        self.tenants.may_begin(tenant, now_ns)?;
         let limit = self.config.tenants_max;
         match self.tenants.has_room(limit, &self.telemetry, epoch_at(now_ns)) {
             true => Ok(()),

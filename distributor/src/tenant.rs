@@ -4,7 +4,7 @@ use crate::gate::{Gate, Seen};
 use crate::series_cache::SeriesCache;
 use crate::telemetry::{Telemetry, TenantCounters};
 use crate::validate::SeriesFault;
-use guard::{Error, LimitTable, Limits};
+use guard::{Beginnings, Error, LimitTable, Limits};
 use model::{CompiledRetention, LabelSet, TenantId};
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -86,6 +86,7 @@ pub(crate) struct Tenants {
     // Guards the map; held for one look-up. The cache locks of tenants are never taken under it.
     by_id: RwLock<Known>,
     limits: Arc<LimitTable>,
+    beginnings: Beginnings,
     replicas: usize,
 }
 
@@ -93,6 +94,8 @@ pub(crate) struct Tenants {
 struct Known {
     tenants: HashMap<TenantId, Arc<Tenant>>,
     sweep_at: usize,
+    /// In which epoch those that are idle were forgotten last.
+    swept_in: Option<u32>,
 }
 
 /// Below this many tenants nobody is forgotten.
@@ -103,8 +106,16 @@ const IDLE_EPOCHS: u32 = 4;
 const ENTRIES_MAX: u64 = 16_000_000;
 
 impl Tenants {
-    pub(crate) fn new(limits: Arc<LimitTable>, replicas: usize) -> Self {
-        Self { by_id: RwLock::default(), limits, replicas }
+    pub(crate) fn new(limits: Arc<LimitTable>, beginnings: Beginnings, replicas: usize) -> Self {
+        Self { by_id: RwLock::default(), limits, beginnings, replicas }
+    }
+
+    /// Whether one more may begin now.
+    ///
+    /// # Errors
+    /// [`Error::NewTenants`].
+    pub(crate) fn may_begin(&self, id: &TenantId, now_ns: u64) -> Result<(), Error> {
+        self.beginnings.admit(id, now_ns)
     }
 
     /// The tenant, which begins with its first write.
@@ -120,14 +131,21 @@ impl Tenants {
         self.by_id.read().tenants.get(id).cloned()
     }
 
-    /// Whether one more may begin where there may be so many; those that are idle go for it.
+    /// Whether one more may begin where there may be so many, 0 for any number; those that are idle
+    /// go for it, which they become as an epoch begins.
     pub(crate) fn has_room(&self, tenants_max: u64, telemetry: &Telemetry, epoch: u32) -> bool {
         let has_room = |known: &Known| (known.tenants.len() as u64) < tenants_max;
-        if has_room(&self.by_id.read()) {
-            return true;
+        let is_swept = |known: &Known| known.swept_in == Some(epoch);
+        {
+            let known = self.by_id.read();
+            if tenants_max == 0 || has_room(&known) || is_swept(&known) {
+                return tenants_max == 0 || has_room(&known);
+            }
         }
         let mut known = self.by_id.write();
-        known.forget_idle(telemetry, epoch);
+        if !is_swept(&known) {
+            known.forget_idle(telemetry, epoch);
+        }
         has_room(&known)
     }
 
@@ -136,6 +154,7 @@ impl Tenants {
         if let Some(tenant) = known.tenants.get(id) {
             return Arc::clone(tenant);
         }
+        self.beginnings.begun();
         known.sweep(telemetry, epoch);
         let limits = Arc::clone(self.limits.of(id));
         // Rules are checked before a process starts.
@@ -173,5 +192,6 @@ impl Known {
             !is_idle
         });
         self.sweep_at = self.tenants.len() * 2;
+        self.swept_in = Some(epoch);
     }
 }

@@ -71,9 +71,10 @@ impl Error {
             | Self::NotText
             | Self::SeriesLimit { .. }
             | Self::MetricSeriesLimit { .. } => Kind::Invalid,
-            Self::TooManyTenants { .. } => Kind::Unavailable,
+            // Senders let go of what meets a 429; these have done nothing wrong.
+            Self::TooManyTenants { .. } | Self::NewTenants { .. } => Kind::Unavailable,
             Self::RequestTooLarge { .. } => Kind::TooLarge,
-            Self::RateLimited { .. } | Self::NewTenants { .. } => Kind::Limited,
+            Self::RateLimited { .. } => Kind::Limited,
         }
     }
 

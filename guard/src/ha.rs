@@ -126,6 +126,12 @@ impl HaTracker {
         Ok(HaVerdict::Elected { floor_ms: known.floor_ms, took_over })
     }
 
+    /// Whether this replica is the elected one.
+    #[must_use]
+    pub fn is_elected(&self, cluster: &str, replica: &str) -> bool {
+        self.clusters.get(cluster).is_some_and(|known| *known.elected == *replica)
+    }
+
     /// Who is elected counts as heard at `now_ns`, though it does not speak. Of another replica this says
     /// nothing.
     pub fn keep(&mut self, cluster: &str, replica: &str, now_ns: u64) {

@@ -82,7 +82,8 @@ impl Beginnings {
         Self { per_second, bucket: Mutex::new(TokenBucket::full(burst, 0)) }
     }
 
-    /// Lets one more begin.
+    /// Whether one more may begin. It takes its place when it does: who sends nothing that is kept
+    /// takes nobody's.
     ///
     /// # Errors
     /// [`Error::NewTenants`].
@@ -92,12 +93,19 @@ impl Beginnings {
             return Ok(());
         }
         let burst = as_f64(limit.saturating_mul(BEGINNINGS_SECONDS));
-        let taken = self.bucket.lock().take(1.0, as_f64(limit), burst, now_ns);
+        let mut looked_at = *self.bucket.lock();
+        let taken = looked_at.take(1.0, as_f64(limit), burst, now_ns);
         taken.map_err(|wait_ns| Error::NewTenants {
             tenant: tenant.clone(),
             limit,
             retry_after_ms: wait_ns.div_ceil(1_000_000),
         })
+    }
+
+    /// One more has begun. Of those that were let in at the same time some may be too many: they are
+    /// owed.
+    pub fn begun(&self) {
+        self.bucket.lock().tokens -= 1.0;
     }
 }
 
@@ -270,12 +278,15 @@ mod tests {
     fn ten_seconds_worth_of_tenants_begin_at_once_and_then_so_many_a_second() {
         let beginnings = Beginnings::new(2);
         let admitted = |now_ns: u64| {
-            let admit = |_: &u64| beginnings.admit(&id("a"), now_ns).is_ok();
+            let admit = |_: &u64| {
+                let is_in = (0..9).all(|_| beginnings.admit(&id("a"), now_ns).is_ok());
+                is_in.then(|| beginnings.begun()).is_some()
+            };
             (0..100_u64).filter(admit).count()
         };
         assert_eq!(admitted(0), 20);
         let refused = beginnings.admit(&id("b"), 0).unwrap_err();
-        assert_eq!((refused.kind(), refused.retry_after_ms()), (Kind::Limited, Some(500)));
+        assert_eq!((refused.kind(), refused.retry_after_ms()), (Kind::Unavailable, Some(500)));
         assert_eq!(admitted(SECOND_NS), 2);
         assert_eq!(admitted(100 * SECOND_NS), 20);
         let none = Beginnings::new(0);

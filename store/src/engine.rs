@@ -221,12 +221,12 @@ impl Engine {
         Ok((engine, report))
     }
 
-    /// Whether a tenant may write that has `tenants_max` beside it at most: it is known, or there is
-    /// room for one more in memory.
+    /// Whether a tenant may write where there may be `tenants_max`, 0 for any number: it is known, or
+    /// there is room for one more in memory.
     #[must_use]
     pub fn has_room_for(&self, id: &TenantId, tenants_max: u64) -> bool {
         let tenants = self.tenants.read();
-        (tenants.len() as u64) < tenants_max || tenants.contains_key(id)
+        tenants_max == 0 || (tenants.len() as u64) < tenants_max || tenants.contains_key(id)
     }
 
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {

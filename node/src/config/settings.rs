@@ -138,9 +138,10 @@ fn walk_write(v: &mut impl Visitor, write: &mut super::Write) {
                    503. 0 is a quarter of the machine's, at most 512MiB.";
     size(v, "memory", meaning, &mut write.memory_bytes);
     let meaning = "Tenants that may begin per second, after ten seconds' worth of them at once; \
-                   more get 429. 0 is no limit.";
+                   more get 503. 0 is no limit.";
     v.setting("new_tenants_per_second", meaning, &mut write.new_tenants_per_second);
-    let meaning = "Tenants of which something is in memory; the writes of more get 503.";
+    let meaning = "Tenants of which something is in memory, until the process ends where series are kept; the \
+                   writes of more get 503. 0 is no limit.";
     v.setting("max_tenants", meaning, &mut write.tenants_max);
 }
 

@@ -198,7 +198,6 @@ impl<'a> Recovery<'a> {
 
     fn keep_metadata(&self, tenant: &Tenant, entries: Vec<MetricMetadata>) {
         let mut metadata = tenant.metadata.lock();
-        // There was room for it, when it was said.
         entries.into_iter().for_each(|entry| metadata.recover(entry));
     }
 }

@@ -4,7 +4,8 @@
 //! a new one, and is counted. What came with the same request does not go: of that the rest is not
 //! kept, and counted too.
 //!
-//! That something went is not in the log: after a start it may be there until more is said.
+//! That something went is not in the log: after a start it may be there until more is said. A start
+//! itself keeps the newest [`RECOVERED_MAX`] of a tenant.
 //!
 //! Not here: how many a tenant may have (`AppendLimits`).
 
@@ -15,6 +16,9 @@ use std::collections::BTreeMap;
 /// Such a part of all is looked for at once: the next to go.
 const OLDEST_SHARE: usize = 8;
 
+/// So many metrics of a tenant come back at a start, whose limits it does not know.
+const RECOVERED_MAX: u64 = 1 << 20;
+
 /// The metadata of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
@@ -23,6 +27,8 @@ pub(crate) struct Metadata {
     said: u64,
     /// The next to go, the oldest last, if they have not been said again since.
     oldest: Vec<(u64, Text)>,
+    /// When all there is was found to be said just then.
+    none_older: u64,
     lost: u64,
 }
 
@@ -77,10 +83,13 @@ impl Metadata {
     /// False if all there is was said just now.
     fn let_go_of_the_oldest(&mut self) -> bool {
         loop {
-            if self.oldest.is_empty() {
+            if self.oldest.is_empty() && self.none_older != self.said {
                 self.look_for_the_oldest();
             }
-            let Some((said, metric)) = self.oldest.pop() else { return false };
+            let Some((said, metric)) = self.oldest.pop() else {
+                self.none_older = self.said;
+                return false;
+            };
             if self.by_metric.get(&metric).is_some_and(|held| held.said == said) {
                 self.by_metric.remove(&metric);
                 self.lost += 1;
@@ -110,7 +119,9 @@ impl Metadata {
     /// Keeps an entry that was said before now, at a start.
     pub(crate) fn recover(&mut self, entry: MetricMetadata) {
         self.said += 1;
-        self.insert(entry);
+        if self.by_metric.contains_key(&entry.metric) || self.has_room(0, RECOVERED_MAX) {
+            self.insert(entry);
+        }
     }
 
     /// Lets go of a metric's entry.
@@ -164,6 +175,18 @@ mod tests {
         assert_eq!(say(&mut metadata, &[entry("c", "1")], 2), ["a 1", "c 1"], "one past it");
         assert_eq!(say(&mut metadata, &[entry("d", "1"), entry("a", "2")], 2), ["a 2", "d 1"]);
         assert_eq!((metadata.lost(), metadata.get("c")), (2, None));
+    }
+
+    #[test]
+    fn a_request_of_more_than_there_is_room_for_looks_for_the_oldest_once() {
+        let many = |from: usize, len: usize| -> Vec<MetricMetadata> {
+            (from..from + len).map(|number| entry(&format!("m{number:06}"), "1")).collect()
+        };
+        let mut metadata = Metadata::default();
+        assert_eq!(say(&mut metadata, &many(0, 20_000), 20_000).len(), 20_000);
+        assert_eq!(say(&mut metadata, &many(0, 100_000), 20_000).len(), 20_000);
+        assert_eq!(metadata.lost(), 80_000);
+        assert_eq!(metadata.none_older, metadata.said, "else each of the 80,000 would look at all");
     }
 
     #[test]

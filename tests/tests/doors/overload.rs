@@ -192,7 +192,7 @@ fn b7_a_flood_of_new_series_over_the_limit_costs_little_and_known_ones_go_on() {
     let more = cumae.rss_bytes().saturating_sub(before);
     let refused = u64::from((floods - 4) * each);
     println!("{} bytes a refused series, {took:?}, {slowest:?} beside it", more / refused);
-    assert!(more < 50 * refused, "{more} bytes for {refused} refused series");
+    assert!(more < 100 * refused, "{more} bytes for {refused} refused series");
     assert!(took.iter().all(|took| *took < answer_max()), "{took:?}");
     assert!(slowest < answer_max(), "{slowest:?}");
     let query = format!("/api/v1/query?query=count(m)&time={}", at / 1_000 + 1);
@@ -200,11 +200,12 @@ fn b7_a_flood_of_new_series_over_the_limit_costs_little_and_known_ones_go_on() {
     assert!(answer.text().contains("\"1000\"]"), "{}", answer.text());
 }
 
-/// One series of a tenant; the status, and whether it says when to come back. Who is turned away
-/// before its body is read needs a new connection.
+/// One series of a tenant; the status, and whether it comes too soon. Who is turned away before its
+/// body is read needs a new connection, and is told when to come back.
 fn begin(cumae: &Cumae, tenant: &str) -> (u16, bool) {
     let answer = cumae.push_as(tenant, &[Series::new("up", &[], &[(wall_ms(), 1.0)])]);
-    (answer.status, answer.header("retry-after").is_some())
+    assert_eq!(answer.status == 503, answer.header("retry-after").is_some(), "{}", answer.text());
+    (answer.status, answer.text().contains("new_tenants_per_second"))
 }
 
 #[test]
@@ -234,8 +235,8 @@ fn b12_so_many_tenants_begin_and_more_are_told_to_come_back_and_leave_nothing() 
             let tenant = format!("tenant-{number}");
             match begin(&cumae, &tenant) {
                 (204, _) => taken.push(tenant),
-                (429, true) => refused += 1,
-                (503, true) => full += 1,
+                (503, true) => refused += 1,
+                (503, false) => full += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -246,9 +247,8 @@ fn b12_so_many_tenants_begin_and_more_are_told_to_come_back_and_leave_nothing() 
     // Those that are known go on, and so does what comes before them.
     assert!(taken.iter().all(|tenant| begin(&cumae, tenant).0 == 204));
     let before = cumae.rss_bytes();
-    for number in 0..5_000 {
-        assert_ne!(begin(&cumae, &format!("more-{number}")).0, 204);
-    }
+    let late = (0..5_000).filter(|number| begin(&cumae, &format!("more-{number}")).0 == 204);
+    assert!(taken.len() + late.count() <= 205, "they were not full before");
     let more = cumae.rss_bytes().saturating_sub(before);
     println!("{} bytes a tenant that was refused", more / 5_000);
     assert!(more < 5_000 * 512, "{more} bytes");

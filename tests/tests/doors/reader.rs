@@ -19,7 +19,7 @@ fn fill(cumae: &Cumae, tenant: &str) {
     let start_ms = wall_ms() - 3_600_000;
     let samples: Vec<(i64, f64)> =
         (0..5_000_i32).map(|at| (start_ms + i64::from(at) * 600, f64::from(at).sqrt())).collect();
-    for number in 0..320 {
+    for number in 0..640 {
         let name = number.to_string();
         let answer = cumae.push_as(tenant, &[Series::new("m", &[("i", &name)], &samples)]);
         assert_eq!(answer.status, 204, "{}", answer.text());
