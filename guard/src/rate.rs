@@ -93,7 +93,10 @@ impl Beginnings {
             return Ok(());
         }
         let burst = as_f64(limit.saturating_mul(BEGINNINGS_SECONDS));
-        let mut looked_at = *self.bucket.lock();
+        let mut bucket = self.bucket.lock();
+        bucket.fill(as_f64(limit), burst, now_ns);
+        let mut looked_at = *bucket;
+        drop(bucket);
         let taken = looked_at.take(1.0, as_f64(limit), burst, now_ns);
         taken.map_err(|wait_ns| Error::NewTenants {
             tenant: tenant.clone(),
