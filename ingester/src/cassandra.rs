@@ -67,13 +67,15 @@ impl RowStore {
     pub fn life(&self) -> u64 {
         self.life.load(Ordering::Relaxed)
     }
+
+    /// Where its sstables and checkpoints are.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk) as Arc<dyn Disk>
+    }
 }
 
 impl Backend for RowStore {
-    fn disk(&self) -> Arc<dyn Disk> {
-        Arc::clone(&self.disk) as Arc<dyn Disk>
-    }
-
     fn open_manifest(&self) -> Result<Box<dyn ManifestSink>> {
         let (manifest, life) = manifest::RowManifest::open(
             Arc::clone(&self.rows),

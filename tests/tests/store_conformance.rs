@@ -12,7 +12,7 @@ use ingester::cassandra::{RowStore, Rows};
 use model::{SplitMix64, TimestampMs};
 use plants::{Plant, Planted};
 use std::sync::Arc;
-use store::engine::{Backend, Parts};
+use store::engine::Parts;
 use store::sim::SimDisk;
 use store::{Config, Engine};
 use tests::store_suite::{Done, Place, run};

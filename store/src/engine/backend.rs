@@ -18,9 +18,6 @@ use std::sync::Arc;
 
 /// Opens the log and the manifest of one store, for one life of a process.
 pub trait Backend: Debug + Send + Sync {
-    /// Where sstables and checkpoints are.
-    fn disk(&self) -> Arc<dyn Disk>;
-
     /// Reads what is live. Comes first; after it no earlier life can change anything.
     ///
     /// # Errors
@@ -47,13 +44,9 @@ pub trait Backend: Debug + Send + Sync {
 pub(super) struct Directory(pub(super) Arc<dyn Disk>);
 
 impl Backend for Directory {
-    fn disk(&self) -> Arc<dyn Disk> {
-        Arc::clone(&self.0)
-    }
-
     fn open_manifest(&self) -> Result<Box<dyn ManifestSink>> {
         prepare(&*self.0)?;
-        Ok(Box::new(Manifest::open(self.disk())?))
+        Ok(Box::new(Manifest::open(Arc::clone(&self.0))?))
     }
 
     fn open_log(
@@ -63,7 +56,7 @@ impl Backend for Directory {
         from_segment: u64,
         visit: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<(Box<dyn LogSink>, ReplayReport)> {
-        let (disk, config) = (self.disk(), config.clone());
+        let (disk, config) = (Arc::clone(&self.0), config.clone());
         let (log, report) =
             CommitLog::open(disk, LOG_DIRECTORY, config, start, from_segment, &mut |record| {
                 visit(record.payload)

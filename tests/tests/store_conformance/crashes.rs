@@ -11,7 +11,7 @@ use model::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::engine::{AppendLimits, Appended, Backend, Parts};
+use store::engine::{AppendLimits, Appended, Parts};
 use store::{Config, Engine, Error};
 use tests::store_suite::NOW;
 
