@@ -429,8 +429,6 @@ pub fn command(args: &[&str]) -> std::process::Output {
     Command::new(binary()).args(args).output().expect("the binary runs")
 }
 
-/// The binary of the profile this test was built with, built first if it is older than its sources.
-/// `CUMAE_BIN` names another.
 /// Whether the binary is one to be used, which the environment names: then bounds of time hold that
 /// the tests' own, without optimisation, cannot keep.
 #[must_use]
