@@ -8,14 +8,14 @@ mod crashes;
 mod plants;
 
 use ingester::cassandra::fake::{Fake, Faults};
-use ingester::cassandra::{RowStore, Rows};
+use ingester::cassandra::{Database, Rows};
 use model::{SplitMix64, TimestampMs};
 use plants::{Plant, Planted};
 use std::sync::Arc;
 use store::engine::Parts;
 use store::sim::SimDisk;
 use store::{Config, Engine};
-use tests::store_suite::{Done, Place, run};
+use tests::store_suite::{Done, Place, run, run_side_by_side};
 
 /// How many sequences are run on each.
 const SEQUENCES: usize = 1_000;
@@ -50,11 +50,23 @@ struct InRows {
     fake: Fake,
     plant: Option<Plant>,
     chance: SplitMix64,
+    /// Which of how many.
+    place: (u16, u16),
 }
 
 impl InRows {
     fn new(seed: u64, faults: Faults, plant: Option<Plant>) -> Self {
-        Self { fake: Fake::new(seed, faults), plant, chance: SplitMix64::new(seed ^ 0x5eed) }
+        let fake = Fake::new(seed, faults);
+        Self { fake, plant, chance: SplitMix64::new(seed ^ 0x5eed), place: (0, 1) }
+    }
+
+    /// Two places of one database.
+    fn two(seed: u64, faults: Faults) -> [Self; 2] {
+        let fake = Fake::new(seed, faults);
+        [0, 1].map(|place| {
+            let chance = SplitMix64::new(seed ^ 0x5eed ^ u64::from(place));
+            Self { fake: fake.clone(), plant: None, chance, place: (place, 2) }
+        })
     }
 
     fn rows(&self) -> Arc<dyn Rows> {
@@ -71,7 +83,11 @@ impl Place for InRows {
         // A process that does not come up is started again, as the same life or another.
         let mut last = String::new();
         for _ in 0..20 {
-            let opened = RowStore::new(self.rows(), incarnation, false).and_then(|store| {
+            let (place, places) = self.place;
+            let database = Database::new(self.rows(), incarnation, places, false);
+            let opened = database.and_then(|database| {
+                database.set_period(now.0.unsigned_abs() / 3_600_000);
+                let store = database.place(place, 0);
                 let parts = parts(store.disk(), self.chance.draw());
                 Engine::open_on(&store, parts, config.clone(), now)
             });
@@ -116,8 +132,27 @@ fn a_store_in_rows_answers_as_a_map_does_and_drops_tables() {
     let done = run(&mut place, 1, SEQUENCES, ROUNDS).unwrap();
     did_all(&done, SEQUENCES);
     let tables = place.fake.tables().unwrap();
-    let of_short = tables.iter().filter(|name| name.starts_with("segments_1_")).count();
-    assert!(of_short <= 4, "what is over is dropped: {tables:?}");
+    let of = |prefix: &str| tables.iter().filter(|name| name.starts_with(prefix)).count();
+    assert!(of("segments_172800000_") <= 4, "what is over is dropped: {tables:?}");
+    assert!(of("journal_") <= 2, "so is what no replay needs: {tables:?}");
+}
+
+#[test]
+fn two_places_of_one_database_answer_each_as_its_own_map_does() {
+    let all =
+        [(1, Faults::default()), (2, Faults::default()), (3, Faults::SOME), (4, Faults::SOME)];
+    for (seed, faults) in all {
+        let mut places = InRows::two(seed, faults);
+        let fake = places[0].fake.clone();
+        let [one, other] = &mut places;
+        let done = run_side_by_side(vec![one, other], seed, 64, ROUNDS);
+        let done = done.unwrap_or_else(|fault| panic!("{seed}: {fault}"));
+        done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
+        assert!(done.iter().any(|done| done.windows_expired > 0), "{done:?}");
+        let tables = fake.tables().unwrap();
+        let journals = tables.iter().filter(|name| name.starts_with("journal_")).count();
+        assert!(journals <= 4, "both are past the others: {tables:?}");
+    }
 }
 
 #[test]
