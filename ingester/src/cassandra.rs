@@ -13,6 +13,7 @@
 
 pub mod agreement;
 pub mod fake;
+pub mod fleet;
 mod joined;
 mod journal;
 mod manifest;
@@ -95,7 +96,12 @@ impl Database {
         RowStore {
             rows: Arc::clone(&self.rows),
             disk: Arc::new(disk),
-            whose: Whose { place, places: self.places, period: Arc::clone(&self.period) },
+            whose: Whose {
+                place,
+                places: self.places,
+                period: Arc::clone(&self.period),
+                floor: Arc::default(),
+            },
             incarnation: self.incarnation.wrapping_add(made),
             ring_version,
             life: AtomicU64::new(0),
@@ -137,6 +143,12 @@ impl RowStore {
     #[must_use]
     pub fn is_fenced(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_fenced)
+    }
+
+    /// The period of the journal where a replay would begin; 0 before the first flush.
+    #[must_use]
+    pub fn replay_from(&self) -> u64 {
+        self.whose.floor.load(Ordering::Relaxed)
     }
 
     /// Where its sstables and checkpoints are.
