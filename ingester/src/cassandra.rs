@@ -6,8 +6,11 @@
 //! sstables and checkpoints in the place of files. Below them is one small trait ([`Rows`]) of what
 //! is asked of the database.
 //!
-//! Not here: a driver; who may open a store (`cluster::ownership`).
+//! Not here: who may open a store (`cluster::ownership`).
 
+pub mod cql;
+#[cfg(feature = "cassandra")]
+pub mod driver;
 pub mod fake;
 mod journal;
 mod manifest;
@@ -15,6 +18,7 @@ mod pieces;
 mod row_disk;
 pub mod rows;
 pub mod schema;
+pub mod upkeep;
 
 pub use rows::{Change, Changed, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
 

@@ -221,6 +221,18 @@ fn take_over(rows: &dyn Rows, incarnation: u128) -> Result<Guard> {
     Err(RowsError::Unknown(format!("no answer to {TRIES} tries")).on(schema::MANIFEST))
 }
 
+/// What is live, as it is now, and the number of the life that may change it; for looking on.
+pub(super) fn look(rows: &dyn Rows) -> Result<(u64, State)> {
+    let guard = read_guard(rows)?.as_deref().map(Guard::decode).transpose()?;
+    let Some(guard) = guard else { return Ok((0, State::default())) };
+    Ok((guard.life, load_any(rows)?.1))
+}
+
+/// Of which life a file is.
+pub(super) fn life_of(file: u64) -> u64 {
+    file / FILES_PER_LIFE
+}
+
 fn read(rows: &dyn Rows, rows_max: usize) -> Result<Vec<super::Row>> {
     let (table, partition) = (schema::MANIFEST.to_owned(), ints([PLACE]));
     let read = Read { table, partition, first: Vec::new(), last: None, rows_max };
@@ -233,12 +245,20 @@ fn read_guard(rows: &dyn Rows) -> Result<Option<Arc<[u8]>>> {
 
 /// What is live, as of the moment when `guard` was taken over: nobody else has changed it since.
 fn load(rows: &dyn Rows, guard: Guard) -> Result<State> {
-    let mut state = State { next_file_id: guard.life * FILES_PER_LIFE, ..State::default() };
+    let (found, mut state) = load_any(rows)?;
+    if found.is_some_and(|found| found != guard) {
+        return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
+    }
+    state.next_file_id = guard.life * FILES_PER_LIFE;
+    Ok(state)
+}
+
+/// What is live, and whose it is.
+fn load_any(rows: &dyn Rows) -> Result<(Option<Guard>, State)> {
+    let (mut guard, mut state) = (None, State::default());
     for row in read(rows, usize::MAX)? {
         if row.row.is_empty() {
-            if Guard::decode(&row.data)? != guard {
-                return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
-            }
+            guard = Some(Guard::decode(&row.data)?);
             continue;
         }
         let edit = Edit::of_bytes(&row.data).ok_or_else(|| {
@@ -246,7 +266,7 @@ fn load(rows: &dyn Rows, guard: Guard) -> Result<State> {
         })?;
         state.apply(&edit);
     }
-    Ok(state)
+    Ok((guard, state))
 }
 
 /// The row that an edit writes, or deletes.

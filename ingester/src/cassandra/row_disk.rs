@@ -70,6 +70,11 @@ impl RowDisk {
         }
     }
 
+    /// All files that are known.
+    pub(super) fn files(&self) -> Vec<FileAt> {
+        self.held.lock().files.values().map(|known| known.at.clone()).collect()
+    }
+
     fn create_in(&self, path: &str, table: String) -> Result<Box<dyn DiskFile>> {
         let file = file_of(path)?;
         let (is_there, is_dropped) = {

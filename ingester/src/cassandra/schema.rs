@@ -6,6 +6,7 @@
 //! | `journal_<life>_<group>` | ((life, bucket), seq) | records of the log |
 //! | `definitions` | ((file, part), piece) | checkpoints: the definitions of open series |
 //! | `segments_<class>_<first>_<days>` | ((file, part), piece) | sstables |
+//! | `settings` | ((kind), name), static guard | the schema's version and what was said to `init` |
 //!
 //! # Invariants
 //! - A table's id follows from its name: two processes that create one at once make one table.
@@ -20,10 +21,88 @@ use xxhash_rust::xxh3::xxh3_128;
 pub const MANIFEST: &str = "manifest";
 /// The table of checkpoints.
 pub const DEFINITIONS: &str = "definitions";
+/// The table of what all processes agree on; changed on condition only.
+pub const SETTINGS: &str = "settings";
+/// The version of this schema. A process that finds a newer one does not start.
+pub const VERSION: u64 = 1;
 /// So many buckets of a journal share a table.
 const BUCKETS_PER_TABLE: u64 = 16;
 /// Days that share a table of a class that is kept for ever: about a year.
 const FOR_EVER_DAYS: i32 = 365;
+
+/// Of what a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `bigint`.
+    Int,
+    /// `text`.
+    Text,
+}
+
+/// A column's name, and of what it is.
+pub type ColumnDef = (&'static str, ColumnType);
+
+/// The columns of a table beside `data`, and what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The partition key.
+    pub partition: &'static [ColumnDef],
+    /// The clustering columns, ascending.
+    pub clustering: &'static [ColumnDef],
+    /// Whether a partition has a static column, `guard`, on condition of which it is changed.
+    pub has_guard: bool,
+    /// Whether its rows are large, written once, and of no use to a compressor.
+    pub is_bulk: bool,
+    /// For so long a deletion is remembered.
+    pub gc_grace_seconds: u32,
+}
+
+const PIECES: Shape = Shape {
+    partition: &[("file", ColumnType::Int), ("part", ColumnType::Int)],
+    clustering: &[("piece", ColumnType::Int)],
+    has_guard: false,
+    is_bulk: true,
+    // A piece that comes back is one that no manifest names.
+    gc_grace_seconds: 4 * 3_600,
+};
+const JOURNAL: Shape = Shape {
+    partition: &[("life", ColumnType::Int), ("bucket", ColumnType::Int)],
+    clustering: &[("seq", ColumnType::Int)],
+    gc_grace_seconds: GC_GRACE_SECONDS,
+    ..PIECES
+};
+const GUARDED: Shape = Shape {
+    partition: &[("place", ColumnType::Int)],
+    clustering: &[("kind", ColumnType::Text), ("name", ColumnType::Text)],
+    has_guard: true,
+    is_bulk: false,
+    gc_grace_seconds: GC_GRACE_SECONDS,
+};
+const RING: Shape = Shape { clustering: &[("name", ColumnType::Text)], ..GUARDED };
+const NAMED: Shape = Shape {
+    partition: &[("kind", ColumnType::Text)],
+    clustering: &[("name", ColumnType::Text)],
+    ..GUARDED
+};
+/// Ten days, as Cassandra has it.
+const GC_GRACE_SECONDS: u32 = 864_000;
+
+/// The tables that are there from the beginning.
+pub const FIRST: [&str; 6] = [SETTINGS, MANIFEST, DEFINITIONS, "lease", "ring", "claims"];
+
+/// The columns of a table of this schema; `None` for any other.
+#[must_use]
+pub fn shape(table: &str) -> Option<Shape> {
+    match table {
+        MANIFEST => Some(GUARDED),
+        SETTINGS | "lease" | "claims" => Some(NAMED),
+        "ring" => Some(RING),
+        DEFINITIONS => Some(PIECES),
+        _ if journal_of(table).is_some() => Some(JOURNAL),
+        _ if SegmentTable::parse(table).is_some() => Some(PIECES),
+        _ => None,
+    }
+}
 
 /// The id of a table.
 #[must_use]
@@ -156,6 +235,16 @@ mod tests {
             });
             let tables: std::collections::BTreeSet<_> = tables.collect();
             assert!(tables.len() <= 13, "{} of {retention_days} days", tables.len());
+        }
+    }
+
+    #[test]
+    fn a_table_s_columns_follow_from_its_name_and_a_name_that_is_none_has_none() {
+        let window = ClassWindow { class: 3, first_day: 20_000, days: 1 };
+        assert_eq!(shape(&SegmentTable::of(window).name()), Some(PIECES));
+        assert_eq!(shape(&journal_table(7, 16)), Some(JOURNAL));
+        for other in ["", "journal_", "journal_x_1", "segments_1", "manifest; DROP", "peers"] {
+            assert_eq!(shape(other), None, "{other}");
         }
     }
 
