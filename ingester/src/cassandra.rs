@@ -9,9 +9,12 @@
 //! The ring's *places* are stores of their own, which share the tables: a place is opened by one process
 //! at a time, and opening it shuts out whoever had it.
 //!
-//! Not here: a driver; who may open a store (`cluster::ownership`).
+//! Not here: who may open a store (`cluster::ownership`).
 
 pub mod agreement;
+pub mod cql;
+#[cfg(feature = "cassandra")]
+pub mod driver;
 pub mod fake;
 pub mod fleet;
 mod joined;
@@ -22,6 +25,7 @@ mod pieces;
 mod row_disk;
 pub mod rows;
 pub mod schema;
+pub mod upkeep;
 
 pub use rows::{Change, Changed, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
 

@@ -77,6 +77,11 @@ impl RowDisk {
         }
     }
 
+    /// All files that are known.
+    pub(super) fn files(&self) -> Vec<FileAt> {
+        self.held.lock().files.values().map(|known| known.at.clone()).collect()
+    }
+
     fn create_in(&self, path: &str, table: String) -> Result<Box<dyn DiskFile>> {
         let file = file_of(path)?;
         let (is_there, is_dropped) = {
@@ -104,7 +109,7 @@ impl RowDisk {
     fn used_elsewhere(&self) -> Result<BTreeSet<SegmentTable>> {
         let mut used = BTreeSet::new();
         for place in (0..self.places).filter(|place| *place != self.place) {
-            let state = super::manifest::peek(&*self.rows, place)?;
+            let (_, state) = super::manifest::look(&*self.rows, place)?;
             used.extend(state.sstables.values().map(|meta| table_of(&state, meta)));
         }
         Ok(used)

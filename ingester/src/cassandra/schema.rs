@@ -7,6 +7,7 @@
 //! | `definitions` | ((file, part), piece) | checkpoints: the definitions of open series |
 //! | `segments_<kept>_<first>_<days>` | ((file, part), piece) | sstables |
 //! | `lease`, `ring`, `claims` | `agreement.rs` | who serves what; changed on condition only |
+//! | `settings` | ((kind), name), static guard | the schema's version and what was said to `init` |
 //!
 //! All places share all tables: a *writer* is a place and a life of it, a *file*'s number begins with
 //! both. Samples that are kept equally long, `kept` milliseconds, share tables; 0 is for ever.
@@ -30,8 +31,86 @@ pub const LEASE: &str = "lease";
 pub const RING: &str = "ring";
 /// The table of claims.
 pub const CLAIMS: &str = "claims";
+/// The table of what all processes agree on; changed on condition only.
+pub const SETTINGS: &str = "settings";
+/// The version of this schema. A process that finds a newer one does not start.
+pub const VERSION: u64 = 1;
 /// Days that share a table of a class that is kept for ever: about a year.
 const FOR_EVER_DAYS: i32 = 365;
+
+/// Of what a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `bigint`.
+    Int,
+    /// `text`.
+    Text,
+}
+
+/// A column's name, and of what it is.
+pub type ColumnDef = (&'static str, ColumnType);
+
+/// The columns of a table beside `data`, and what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The partition key.
+    pub partition: &'static [ColumnDef],
+    /// The clustering columns, ascending.
+    pub clustering: &'static [ColumnDef],
+    /// Whether a partition has a static column, `guard`, on condition of which it is changed.
+    pub has_guard: bool,
+    /// Whether its rows are large, written once, and of no use to a compressor.
+    pub is_bulk: bool,
+    /// For so long a deletion is remembered.
+    pub gc_grace_seconds: u32,
+}
+
+const PIECES: Shape = Shape {
+    partition: &[("file", ColumnType::Int), ("part", ColumnType::Int)],
+    clustering: &[("piece", ColumnType::Int)],
+    has_guard: false,
+    is_bulk: true,
+    // A piece that comes back is one that no manifest names.
+    gc_grace_seconds: 4 * 3_600,
+};
+const JOURNAL: Shape = Shape {
+    partition: &[("writer", ColumnType::Int), ("bucket", ColumnType::Int)],
+    clustering: &[("seq", ColumnType::Int)],
+    gc_grace_seconds: GC_GRACE_SECONDS,
+    ..PIECES
+};
+const GUARDED: Shape = Shape {
+    partition: &[("place", ColumnType::Int)],
+    clustering: &[("kind", ColumnType::Text), ("name", ColumnType::Text)],
+    has_guard: true,
+    is_bulk: false,
+    gc_grace_seconds: GC_GRACE_SECONDS,
+};
+const ONE: Shape = Shape { clustering: &[("name", ColumnType::Text)], ..GUARDED };
+const NAMED: Shape = Shape {
+    partition: &[("kind", ColumnType::Text)],
+    clustering: &[("name", ColumnType::Text)],
+    ..GUARDED
+};
+/// Ten days, as Cassandra has it.
+const GC_GRACE_SECONDS: u32 = 864_000;
+
+/// The tables that are there from the beginning.
+pub const FIRST: [&str; 6] = [SETTINGS, MANIFEST, DEFINITIONS, LEASE, RING, CLAIMS];
+
+/// The columns of a table of this schema; `None` for any other.
+#[must_use]
+pub fn shape(table: &str) -> Option<Shape> {
+    match table {
+        MANIFEST => Some(GUARDED),
+        SETTINGS | LEASE | CLAIMS => Some(NAMED),
+        RING => Some(ONE),
+        DEFINITIONS => Some(PIECES),
+        _ if journal_of(table).is_some() => Some(JOURNAL),
+        _ if SegmentTable::parse(table).is_some() => Some(PIECES),
+        _ => None,
+    }
+}
 
 /// The id of a table.
 #[must_use]
@@ -169,6 +248,17 @@ mod tests {
             });
             let tables: std::collections::BTreeSet<_> = tables.collect();
             assert!(tables.len() <= 13, "{} of {retention_days} days", tables.len());
+        }
+    }
+
+    #[test]
+    fn a_table_s_columns_follow_from_its_name_and_a_name_that_is_none_has_none() {
+        let window = ClassWindow { class: 3, first_day: 20_000, days: 1 };
+        assert_eq!(shape(&SegmentTable::of(7, window).name()), Some(PIECES));
+        assert_eq!(shape(&journal_table(490_000)), Some(JOURNAL));
+        assert_eq!(shape(RING), Some(ONE));
+        for other in ["", "journal_", "journal_x", "segments_1", "manifest; DROP", "peers"] {
+            assert_eq!(shape(other), None, "{other}");
         }
     }
 
