@@ -219,7 +219,7 @@ impl<'a> Assembly<'a> {
             },
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
-            topology: Arc::clone(&self.topology),
+            share: Arc::clone(&self.topology) as Arc<dyn ingester::SeriesShare>,
             registry: self.registry.clone(),
         };
         let began_ns = self.clock.monotonic_ns();

@@ -11,7 +11,7 @@ mod in_rows;
 #[path = "store_conformance/plants.rs"]
 mod plants;
 
-use in_rows::{Database, InRows, did_all, dropped_what_is_over, parts};
+use in_rows::{InRows, Kept, did_all, dropped_what_is_over, parts};
 use ingester::cassandra::Rows;
 use ingester::cassandra::fake::{Fake, Faults};
 use model::TimestampMs;
@@ -19,7 +19,7 @@ use plants::{Plant, Planted};
 use std::sync::Arc;
 use store::sim::SimDisk;
 use store::{Config, Engine};
-use tests::store_suite::{Place, run};
+use tests::store_suite::{Place, run, run_side_by_side};
 
 /// How many sequences are run on each.
 const SEQUENCES: usize = 1_000;
@@ -51,7 +51,7 @@ struct Planting {
     plant: Option<Plant>,
 }
 
-impl Database for Planting {
+impl Kept for Planting {
     fn rows(&self) -> Arc<dyn Rows> {
         match self.plant {
             Some(plant) => Arc::new(Planted::new(self.fake.clone(), plant)),
@@ -83,6 +83,27 @@ fn a_store_in_rows_answers_as_a_map_does_and_drops_tables() {
     let done = run(&mut place, 1, SEQUENCES, ROUNDS).unwrap();
     did_all(&done, SEQUENCES);
     dropped_what_is_over(&place.database.fake);
+}
+
+#[test]
+fn two_places_of_one_database_answer_each_as_its_own_map_does() {
+    let all =
+        [(1, Faults::default()), (2, Faults::default()), (3, Faults::SOME), (4, Faults::SOME)];
+    for (seed, faults) in all {
+        let fake = Fake::new(seed, faults);
+        let mut places = [0, 1].map(|place| {
+            let planting = Planting { fake: fake.clone(), plant: None };
+            InRows::on(planting, seed ^ u64::from(place)).at(place, 2)
+        });
+        let [one, other] = &mut places;
+        let done = run_side_by_side(vec![one, other], seed, 64, ROUNDS);
+        let done = done.unwrap_or_else(|fault| panic!("{seed}: {fault}"));
+        done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
+        assert!(done.iter().any(|done| done.windows_expired > 0), "{done:?}");
+        let tables = fake.tables().unwrap();
+        let journals = tables.iter().filter(|name| name.starts_with("journal_")).count();
+        assert!(journals <= 4, "both are past the others: {tables:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //!
 //! Not here: the keyspace (`driver.rs`); what a person reads (`cumae cassandra`).
 
+use super::pieces::FileAt;
 use super::row_disk::RowDisk;
 use super::rows::{
     Change, Changed, Column, Consistency, Key, Read, Rows, RowsError, Write, create, read_all,
@@ -158,37 +159,59 @@ pub struct Status {
     pub schema: Schema,
     /// Its tables.
     pub tables: BTreeMap<String, TableStatus>,
-    /// How many lives the store has had.
-    pub lives: u64,
+    /// For each place how many lives it has had.
+    pub lives: BTreeMap<u16, u64>,
 }
 
-/// Looks at the manifest.
+/// Looks at the manifests of all places.
 ///
 /// # Errors
 /// If there is no schema, or a newer one; what the database says.
 pub fn status(rows: &Arc<dyn Scan>) -> Result<Status> {
     let schema = require_schema(&**rows)?;
-    let (lives, state, disk) = live(rows)?;
     let names = table_names(&**rows)?.into_iter();
     let mut tables: BTreeMap<String, TableStatus> =
         names.map(|name| (name, TableStatus::default())).collect();
-    for at in disk.files() {
-        let table = tables.entry(at.table).or_default();
-        table.files += 1;
-        if let Some(meta) = state.sstables.get(&at.file) {
-            table.bytes += meta.file_bytes;
-            table.samples += meta.samples;
+    let mut lives = BTreeMap::new();
+    for place in places(rows)? {
+        let live = Live::of(rows, place)?;
+        lives.insert(place, live.life);
+        for at in live.files {
+            let table = tables.entry(at.table).or_default();
+            table.files += 1;
+            if let Some(meta) = live.state.sstables.get(&at.file) {
+                table.bytes += meta.file_bytes;
+                table.samples += meta.samples;
+            }
         }
     }
     Ok(Status { schema, tables, lives })
 }
 
-/// What is live, and where its files are.
-fn live(rows: &Arc<dyn Scan>) -> Result<(u64, store::manifest::State, RowDisk)> {
-    let (life, state) = manifest::look(&**rows)?;
-    let disk = RowDisk::new(Arc::clone(rows) as Arc<dyn Rows>);
-    disk.learn(&state);
-    Ok((life, state, disk))
+/// The places that have ever been opened.
+fn places(rows: &Arc<dyn Scan>) -> Result<BTreeSet<u16>> {
+    let found = rows.partitions(schema::MANIFEST).map_err(|error| error.on(schema::MANIFEST))?;
+    let place = |key: &Vec<Column>| match key.first() {
+        Some(Column::Int(place)) => u16::try_from(*place).ok(),
+        _ => None,
+    };
+    Ok(found.iter().filter_map(place).collect())
+}
+
+/// What is live in a place, and where its files are.
+struct Live {
+    life: u64,
+    state: store::manifest::State,
+    files: Vec<FileAt>,
+}
+
+impl Live {
+    fn of(rows: &Arc<dyn Scan>, place: u16) -> Result<Self> {
+        let (life, state) = manifest::live(&**rows, place)?;
+        let disk = RowDisk::new(Arc::clone(rows) as Arc<dyn Rows>, Arc::default(), place, 1);
+        disk.learn(&state);
+        Ok(Self { life, state, files: disk.files() })
+    }
 }
 
 /// What a check found.
@@ -211,38 +234,23 @@ pub struct Checked {
 pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     require_schema(&**rows)?;
     let tables = table_names(&**rows)?;
-    let (life, state, disk) = live(rows)?;
     let mut checked = Checked::default();
-    let mut live_files = BTreeSet::new();
-    for at in disk.files() {
-        live_files.insert((at.table.clone(), at.file));
-        let path = format!("{}/{:016x}", at.table, at.file);
-        if !tables.contains(&at.table) {
-            checked.faults.push(format!("{path}: table `{}` is not there", at.table));
-            continue;
+    let (mut lives, mut live_files) = (BTreeMap::new(), BTreeSet::new());
+    for place in places(rows)? {
+        let live = Live::of(rows, place)?;
+        lives.insert(u64::from(place), live.life);
+        for at in &live.files {
+            live_files.insert(at.file);
+            check_file(rows, (place, &live), at, &tables, &mut checked)?;
         }
-        let bytes = match state.sstables.get(&at.file) {
-            Some(meta) => meta.file_bytes,
-            // The length of a checkpoint stands in its end alone.
-            None => at.len(&**rows)?.unwrap_or(0),
-        };
-        let faults = at.faults(&**rows, bytes)?;
-        // It may have been merged away while it was read.
-        if !faults.is_empty() && !is_live(rows, at.file)? {
-            continue;
-        }
-        checked.files += 1;
-        checked.bytes += bytes;
-        checked.faults.extend(faults.into_iter().map(|fault| match fault {
-            Some(piece) => format!("{path}: piece {piece} is missing or damaged"),
-            None => format!("{path}: its end is missing, or says another length than {bytes}"),
-        }));
     }
     let is_of_files =
         |name: &&String| *name == schema::DEFINITIONS || SegmentTable::parse(name).is_some();
     for table in tables.iter().filter(is_of_files) {
         for file in files_in(rows, table)? {
-            if !live_files.contains(&(table.clone(), file)) && manifest::life_of(file) < life {
+            let (place, life) = manifest::writer_of(file);
+            let is_over = lives.get(&place).is_some_and(|present| life < *present);
+            if is_over && !live_files.contains(&file) {
                 checked.orphans.push((table.clone(), file));
             }
         }
@@ -250,10 +258,35 @@ pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     Ok(checked)
 }
 
-fn is_live(rows: &Arc<dyn Scan>, file: u64) -> Result<bool> {
-    let (_, state) = manifest::look(&**rows)?;
-    let is_checkpoint = state.checkpoint.is_some_and(|checkpoint| checkpoint.id == file);
-    Ok(is_checkpoint || state.sstables.contains_key(&file))
+fn check_file(
+    rows: &Arc<dyn Scan>,
+    (place, live): (u16, &Live),
+    at: &FileAt,
+    tables: &BTreeSet<String>,
+    checked: &mut Checked,
+) -> Result<()> {
+    let path = format!("{}/{:016x}", at.table, at.file);
+    if !tables.contains(&at.table) {
+        checked.faults.push(format!("{path}: table `{}` is not there", at.table));
+        return Ok(());
+    }
+    let bytes = match live.state.sstables.get(&at.file) {
+        Some(meta) => meta.file_bytes,
+        // The length of a checkpoint stands in its end alone.
+        None => at.len(&**rows)?.unwrap_or(0),
+    };
+    let faults = at.faults(&**rows, bytes)?;
+    // It may have been merged away while it was read.
+    if !faults.is_empty() && !Live::of(rows, place)?.files.contains(at) {
+        return Ok(());
+    }
+    checked.files += 1;
+    checked.bytes += bytes;
+    checked.faults.extend(faults.into_iter().map(|fault| match fault {
+        Some(piece) => format!("{path}: piece {piece} is missing or damaged"),
+        None => format!("{path}: its end is missing, or says another length than {bytes}"),
+    }));
+    Ok(())
 }
 
 /// The files that have a row in a table.
@@ -352,17 +385,17 @@ mod tests {
     fn what_a_dead_life_left_is_an_orphan_and_what_the_present_one_writes_is_not() {
         let (fake, rows) = fake();
         init(&fake, None).unwrap();
-        written(&life(&fake, 1), 1 << 32 | 5);
+        written(&life(&fake, 1), 1 << 28 | 5);
         assert_eq!(check(&rows).unwrap().orphans, []);
-        written(&life(&fake, 2), 2 << 32 | 5);
+        written(&life(&fake, 2), 2 << 28 | 5);
 
         let checked = check(&rows).unwrap();
         let orphans: Vec<u64> = checked.orphans.iter().map(|(_, file)| *file).collect();
-        assert_eq!(orphans, [1 << 32 | 5]);
+        assert_eq!(orphans, [1 << 28 | 5]);
         remove(&rows, &checked.orphans).unwrap();
         assert_eq!(check(&rows).unwrap().orphans, []);
         let table = &checked.orphans[0].0;
-        assert_eq!(files_in(&rows, table).unwrap(), BTreeSet::from([2 << 32 | 5]));
+        assert_eq!(files_in(&rows, table).unwrap(), BTreeSet::from([2 << 28 | 5]));
     }
 
     #[test]
@@ -375,9 +408,9 @@ mod tests {
         sink.append(&[7; 1_000]).unwrap();
         sink.sync_data().unwrap();
         let table = schema::DEFINITIONS.to_owned();
-        let file = super::super::pieces::FileAt { table: table.clone(), file: 1 << 32 | 9 };
+        let file = super::super::pieces::FileAt { table: table.clone(), file: 1 << 28 | 9 };
         assert_eq!(file.faults(&*rows, 1_000).unwrap(), []);
-        let key = Key { partition: ints([1 << 32 | 9, 0]), row: ints([0]) };
+        let key = Key { partition: ints([1 << 28 | 9, 0]), row: ints([0]) };
         fake.write(&[Write { table, key, data: Some(Arc::from([1; 9])), timestamp: 2 }]).unwrap();
         assert_eq!(file.faults(&*rows, 1_000).unwrap(), [Some(0)]);
         assert_eq!(file.faults(&*rows, 2_000).unwrap(), [None, Some(0)]);

@@ -1,6 +1,6 @@
 //! A place of the suite that is rows of a database, whichever it is.
 
-use ingester::cassandra::{RowStore, Rows};
+use ingester::cassandra::{Database, Rows};
 use model::{SplitMix64, TimestampMs};
 use std::sync::Arc;
 use store::engine::Parts;
@@ -8,7 +8,7 @@ use store::{Config, Engine};
 use tests::store_suite::{Done, Place};
 
 /// A database, and what becomes of what is under way in it when a process of ours dies.
-pub(crate) trait Database {
+pub(crate) trait Kept {
     /// A way to it, of a process that has just started.
     fn rows(&self) -> Arc<dyn Rows>;
 
@@ -20,25 +20,35 @@ pub(crate) trait Database {
 pub(crate) struct InRows<D> {
     pub(crate) database: D,
     chance: SplitMix64,
+    /// Which of how many.
+    place: (u16, u16),
 }
 
-impl<D: Database> InRows<D> {
+impl<D: Kept> InRows<D> {
     pub(crate) fn on(database: D, seed: u64) -> Self {
-        Self { database, chance: SplitMix64::new(seed ^ 0x5eed) }
+        Self { database, chance: SplitMix64::new(seed ^ 0x5eed), place: (0, 1) }
+    }
+
+    /// As one of so many places.
+    pub(crate) fn at(self, place: u16, places: u16) -> Self {
+        Self { place: (place, places), ..self }
     }
 }
 
-impl<D: Database> Place for InRows<D> {
+impl<D: Kept> Place for InRows<D> {
     fn open(&mut self, config: Config, now: TimestampMs) -> Result<Engine, String> {
         let incarnation = u128::from(self.chance.draw()) << 64 | u128::from(self.chance.draw());
         // A process that does not come up is started again, as the same life or another.
         let mut last = String::new();
         for _ in 0..20 {
-            let opened =
-                RowStore::new(self.database.rows(), incarnation, false).and_then(|store| {
-                    let parts = parts(store.disk(), self.chance.draw());
-                    Engine::open_on(&store, parts, config.clone(), now)
-                });
+            let (place, places) = self.place;
+            let database = Database::new(self.database.rows(), incarnation, places, false);
+            let opened = database.and_then(|database| {
+                database.set_period(now.0.unsigned_abs() / 3_600_000);
+                let store = database.place(place, 0);
+                let parts = parts(store.disk(), self.chance.draw());
+                Engine::open_on(&store, parts, config.clone(), now)
+            });
             match opened {
                 Ok((engine, report)) => {
                     assert!(report.replay.damage.is_empty(), "false alarm: {report:?}");
@@ -74,6 +84,7 @@ pub(crate) fn did_all(done: &Done, sequences: usize) {
 /// That the tables of windows that are over are gone.
 pub(crate) fn dropped_what_is_over(rows: &dyn Rows) {
     let tables = rows.tables().unwrap();
-    let of_short = tables.iter().filter(|name| name.starts_with("segments_1_")).count();
-    assert!(of_short <= 4, "what is over is dropped: {tables:?}");
+    let of = |prefix: &str| tables.iter().filter(|name| name.starts_with(prefix)).count();
+    assert!(of("segments_172800000_") <= 4, "what is over is dropped: {tables:?}");
+    assert!(of("journal_") <= 2, "so is what no replay needs: {tables:?}");
 }
