@@ -10,6 +10,7 @@
 //! Not here: what a limit means (`guard::limits`), how the cluster is laid out
 //! (`cluster::topology`).
 
+pub mod cassandra;
 mod print;
 mod read;
 mod relabel;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cassandra::Storage;
 pub(crate) use relabel::{rule_json, rules_of};
 pub use settings::Visitor;
 pub use value::{Bytes, Setting};
@@ -97,6 +99,8 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub storage: Storage,
+    pub cassandra: cassandra::Cassandra,
     pub store: Store,
     pub compaction: store::config::CompactionConfig,
     pub write: Write,
@@ -211,6 +215,8 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            storage: Storage::Embedded,
+            cassandra: cassandra::Cassandra::default(),
             store: Store {
                 cache_bytes: 64 << 20,
                 compaction_throughput: 64 << 20,
@@ -314,6 +320,9 @@ impl Config {
             faults.push(Fault::new(key, fault.reason));
         }
         self.check_cluster(&mut faults);
+        if self.storage == Storage::Cassandra {
+            self.cassandra.check(&mut faults);
+        }
         faults
     }
 
