@@ -17,6 +17,6 @@ mod telemetry;
 
 pub use compaction_thread::Sealed;
 pub use config::Config;
-pub use embedded::{Embedded, EmbeddedParts, retention};
+pub use embedded::{Embedded, EmbeddedParts, SeriesShare, retention};
 pub use error::Error;
 pub use exchange::Exchange;

@@ -102,13 +102,15 @@ impl Inner {
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
-        let share = |limit: guard::Limit| match limit.0 {
+        let share = |limit: guard::Limit, of: &dyn Fn(u64) -> u64| match limit.0 {
             0 => u64::MAX,
-            max => self.topology.replica_series_max(max),
+            max => of(max),
         };
         AppendLimits {
-            series_max: share(limits.max_series),
-            series_per_metric_max: share(limits.max_series_per_metric),
+            series_max: share(limits.max_series, &|max| self.share.series_max(tenant, max)),
+            series_per_metric_max: share(limits.max_series_per_metric, &|max| {
+                self.share.metric_series_max(max)
+            }),
             exemplars_max: limits.max_exemplars.get(),
             metadata_max: limits.max_metadata.get(),
         }
