@@ -245,7 +245,7 @@ impl Distributor {
     pub fn ha_status(&self, tenant: &TenantId) -> Vec<ClusterStatus> {
         let now_ns = self.inner.clock.monotonic_ns();
         let known = self.inner.tenants.known(tenant);
-        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_ref());
+        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_deref());
         gate.map(|ha| ha.status(now_ns)).unwrap_or_default()
     }
 
@@ -372,7 +372,7 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<(Refusals, Vec<Heard>), Error> {
         let tenant = Arc::clone(&batch.tenant);
-        tenant.counters.receive(&batch.refusals);
+        self.inner.telemetry.receive(&tenant, &batch.refusals);
         let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
@@ -453,7 +453,7 @@ impl Decode {
 
 /// The heir, if all that a batch has is of one, and where its requests are held.
 fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
-    let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return None };
+    let (Some(ha), [heir]) = (batch.tenant.gate.ha.as_deref(), &*batch.heard) else { return None };
     (heir.is_heir() && heir.newest_ms > i64::MIN).then_some((ha, heir))
 }
 

@@ -168,7 +168,7 @@ impl Tenants {
             retention,
             gate,
             cache: RwLock::new(SeriesCache::new(self.replicas, entries_max)),
-            counters: telemetry.of_tenant(id),
+            counters: TenantCounters::default(),
             used_at: AtomicU32::new(epoch),
         });
         known.tenants.insert(id.clone(), Arc::clone(&tenant));

@@ -150,7 +150,7 @@ async fn take(
         parts.charge(&tenant, items)?;
     }
     let mut refusals = distributor.send(batch, plan, now).await?;
-    tenant.counters.receive(&untranslated);
+    parts.telemetry.receive(&tenant, &untranslated);
     parts.telemetry.refused(&tenant.id, &untranslated);
     refusals.follow(untranslated);
     Ok(Taken { points, refusals })
