@@ -140,8 +140,8 @@ fn walk_write(v: &mut impl Visitor, write: &mut super::Write) {
     let meaning = "Tenants that may begin per second, after ten seconds' worth of them at once; \
                    more get 503. 0 is no limit.";
     v.setting("new_tenants_per_second", meaning, &mut write.new_tenants_per_second);
-    let meaning = "Tenants of which something is in memory, until the process ends where series are kept; the \
-                   writes of more get 503. 0 is no limit.";
+    let meaning = "Tenants of which something is in memory, where series are kept until they have been idle \
+                   for an hour and are flushed; the writes of more get 503. 0 is no limit.";
     v.setting("max_tenants", meaning, &mut write.tenants_max);
 }
 
