@@ -280,7 +280,7 @@ impl Distributor {
         Ok(resolved)
     }
 
-    /// A tenant, which begins with its first write.
+    /// A tenant, known or a request's own.
     pub(crate) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         let epoch = epoch_at(self.inner.clock.monotonic_ns());
         self.inner.tenants.get(id, &self.inner.telemetry, epoch)
@@ -372,6 +372,10 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<(Refusals, Vec<Heard>), Error> {
         let tenant = Arc::clone(&batch.tenant);
+        if !plan.writes.is_empty() {
+            let epoch = epoch_at(self.inner.clock.monotonic_ns());
+            self.inner.tenants.begin(Arc::clone(&tenant), &self.inner.telemetry, epoch);
+        }
         self.inner.telemetry.receive(&tenant, &batch.refusals);
         let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
@@ -379,7 +383,7 @@ impl Distributor {
         if let Some(ha) = &tenant.gate.ha {
             ha.cover(&heard, now);
         }
-        self.inner.telemetry.refused(&tenant.id, &refusals);
+        self.inner.telemetry.refused(&tenant, &refusals);
         Ok((refusals, heard))
     }
 

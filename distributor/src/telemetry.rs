@@ -112,8 +112,11 @@ impl Telemetry {
         collectors.into_iter().try_for_each(|one| registry.register(one)).map_err(internal)
     }
 
-    /// Counts what came with a request of a tenant.
+    /// Counts what came with a request of a tenant that has begun: the names of others would pile up.
     pub(crate) fn receive(&self, tenant: &Tenant, refusals: &Refusals) {
+        if !tenant.has_begun() {
+            return;
+        }
         for (item, counter) in Item::ALL.into_iter().zip(&tenant.counters.received) {
             let count = refusals.received(item);
             if count > 0 {
@@ -139,7 +142,12 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn refused(&self, tenant: &TenantId, refusals: &Refusals) {
+    /// Counts what was refused and dropped of a tenant that has begun.
+    pub(crate) fn refused(&self, tenant: &Tenant, refusals: &Refusals) {
+        if !tenant.has_begun() {
+            return;
+        }
+        let tenant = &tenant.id;
         for item in Item::ALL {
             for (reason, count) in refusals.by_reason(item) {
                 let labels = [tenant.as_str(), item.name(), reason.name()];

@@ -151,7 +151,7 @@ async fn take(
     }
     let mut refusals = distributor.send(batch, plan, now).await?;
     parts.telemetry.receive(&tenant, &untranslated);
-    parts.telemetry.refused(&tenant.id, &untranslated);
+    parts.telemetry.refused(&tenant, &untranslated);
     refusals.follow(untranslated);
     Ok(Taken { points, refusals })
 }
