@@ -24,7 +24,7 @@ use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
 use guard::LimitTable;
-use model::{Clock, Context, Kind, TimestampMs};
+use model::{Clock, Context, Kind, TenantId, TimestampMs};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -112,6 +112,7 @@ impl Embedded {
             clock.clone(),
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
+            series_per_metric_max(limits.clone(), topology.clone()),
         )?;
         let (compaction, compaction_thread) = compaction_thread::start(
             engine.clone(),
@@ -227,6 +228,14 @@ impl Inner {
             Err(error) => Err(self.error(Kind::Internal, format!("the store failed: {error}"))),
         }
     }
+}
+
+/// How many open series a metric of a tenant may have here.
+fn series_per_metric_max(
+    limits: Arc<LimitTable>,
+    topology: Arc<Topology>,
+) -> impl Fn(&TenantId) -> u64 + Send + 'static {
+    move |tenant| serve::share(&topology, limits.of(tenant).max_series_per_metric)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use metadata::Metadata;
 use model::mutation::{Mutation, SeriesRefusal};
 use model::sample::SampleKind;
 use model::series::{target_hash, tenant_salt};
-use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId, Text};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
@@ -286,6 +286,18 @@ impl Tenant {
         self.series.fetch_add(1, Ordering::Relaxed);
         self.series_created.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The metrics with so many series or more, and how many each has.
+    pub(crate) fn metrics_of(&self, series_min: u64) -> Vec<(Text, u64)> {
+        if self.series().0 < series_min {
+            return Vec::new();
+        }
+        let symbols = self.symbols.read();
+        let per_metric = self.per_metric.lock();
+        let large = per_metric.iter().filter(|(_, series)| **series >= series_min);
+        let named = large.filter(|(metric, _)| (**metric as usize) < symbols.len());
+        named.map(|(metric, series)| (symbols.text(*metric).clone(), *series)).collect()
     }
 
     fn dismiss(&self, metric: u32) {
