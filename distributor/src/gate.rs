@@ -69,14 +69,15 @@ impl Cause {
 #[derive(Debug)]
 pub(crate) struct Gate {
     relabeling: Relabeling,
-    pub(crate) ha: Option<HaGate>,
+    /// Few have one.
+    pub(crate) ha: Option<Box<HaGate>>,
 }
 
 impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
         // Rules are checked before a process starts.
         let relabeling = Relabeling::compile(&limits.relabel_rules).unwrap_or_default();
-        Self { relabeling, ha: limits.ha.is_on.then(|| HaGate::new(&limits.ha)) }
+        Self { relabeling, ha: limits.ha.is_on.then(|| Box::new(HaGate::new(&limits.ha))) }
     }
 
     /// Whether raw labels are what they say.

@@ -25,6 +25,11 @@ pub(crate) const UNCACHED: u32 = u32::MAX;
 /// No number: the replica has not told one.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
+/// Room for so many entries is made at first,
+const ROOM_MIN: usize = 4;
+/// and twice of it until there is this; then as much again, or an eighth.
+const ROOM_DOUBLES_MAX: usize = 1024;
+
 /// An entry that was not touched for so many epochs may go.
 const IDLE_EPOCHS: u32 = 4;
 /// The length of an epoch.
@@ -197,8 +202,10 @@ impl SeriesCache {
         }
         let place = u32::try_from(self.entries.len()).unwrap_or(UNCACHED);
         if self.entries.len() == self.entries.capacity() {
-            // Doubling would leave a third of the room unused.
-            let more = (self.entries.len() / 8).max(1024);
+            // Doubling would leave a third of the room unused: it ends early. A tenant of many has few
+            // series.
+            let held = self.entries.len();
+            let more = (held / 8).max(held.clamp(ROOM_MIN, ROOM_DOUBLES_MAX));
             self.entries.reserve_exact(more);
             self.numbers.iter_mut().for_each(|numbers| numbers.by_entry.reserve_exact(more));
         }
@@ -221,6 +228,9 @@ impl SeriesCache {
                 place
             }
             None => {
+                if self.metrics.is_empty() {
+                    self.metrics.reserve_exact(1);
+                }
                 self.metrics.push(metric);
                 u32::try_from(self.metrics.len() - 1).unwrap_or(UNCACHED)
             }

@@ -65,6 +65,9 @@ pub(crate) struct Message {
 /// What HA replicas send while they wait may take such a part of what requests under way may.
 const HELD_SHARE: u64 = 8;
 
+/// What an HA replica sent while it waited is given up when it was refused so often.
+const OWED_REFUSALS_MAX: u32 = 3;
+
 /// Decoded bodies above this many bytes leave the async threads.
 pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
@@ -245,7 +248,7 @@ impl Distributor {
     pub fn ha_status(&self, tenant: &TenantId) -> Vec<ClusterStatus> {
         let now_ns = self.inner.clock.monotonic_ns();
         let known = self.inner.tenants.known(tenant);
-        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_ref());
+        let gate = known.as_ref().and_then(|tenant| tenant.gate.ha.as_deref());
         gate.map(|ha| ha.status(now_ns)).unwrap_or_default()
     }
 
@@ -280,7 +283,7 @@ impl Distributor {
         Ok(resolved)
     }
 
-    /// A tenant, which begins with its first write.
+    /// A tenant, known or a request's own.
     pub(crate) fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         let epoch = epoch_at(self.inner.clock.monotonic_ns());
         self.inner.tenants.get(id, &self.inner.telemetry, epoch)
@@ -352,12 +355,13 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
+        let has_written = !plan.writes.is_empty();
         let (refusals, heard) = self.deliver(batch, plan, now).await?;
         for one in heard {
             let owed = tenant.gate.ha.as_ref().and_then(|ha| ha.take_owed(&one));
             if let Some(owed) = owed {
                 // A task of its own: a sender that leaves takes nothing along.
-                let catch_up = self.clone().catch_up(Arc::clone(&tenant), owed);
+                let catch_up = self.clone().catch_up(Arc::clone(&tenant), owed, has_written);
                 let ended = tokio::spawn(catch_up).await;
                 ended.map_err(|error| Error::Internal(error.to_string()))?;
             }
@@ -372,14 +376,18 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<(Refusals, Vec<Heard>), Error> {
         let tenant = Arc::clone(&batch.tenant);
-        tenant.counters.receive(&batch.refusals);
+        if !plan.writes.is_empty() {
+            let epoch = epoch_at(self.inner.clock.monotonic_ns());
+            self.inner.tenants.begin(Arc::clone(&tenant), &self.inner.telemetry, epoch);
+        }
+        self.inner.telemetry.receive(&tenant, &batch.refusals);
         let heard = batch.heard.clone();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
         if let Some(ha) = &tenant.gate.ha {
             ha.cover(&heard, now);
         }
-        self.inner.telemetry.refused(&tenant.id, &refusals);
+        self.inner.telemetry.refused(&tenant, &refusals);
         Ok((refusals, heard))
     }
 
@@ -393,14 +401,18 @@ impl Distributor {
             return;
         }
         let (newest_ms, at_ns) = (heir.newest_ms, self.inner.clock.monotonic_ns());
-        ha.hold(heir, HeldBody { form, raw: raw.into(), newest_ms, at_ns, _paid: paid });
+        ha.hold(
+            heir,
+            HeldBody { form, raw: raw.into(), newest_ms, at_ns, refusals: 0, _paid: paid },
+        );
     }
 
     /// Writes what a replica sent while it waited. What cannot be written now waits for the next
-    /// request of its cluster.
-    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed) {
+    /// request of its cluster; but what is refused again and again while others are written, the one
+    /// that brought it too, is let go of.
+    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed, has_written: bool) {
         let Some(ha) = &tenant.gate.ha else { return };
-        while let Some(body) = owed.bodies.pop_front() {
+        while let Some(mut body) = owed.bodies.pop_front() {
             let context = self.context(
                 tenant.id.clone(),
                 Principal::Anonymous,
@@ -416,6 +428,11 @@ impl Distributor {
             };
             if let Err(error) = written {
                 let tenant = tenant.id.as_str();
+                body.refusals += u32::from(has_written);
+                if body.refusals >= OWED_REFUSALS_MAX {
+                    tracing::error!(tenant, %error, "what an HA replica sent while it waited is given up");
+                    continue;
+                }
                 tracing::warn!(tenant, %error, "what an HA replica sent while it waited is not written yet");
                 owed.bodies.push_front(body);
                 return ha.put_back(owed);
@@ -453,7 +470,7 @@ impl Decode {
 
 /// The heir, if all that a batch has is of one, and where its requests are held.
 fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
-    let (Some(ha), [heir]) = (&batch.tenant.gate.ha, &*batch.heard) else { return None };
+    let (Some(ha), [heir]) = (batch.tenant.gate.ha.as_deref(), &*batch.heard) else { return None };
     (heir.is_heir() && heir.newest_ms > i64::MIN).then_some((ha, heir))
 }
 

@@ -3,10 +3,12 @@
 use crate::error::Error;
 use crate::gate::Cause;
 use crate::refusal::{Item, Reason, Refusals};
+use crate::tenant::Tenant;
 use model::TenantId;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
 };
+use std::sync::OnceLock;
 
 /// The counters.
 #[derive(Clone, Debug)]
@@ -22,20 +24,12 @@ pub(crate) struct Telemetry {
     duration: Histogram,
 }
 
-/// The counters of one tenant, found once.
-#[derive(Clone, Debug)]
+/// The counters of one tenant, each found once, when something of its kind came: most of many tenants
+/// send floats and nothing else.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TenantCounters {
     /// By the place of the kind in [`Item::ALL`].
-    received: [IntCounter; Item::ALL.len()],
-}
-
-impl TenantCounters {
-    /// Counts what came with a request.
-    pub(crate) fn receive(&self, refusals: &Refusals) {
-        for (item, counter) in Item::ALL.into_iter().zip(&self.received) {
-            counter.inc_by(refusals.received(item));
-        }
-    }
+    received: [OnceLock<IntCounter>; Item::ALL.len()],
 }
 
 impl Telemetry {
@@ -118,9 +112,18 @@ impl Telemetry {
         collectors.into_iter().try_for_each(|one| registry.register(one)).map_err(internal)
     }
 
-    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> TenantCounters {
-        let of = |item: Item| self.received.with_label_values(&[tenant.as_str(), item.name()]);
-        TenantCounters { received: Item::ALL.map(of) }
+    /// Counts what came with a request of a tenant that has begun: the names of others would pile up.
+    pub(crate) fn receive(&self, tenant: &Tenant, refusals: &Refusals) {
+        if !tenant.has_begun() {
+            return;
+        }
+        for (item, counter) in Item::ALL.into_iter().zip(&tenant.counters.received) {
+            let count = refusals.received(item);
+            if count > 0 {
+                let labels = [tenant.id.as_str(), item.name()];
+                counter.get_or_init(|| self.received.with_label_values(&labels)).inc_by(count);
+            }
+        }
     }
 
     /// Drops the counters of a tenant that went away, so that names do not pile up.
@@ -139,7 +142,12 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn refused(&self, tenant: &TenantId, refusals: &Refusals) {
+    /// Counts what was refused and dropped of a tenant that has begun.
+    pub(crate) fn refused(&self, tenant: &Tenant, refusals: &Refusals) {
+        if !tenant.has_begun() {
+            return;
+        }
+        let tenant = &tenant.id;
         for item in Item::ALL {
             for (reason, count) in refusals.by_reason(item) {
                 let labels = [tenant.as_str(), item.name(), reason.name()];

@@ -1,4 +1,10 @@
 //! What the distributor keeps of each tenant: limits, series cache, counters. All of it can be lost.
+//!
+//! # Invariants
+//! - A tenant *begins* when something of it is about to be written, whatever door it came through, and
+//!   counts from then on. Before that it is the request's own, and goes with it; nothing is counted
+//!   under its name. But one whose HA pairs are told apart begins with its first request: of two at once
+//!   both have to find the same elections.
 
 use crate::gate::{Gate, Seen};
 use crate::series_cache::SeriesCache;
@@ -9,7 +15,7 @@ use model::{CompiledRetention, LabelSet, TenantId};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use wire::remote_write::{self, RawLabels};
 
 /// One tenant.
@@ -26,6 +32,7 @@ pub(crate) struct Tenant {
     pub(crate) cache: RwLock<SeriesCache>,
     pub(crate) counters: TenantCounters,
     used_at: AtomicU32,
+    has_begun: AtomicBool,
 }
 
 impl Tenant {
@@ -39,6 +46,11 @@ impl Tenant {
         neighbour: Option<&LabelSet>,
     ) -> Result<Result<Seen, SeriesFault>, remote_write::Error> {
         self.gate.see(raw, &self.limits, neighbour)
+    }
+
+    /// Whether it is one that is known, and not only a request's own.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(Relaxed)
     }
 
     /// The error of a request with more series than the tenant may send.
@@ -118,12 +130,17 @@ impl Tenants {
         self.beginnings.admit(id, now_ns)
     }
 
-    /// The tenant, which begins with its first write.
+    /// The tenant: the one that is known, or one that may [begin](Self::begin).
     pub(crate) fn get(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
-        let known = self.by_id.read().tenants.get(id).cloned();
-        let tenant = known.unwrap_or_else(|| self.begin(id, telemetry, epoch));
-        tenant.used_at.store(epoch, Relaxed);
-        tenant
+        if let Some(tenant) = self.known(id) {
+            tenant.used_at.store(epoch, Relaxed);
+            return tenant;
+        }
+        let tenant = Arc::new(self.new_tenant(id, epoch));
+        match tenant.gate.ha {
+            None => tenant,
+            Some(_) => self.begin(tenant, telemetry, epoch),
+        }
     }
 
     /// The tenant, if it has written of late.
@@ -149,30 +166,45 @@ impl Tenants {
         has_room(&known)
     }
 
-    fn begin(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
+    /// Something of the tenant is about to be written: it begins, if no other request was faster. Returns
+    /// the one that is known.
+    pub(crate) fn begin(
+        &self,
+        tenant: Arc<Tenant>,
+        telemetry: &Telemetry,
+        epoch: u32,
+    ) -> Arc<Tenant> {
+        if tenant.has_begun() {
+            return tenant;
+        }
         let mut known = self.by_id.write();
-        if let Some(tenant) = known.tenants.get(id) {
+        tenant.has_begun.store(true, Relaxed);
+        if let Some(tenant) = known.tenants.get(&tenant.id) {
             return Arc::clone(tenant);
         }
         self.beginnings.begun();
         known.sweep(telemetry, epoch);
+        known.tenants.insert(tenant.id.clone(), Arc::clone(&tenant));
+        tenant
+    }
+
+    fn new_tenant(&self, id: &TenantId, epoch: u32) -> Tenant {
         let limits = Arc::clone(self.limits.of(id));
         // Rules are checked before a process starts.
         let retention = limits.retention().compile().unwrap_or_default();
         let gate = Gate::new(&limits);
         let room = limits.max_series.get().saturating_mul(5) / 4;
         let entries_max = usize::try_from(room.min(ENTRIES_MAX)).unwrap_or(usize::MAX);
-        let tenant = Arc::new(Tenant {
+        Tenant {
             id: id.clone(),
             limits,
             retention,
             gate,
             cache: RwLock::new(SeriesCache::new(self.replicas, entries_max)),
-            counters: telemetry.of_tenant(id),
+            counters: TenantCounters::default(),
             used_at: AtomicU32::new(epoch),
-        });
-        known.tenants.insert(id.clone(), Arc::clone(&tenant));
-        tenant
+            has_begun: AtomicBool::new(false),
+        }
     }
 }
 

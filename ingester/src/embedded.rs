@@ -156,6 +156,7 @@ impl Embedded {
             clock.clone(),
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
+            series_per_metric_max(limits.clone(), share.clone()),
         )?;
         let (compaction, compaction_thread) = compaction_thread::start(
             engine.clone(),
@@ -284,6 +285,17 @@ impl Inner {
             Ok(outcome) => outcome.map_err(|error| self.store_error(&error)),
             Err(error) => Err(self.error(Kind::Internal, format!("the store failed: {error}"))),
         }
+    }
+}
+
+/// How many open series a metric of a tenant may have here.
+fn series_per_metric_max(
+    limits: Arc<LimitTable>,
+    share: Arc<dyn SeriesShare>,
+) -> impl Fn(&TenantId) -> u64 + Send + 'static {
+    move |tenant| {
+        let limit = limits.of(tenant).max_series_per_metric;
+        serve::share(limit, |max| share.metric_series_max(max))
     }
 }
 

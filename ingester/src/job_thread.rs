@@ -7,7 +7,7 @@
 use crate::allocator;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
-use model::Clock;
+use model::{Clock, TenantId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::Engine;
 use store::engine::{
-    CrowdedWindow, DiskSpace, Job, JobReport, LargePartition, PARTITION_BYTES_ALARM,
+    CrowdedWindow, DiskSpace, Job, JobReport, LargeMetric, LargePartition, PARTITION_BYTES_ALARM,
     READ_SSTABLES_ALARM, WideRead,
 };
 
@@ -92,6 +92,22 @@ fn say_large_partitions(engine: &Engine, said: &mut BTreeSet<(String, String, i3
     }
 }
 
+/// Names metrics that come near their limit of series, each once.
+fn say_large_metrics(
+    engine: &Engine,
+    series_max: &dyn Fn(&TenantId) -> u64,
+    said: &mut BTreeSet<(TenantId, String)>,
+) {
+    for LargeMetric { tenant, metric, series, limit } in engine.large_metrics(series_max) {
+        if said.len() >= LARGE_SAID_MAX || !said.insert((tenant.clone(), metric.to_string())) {
+            continue;
+        }
+        let (tenant, metric) = (tenant.as_str(), &*metric);
+        let text = "a metric has a fifth of the series that it may have (max_series_per_metric)";
+        tracing::warn!(tenant, metric, series, limit, "{text}");
+    }
+}
+
 /// Names what was found damaged, each place once.
 fn say_faults(engine: &Engine) {
     for fault in engine.take_faults() {
@@ -99,10 +115,17 @@ fn say_faults(engine: &Engine) {
     }
 }
 
-/// Asks for the free space, and says when writers are refused or taken again.
-fn say_disk(engine: &Engine) {
-    match engine.check_disk() {
-        Ok(DiskSpace { free_bytes, reserve_bytes, is_short, has_changed: true }) => {
+/// Asks for the free space, and says when writers are refused or taken again; and once, as long as the
+/// process runs, that less than a quarter is free.
+fn say_disk(engine: &Engine, is_low_said: &mut bool) {
+    let space = engine.check_disk();
+    if let Ok(DiskSpace { free_bytes, is_low: true, .. }) = space
+        && !std::mem::replace(is_low_said, true)
+    {
+        tracing::warn!(free_bytes, "less than a quarter of the disk is free");
+    }
+    match space {
+        Ok(DiskSpace { free_bytes, reserve_bytes, is_short, has_changed: true, .. }) => {
             if is_short {
                 tracing::error!(
                     free_bytes,
@@ -128,11 +151,13 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     poll: Duration,
+    series_max: impl Fn(&TenantId) -> u64 + Send + 'static,
 ) -> Result<(SyncSender<()>, JoinHandle<()>), Error> {
     let (alive, stopped) = sync_channel(1);
     let name = "cumae-jobs";
     let builder = std::thread::Builder::new().name(name.to_owned());
-    let handle = builder.spawn(move || run(&engine, &*clock, &telemetry, &stopped, poll));
+    let handle =
+        builder.spawn(move || run(&engine, &*clock, &telemetry, &stopped, (poll, &series_max)));
     Ok((alive, handle.map_err(|source| Error::Thread { name, source })?))
 }
 
@@ -141,11 +166,11 @@ fn run(
     clock: &dyn Clock,
     telemetry: &Telemetry,
     stopped: &Receiver<()>,
-    poll: Duration,
+    (poll, series_max): (Duration, &dyn Fn(&TenantId) -> u64),
 ) {
     let mut pause = poll;
     let mut said_ns = clock.monotonic_ns();
-    let mut large = BTreeSet::new();
+    let (mut large, mut large_metrics, mut is_low_said) = (BTreeSet::new(), BTreeSet::new(), false);
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
         pause = poll;
         if clock.monotonic_ns().saturating_sub(said_ns) >= WIDE_READS_EVERY_NS {
@@ -154,9 +179,10 @@ fn run(
             say_deleted_reads(engine);
             say_crowded_windows(engine);
             say_large_partitions(engine, &mut large);
+            say_large_metrics(engine, series_max, &mut large_metrics);
         }
         say_faults(engine);
-        say_disk(engine);
+        say_disk(engine, &mut is_low_said);
         let Some(job) = engine.next_job(clock.now()) else { continue };
         let begin = clock.monotonic_ns();
         match engine.run(job, clock.now()) {

@@ -120,7 +120,7 @@ type Named = (&'static str, &'static str, Size);
 
 fn gauges() -> [Named; 21] {
     [
-        ("cumae_store_tenants", "Tenants with data.", |s| s.tenants),
+        ("cumae_store_tenants", "Tenants of which something is in memory.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
         ("cumae_store_head_samples", "Samples in the head.", |s| s.head_samples),
         ("cumae_store_head_bytes", "Bytes of samples in the head.", |s| s.head_sample_bytes),

@@ -25,8 +25,10 @@ mod exemplars;
 mod faults;
 mod flush;
 mod forget;
+mod idle;
 mod import;
 mod jobs;
+mod large_metric;
 mod large_partition;
 mod pass;
 mod purge;
@@ -47,6 +49,7 @@ pub use crowded::CrowdedWindow;
 pub use deleted_read::DeletedRead;
 pub use door::{AppendLimits, Appended, FlushReason, Job, JobReport, OpenReport, Parts, Stats};
 pub use import::{Import, ImportOptions, ImportReport};
+pub use large_metric::LargeMetric;
 pub(crate) use large_partition::PART_BYTES_MIN;
 pub use large_partition::{LargePartition, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 pub use purge::PurgeReport;
@@ -136,6 +139,7 @@ pub struct Engine {
     reserve: reserve::Reserve,
     /// What has changed.
     versions: versions::Versions,
+    forgotten: idle::Forgotten,
 }
 
 impl Engine {
@@ -173,7 +177,8 @@ impl Engine {
         let reserve = reserve::Reserve::of(&*disk, &config)?;
         config.commit_log.free_bytes_min = reserve.bytes();
         let tenants = RwLock::default();
-        let make = |id: &TenantId| tenant_in(&tenants, id, &parts);
+        let make =
+            |id: &TenantId| tenant_in(&tenants, id, &parts.cluster_name, || parts.generation_seed);
         let mut recovery = Recovery::new(&make, seconds(now));
         let (log, replay) = replay(backend, &parts, &config, manifest.state(), &mut recovery)?;
         let mut report = OpenReport { replay, ..recovery.report };
@@ -213,6 +218,7 @@ impl Engine {
             scrub: scrub::Scrub::default(),
             reserve,
             versions: versions::Versions::default(),
+            forgotten: idle::Forgotten::default(),
             config,
             parts,
         };
@@ -229,8 +235,11 @@ impl Engine {
         tenants_max == 0 || (tenants.len() as u64) < tenants_max || tenants.contains_key(id)
     }
 
+    /// The tenant of this name. Who puts something into it holds `gate` from before: it may be
+    /// forgotten.
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
-        tenant_in(&self.tenants, id, &self.parts)
+        let seed = || self.forgotten.seed(self.parts.generation_seed);
+        tenant_in(&self.tenants, id, &self.parts.cluster_name, seed)
     }
 }
 
@@ -259,12 +268,13 @@ fn replay(
 fn tenant_in(
     tenants: &RwLock<HashMap<TenantId, Arc<Tenant>, RandomState>>,
     id: &TenantId,
-    parts: &Parts,
+    cluster_name: &str,
+    seed: impl FnOnce() -> u64,
 ) -> Arc<Tenant> {
     if let Some(tenant) = tenants.read().get(id) {
         return Arc::clone(tenant);
     }
-    let make = || Arc::new(Tenant::new(id.clone(), &parts.cluster_name, parts.generation_seed));
+    let make = || Arc::new(Tenant::new(id.clone(), cluster_name, seed()));
     Arc::clone(tenants.write().entry(id.clone()).or_insert_with(make))
 }
 

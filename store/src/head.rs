@@ -23,6 +23,7 @@ mod read;
 mod replay;
 pub(crate) mod series;
 pub(crate) mod shard;
+mod shards;
 mod slots;
 pub(crate) mod symbols;
 
@@ -33,11 +34,12 @@ use metadata::Metadata;
 use model::mutation::{Mutation, SeriesRefusal};
 use model::sample::SampleKind;
 use model::series::{target_hash, tenant_salt};
-use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId};
+use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId, Text};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use series::Identity;
 use shard::{IdleBefore, Shard};
+use shards::Shards;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use symbols::{LabelIds, Renumber, Symbols};
@@ -66,8 +68,7 @@ pub(crate) struct Tenant {
     pub(crate) generation: u64,
     /// Guards the label strings. Comes before the shards.
     pub(crate) symbols: RwLock<Symbols>,
-    /// Each guards its series.
-    shards: Box<[Mutex<Shard>]>,
+    shards: Shards,
     /// Metric name -> series. A leaf.
     per_metric: Mutex<HashMap<u32, u64, FixedState>>,
     /// A leaf.
@@ -113,7 +114,7 @@ fn number_of(shard: usize, local: u32) -> u32 {
     local * SHARDS + u32::try_from(shard).unwrap_or(0)
 }
 
-/// A tenant's generation in the engine that was opened with this seed.
+/// The generation of a tenant that is made with this seed.
 pub(crate) fn generation(id: &TenantId, seed: u64) -> u64 {
     xxh3_64_with_seed(id.as_str().as_bytes(), seed).max(1)
 }
@@ -122,13 +123,12 @@ impl Tenant {
     /// A tenant without a series.
     pub(crate) fn new(id: TenantId, cluster_name: &str, seed: u64) -> Self {
         let generation = generation(&id, seed);
-        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new(generation))).collect();
         Self {
             salt: tenant_salt(cluster_name, &id),
             id,
             generation,
             symbols: RwLock::new(Symbols::new(generation)),
-            shards,
+            shards: Shards::new(generation),
             per_metric: Mutex::new(HashMap::with_hasher(FixedState::with_seed(generation))),
             metadata: Mutex::default(),
             exemplars: exemplars::Count::default(),
@@ -144,9 +144,9 @@ impl Tenant {
         self.revision_max.load(Ordering::Acquire)
     }
 
-    /// The shards, one after the other; never lock two.
+    /// The shards that are there, one after the other; never lock two.
     pub(crate) fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
-        self.shards.iter().map(Mutex::lock)
+        self.shards.iter().map(|(_, shard)| shard.lock())
     }
 
     /// How many series there are, and how many there ever were in this generation.
@@ -204,7 +204,7 @@ impl Tenant {
                 Ok(number) => {
                     out.numbers[index] = number;
                     out.named.push((sent_as, number));
-                    let shard = self.shards[shard_of(number)].lock();
+                    let shard = self.shards.get_or_make(shard_of(number)).lock();
                     let Some(Some(is_last)) = shard.carries(local_of(number), synced) else {
                         continue;
                     };
@@ -228,7 +228,8 @@ impl Tenant {
         let index = self.shard_of_target(target);
         let known = || {
             let symbols = self.symbols.read();
-            let local = self.shards[index].lock().find(fingerprint, labels, &symbols);
+            let shard = self.shards.get(index)?;
+            let local = shard.lock().find(fingerprint, labels, &symbols);
             local.map(|local| number_of(index, local))
         };
         if let Some(number) = known() {
@@ -241,7 +242,7 @@ impl Tenant {
         }
         let ids = self.symbols.write().intern_labels(labels);
         let symbols = self.symbols.read();
-        let mut shard = self.shards[index].lock();
+        let mut shard = self.shards.get_or_make(index).lock();
         // Somebody may have been faster.
         if let Some(local) = shard.find_ids(fingerprint, &ids) {
             return Ok(number_of(index, local));
@@ -260,7 +261,7 @@ impl Tenant {
 
     /// The index of the shard of a target.
     fn shard_of_target(&self, target: u64) -> usize {
-        (target >> 32) as usize % self.shards.len()
+        (target >> 32) as usize % SHARDS as usize
     }
 
     /// Whether the limits let a new series in as things stand.
@@ -290,6 +291,18 @@ impl Tenant {
         self.series.fetch_add(1, Ordering::Relaxed);
         self.series_created.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The metrics with so many series or more, and how many each has.
+    pub(crate) fn metrics_of(&self, series_min: u64) -> Vec<(Text, u64)> {
+        if self.series().0 < series_min {
+            return Vec::new();
+        }
+        let symbols = self.symbols.read();
+        let per_metric = self.per_metric.lock();
+        let large = per_metric.iter().filter(|(_, series)| **series >= series_min);
+        let named = large.filter(|(metric, _)| (**metric as usize) < symbols.len());
+        named.map(|(metric, series)| (symbols.text(*metric).clone(), *series)).collect()
     }
 
     fn dismiss(&self, metric: u32) {
@@ -344,16 +357,17 @@ impl Tenant {
             }
         }
         for carried in &resolved.carried {
-            let mut shard = self.shards[shard_of(carried.number)].lock();
-            shard.carried(local_of(carried.number), ticket, carried.is_last);
+            if let Some(shard) = self.shards.get(shard_of(carried.number)) {
+                shard.lock().carried(local_of(carried.number), ticket, carried.is_last);
+            }
         }
         (samples, late)
     }
 
     /// The definitions of all series, shard by shard: numbers and label ids.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = Vec<(u32, LabelIds)>> {
-        self.shards().enumerate().map(|(index, shard)| {
-            shard.iter().map(|s| (number_of(index, s.local), s.labels.clone())).collect()
+        self.shards.iter().map(|(index, shard)| {
+            shard.lock().iter().map(|s| (number_of(index, s.local), s.labels.clone())).collect()
         })
     }
 
@@ -361,7 +375,7 @@ impl Tenant {
     /// closed for a moment for each shard: nobody holds the number of a series that leaves.
     pub(crate) fn release(&self, idle: IdleBefore, gate: &RwLock<()>) -> u64 {
         let mut count = 0;
-        for shard in &self.shards {
+        for (_, shard) in self.shards.iter() {
             let _alone = gate.write();
             let symbols = self.symbols.read();
             let dropped = shard.lock().release(idle, &symbols);
@@ -414,7 +428,7 @@ impl Tenant {
 
 /// The shard at `index`, locked; the one before is let go first.
 fn lock_next<'a, 'h>(
-    shards: &'a [Mutex<Shard>],
+    shards: &'a Shards,
     held: &'h mut Option<(usize, MutexGuard<'a, Shard>)>,
     index: usize,
 ) -> Option<&'h mut Shard> {

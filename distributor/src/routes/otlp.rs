@@ -150,8 +150,8 @@ async fn take(
         parts.charge(&tenant, items)?;
     }
     let mut refusals = distributor.send(batch, plan, now).await?;
-    tenant.counters.receive(&untranslated);
-    parts.telemetry.refused(&tenant.id, &untranslated);
+    parts.telemetry.receive(&tenant, &untranslated);
+    parts.telemetry.refused(&tenant, &untranslated);
     refusals.follow(untranslated);
     Ok(Taken { points, refusals })
 }

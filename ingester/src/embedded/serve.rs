@@ -102,18 +102,22 @@ impl Inner {
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
-        let share = |limit: guard::Limit, of: &dyn Fn(u64) -> u64| match limit.0 {
-            0 => u64::MAX,
-            max => of(max),
-        };
         AppendLimits {
-            series_max: share(limits.max_series, &|max| self.share.series_max(tenant, max)),
-            series_per_metric_max: share(limits.max_series_per_metric, &|max| {
+            series_max: share(limits.max_series, |max| self.share.series_max(tenant, max)),
+            series_per_metric_max: share(limits.max_series_per_metric, |max| {
                 self.share.metric_series_max(max)
             }),
             exemplars_max: limits.max_exemplars.get(),
             metadata_max: limits.max_metadata.get(),
         }
+    }
+}
+
+/// A share of a limit on series; `u64::MAX` is no limit.
+pub(super) fn share(limit: guard::Limit, of: impl Fn(u64) -> u64) -> u64 {
+    match limit.0 {
+        0 => u64::MAX,
+        max => of(max),
     }
 }
 

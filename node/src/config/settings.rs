@@ -52,23 +52,7 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("cassandra", "Which Cassandra; also for `cumae cassandra`.", |v| {
         cassandra::walk(v, &mut config.cassandra);
     });
-    visitor.section("store", "The store of this process.", |v| {
-        let mut cache = Bytes(config.store.cache_bytes);
-        let meaning = "Sstables' blocks and indexes kept in memory for the next query.";
-        v.setting("cache_bytes", meaning, &mut cache);
-        config.store.cache_bytes = cache.0;
-        let mut throughput = Bytes(config.store.compaction_throughput);
-        let meaning = "Bytes that compaction reads and writes per second, together.";
-        v.setting("compaction_throughput", meaning, &mut throughput);
-        config.store.compaction_throughput = throughput.0;
-        let meaning = "Kept free on the disk: with less, writes get 503. 0 is 5 %, at most 1 GiB.";
-        size(v, "disk_reserve", meaning, &mut config.store.disk_reserve);
-        let meaning = "In this time every byte on disk is read and checked once; 0 is never.";
-        v.setting("scrub_cycle", meaning, &mut config.store.scrub_cycle);
-        v.section("compaction", "Which sstables are merged when.", |v| {
-            walk_compaction(v, &mut config.compaction);
-        });
-    });
+    visitor.section("store", "The store of this process.", |v| walk_store(v, config));
     visitor.section("write", "Writes, the same for all tenants.", |v| {
         walk_write(v, &mut config.write);
     });
@@ -94,6 +78,24 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("log", "Logs, written to stderr.", |v| {
         v.setting("level", "error, warn, info, debug, trace, or a filter.", &mut config.log.level);
         v.setting("format", "text or json.", &mut config.log.format);
+    });
+}
+
+fn walk_store(v: &mut impl Visitor, config: &mut Config) {
+    let mut cache = Bytes(config.store.cache_bytes);
+    let meaning = "Sstables' blocks and indexes kept in memory for the next query.";
+    v.setting("cache_bytes", meaning, &mut cache);
+    config.store.cache_bytes = cache.0;
+    let mut throughput = Bytes(config.store.compaction_throughput);
+    let meaning = "Bytes that compaction reads and writes per second, together.";
+    v.setting("compaction_throughput", meaning, &mut throughput);
+    config.store.compaction_throughput = throughput.0;
+    let meaning = "Kept free on the disk: with less, writes get 503. 0 is 5 %, at most 1 GiB.";
+    size(v, "disk_reserve", meaning, &mut config.store.disk_reserve);
+    let meaning = "In this time every byte on disk is read and checked once; 0 is never.";
+    v.setting("scrub_cycle", meaning, &mut config.store.scrub_cycle);
+    v.section("compaction", "Which sstables are merged when.", |v| {
+        walk_compaction(v, &mut config.compaction);
     });
 }
 
@@ -148,8 +150,8 @@ fn walk_write(v: &mut impl Visitor, write: &mut super::Write) {
     let meaning = "Tenants that may begin per second, after ten seconds' worth of them at once; \
                    more get 503. 0 is no limit.";
     v.setting("new_tenants_per_second", meaning, &mut write.new_tenants_per_second);
-    let meaning = "Tenants of which something is in memory, until the process ends where series are kept; the \
-                   writes of more get 503. 0 is no limit.";
+    let meaning = "Tenants of which something is in memory, where series are kept until they have been idle \
+                   for an hour and are flushed; the writes of more get 503. 0 is no limit.";
     v.setting("max_tenants", meaning, &mut write.tenants_max);
 }
 

@@ -464,6 +464,12 @@ impl<'a> Senders<'a> {
                 self.waiting.push(waiting);
             } else if outcome.is_ok() {
                 self.history.acknowledged.extend(waiting.samples);
+                // Those of a life of the tenant that is over mean nothing in this one.
+                if let Some((new, (generation, _))) = waiting.numbers.first() {
+                    self.numbers.retain(|writer, (held, _)| {
+                        writer.tenant != new.tenant || held == generation
+                    });
+                }
                 self.numbers.extend(waiting.numbers);
             }
         }

@@ -29,13 +29,13 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<Appended> {
         self.reserve.check()?;
+        let _shared = self.gate.read();
         let tenant = self.tenant(&mutation.context.tenant);
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
         if has_numbers && mutation.generation != tenant.generation {
             return Ok(Appended::NeedLabels);
         }
-        let _shared = self.gate.read();
         let synced = self.log.synced_sequence();
         let Some(resolved) = tenant.resolve(mutation, limits, synced, seconds(now)) else {
             return Ok(Appended::NeedLabels);

@@ -108,6 +108,7 @@ impl Engine {
             let idle = IdleBefore { bare_s, with_exemplars_s };
             report.series_dropped += tenant.release(idle, &self.gate);
         }
+        self.forget_tenants(&tenants);
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         report.segments_removed = self.cut_log(from_segment, purge)?;
         self.purge_asked.end_flush(purge);

@@ -1,6 +1,7 @@
-//! Large partitions, summed over everything that holds a part of them.
+//! Large partitions, summed over everything that holds a part of them; metrics of many series.
 
 use super::tests::{NOW, mutation, open, tenant, up, write};
+use super::{LargeMetric, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 use crate::sim::SimDisk;
 use model::SeriesRef;
 use model::time::DAY_MS;
@@ -32,10 +33,30 @@ fn a_partition_is_as_large_as_its_parts_in_the_head_and_in_all_files_together() 
     assert!(
         in_files[0].bytes > 2 * 20_000 * 6 && in_files[0].bytes <= engine.stats().sstable_bytes
     );
+    let bytes = in_files[0].bytes;
+    let over = [bytes, bytes + 1].map(|bytes_min| engine.partitions_over(bytes_min).len());
+    assert_eq!(over, [1, 0], "at its size, and one past it");
+    assert_eq!((PARTITION_BYTES_WARN, PARTITION_BYTES_ALARM), (64_000_000, 100_000_000));
     add(20_000);
     let all = engine.partitions_over(200_000);
     assert_eq!(all.len(), 1, "{all:?}");
     assert!(all[0].bytes > in_files[0].bytes + 20_000 * 6, "{all:?}");
     assert_eq!((&all[0].tenant, &*all[0].metric, all[0].day.0), (&tenant("t"), "up", 0));
     assert_eq!((engine.large_partitions(), engine.stats().partitions_large), (vec![], 0));
+}
+
+#[test]
+fn a_metric_with_a_fifth_of_the_series_that_it_may_have_is_named_and_with_one_less_it_is_not() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open(&disk);
+    let mut some = mutation("t");
+    (0..20).for_each(|n| {
+        some.push(SeriesRef::Labels(up(&n.to_string())), [(NOW.0, 1.0)]);
+    });
+    write(&engine, &some);
+    let named = |limit: u64| engine.large_metrics(|_| limit);
+    assert_eq!(named(101), []);
+    let large = LargeMetric { tenant: tenant("t"), metric: "up".into(), series: 20, limit: 100 };
+    assert_eq!(named(100), [large]);
+    assert_eq!(named(u64::MAX), [], "without a limit there is no fifth of it");
 }

@@ -156,6 +156,8 @@ impl Story {
                         if synced < ticket || !written.refused.is_empty() {
                             return Err("it is not on disk".to_owned());
                         }
+                        // Those of a life of the tenant that is over mean nothing in this one.
+                        self.numbers.retain(|_, (held, _)| *held == written.generation);
                         for (index, number) in &written.numbers {
                             let series = rows[usize::try_from(*index).unwrap()].series;
                             self.numbers.insert(series, (written.generation, *number));

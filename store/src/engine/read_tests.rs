@@ -430,6 +430,13 @@ fn a_partition_in_many_sstables_is_counted_and_named_once() {
     assert_eq!(engine.take_wide_reads(), []);
     let stats = engine.stats();
     assert_eq!((stats.reads_sstables_warned_total, stats.reads_sstables_alarmed_total), (3, 0));
+    for sstables in 33..=64 {
+        write(&engine, &vec![(series("wide"), 20_000 * DAY_MS + i64::from(sstables))]);
+        engine.flush(NOW).unwrap();
+        assert_eq!(select("wide"), sstables as usize);
+        let is_alarm = sstables == READ_SSTABLES_ALARM;
+        assert_eq!(engine.stats().reads_sstables_alarmed_total, u64::from(is_alarm), "{sstables}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const DISK_SHARE: u64 = 20;
 /// … and at most this.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// With less than this part of the disk free, people want to know.
+const LOW_SHARE: u64 = 4;
 /// Writers come back when this part of the reserve is free on top of it.
 const RETURN_SHARE: u64 = 16;
 /// A compaction whose inputs are this part of the reserve may work within it.
@@ -51,6 +53,8 @@ pub struct DiskSpace {
     pub free_bytes: u64,
     /// What is kept back from writers.
     pub reserve_bytes: u64,
+    /// Whether less than a quarter of the disk is free.
+    pub is_low: bool,
     /// Whether writers are refused.
     pub is_short: bool,
     /// Whether that has just changed.
@@ -121,6 +125,7 @@ impl Engine {
     pub fn check_disk(&self) -> Result<DiskSpace> {
         let reserve = &self.reserve;
         let free_bytes = self.parts.disk.free_bytes()?;
+        let is_low = free_bytes < self.parts.disk.total_bytes()? / LOW_SHARE;
         let was_short = reserve.is_short.load(Ordering::Relaxed);
         let back = if was_short { reserve.bytes / RETURN_SHARE } else { 0 };
         let is_short = free_bytes < reserve.bytes.saturating_add(back);
@@ -133,7 +138,7 @@ impl Engine {
         let spare_bytes = (reserve.bytes / SPARE_SHARE).min(SPARE_BYTES_MAX);
         // If it cannot be kept now, the next call tries again.
         let _ = self.manifest.lock().keep_spare(spare_bytes, free_bytes);
-        Ok(DiskSpace { free_bytes, reserve_bytes: reserve.bytes, is_short, has_changed })
+        Ok(DiskSpace { free_bytes, reserve_bytes: reserve.bytes, is_low, is_short, has_changed })
     }
 
     /// Refuses a compaction for whose outputs there is no room beside its inputs: they leave writers

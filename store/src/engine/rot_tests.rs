@@ -462,6 +462,20 @@ fn a_scrub_reads_every_byte_in_a_cycle_and_finds_a_latent_flip() {
 }
 
 #[test]
+fn less_than_a_quarter_of_the_disk_is_told() {
+    let disk = SimDisk::new(3);
+    let (engine, _) = open(&disk);
+    let used = (1 << 40) - Disk::free_bytes(&disk).unwrap();
+    // What is free of a disk that is a third larger than what is used is a quarter of it.
+    let is_low = |capacity: u64| {
+        disk.set_capacity_bytes(Some(capacity));
+        engine.check_disk().unwrap().is_low
+    };
+    let capacity = used / 3 * 4;
+    assert!(is_low(capacity - 8) && !is_low(capacity + 8), "{used}");
+}
+
+#[test]
 fn a_nearly_full_disk_refuses_writers_and_nobody_else_and_takes_them_again_by_itself() {
     let (disk, engine, _) = two_metrics();
     let mut some = mutation("t");

@@ -13,10 +13,13 @@ impl Engine {
         self.tenants.read().get(tenant).map_or(0, |tenant| tenant.series().0)
     }
 
-    /// The generation of a tenant's series numbers, for as long as the store is open.
+    /// The generation of a tenant's series numbers: until it is forgotten, or the store closed. Of one
+    /// that is not known, what it would have if it came now.
     #[must_use]
     pub fn generation(&self, tenant: &TenantId) -> u64 {
-        crate::head::generation(tenant, self.parts.generation_seed)
+        let known = self.tenants.read().get(tenant).map(|tenant| tenant.generation);
+        let seed = || self.forgotten.seed(self.parts.generation_seed);
+        known.unwrap_or_else(|| crate::head::generation(tenant, seed()))
     }
 
     /// Sizes, for metrics.
@@ -25,7 +28,12 @@ impl Engine {
         let (reads_tombstones_warned_total, reads_tombstones_refused_total) =
             self.deleted_reads.counts();
         let (reads_sstables_warned_total, reads_sstables_alarmed_total) = self.wide_reads.counts();
+        let (tenants, forgotten) = {
+            let tenants = self.tenants.read();
+            (tenants.values().cloned().collect::<Vec<Arc<Tenant>>>(), self.forgotten.counted())
+        };
         let mut stats = Stats {
+            tenants: tenants.len() as u64,
             log_pending_bytes: self.log.pending_bytes() as u64,
             log_written_bytes_total: self.log.written_bytes(),
             log_segments: self.log.segments_through(u64::MAX).unwrap_or(0),
@@ -37,25 +45,10 @@ impl Engine {
             reads_tombstones_refused_total,
             reads_sstables_warned_total,
             reads_sstables_alarmed_total,
-            ..Stats::default()
+            ..forgotten
         };
-        let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
-        stats.tenants = tenants.len() as u64;
-        for tenant in tenants {
-            let (series, created) = tenant.series();
-            stats.series += series;
-            stats.series_created_total += created;
-            let metadata = tenant.metadata.lock();
-            stats.metadata += metadata.iter().len() as u64;
-            stats.metadata_lost_limit_total += metadata.lost();
-            drop(metadata);
-            for shard in tenant.shards() {
-                stats.head_samples += shard.samples;
-                stats.head_sample_bytes += shard.sample_bytes;
-                stats.exemplars += shard.exemplars;
-                stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
-                stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
-            }
+        for tenant in &tenants {
+            count(tenant, &mut stats);
         }
         let tables = Arc::clone(&self.tables.read());
         tables.count(&mut stats);
@@ -118,5 +111,23 @@ impl Stats {
         sum.tombstones = self.tombstones.max(other.tombstones);
         sum.disk_is_short |= other.disk_is_short;
         sum
+    }
+}
+
+/// Adds what a tenant has in the head, and what it has counted.
+pub(super) fn count(tenant: &Tenant, stats: &mut Stats) {
+    let (series, created) = tenant.series();
+    stats.series += series;
+    stats.series_created_total += created;
+    let metadata = tenant.metadata.lock();
+    stats.metadata += metadata.iter().len() as u64;
+    stats.metadata_lost_limit_total += metadata.lost();
+    drop(metadata);
+    for shard in tenant.shards() {
+        stats.head_samples += shard.samples;
+        stats.head_sample_bytes += shard.sample_bytes;
+        stats.exemplars += shard.exemplars;
+        stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
+        stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
     }
 }

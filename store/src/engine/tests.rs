@@ -212,13 +212,18 @@ fn an_idle_series_leaves_the_head_and_its_number_is_not_known_any_more() {
     engine.flush(NOW).unwrap();
     assert_eq!(engine.stats().series, 1);
     let later = NOW.plus_ms(2 * 60 * 60 * 1000);
+    // Of another series something goes on: the tenant stays.
+    let mut other = mutation("t");
+    other.push(SeriesRef::Labels(up("b")), [(later.0, 1.0)]);
+    engine.append(&other, AppendLimits::NONE, later).unwrap();
     assert_eq!(engine.flush(later).unwrap().series_dropped, 1);
-    assert_eq!(engine.stats().series, 0);
+    assert_eq!(engine.stats().series, 1);
     let mut again = mutation("t");
     again.generation = written.generation;
     again.push(SeriesRef::Number(written.numbers[0].1), [(2000, 1.0)]);
     assert_eq!(engine.append(&again, AppendLimits::NONE, later).unwrap(), Appended::NeedLabels);
     let renewed = write(&engine, &m);
+    assert_eq!(renewed.generation, written.generation);
     assert_ne!(renewed.numbers[0].1, written.numbers[0].1);
     assert_eq!(answer(&engine, "t", &all(&[]))[0].1.len(), 1);
 }

@@ -39,10 +39,12 @@ struct Marks {
     last: u64,
     /// The mark of all tenants.
     everything: u64,
+    /// The mark of all blocks of those that are not among `tenants`.
+    others: u64,
     tenants: HashMap<TenantId, OfTenant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OfTenant {
     /// The mark of all blocks.
     whole: u64,
@@ -68,7 +70,8 @@ impl Versions {
         let mut marks = self.marks.lock();
         marks.last += 1;
         let mark = marks.last;
-        let of = marks.tenants.entry_ref(tenant).or_default();
+        let new = OfTenant { whole: marks.others, blocks: BTreeMap::new() };
+        let of = marks.tenants.entry_ref(tenant).or_insert(new);
         of.blocks.extend(touched.into_iter().map(|block| (block, mark)));
         if of.blocks.len() > BLOCKS_MAX {
             *of = OfTenant { whole: mark, blocks: BTreeMap::new() };
@@ -91,11 +94,22 @@ impl Versions {
         marks.tenants.clear();
     }
 
+    /// Forgets the marks of tenants, which change their versions, and those of all that have none.
+    pub(super) fn forget(&self, tenants: &[TenantId]) {
+        let mut marks = self.marks.lock();
+        marks.last += 1;
+        marks.others = marks.last;
+        for tenant in tenants {
+            marks.tenants.remove(tenant);
+        }
+        marks.tenants.shrink_to_fit();
+    }
+
     /// The hash of all marks in a range; never [`CHANGES`].
     fn of(&self, tenant: &TenantId, range: TimeRange, seed: u64) -> u64 {
         let marks = self.marks.lock();
         let of = marks.tenants.get(tenant);
-        let whole = of.map_or(0, |of| of.whole);
+        let whole = of.map_or(marks.others, |of| of.whole);
         let mut bytes = [marks.everything.to_le_bytes(), whole.to_le_bytes()].concat();
         if let Some(of) = of.filter(|_| !range.is_empty()) {
             let last_ms = range.end.0.saturating_sub(1);

@@ -118,7 +118,7 @@ impl Tenant {
         rows.ids_of(table, keys, &mut symbols);
         let target = rows.target_of(labels, keys);
         let index = self.shard_of_target(target);
-        let mut shard = self.shards[index].lock();
+        let mut shard = self.shards.get_or_make(index).lock();
         if let Some(local) = shard.find_ids(fingerprint, &rows.ids) {
             return Some(number_of(index, local));
         }

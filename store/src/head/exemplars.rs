@@ -10,12 +10,14 @@
 //! The first and the last are losses and counted.
 //!
 //! # Invariants
+//! - Letting go of some costs as much as there are, for an eighth of them: whatever the limit is, and
+//!   however many series have none.
 //! - A tenant holds no more than its limit, whosever they are, but for the moment in which the oldest
 //!   are let go of.
 //!
 //! Not here: how many a tenant may have (`AppendLimits`), what hides them (`engine/exemplars.rs`).
 
-use super::series::EXEMPLAR_BYTES;
+use super::series::{EXEMPLAR_BYTES, Series};
 use super::shard::Shard;
 use super::symbols::{LabelIds, Symbols};
 use super::{Tenant, local_of, shard_of};
@@ -107,7 +109,7 @@ impl Tenant {
         let symbols = self.symbols.read();
         let mut found = Vec::new();
         for shard in self.shards() {
-            for series in shard.iter().filter(|series| !series.exemplars().is_empty()) {
+            for series in shard.series_with_exemplars() {
                 let labels = labels_of(&symbols, &series.labels);
                 let is_match = |m: &CompiledMatcher| {
                     m.matches(labels.get(&m.name).map_or("", |value| &**value))
@@ -152,28 +154,50 @@ impl Shard {
         self.exemplars = self.exemplars + more - gone;
         self.exemplars_lost.limit += gone;
         self.sample_bytes += more * EXEMPLAR_BYTES as u64;
+        if more > 0 {
+            self.with_exemplars.insert(local);
+        }
         more
     }
 
     /// Appends the time of each.
     fn push_exemplar_times(&self, times: &mut Vec<i64>) {
-        times.extend(self.iter().flat_map(|series| series.exemplars()).map(|e| e.timestamp_ms));
+        let all = self.series_with_exemplars().flat_map(|series| series.exemplars());
+        times.extend(all.map(|exemplar| exemplar.timestamp_ms));
+    }
+
+    /// The series that hold some, in order of arrival.
+    fn series_with_exemplars(&self) -> impl Iterator<Item = &Series> {
+        self.with_exemplars.iter().filter_map(|local| self.get(*local))
+    }
+
+    /// Hands each series that holds some to `visit`, which returns how many went; returns how many
+    /// went in all.
+    fn thin_exemplars(&mut self, mut visit: impl FnMut(&mut Series) -> u64) -> u64 {
+        let mut gone = 0;
+        let mut left = std::mem::take(&mut self.with_exemplars);
+        left.retain(|local| {
+            let Some(series) = self.get_mut(*local) else { return false };
+            gone += visit(series);
+            !series.exemplars().is_empty()
+        });
+        self.with_exemplars = left;
+        self.exemplars -= gone;
+        gone
     }
 
     /// Lets go of all that are older than `border`, and of no more than so many at it; returns how
     /// many went.
     fn let_go_up_to(&mut self, border: i64, at_border: &mut usize) -> u64 {
-        let mut gone = 0;
-        for series in self.slots.iter_mut() {
-            gone += series.retain_exemplars(|exemplar| {
+        let gone = self.thin_exemplars(|series| {
+            series.retain_exemplars(|exemplar| {
                 if exemplar.timestamp_ms != border || *at_border == 0 {
                     return exemplar.timestamp_ms >= border;
                 }
                 *at_border -= 1;
                 false
-            });
-        }
-        self.exemplars -= gone;
+            })
+        });
         self.exemplars_lost.limit += gone;
         gone
     }
@@ -183,14 +207,9 @@ impl Shard {
         symbols: &Symbols,
         is_kept: &impl Fn(&LabelSet) -> K,
     ) {
-        if self.exemplars == 0 {
-            return;
-        }
-        let mut gone = 0;
-        for series in self.slots.iter_mut().filter(|series| !series.exemplars().is_empty()) {
+        self.thin_exemplars(|series| {
             let is_kept = is_kept(&labels_of(symbols, &series.labels));
-            gone += series.retain_exemplars(|exemplar| is_kept(exemplar.timestamp_ms));
-        }
-        self.exemplars -= gone;
+            series.retain_exemplars(|exemplar| is_kept(exemplar.timestamp_ms))
+        });
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn list(
 ) -> Listed {
     let rows = BTreeMap::new();
     let mut listed = Listed { tenant: Arc::clone(tenant), takes, deleted, rows };
-    for (index, shard) in tenant.shards.iter().enumerate() {
+    for (index, shard) in tenant.shards.iter() {
         // Each symbol of a series is known before the series is.
         let symbols = tenant.symbols.read();
         listed.list(index, &mut shard.lock(), &symbols, rules);

@@ -6,6 +6,8 @@
 //! # Invariants
 //! - Numbers ascend; one that was removed stays without a slot.
 
+use super::slots::grow_from_one;
+
 /// Numbers in one page.
 const PAGE: usize = 1024;
 /// No slot.
@@ -53,6 +55,7 @@ impl Locals {
             _ => {
                 // The page before takes no more.
                 self.leave_last();
+                grow_from_one(&mut self.pages);
                 self.pages.push(Page { slots: vec![slot], removed: 0 });
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //! - A local number is given once; series of one target that arrive together get neighbours.
+//! - Just the series that hold exemplars are in `with_exemplars`: who looks for them looks at no other.
 //! - A series that is in `by_fingerprint` is in `slots` and in `index`, and the other way round.
 
 use super::exemplars::Lost;
@@ -14,6 +15,7 @@ use crate::postings::List;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use model::{HistogramSample, LabelSet, Sample};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Since when a series without a sample in the head must not have been written to leave it, in
@@ -42,6 +44,8 @@ pub(crate) struct Shard {
     pub(crate) samples: u64,
     /// Exemplars held.
     pub(crate) exemplars: u64,
+    /// The local numbers of series that hold some.
+    pub(super) with_exemplars: BTreeSet<u32>,
     /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
     pub(crate) exemplars_lost: Lost,
     /// Bytes of samples held, without the constant part of a series.
@@ -60,6 +64,7 @@ impl Shard {
             pending: HashMap::with_hasher(hasher),
             samples: 0,
             exemplars: 0,
+            with_exemplars: BTreeSet::new(),
             exemplars_lost: Lost::default(),
             sample_bytes: 0,
         }
@@ -275,6 +280,7 @@ impl Shard {
             entry.remove();
         }
         self.index.remove(series.local);
+        self.with_exemplars.remove(&series.local);
         self.pending.remove(&series.local);
         self.dead += 1;
         Some(series.labels)

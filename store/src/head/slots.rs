@@ -46,6 +46,7 @@ impl Slots {
         let slot = u32::try_from(self.end()).ok()?;
         if self.pages.last().is_none_or(|last| last.len() == PAGE) {
             let room = if self.pages.is_empty() { 1 } else { PAGE };
+            grow_from_one(&mut self.pages);
             self.pages.push(Vec::with_capacity(room));
         }
         self.pages.last_mut()?.push(Some(series));
@@ -63,6 +64,13 @@ impl Slots {
     /// All series, to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
         self.pages.iter_mut().flatten().flatten()
+    }
+}
+
+/// Makes room for the first element alone: a vector would make it for four.
+pub(super) fn grow_from_one<T>(vec: &mut Vec<T>) {
+    if vec.capacity() == 0 {
+        vec.reserve_exact(1);
     }
 }
 

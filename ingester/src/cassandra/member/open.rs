@@ -62,11 +62,18 @@ impl Open {
         next
     }
 
-    /// The generation of a tenant's series numbers, over all places.
-    pub(super) fn generation(&self, tenant: &TenantId) -> u64 {
+    /// The generations of a tenant's series numbers: over all places, and of each. The first changes
+    /// with any of the others, and never comes back.
+    pub(super) fn generations(&self, tenant: &TenantId) -> (u64, BTreeMap<usize, u64>) {
+        let of_place = |(place, served): (&usize, &Arc<Served>)| {
+            (*place, served.embedded.engine().generation(tenant))
+        };
+        let by_place: BTreeMap<usize, u64> = self.by_place.iter().map(of_place).collect();
         let [low, high] = super::halves(self.seed);
-        let seed = xxh3_64_with_seed(&self.epoch.to_le_bytes(), low) ^ high;
-        xxh3_64_with_seed(tenant.as_str().as_bytes(), seed).max(1)
+        let mut bytes = self.epoch.to_le_bytes().to_vec();
+        bytes.extend(by_place.values().flat_map(|generation| generation.to_le_bytes()));
+        let seed = xxh3_64_with_seed(&bytes, low) ^ high;
+        (xxh3_64_with_seed(tenant.as_str().as_bytes(), seed).max(1), by_place)
     }
 
     /// The sizes of all stores together.

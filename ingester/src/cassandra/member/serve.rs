@@ -195,7 +195,7 @@ impl Places {
         let mut parts = self.placing().cut(&mutation, |place| place);
         drop(mutation);
         let entered = self.enter(&parts.keys().copied().collect())?;
-        let generation = entered.open.generation(&context.tenant);
+        let (generation, own) = entered.open.generations(&context.tenant);
         if has_numbers && given != generation {
             return Ok(WriteAnswer::NeedLabels);
         }
@@ -203,7 +203,9 @@ impl Places {
         let mut index = Vec::with_capacity(parts.len());
         for (place, served) in &entered.places {
             let Some(mut part) = parts.remove(place) else { continue };
-            let own = served.embedded.engine().generation(&context.tenant);
+            // What the numbers were compared with: a store in which the tenant is another by now
+            // refuses them.
+            let own = own.get(place).copied().unwrap_or(0);
             part.mutation.generation = if has_numbers { own } else { 0 };
             asked.push(served.embedded.write(part.mutation));
             index.push((*place, part.index));
