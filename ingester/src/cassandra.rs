@@ -16,6 +16,7 @@ pub mod cql;
 #[cfg(feature = "cassandra")]
 pub mod driver;
 pub mod fake;
+pub mod fleet;
 mod joined;
 mod journal;
 mod manifest;
@@ -99,7 +100,12 @@ impl Database {
         RowStore {
             rows: Arc::clone(&self.rows),
             disk: Arc::new(disk),
-            whose: Whose { place, places: self.places, period: Arc::clone(&self.period) },
+            whose: Whose {
+                place,
+                places: self.places,
+                period: Arc::clone(&self.period),
+                floor: Arc::default(),
+            },
             incarnation: self.incarnation.wrapping_add(made),
             ring_version,
             life: AtomicU64::new(0),
@@ -141,6 +147,12 @@ impl RowStore {
     #[must_use]
     pub fn is_fenced(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_fenced)
+    }
+
+    /// The period of the journal where a replay would begin; 0 before the first flush.
+    #[must_use]
+    pub fn replay_from(&self) -> u64 {
+        self.whose.floor.load(Ordering::Relaxed)
     }
 
     /// Where its sstables and checkpoints are.

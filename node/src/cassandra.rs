@@ -8,7 +8,7 @@
 mod command;
 
 #[cfg(feature = "cassandra")]
-pub(crate) use command::{connect, run};
+pub(crate) use command::run;
 
 /// Why a command, or a start, failed.
 #[derive(Debug, thiserror::Error)]

@@ -4,11 +4,58 @@
 
 use model::exemplar::SeriesExemplars;
 use model::mutation::{WriteAnswer, Written};
-use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, SelectBounds};
-use model::{SeriesColumns, Tombstone};
-use std::collections::HashSet;
-use std::hash::Hash;
+use model::read::{Activity, LabelAnswer, LabelQuery, LabelWant, MetadataAnswer, SelectBounds};
+use model::{Kind, SeriesColumns, Tombstone};
+use std::collections::{BTreeMap, HashSet};
 use store::Error;
+use tokio::task::JoinSet;
+use wire::replica::{Answer, ReplicaError};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Waits for all answers, which come at once, and gives them in the order of the asks.
+pub(super) async fn all<T: Send + 'static>(
+    mut asked: Vec<Answer<T>>,
+) -> Result<Vec<T>, ReplicaError> {
+    if asked.len() <= 1 {
+        return match asked.pop() {
+            Some(one) => Ok(vec![one.await?]),
+            None => Ok(Vec::new()),
+        };
+    }
+    let mut tasks = JoinSet::new();
+    for (number, one) in asked.into_iter().enumerate() {
+        tasks.spawn(async move { (number, one.await) });
+    }
+    let mut answers = BTreeMap::new();
+    while let Some(done) = tasks.join_next().await {
+        let (number, answer) = done.map_err(|error| ReplicaError {
+            replica: String::new(),
+            kind: Kind::Internal,
+            message: format!("an answer was lost: {error}"),
+        })?;
+        answers.insert(number, answer?);
+    }
+    Ok(answers.into_values().collect())
+}
+
+/// One number for what all say of a range: it changes when one of them does, or who they are.
+pub(super) fn versions(answers: &[Vec<u64>], ranges: usize) -> Vec<u64> {
+    let of_range = |range: usize| {
+        let each = answers.iter().map(|versions| versions.get(range).copied().unwrap_or(0));
+        let each: Vec<u64> = each.collect();
+        let bytes: Vec<u8> = each.iter().flat_map(|version| version.to_le_bytes()).collect();
+        if each.contains(&0) { 0 } else { xxh3_64(&bytes).max(1) }
+    };
+    (0..ranges).map(of_range).collect()
+}
+
+/// What all have together.
+pub(super) fn activity(answers: &[Activity]) -> Activity {
+    answers.iter().fold(Activity::default(), |sum, one| Activity {
+        series: sum.series.saturating_add(one.series),
+        samples: sum.samples.saturating_add(one.samples),
+    })
+}
 
 /// The series of all answers, ascending by labels.
 pub(super) fn series(
@@ -81,12 +128,9 @@ pub(super) fn metadata(answers: Vec<MetadataAnswer>) -> MetadataAnswer {
 
 /// A delete is in every place that it may concern.
 pub(super) fn tombstones(answers: Vec<Vec<Tombstone>>) -> Vec<Tombstone> {
-    unique(answers.into_iter().flatten())
-}
-
-fn unique<T: Eq + Hash + Clone>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = HashSet::new();
-    all.filter(|one| seen.insert(one.clone())).collect()
+    let all = answers.into_iter().flatten();
+    all.filter(|tombstone| seen.insert(tombstone.clone())).collect()
 }
 
 fn only_or_all<T>(mut answers: Vec<Vec<T>>) -> Vec<T> {

@@ -79,6 +79,8 @@ pub(super) struct Whose {
     pub(super) places: u16,
     /// The period that has begun.
     pub(super) period: Arc<AtomicU64>,
+    /// The period where the replay of the place begins.
+    pub(super) floor: Arc<AtomicU64>,
 }
 
 impl Whose {
@@ -134,7 +136,9 @@ impl Journal {
         from_segment: u64,
         config: &commit_log::Config,
     ) -> Result<Self> {
-        let period = whose.now().max(Segment::of(from_segment).period);
+        let from = Segment::of(from_segment).period;
+        let period = whose.now().max(from);
+        whose.floor.store(from, Ordering::Relaxed);
         let table = journal_table(period);
         create(&*rows, &table)?;
         let places = Writer::new(BUCKET_BYTES_MAX);
@@ -251,6 +255,7 @@ impl LogSink for Journal {
 
     fn remove_through(&self, last: u64) -> Result<()> {
         let from = Segment::of(last.saturating_add(1)).period;
+        self.whose.floor.store(from, Ordering::Relaxed);
         sweep(&*self.rows, &self.whose, from)
     }
 
@@ -279,7 +284,7 @@ fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
     let mut floor = from;
     for place in (0..whose.places).filter(|place| *place != whose.place) {
         // A place that was never flushed may have rows in any period.
-        let state = super::manifest::peek(rows, place)?;
+        let (_, state) = super::manifest::look(rows, place)?;
         floor = floor.min(Segment::of(state.log_from_segment()).period);
     }
     for period in past.range(..floor) {
@@ -469,7 +474,8 @@ mod tests {
     use crate::cassandra::fake::{Fake, Faults};
 
     fn whose(place: u16, period: u64) -> Whose {
-        Whose { place, places: 2, period: Arc::new(AtomicU64::new(period)) }
+        let period = Arc::new(AtomicU64::new(period));
+        Whose { place, places: 2, period, floor: Arc::default() }
     }
 
     fn first(life: u64, period: u64) -> u64 {
@@ -567,6 +573,34 @@ mod tests {
         let from = first(1, 9);
         write(&Journal::open(rows, whose(0, 4), 2, from, &config).unwrap(), 1);
         assert_eq!(replayed(&fake, 0, from), [[1]]);
+    }
+
+    #[test]
+    fn a_table_goes_when_every_place_is_past_its_period() {
+        let fake = Fake::new(1, Faults::default());
+        let tables = || fake.tables().unwrap();
+        let rows: Arc<dyn Rows> = Arc::new(fake.clone());
+        let database = super::super::Database::new(rows, 1, 2, false).unwrap();
+        let open = |place| {
+            let store = database.place(place, 0);
+            let parts = store::engine::Parts {
+                disk: store.disk(),
+                cluster_name: "c".to_owned(),
+                generation_seed: 1,
+            };
+            let now = model::TimestampMs(1_700_000_000_000);
+            let config = store::Config::default();
+            let engine = store::Engine::open_on(&store, parts, config, now).unwrap().0;
+            move || drop(engine.flush(now).unwrap())
+        };
+        database.set_period(5);
+        let (one, other) = (open(0), open(1));
+        other();
+        database.set_period(6);
+        one();
+        assert!(tables().contains(&journal_table(5)), "the other place may need it");
+        other();
+        assert!(!tables().contains(&journal_table(5)), "both are past it: {:?}", tables());
     }
 
     #[test]

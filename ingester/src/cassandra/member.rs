@@ -55,6 +55,11 @@ const OPEN_AGAIN_MS: u64 = 1_000;
 const FLUSH_AGAIN_MS: u64 = 1_000;
 /// A period of the journal.
 const PERIOD_MS: u64 = 3_600_000;
+/// A place whose replay would begin so many periods ago is flushed, also if nothing came: else the
+/// journals of all would be kept for it.
+const PERIODS_MAX: u64 = 3;
+/// How long after that it may be flushed for it again.
+const ROLL_AGAIN_MS: u64 = 600_000;
 
 /// A machine's clock that only goes forward, also while the machine or the process sleeps.
 pub trait BootClock: Debug + Send + Sync {
@@ -126,6 +131,8 @@ struct State {
     at_work: BTreeSet<usize>,
     /// When places are tried again that could not be opened.
     open_at: BTreeMap<usize, BootMs>,
+    /// When places may be flushed again for the journal's sake.
+    roll_at: BTreeMap<usize, BootMs>,
     flush: Flush,
     is_leaving: bool,
 }
@@ -160,6 +167,11 @@ pub enum Task {
     },
     /// Flush, and close what is given away.
     Flush,
+    /// Flush a place whose journal is long.
+    Roll {
+        /// Which.
+        place: usize,
+    },
 }
 
 impl Member {
@@ -251,6 +263,27 @@ impl Member {
         &self.placing
     }
 
+    /// Why it does not answer for all that is its own, if it does not.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        let state = self.state.lock();
+        let Some(row) = state.owner.row() else {
+            return Some("the ring is not known yet".to_owned());
+        };
+        if state.is_leaving {
+            return Some("this process is leaving".to_owned());
+        }
+        let now = self.parts.boot.now();
+        if !state.owner.is_trusted(now) {
+            return Some("the lease is not trusted".to_owned());
+        }
+        let open = self.open.read();
+        let is_shut =
+            |place: &usize| state.owner.keeps(*place) && !open.by_place.contains_key(place);
+        let shut = row.places_of(state.owner.me()).filter(is_shut).count();
+        (shut > 0).then(|| format!("{shut} places are being opened"))
+    }
+
     /// Whether it answers for a place just now.
     #[must_use]
     pub fn serves(&self, place: usize) -> bool {
@@ -275,8 +308,7 @@ impl Member {
     pub fn due(&self) -> Vec<Task> {
         let now = self.parts.boot.now();
         let mut state = self.state.lock();
-        let hours = self.parts.clock.now().0.unsigned_abs() / PERIOD_MS;
-        state.database.set_period(hours);
+        state.database.set_period(self.hours());
         state.give_up_late_asks(now);
         if state.owner.is_over() {
             self.let_go(|_, _| true);
@@ -315,12 +347,29 @@ impl Member {
             state.at_work.insert(place);
             tasks.push(Task::Open { place, ticket, ring_version: row.version() });
         }
+        self.roll(state, &open, now, tasks);
         if let Flush::DueAt(at) = state.flush
             && now >= at
         {
             state.flush = Flush::Runs;
             tasks.push(Task::Flush);
         }
+    }
+
+    fn roll(&self, state: &mut State, open: &Open, now: BootMs, tasks: &mut Vec<Task>) {
+        let hours = self.hours();
+        for (place, served) in &open.by_place {
+            let is_long = served.store.replay_from() + PERIODS_MAX <= hours;
+            let is_time = state.roll_at.get(place).is_none_or(|at| now >= *at);
+            if is_long && is_time && state.owner.keeps(*place) {
+                state.roll_at.insert(*place, now.plus_ms(ROLL_AGAIN_MS));
+                tasks.push(Task::Roll { place: *place });
+            }
+        }
+    }
+
+    fn hours(&self) -> u64 {
+        self.parts.clock.now().0.unsigned_abs() / PERIOD_MS
     }
 
     /// Lets go of open places, without a flush: whoever opens one next reads its journal.
@@ -347,6 +396,12 @@ impl Member {
             }
             Task::Open { place, ticket, ring_version } => self.open(place, ticket, ring_version),
             Task::Flush => self.flush_owed(),
+            Task::Roll { place } => {
+                let served = self.open.read().by_place.get(&place).cloned();
+                if let Some(Err(error)) = served.map(|served| served.embedded.flush_now()) {
+                    tracing::warn!(place, %error, "a place is not flushed, its journal grows");
+                }
+            }
         }
     }
 
@@ -361,6 +416,7 @@ impl Member {
                 state.opening.remove(place);
             }
             Task::Flush => state.flush = Flush::DueAt(self.parts.boot.now()),
+            Task::Roll { .. } => {}
         }
     }
 
@@ -471,6 +527,7 @@ impl State {
             opening: BTreeMap::new(),
             at_work: BTreeSet::new(),
             open_at: BTreeMap::new(),
+            roll_at: BTreeMap::new(),
             flush: Flush::Idle,
             is_leaving: false,
         }

@@ -98,9 +98,14 @@ impl Placing {
         ((number >> self.number_bits) as usize, number & mask)
     }
 
-    /// Cuts a mutation by places. Numbers become those of the places; their generation stays as it is.
+    /// Cuts a mutation by what is made of the places: by places, or by who has them. Numbers become those
+    /// of the places; their generation stays as it is.
     #[must_use]
-    pub fn cut(&self, mutation: Mutation) -> BTreeMap<usize, Part> {
+    pub fn cut<K: Ord + Copy>(
+        &self,
+        mutation: &Mutation,
+        of_place: impl Fn(usize) -> K,
+    ) -> BTreeMap<K, Part> {
         let mut parts = BTreeMap::new();
         let context = Arc::clone(&mutation.context);
         let tenant = &context.tenant;
@@ -116,39 +121,35 @@ impl Placing {
                     (place, SeriesRef::Number(within))
                 }
             };
-            let part = part_of(&mut parts, place, &mutation);
+            let key = of_place(place);
+            let part: &mut Part = part_of(&mut parts, key, mutation);
             let into = &mut part.mutation;
             copy(&mut into.timestamps_ms, &mutation.timestamps_ms, start..end);
             copy(&mut into.values, &mutation.values, start..end);
             copy(&mut into.histograms, &mutation.histograms, start..end);
             copy(&mut into.start_timestamps_ms, &mutation.start_timestamps_ms, start..end);
-            at.push((place, u32::try_from(part.index.len()).unwrap_or(u32::MAX)));
+            at.push((key, u32::try_from(part.index.len()).unwrap_or(u32::MAX)));
             into.end_series(series);
             part.index.push(whole);
             start = end;
         }
         for (series, exemplar) in &mutation.exemplars {
-            if let Some((place, index)) = at.get(*series as usize)
-                && let Some(part) = parts.get_mut(place)
+            if let Some((key, index)) = at.get(*series as usize)
+                && let Some(part) = parts.get_mut(key)
             {
-                let part: &mut Part = part;
                 part.mutation.exemplars.push((*index, exemplar.clone()));
             }
         }
         for entry in &mutation.metadata {
-            let place = self.of_metric(tenant, &entry.metric);
-            part_of(&mut parts, place, &mutation).mutation.metadata.push(entry.clone());
+            let key = of_place(self.of_metric(tenant, &entry.metric));
+            part_of(&mut parts, key, mutation).mutation.metadata.push(entry.clone());
         }
         parts
     }
 }
 
-fn part_of<'a>(
-    parts: &'a mut BTreeMap<usize, Part>,
-    place: usize,
-    whole: &Mutation,
-) -> &'a mut Part {
-    parts.entry(place).or_insert_with(|| {
+fn part_of<'a, K: Ord>(parts: &'a mut BTreeMap<K, Part>, key: K, whole: &Mutation) -> &'a mut Part {
+    parts.entry(key).or_insert_with(|| {
         let mut mutation = Mutation::empty(Arc::clone(&whole.context));
         (mutation.generation, mutation.revision) = (whole.generation, whole.revision);
         mutation.kind = whole.kind;

@@ -10,6 +10,7 @@
 use super::open::{Open, Served};
 use super::{Member, Placing};
 use crate::cassandra::joined;
+use crate::compaction_thread::Sealed;
 use crate::embedded::Embedded;
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
@@ -23,9 +24,8 @@ use model::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use store::engine::{JobReport, Stats};
 use wire::replica::{Answer, Replica, ReplicaError};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The places of a process as one replica.
 #[derive(Clone, Debug)]
@@ -45,6 +45,52 @@ impl Places {
     #[must_use]
     pub fn new(member: Arc<Member>) -> Self {
         Self { member }
+    }
+
+    /// Brings everything that this process has in memory into sstables.
+    ///
+    /// # Errors
+    /// What a place's store says; others are flushed all the same.
+    pub async fn flush(&self) -> Result<JobReport, ReplicaError> {
+        let mut sum = JobReport::default();
+        for report in self.each(|one| async move { one.flush().await }).await? {
+            sum.samples += report.samples;
+            sum.sstables += report.sstables;
+            sum.sstable_bytes += report.sstable_bytes;
+        }
+        Ok(sum)
+    }
+
+    /// The same, and all sstables into their dense form.
+    ///
+    /// # Errors
+    /// As [`Places::flush`].
+    pub async fn seal(&self) -> Result<Sealed, ReplicaError> {
+        let mut sum = Sealed::default();
+        for sealed in self.each(|one| async move { one.seal().await }).await? {
+            sum.windows += sealed.windows;
+            sum.written_bytes += sealed.written_bytes;
+        }
+        Ok(sum)
+    }
+
+    /// Does it to all open places, one after the other; the first error when all had their turn.
+    async fn each<T, F: Future<Output = Result<T, ReplicaError>>>(
+        &self,
+        act: impl Fn(Arc<Embedded>) -> F,
+    ) -> Result<Vec<T>, ReplicaError> {
+        let open = Arc::clone(&self.member.open.read());
+        let mut outcomes = Vec::new();
+        for served in open.by_place.values() {
+            outcomes.push(act(Arc::clone(&served.embedded)).await);
+        }
+        outcomes.into_iter().collect()
+    }
+
+    /// The sizes of all open places together.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Arc::clone(&self.member.open.read()).stats()
     }
 
     fn placing(&self) -> &Placing {
@@ -124,34 +170,9 @@ impl Places {
     ) -> Result<Vec<T>, ReplicaError> {
         let entered = self.enter(places)?;
         let asked = entered.places.iter().map(|(_, served)| ask(&served.embedded));
-        let answers = self.all(asked.collect()).await?;
+        let answers = joined::all(asked.collect()).await?;
         self.leave(&entered)?;
         Ok(answers)
-    }
-
-    /// Waits for all answers, in their order.
-    async fn all<T: Send + 'static>(
-        &self,
-        mut asked: Vec<Answer<T>>,
-    ) -> Result<Vec<T>, ReplicaError> {
-        if asked.len() <= 1 {
-            return match asked.pop() {
-                Some(one) => Ok(vec![one.await?]),
-                None => Ok(Vec::new()),
-            };
-        }
-        let mut tasks = JoinSet::new();
-        for (number, one) in asked.into_iter().enumerate() {
-            tasks.spawn(async move { (number, one.await) });
-        }
-        let mut answers = Vec::new();
-        while let Some(done) = tasks.join_next().await {
-            let (number, answer) =
-                done.map_err(|error| self.unavailable(format!("a place failed: {error}")))?;
-            answers.push((number, answer?));
-        }
-        answers.sort_by_key(|(number, _)| *number);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
     /// Asks the places of some matchers.
@@ -171,7 +192,8 @@ impl Places {
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
         let given = mutation.generation;
-        let mut parts = self.placing().cut(mutation);
+        let mut parts = self.placing().cut(&mutation, |place| place);
+        drop(mutation);
         let entered = self.enter(&parts.keys().copied().collect())?;
         let generation = entered.open.generation(&context.tenant);
         if has_numbers && given != generation {
@@ -186,7 +208,7 @@ impl Places {
             asked.push(served.embedded.write(part.mutation));
             index.push((*place, part.index));
         }
-        let answers = self.all(asked).await?;
+        let answers = joined::all(asked).await?;
         // After the journal's quorum, and before the sender.
         self.leave(&entered)?;
         let placing = self.placing();
@@ -232,13 +254,7 @@ impl Places {
         let places = self.asked(&context, None)?;
         let ask = |one: &Embedded| one.versions(Arc::clone(&context), ranges.clone());
         let answers = self.over(&places, ask).await?;
-        let of_range = |range: usize| {
-            let each = answers.iter().map(|versions| versions.get(range).copied().unwrap_or(0));
-            let each: Vec<u64> = each.collect();
-            let bytes: Vec<u8> = each.iter().flat_map(|version| version.to_le_bytes()).collect();
-            if each.contains(&0) { 0 } else { xxh3_64(&bytes).max(1) }
-        };
-        Ok((0..ranges.len()).map(of_range).collect())
+        Ok(joined::versions(&answers, ranges.len()))
     }
 }
 
@@ -312,10 +328,7 @@ impl Replica for Places {
         Box::pin(async move {
             let places = own.asked(&context, None)?;
             let answers = own.over(&places, |one| one.activity(Arc::clone(&context))).await?;
-            Ok(answers.iter().fold(Activity::default(), |sum, one| Activity {
-                series: sum.series + one.series,
-                samples: sum.samples + one.samples,
-            }))
+            Ok(joined::activity(&answers))
         })
     }
 

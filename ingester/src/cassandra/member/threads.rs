@@ -101,7 +101,7 @@ fn look(member: &Member, signals: &Receiver<()>, inboxes: &[Inbox]) {
         for task in member.due() {
             let inbox = match task {
                 Task::Ask { .. } => inboxes.first(),
-                Task::Open { .. } | Task::Flush => inboxes.last(),
+                Task::Open { .. } | Task::Flush | Task::Roll { .. } => inboxes.last(),
             };
             if let Some(inbox) = inbox
                 && let Err(TrySendError::Full(task)) = inbox.try_send(task)

@@ -116,6 +116,50 @@ fn a_write_that_waited_for_the_database_while_its_place_was_taken_over_is_not_ac
     assert_eq!(world.read(now, 0), Ok(true));
 }
 
+#[test]
+fn a_write_and_a_read_of_everything_go_to_all_who_have_a_part_of_it() {
+    let mut world = quiet(3);
+    until_served(&mut world, 15_000);
+    let fleet = world.fleet(1).unwrap();
+    let mut whole = model::mutation::Mutation::empty(super::world::context());
+    for metric in 0..METRICS {
+        let (one, (_, at)) = world.sample(metric);
+        whole.push(one.series[0].series.clone(), [(at, 1.0)]);
+        world.said.acknowledged.entry(metric).or_default().insert(at);
+    }
+    let answer = world.runtime.block_on(async { fleet.write(whole).await });
+    assert!(answer.is_ok(), "{answer:?}");
+    for number in 0..3 {
+        assert_eq!(world.read_all(number), Ok(true));
+    }
+    // One that is gone is missed: there is no answer without its part.
+    world.kill(0);
+    for number in 1..3 {
+        assert_eq!(world.read_all(number), Ok(false));
+    }
+    until_served(&mut world, 15_000);
+    for number in 1..3 {
+        assert_eq!(world.read_all(number), Ok(true));
+    }
+}
+
+#[test]
+fn a_place_in_which_nothing_comes_does_not_keep_the_journals_of_all() {
+    let mut world = quiet(1);
+    let journals = |world: &World| {
+        use crate::cassandra::rows::Rows as _;
+        let tables = world.fake.tables().unwrap();
+        tables.iter().filter(|name| name.starts_with("journal_")).count()
+    };
+    for _ in 0..10 {
+        assert!(world.write(0, 0));
+        world.time.pass(3_600_000);
+        world.run(20_000);
+    }
+    assert!(journals(&world) <= 5, "{} tables", journals(&world));
+    assert_eq!(world.read(0, 0), Ok(true));
+}
+
 /// Stops a process in the middle of a write, for long.
 fn stall(world: &mut World, number: usize, metric: usize) {
     let (mutation, sample) = world.sample(metric);
@@ -124,13 +168,9 @@ fn stall(world: &mut World, number: usize, metric: usize) {
     process.link.stall(true);
     process.paused_until = until;
     let places = Places::new(Arc::clone(&process.member));
-    let write = async { tokio::spawn(async move { places.write(mutation).await }) };
     // The record is in line and the log's thread at work when this returns.
-    let handle = world.runtime.block_on(async {
-        let handle = write.await;
-        tokio::task::yield_now().await;
-        handle
-    });
+    let handle = world.runtime.spawn(async move { places.write(mutation).await });
+    world.runtime.block_on(tokio::task::yield_now());
     process.stalled = Some((handle, sample));
 }
 
@@ -211,7 +251,7 @@ fn look(world: &mut World) -> Result<(), String> {
 }
 
 /// A minute and a half of faults, then everything heals. What was broken, if anything was.
-fn story(seed: u64, plant: Plant) -> Result<(u64, u64, u64), String> {
+fn story(seed: u64, plant: Plant) -> Result<[u64; 4], String> {
     let faults = Faults { schema_late: 0, ..Faults::SOME };
     let mut world = World::new(seed, 3, faults, plant);
     world.run(8_000);
@@ -232,6 +272,9 @@ fn story(seed: u64, plant: Plant) -> Result<(u64, u64, u64), String> {
         }
         let any = usize::try_from(world.draw(3)).unwrap();
         world.read(any, metric)?;
+        if world.draw(3) == 0 {
+            world.read_all(any)?;
+        }
         let now = world.time.ms();
         for number in 0..3 {
             let is_due = |p: &super::world::Process| p.stalled.is_some() && p.paused_until <= now;
@@ -265,20 +308,19 @@ fn story(seed: u64, plant: Plant) -> Result<(u64, u64, u64), String> {
         }
     }
     let acknowledged = world.said.acknowledged.values().map(|all| all.len() as u64).sum();
-    Ok((acknowledged, world.opened, world.reads))
+    Ok([acknowledged, world.opened, world.reads, world.reads_of_all])
 }
 
 #[test]
 fn nothing_acknowledged_is_missing_and_no_two_answer_over_200_seeds() {
-    let (mut acknowledged, mut opened, mut reads) = (0, 0, 0);
+    let mut sum = [0; 4];
     for seed in 0..200 {
         let told = story(seed, Plant::Nothing).unwrap_or_else(|fault| panic!("{seed}: {fault}"));
-        acknowledged += told.0;
-        opened += told.1;
-        reads += told.2;
+        sum.iter_mut().zip(told).for_each(|(sum, one)| *sum += one);
     }
-    println!("{acknowledged} acknowledged, {opened} openings, {reads} reads");
-    assert!(acknowledged > 5_000 && opened > 2_000 && reads > 5_000);
+    let [acknowledged, opened, reads, of_all] = sum;
+    println!("{acknowledged} acknowledged, {opened} openings, {reads} reads and {of_all} of all");
+    assert!(acknowledged > 5_000 && opened > 2_000 && reads > 5_000 && of_all > 1_000);
 }
 
 /// The first of some seeds that sees a bug.

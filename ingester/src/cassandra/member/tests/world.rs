@@ -3,17 +3,23 @@
 use super::super::{BootClock, Chance, Member, MemberParts, Places, Task};
 use super::{PLANT, Plant};
 use crate::cassandra::fake::{Fake, Faults};
+use crate::cassandra::fleet::{Fleet, Peers};
 use crate::cassandra::rows::{
     Change, Changed, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write,
 };
 use crate::config::Config;
-use cluster::ownership::BootMs;
+use cluster::ownership::{BootMs, Incarnation};
 use guard::{LimitTable, Limits};
+use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{SelectBounds, Selection, Wanted};
+use model::read::{
+    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
+    Wanted,
+};
 use model::{
-    Clock, Context, LabelSet, METRIC_NAME, Matcher, Principal, QueryShard, RequestId, SeriesRef,
-    SplitMix64, TenantId, TimeRange, TimestampMs,
+    Clock, Context, DeleteAnswer, DeleteRequest, LabelSet, METRIC_NAME, Matcher, Principal,
+    QueryShard, RequestId, SeriesColumns, SeriesRef, SplitMix64, TenantId, TimeRange, TimestampMs,
+    Tombstone,
 };
 use parking_lot::{Condvar, Mutex};
 use prometheus::Registry;
@@ -22,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use wire::replica::{Replica, ReplicaError};
+use wire::replica::{Answer, Replica, ReplicaError};
 
 pub(super) const PLACES: u16 = 4;
 pub(super) const METRICS: usize = 8;
@@ -174,14 +180,73 @@ pub(super) struct Process {
     /// It is stopped until then.
     pub(super) paused_until: u64,
     /// A write that waits for the database, and the sample.
-    pub(super) stalled: Option<(JoinHandle<Result<WriteAnswer, ReplicaError>>, (usize, i64))>,
+    pub(super) stalled: Option<(Writing, (usize, i64))>,
 }
+
+/// A write that goes on.
+type Writing = JoinHandle<Result<WriteAnswer, ReplicaError>>;
 
 /// What was said of samples: of each metric the moments.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) acknowledged: BTreeMap<usize, BTreeSet<i64>>,
     pub(super) tried: BTreeMap<usize, BTreeSet<i64>>,
+}
+
+/// The processes as they reach each other: those that live answer, each at once.
+#[derive(Debug)]
+struct Neighbours {
+    places: BTreeMap<Incarnation, Places>,
+}
+
+impl Peers for Neighbours {
+    fn replica(&self, who: Incarnation, _: &str) -> Arc<dyn Replica> {
+        match self.places.get(&who) {
+            Some(places) => Arc::new(places.clone()),
+            None => Arc::new(Nobody),
+        }
+    }
+    fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
+}
+
+/// A process that is gone.
+#[derive(Debug)]
+struct Nobody;
+
+fn nobody<T: Send + 'static>() -> Answer<T> {
+    let error = ReplicaError {
+        replica: "gone".to_owned(),
+        kind: model::Kind::Unavailable,
+        message: "nobody is there".to_owned(),
+    };
+    Box::pin(std::future::ready(Err(error)))
+}
+
+impl Replica for Nobody {
+    fn write(&self, _: Mutation) -> Answer<WriteAnswer> {
+        nobody()
+    }
+    fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
+        nobody()
+    }
+    fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
+        nobody()
+    }
+    fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
+        nobody()
+    }
+    fn exemplars(&self, _: Arc<Context>, _: ExemplarQuery) -> Answer<Vec<SeriesExemplars>> {
+        nobody()
+    }
+    fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
+        nobody()
+    }
+    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
+        nobody()
+    }
+    fn purge(&self, _: Arc<Context>) -> Answer<()> {
+        nobody()
+    }
 }
 
 pub(super) struct World {
@@ -193,6 +258,7 @@ pub(super) struct World {
     pub(super) said: Said,
     pub(super) opened: u64,
     pub(super) reads: u64,
+    pub(super) reads_of_all: u64,
     next_ms: i64,
 }
 
@@ -213,6 +279,7 @@ impl World {
             said: Said::default(),
             opened: 0,
             reads: 0,
+            reads_of_all: 0,
             next_ms: NOW_MS,
         };
         for number in 0..processes {
@@ -343,6 +410,41 @@ impl World {
         let answer = self.runtime.block_on(async { places.select(context(), all(metric)).await });
         let Ok(series) = answer else { return Ok(false) };
         self.reads += 1;
+        self.judge(number, metric, &series)?;
+        Ok(true)
+    }
+
+    /// All processes as one replica, as one of them knows them.
+    pub(super) fn fleet(&self, number: usize) -> Option<Fleet> {
+        let process = self.processes[number].as_ref()?;
+        let of =
+            |process: &Process| (process.member.me(), Places::new(Arc::clone(&process.member)));
+        // Who is stopped does not answer.
+        let now = self.time.ms();
+        let awake = self.processes.iter().flatten().filter(|process| process.paused_until <= now);
+        let peers = Arc::new(Neighbours { places: awake.map(of).collect() });
+        Some(Fleet::new(Arc::clone(&process.member), peers).that_asks_once())
+    }
+
+    /// Reads all metrics through a process from all that have any, and judges the answer if there is one.
+    pub(super) fn read_all(&mut self, number: usize) -> Result<bool, String> {
+        let Some(fleet) = self.fleet(number) else { return Ok(false) };
+        let every = Matcher::new(METRIC_NAME, model::matcher::MatchOp::Regex, "m.*");
+        let selection = Selection { matchers: vec![every], ..all(0) };
+        let answer = self.runtime.block_on(async { fleet.select(context(), selection).await });
+        let Ok(series) = answer else { return Ok(false) };
+        self.reads_of_all += 1;
+        for metric in 0..METRICS {
+            let name = format!("m{metric}");
+            let is_it =
+                |one: &&SeriesColumns| one.labels.get(METRIC_NAME).is_some_and(|n| **n == *name);
+            let of: Vec<SeriesColumns> = series.iter().filter(is_it).cloned().collect();
+            self.judge(number, metric, &of)?;
+        }
+        Ok(true)
+    }
+
+    fn judge(&self, number: usize, metric: usize, series: &[SeriesColumns]) -> Result<(), String> {
         let found: Vec<i64> =
             series.iter().flat_map(|series| series.floats.timestamps_ms.iter().copied()).collect();
         let unique: BTreeSet<i64> = found.iter().copied().collect();
@@ -357,7 +459,7 @@ impl World {
         }
         let tried = self.said.tried.get(&metric).unwrap_or(&nothing);
         match unique.is_subset(tried) {
-            true => Ok(true),
+            true => Ok(()),
             false => Err(format!("n{number}: m{metric} has samples that nobody sent")),
         }
     }
