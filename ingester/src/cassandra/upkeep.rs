@@ -78,7 +78,15 @@ pub fn schema(rows: &dyn Rows) -> Result<Option<Schema>> {
 /// If it is not there, or newer: the message says what to run. What the database says.
 pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
     let why = match schema(rows)? {
-        Some(found) if found.version <= schema::VERSION => return Ok(found),
+        Some(found) if found.version <= schema::VERSION => {
+            let tables = table_names(rows)?;
+            let gone = schema::FIRST.into_iter().find(|table| !tables.contains(*table));
+            let Some(gone) = gone else { return Ok(found) };
+            format!(
+                "table `{gone}` is not there: somebody dropped it; restore it from a backup, for \
+                 `cumae cassandra init` makes an empty one"
+            )
+        }
         Some(found) => newer(found.version),
         None => "the keyspace has no tables of cumae; run `cumae cassandra init`".to_owned(),
     };
@@ -363,6 +371,10 @@ mod tests {
         assert_eq!(init(&fake, Some(0)).unwrap(), made);
         assert_eq!(init(&fake, None).unwrap(), made);
         assert_eq!(require_schema(&fake).unwrap(), made);
+        fake.drop_table(schema::MANIFEST).unwrap();
+        let error = require_schema(&fake).unwrap_err().to_string();
+        assert!(error.contains("`manifest` is not there"), "{error}");
+        init(&fake, None).unwrap();
 
         guard(&fake, Some("1"), "7");
         for error in [require_schema(&fake).unwrap_err(), init(&fake, None).unwrap_err()] {
