@@ -193,7 +193,7 @@ impl Disk for RowDisk {
         let at = self.known(path).ok_or_else(missing)?.at;
         let bytes = at.len(&*self.rows)?.ok_or_else(missing)?;
         let (rows, cache) = (Arc::clone(&self.rows), Arc::clone(&self.cache));
-        Ok(Arc::new(Source { rows, at, bytes, cache }))
+        Ok(Arc::new(Source { rows, at, bytes, cache, next: AtomicU64::new(0) }))
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {
