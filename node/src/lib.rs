@@ -17,6 +17,7 @@ mod machine;
 mod measure;
 mod operators;
 mod parts;
+mod places;
 mod query;
 mod relabel;
 mod roles;

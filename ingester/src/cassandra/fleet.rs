@@ -72,6 +72,16 @@ impl Fleet {
         Self { ask_again: 0, ..self }
     }
 
+    /// Makes sure that every member can be reached, before somebody asks for it.
+    pub async fn meet(&self) {
+        let Ok(row) = self.ring() else { return };
+        self.forget(&row);
+        for who in row.members().keys() {
+            // Who is not found now is looked for again.
+            drop(self.replica(*who).await);
+        }
+    }
+
     fn ring(&self) -> Result<RingRow, ReplicaError> {
         self.member.ring().ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
     }

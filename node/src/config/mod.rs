@@ -335,8 +335,35 @@ impl Config {
             .fold(table, |table, (tenant, limits)| table.with(tenant.clone(), limits.clone()))
     }
 
+    /// What many processes over one database cannot be started with.
+    fn check_over_database(&self, faults: &mut Vec<Fault>) {
+        let cluster = &self.cluster;
+        if !cluster.members.is_empty() {
+            let message = "has to be empty with storage: cassandra: processes learn each other \
+                           from there";
+            faults.push(Fault::new("cluster.members", message));
+        }
+        if !self.has(Role::Ingester) {
+            let message = "with storage: cassandra every process has the role ingester";
+            faults.push(Fault::new("roles", message));
+        }
+        if cluster.listen.ip().is_unspecified() {
+            let message = "has to be an address that other processes reach: they learn it from \
+                           Cassandra";
+            faults.push(Fault::new("cluster.listen", message));
+        }
+        let secret = wire::peer::Secret::new(&cluster.secret);
+        if let Err(message) = wire::peer::check_listen(cluster.listen, &secret) {
+            faults.push(Fault::new("cluster.secret", message));
+        }
+    }
+
     fn check_cluster(&self, faults: &mut Vec<Fault>) {
         let cluster = &self.cluster;
+        if self.storage == Storage::Cassandra {
+            self.check_over_database(faults);
+            return;
+        }
         if cluster.members.is_empty() {
             if self.roles.len() < Role::ALL.len() {
                 let message = "is needed when a process does not have every role: it says where \
