@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A real Cassandra: the store's conformance suite over it, and what is said when it is not as it has to be.
+"""A real Cassandra: the store's conformance suite over it, a process that serves from it, and what is said when it is not as it
+has to be.
 
-    cassandra.py CUMAE [says|suite]
+    cassandra.py CUMAE [says|serves|suite]
 
 CUMAE is built with the feature `cassandra`. Nodes listen on 127.0.0.N, ports of their own, data in a folder that goes.
 """
@@ -11,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 import servers
 from cql import Cql
@@ -125,6 +127,79 @@ def says(binary):
                 node.stop()
 
 
+class Written:
+    """What was acknowledged, against what is answered."""
+
+    def __init__(self):
+        self.start_ms, self.count, self.refused = 1000 * (int(time.time()) - 3600), 0, 0
+
+    def write(self, server):
+        """One more moment of 50 series; tried until it is acknowledged."""
+        at = self.start_ms + 1000 * self.count
+        body = "".join(f'kept{{job="a",series="{number}"}} {self.count} {at}\n' for number in range(50)).encode()
+
+        def acknowledged():
+            status, text = server.request("POST", "/api/v1/import/prometheus", body)
+            if status == 204 or status == 200:
+                return True
+            if status != 503:
+                raise SystemExit(f"FAILED: a write is answered with {status}: {text[:300]!r}")
+            self.refused += 1
+            return False
+
+        servers.wait_until("a write to be acknowledged", acknowledged, every=0.2)
+        self.count += 1
+
+    def check(self, server):
+        def answered():
+            query = {"query": f"sum(count_over_time(kept[{self.count + 10}s]))",
+                     "time": f"{self.start_ms / 1000 + self.count:.3f}"}
+            answer = server.api("query", query)
+            return answer if answer["status"] == "success" else None
+
+        answer = servers.wait_until("an answer", answered)
+        result = answer["data"]["result"]
+        found = float(result[0]["value"][1]) if result else 0
+        if found != 50 * self.count:
+            raise SystemExit(f"FAILED: {found:.0f} samples instead of {50 * self.count}: {servers.json.dumps(answer)[:600]}")
+        print(f"ok: {found:.0f} samples are there")
+
+
+def serves(binary):
+    """A process serves from rows; it is killed, and the node is, and what was acknowledged is there."""
+    with tempfile.TemporaryDirectory() as directory:
+        node, server = Node(directory, 1), None
+        try:
+            at = {"contact_points": f"['{node.address}']", "keyspace": "serves"}
+            cumae = Cumae(binary, directory)
+            cumae.says(at, ["init", "--replication", ONE_COPY], 0, "is ready")
+            config = (cumae.directory / "cumae.yaml").read_text() + "storage: cassandra\nself_metrics: false\n"
+            config += f"cluster: {{listen: '127.0.0.1:{servers.free_port()}'}}\n"
+            written = Written()
+            server = servers.cumae(binary, pathlib.Path(directory) / "process", config)
+            for _ in range(20):
+                written.write(server)
+            written.check(server)
+            server.kill()
+            server = servers.cumae(binary, pathlib.Path(directory) / "process", config)
+            written.check(server)
+            for _ in range(20):
+                written.write(server)
+            subprocess.run(["kill", "-9", pathlib.Path(directory, "node1", "pid").read_text().strip()], check=True)
+            node.start()
+            for _ in range(20):
+                written.write(server)
+            written.check(server)
+            if server.end() != 0:
+                raise SystemExit(f"FAILED: it ends with an error: {server.log.read_text()[-2000:]}")
+            cumae.says(at, ["check"], 0, "sound: ")
+            cumae.says(at, ["status"], 0, "segments_0_")
+        finally:
+            if server and server.process.poll() is None:
+                server.kill()
+            node.stop()
+
+
 def suite():
     """The same sequences as over the fake; in one test the node is killed with the process, and started again."""
     with tempfile.TemporaryDirectory() as directory:
@@ -139,10 +214,12 @@ def suite():
 
 
 def main():
-    binary, what = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:] or ["says", "suite"]
+    binary, what = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:] or ["says", "serves", "suite"]
     subprocess.run([SCRIPT, "fetch", JARS], check=True)
     if "says" in what:
         says(binary)
+    if "serves" in what:
+        serves(binary)
     if "suite" in what:
         suite()
 
