@@ -1,5 +1,6 @@
 //! One replica: runs the store's jobs and answers the peers.
 
+mod allocator;
 pub mod cassandra;
 mod compaction_thread;
 pub mod config;

@@ -3,8 +3,8 @@
 use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
-use super::selector::{self, RangeVector};
-use super::value::{ABSENT, Scalar, Series, Val, is_absent};
+use super::selector::{self, RangeVector, Sink};
+use super::value::{ABSENT, Scalar, Series, Val, drop_reserved, is_absent};
 use super::window::count::{self, Pick};
 use super::window::over_time::{self, Extreme};
 use super::window::rate::{self, Slope};
@@ -31,28 +31,11 @@ fn over_windows(
     arg: &Expr,
     grid: Grid,
 ) -> Result<Val, EvalError> {
-    let Some(range) = selector::range(ctx, arg, grid)? else {
-        return Err(EvalError::internal("a range vector was expected"));
-    };
-    let mut scalars = Vec::new();
-    for (other, arg) in node.args.iter().enumerate() {
-        if other != index {
-            scalars.push(ctx.eval_scalar(bare(arg), grid)?);
-        }
-    }
-    check_edges(node.function.name, range.windows.edges)?;
-    let kernel = match range.windows.edges {
-        Edges::Plain => kernel(node.function.name, &scalars)?,
-        _ => edge_kernel(node.function.name)?,
-    };
-    let mut range = range;
-    if !mixed::knows_starts(node.function.name) {
-        range.series.iter_mut().for_each(|series| series.starts = Starts::default());
-    }
-    let blamed = blamed(node, index);
-    let vector = run(ctx, node, blamed, &range, &kernel)?;
-    if !range.series.is_empty() {
-        check_params(ctx, node.function.name, &scalars, blamed, &range)?;
+    let mut vector =
+        selector::collected(ctx, |sink| each_over_windows(ctx, node, (index, arg), grid, sink))?;
+    if !ctx.params.delayed_name_removal {
+        let drops = vector.iter_mut().filter(|series| series.drop_name);
+        drops.for_each(|series| drop_reserved(&mut series.labels));
     }
     if node.function.name == "absent_over_time" {
         return functions::absent::over_windows(ctx, arg, &vector, grid).map(Val::Vector);
@@ -62,6 +45,67 @@ fn over_windows(
         return Err(EvalError::same_labels());
     }
     Ok(Val::Vector(vector))
+}
+
+/// Evaluates a call over the windows of a selector, series by series, with the names that they are to
+/// lose.
+pub(crate) fn each(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    grid: Grid,
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
+    let mut args = node.args.iter().map(bare).enumerate();
+    let Some(range) = args.find(|(_, arg)| matches!(arg, Expr::Matrix(_))) else {
+        return Err(EvalError::internal("this is no leaf"));
+    };
+    each_over_windows(ctx, node, range, grid, sink)
+}
+
+/// Whether the series of a call over windows lose their metric's name.
+pub(crate) fn drops_name(node: &Call) -> bool {
+    !["last_over_time", "first_over_time"].contains(&node.function.name)
+}
+
+fn each_over_windows(
+    ctx: &Evaluator<'_>,
+    node: &Call,
+    (index, arg): (usize, &Expr),
+    grid: Grid,
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
+    let Some(range) = selector::range(ctx, arg, grid)? else {
+        return Err(EvalError::internal("a range vector was expected"));
+    };
+    let RangeVector { series, windows } = range;
+    let mut scalars = Vec::new();
+    for (other, arg) in node.args.iter().enumerate() {
+        if other != index {
+            scalars.push(ctx.eval_scalar(bare(arg), grid)?);
+        }
+    }
+    let name = node.function.name;
+    check_edges(name, windows.edges)?;
+    let kernel = match windows.edges {
+        Edges::Plain => kernel(name, &scalars)?,
+        _ => edge_kernel(name)?,
+    };
+    let work = Work { ctx, node, blamed: blamed(node, index), windows, kernel };
+    let (mut looked_at, mut column) = (Vec::new(), Vec::new());
+    for series in series {
+        let mut series = series?;
+        if !mixed::knows_starts(name) {
+            series.starts = Starts::default();
+        }
+        column = work.run(&series, column, sink)?;
+        if has_params(name) {
+            looked_at.push(series);
+        }
+    }
+    if !looked_at.is_empty() {
+        check_params(&work, &scalars, &looked_at)?;
+    }
+    Ok(())
 }
 
 /// What is named as the place of a fault: the first argument. Upstream has replaced subqueries by
@@ -74,44 +118,48 @@ fn blamed(node: &Call, range_index: usize) -> Span {
     }
 }
 
-fn run(
-    ctx: &Evaluator<'_>,
-    node: &Call,
+/// What is to be done with each series.
+struct Work<'a, 'e> {
+    ctx: &'a Evaluator<'e>,
+    node: &'a Call,
     blamed: Span,
-    range: &RangeVector<'_>,
-    kernel: &Kernel<'_>,
-) -> Result<Vec<Series>, EvalError> {
-    let name = node.function.name;
-    let drops_name = name != "last_over_time" && name != "first_over_time";
-    let is_counter_function = name == "rate" || name == "increase";
-    let len = range.windows.grid.len;
-    let mut vector = Vec::with_capacity(range.series.len());
-    for series in &range.series {
+    windows: Windows<'a>,
+    kernel: Kernel<'a>,
+}
+
+impl Work<'_, '_> {
+    /// Works a series out, in a column that may have been another one's, and hands it on. Answers a
+    /// column that is free again.
+    fn run(
+        &self,
+        series: &RangeSeries<'_>,
+        mut column: Vec<f64>,
+        sink: Sink<'_>,
+    ) -> Result<Vec<f64>, EvalError> {
+        let (ctx, windows, name) = (self.ctx, &self.windows, self.node.function.name);
         ctx.budget.tick(series.samples.values.len())?;
-        let labels = series.labels.as_ref().clone();
-        let mut result = Series::floats(labels, series.drop_name, vec![ABSENT; len]);
-        let floats_only = |out: &mut [f64]| kernel(&series.samples, &range.windows, out);
+        column.clear();
+        column.resize(windows.grid.len, ABSENT);
+        let mut result = Series::floats(series.labels.as_ref().clone(), series.drop_name, column);
+        let floats_only = |out: &mut [f64]| (self.kernel)(&series.samples, windows, out);
         if series.is_plain() {
             let most = floats_only(&mut result.values);
             ctx.budget.check()?;
             ctx.budget.fits(most as u64)?;
         } else {
-            let about = mixed::About { ctx, metric: series.labels.metric_name(), span: blamed };
-            mixed::run(&about, name, series, &range.windows, &mut result, floats_only)?;
+            let metric = series.labels.metric_name();
+            let about = mixed::About { ctx, metric, span: self.blamed };
+            mixed::run(&about, name, series, windows, &mut result, floats_only)?;
         }
         if !result.is_present() {
-            continue;
+            return Ok(result.values);
         }
-        ctx.budget.take_column(len)?;
-        if is_counter_function {
-            check_name(ctx, &result, blamed);
+        if name == "rate" || name == "increase" {
+            check_name(ctx, &result, self.blamed);
         }
-        if drops_name || series.drop_name {
-            ctx.drop_name(&mut result);
-        }
-        vector.push(result);
+        result.drop_name |= drops_name(self.node);
+        sink(result)
     }
-    Ok(vector)
 }
 
 fn check_edges(name: &str, edges: Edges) -> Result<(), EvalError> {
@@ -145,27 +193,30 @@ fn check_name(ctx: &Evaluator<'_>, series: &Series, blamed: Span) {
     }
 }
 
+/// Whether a function's parameters are looked at where there are samples.
+fn has_params(name: &str) -> bool {
+    ["quantile_over_time", "double_exponential_smoothing"].contains(&name)
+}
+
 fn check_params(
-    ctx: &Evaluator<'_>,
-    name: &str,
+    work: &Work<'_, '_>,
     scalars: &[Scalar],
-    blamed: Span,
-    range: &RangeVector<'_>,
+    series: &[RangeSeries<'_>],
 ) -> Result<(), EvalError> {
-    let len = range.windows.grid.len;
-    match (name, scalars) {
-        ("quantile_over_time", [q]) => {
-            for step in steps_with_samples(range, q, len) {
+    let (ctx, windows) = (work.ctx, &work.windows);
+    match scalars {
+        [q] => {
+            for step in steps_with_samples(series, windows, q) {
                 let q = q.at(step);
                 if !(0.0..=1.0).contains(&q) {
-                    ctx.note(|notes| notes.invalid_quantile(q, blamed));
+                    ctx.note(|notes| notes.invalid_quantile(q, work.blamed));
                 }
             }
         }
-        ("double_exponential_smoothing", [level, trend]) => {
+        [level, trend] => {
             // Asked where there are samples only; the first series says which fault is named.
-            for series in &range.series {
-                for step in filled_steps(series, range, len) {
+            for series in series {
+                for step in filled_steps(series, windows) {
                     let fault = regression::smoothing_fault(level.at(step), trend.at(step));
                     if let Some(fault) = fault {
                         return Err(EvalError::Unexecutable(fault));
@@ -179,25 +230,29 @@ fn check_params(
 }
 
 /// The steps at which the window of a series has a sample of either kind.
-fn filled_steps(series: &RangeSeries<'_>, range: &RangeVector<'_>, len: usize) -> Vec<usize> {
-    let mut has = vec![false; len];
+fn filled_steps(series: &RangeSeries<'_>, windows: &Windows<'_>) -> Vec<usize> {
+    let mut has = vec![false; windows.grid.len];
     let (floats_ms, histograms_ms) = (&series.samples.times_ms, &series.histograms.times_ms);
     // When the evaluation is to stop, the caller looks.
-    let _ = range.windows.slide_both(floats_ms, histograms_ms, |both| {
+    let _ = windows.slide_both(floats_ms, histograms_ms, |both| {
         has[both.step] = true;
         Ok(())
     });
-    (0..len).filter(|step| has[*step]).collect()
+    (0..has.len()).filter(|step| has[*step]).collect()
 }
 
 /// The steps at which some window has a sample; one of them is enough if the scalar is constant.
-fn steps_with_samples(range: &RangeVector<'_>, scalar: &Scalar, len: usize) -> Vec<usize> {
-    let mut has = vec![false; len];
-    for series in &range.series {
-        range.windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
+fn steps_with_samples(
+    series: &[RangeSeries<'_>],
+    windows: &Windows<'_>,
+    scalar: &Scalar,
+) -> Vec<usize> {
+    let mut has = vec![false; windows.grid.len];
+    for series in series {
+        windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
     }
     let steps = has.iter().enumerate().filter(|(_, has)| **has).map(|(step, _)| step);
-    let at_most = if matches!(scalar, Scalar::Same(_)) { 1 } else { len };
+    let at_most = if matches!(scalar, Scalar::Same(_)) { 1 } else { has.len() };
     steps.take(at_most).collect()
 }
 

@@ -151,6 +151,12 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Whether there is a native histogram in what was fetched.
+    pub(crate) fn has_histograms(&self) -> bool {
+        let mut all = self.fetched.values().flatten().flat_map(|(_, series)| series);
+        all.any(|series| !series.histograms.is_empty())
+    }
+
     /// Evaluates a node at each step. What the query has several times is evaluated once.
     pub(crate) fn eval(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
         self.budget.check()?;
@@ -326,13 +332,13 @@ impl<'a> ShardParts<'a> {
     }
 
     /// Fetches a part of the series and works something out of it.
-    pub(crate) fn shard(
+    pub(crate) fn shard<T>(
         &self,
         params: &'a EvalParams,
         need: &Need,
         shard: QueryShard,
-        work_out: impl Fn(&Evaluator<'_>) -> Result<Vec<Series>, EvalError>,
-    ) -> Result<(Vec<Series>, Annotations), EvalError> {
+        work_out: impl Fn(&Evaluator<'_>) -> Result<T, EvalError>,
+    ) -> Result<(T, Annotations), EvalError> {
         self.cancel.check()?;
         let series = stored::fetch(self.source, need, shard, params)?;
         let part = Evaluator {
@@ -347,8 +353,8 @@ impl<'a> ShardParts<'a> {
             deferred: HashMap::new(),
             source: self.source,
         };
-        let vector = work_out(&part)?;
-        Ok((vector, part.into_notes()))
+        let done = work_out(&part)?;
+        Ok((done, part.into_notes()))
     }
 }
 

@@ -100,8 +100,9 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
     let Some(range) = selector::range(ctx, expr, grid)? else {
         return Err(EvalError::internal("a range vector was expected"));
     };
-    let mut series = Vec::with_capacity(range.series.len());
-    for mut of in range.series {
+    let mut series = Vec::new();
+    for of in range.series {
+        let mut of = of?;
         if range.windows.edges != Edges::Plain {
             if !of.histograms.values.is_empty() {
                 let modifier = window::edges::modifier(range.windows.edges);

@@ -21,14 +21,30 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+/// Takes a series that is evaluated, and gives its column back if it is not kept.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(Series) -> Result<Vec<f64>, EvalError>;
+
 /// An instant selector: at each step the newest sample of the lookback, unless it is stale.
 pub(crate) fn instant(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
     grid: Grid,
 ) -> Result<Val, EvalError> {
+    collected(ctx, |sink| each_instant(ctx, node, grid, sink)).map(Val::Vector)
+}
+
+/// An instant selector, series by series.
+pub(crate) fn each_instant(
+    ctx: &Evaluator<'_>,
+    node: &VectorSelector,
+    grid: Grid,
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
     if node.edges == Edges::Smoothed {
-        return smooth::smoothed(ctx, node, grid).map(Val::Vector);
+        for series in smooth::smoothed(ctx, node, grid)? {
+            sink(series)?;
+        }
+        return Ok(());
     }
     let float = |column: &Column, index: usize| column.values[index];
     let histogram = |series: &mut Series, step, of: &mut Stored<'_>, index| {
@@ -37,7 +53,21 @@ pub(crate) fn instant(
         series.put(step, histogram);
         Ok(())
     };
-    newest(ctx, node, grid, float, histogram).map(Val::Vector)
+    newest(ctx, node, grid, (float, histogram), sink)
+}
+
+/// The series that something gives one by one.
+pub(crate) fn collected(
+    ctx: &Evaluator<'_>,
+    each: impl FnOnce(Sink<'_>) -> Result<(), EvalError>,
+) -> Result<Vec<Series>, EvalError> {
+    let mut vector = Vec::new();
+    each(&mut |series| {
+        ctx.budget.take_column(series.values.len())?;
+        vector.push(series);
+        Ok(Vec::new())
+    })?;
+    Ok(vector)
 }
 
 /// `timestamp` of an instant selector: the samples' own times.
@@ -47,10 +77,11 @@ pub(crate) fn sample_times(
     grid: Grid,
 ) -> Result<Vec<Series>, EvalError> {
     let float = |column: &Column, index: usize| seconds(column.timestamps_ms[index]);
-    newest(ctx, node, grid, float, |series, step, of, index| {
+    let histogram = |series: &mut Series, step: usize, of: &mut Stored<'_>, index: usize| {
         series.values[step] = seconds(of.times_ms()[index]);
         Ok(())
-    })
+    };
+    collected(ctx, |sink| newest(ctx, node, grid, (float, histogram), sink))
 }
 
 /// `start_timestamp` of an instant selector: since when the samples count up, 0 if that is not
@@ -62,10 +93,11 @@ pub(crate) fn start_times(
 ) -> Result<Vec<Series>, EvalError> {
     let start = |starts: &[i64], index: usize| seconds(starts.get(index).copied().unwrap_or(0));
     let float = |column: &Column, index: usize| start(&column.start_timestamps_ms, index);
-    newest(ctx, node, grid, float, |series, step, of, index| {
+    let histogram = |series: &mut Series, step: usize, of: &mut Stored<'_>, index: usize| {
         series.values[step] = start(of.starts_ms(), index);
         Ok(())
-    })
+    };
+    collected(ctx, |sink| newest(ctx, node, grid, (float, histogram), sink))
 }
 
 /// The times in milliseconds of the newest samples of the info series that a call wants.
@@ -77,53 +109,57 @@ pub(crate) fn info_times(
     let (ends, need) = ctx.times.info_need(node, grid)?;
     let wanted = (&need.matchers[..], ends, need.first_ms, need.last_ms);
     let float = |column: &Column, index: usize| column.timestamps_ms[index] as f64;
-    newest_of(ctx, wanted, grid, float, |series, _, _, _| {
-        let labels = &series.labels;
-        let labels = labels_text(labels);
+    let histogram = |series: &mut Series, _: usize, _: &mut Stored<'_>, _: usize| {
+        let labels = labels_text(&series.labels);
         let text = format!("this should be an info metric, with float samples: {labels}");
         Err(EvalError::Unexecutable(text))
-    })
+    };
+    collected(ctx, |sink| newest_of(ctx, wanted, grid, (float, histogram), sink))
 }
 
 fn newest(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
     grid: Grid,
-    float: impl Fn(&Column, usize) -> f64,
-    histogram: impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
-) -> Result<Vec<Series>, EvalError> {
+    samples: (
+        impl Fn(&Column, usize) -> f64,
+        impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
+    ),
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
-    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, float, histogram)
+    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, samples, sink)
 }
 
 fn newest_of(
     ctx: &Evaluator<'_>,
     (matchers, ends, first_ms, last_ms): (&[Matcher], Ends, i64, i64),
     grid: Grid,
-    float: impl Fn(&Column, usize) -> f64,
-    mut histogram: impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
-) -> Result<Vec<Series>, EvalError> {
-    let mut vector = Vec::new();
+    (float, mut histogram): (
+        impl Fn(&Column, usize) -> f64,
+        impl FnMut(&mut Series, usize, &mut Stored<'_>, usize) -> Result<(), EvalError>,
+    ),
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
+    let mut column = Vec::new();
     for fetched in ctx.series(matchers, first_ms, last_ms)? {
         ctx.budget.tick(grid.len)?;
-        let mut found: Option<Series> = None;
-        let start = || Series::floats(fetched.labels.clone(), false, vec![ABSENT; grid.len]);
+        column.clear();
+        column.resize(grid.len, ABSENT);
+        let mut series = Series::floats(fetched.labels.clone(), false, column);
+        let mut is_found = false;
         let mut stored = Stored::new(fetched, first_ms, ctx.buckets_wanted());
-        for_each_newest(ctx, fetched, ends, first_ms, grid, |step, newest| match newest {
-            Newest::Float(index) => {
-                let series = found.get_or_insert_with(start);
-                series.values[step] = float(&fetched.floats, index);
-                Ok(())
+        for_each_newest(ctx, fetched, ends, first_ms, grid, |step, newest| {
+            is_found = true;
+            match newest {
+                Newest::Float(index) => series.values[step] = float(&fetched.floats, index),
+                Newest::Histogram(index) => histogram(&mut series, step, &mut stored, index)?,
             }
-            Newest::Histogram(index) => {
-                histogram(found.get_or_insert_with(start), step, &mut stored, index)
-            }
+            Ok(())
         })?;
-        let Some(series) = found else { continue };
-        ctx.budget.take_column(grid.len)?;
-        vector.push(series);
+        column = if is_found { sink(series)? } else { series.values };
     }
-    Ok(vector)
+    Ok(())
 }
 
 /// The place of a sample in its column.
@@ -189,8 +225,8 @@ fn last_until(times_ms: &[i64], next: &mut usize, moment: i64) -> Option<(usize,
 
 /// A range vector: every series' samples, and the windows over them.
 pub(crate) struct RangeVector<'a> {
-    /// The series, those without a sample left out.
-    pub(crate) series: Vec<RangeSeries<'a>>,
+    /// The series, those without a sample left out; of a selector each is looked at as it is taken.
+    pub(crate) series: Box<dyn Iterator<Item = Result<RangeSeries<'a>, EvalError>> + 'a>,
     /// The windows.
     pub(crate) windows: Windows<'a>,
 }
@@ -214,18 +250,17 @@ fn samples<'a>(
     grid: Grid,
 ) -> Result<RangeVector<'a>, EvalError> {
     let (ends, range_ms, first_ms, last_ms) = ctx.times.matrix_range(node, grid)?;
-    let mut series = Vec::new();
-    for fetched in ctx.series(&node.vector.matchers, first_ms, last_ms)? {
+    let fetched = ctx.series(&node.vector.matchers, first_ms, last_ms)?;
+    let series = fetched.iter().map(move |fetched| {
         let samples = alive_between(fetched, first_ms, last_ms);
         let histograms = histograms_between(ctx, fetched, first_ms, last_ms)?;
         let starts = starts_between(ctx, fetched, first_ms, last_ms);
         ctx.budget.tick(samples.values.len() + histograms.values.len())?;
         let labels = Cow::Borrowed(&fetched.labels);
-        let of = RangeSeries { labels, drop_name: false, samples, histograms, starts };
-        if !of.is_empty() {
-            series.push(of);
-        }
-    }
+        Ok(RangeSeries { labels, drop_name: false, samples, histograms, starts })
+    });
+    let is_empty = |of: &Result<RangeSeries<'_>, _>| of.as_ref().is_ok_and(RangeSeries::is_empty);
+    let series = Box::new(series.filter(move |of| !is_empty(of)));
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
     let budget = Some(&ctx.budget);
     let windows =
@@ -320,9 +355,14 @@ fn subquery<'a>(
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
     let windows =
         Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
-    let Some(inner) = inner else { return Ok(RangeVector { series: Vec::new(), windows }) };
-    let series = subquery_series(ctx, node, inner);
-    Ok(RangeVector { series: series.map_err(|error| error.in_subquery(inner.len))?, windows })
+    let series = match inner {
+        Some(inner) => {
+            let series = subquery_series(ctx, node, inner);
+            series.map_err(|error| error.in_subquery(inner.len))?
+        }
+        None => Vec::new(),
+    };
+    Ok(RangeVector { series: Box::new(series.into_iter().map(Ok)), windows })
 }
 
 /// The series of a subquery, at all of its steps.

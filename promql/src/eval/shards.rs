@@ -1,14 +1,14 @@
 //! Selectors that return much are worked through in shards: parts of the series by their labels,
 //! fetched, put through the function around the selector, and let go, on several threads. What is
-//! left is a column a series, in the order it would have had at once.
+//! left is a column a series, in the order it would have had at once, or what they were folded into.
 //!
 //! # Invariants
-//! - The result is the same as without shards, bit for bit: only what looks at one series at a time
-//!   is done in a shard, and everything that is folded over series is folded behind it.
+//! - A vector is the same as without shards, bit for bit. What an aggregation folds out of it comes as
+//!   near as `aggregate/folding.rs` says.
 //!
 //! Not here: which selectors are worked through so (`plan/needs.rs`).
 
-use super::aggregate;
+use super::aggregate::Folding;
 use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
@@ -21,7 +21,7 @@ use crate::plan::Need;
 use model::QueryShard;
 use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How many samples a shard should have: some that a core's cache can hold. What series share
 /// (moments, and the windows over them) is shared within a shard only.
@@ -76,12 +76,9 @@ pub(crate) struct Deferred {
     pub(crate) count: u32,
 }
 
-/// What the shards gave.
-#[derive(Default)]
-struct Gathered {
-    vector: Vec<Series>,
-    /// By shard, so that they come out in an order that does not depend on threads.
-    notes: Vec<(u32, Annotations)>,
+/// What the shards gave: by shard, so that it comes out in an order that does not depend on threads.
+struct Gathered<T> {
+    done: Vec<(u32, T, Annotations)>,
     error: Option<(u32, EvalError)>,
 }
 
@@ -92,32 +89,49 @@ pub(crate) fn eval(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Val, EvalError> {
-    let vector = each(ctx, deferred, |part| part.eval_vector(expr, grid))?;
-    finish(ctx, vector, grid)
+    let parts = each(ctx, deferred, |part| part.eval_vector(expr, grid))?;
+    finish(ctx, parts.into_iter().flatten().collect(), grid)
 }
 
-/// Evaluates an aggregation that only [counts](aggregate::counts_series) the series of a selector
-/// whose selection was deferred: of each shard only its groups are kept.
-pub(crate) fn count(
+/// Folds the series of an aggregation's leaf whose selection was deferred: of each shard only its
+/// groups are kept. `None` if it can not be folded so.
+pub(crate) fn fold<'n>(
     ctx: &Evaluator<'_>,
-    node: &Aggregation,
+    node: &'n Aggregation,
     deferred: &Deferred,
     grid: Grid,
-) -> Result<Vec<Series>, EvalError> {
-    let samples = AtomicU64::new(0);
-    let parts = each(ctx, deferred, |part| aggregate::counted(part, node, grid, &samples))?;
-    aggregate::joined(ctx, node, &parts, grid)
+) -> Result<Option<Folding<'n>>, EvalError> {
+    let (samples, is_spoiled) = (AtomicU64::new(0), AtomicBool::new(false));
+    let params = ctx.params;
+    let parts = each(ctx, deferred, |part| {
+        let mut folding = Folding::new(params, node, grid);
+        if !is_spoiled.load(Ordering::Relaxed) {
+            folding.add_shard(part, grid)?;
+            is_spoiled.fetch_or(folding.is_spoiled(), Ordering::Relaxed);
+        }
+        // Those of all shards together have to fit.
+        let own = folding.samples();
+        part.budget.fits(samples.fetch_add(own, Ordering::Relaxed).saturating_add(own))?;
+        Ok(folding)
+    })?;
+    if is_spoiled.into_inner() {
+        return Ok(None);
+    }
+    let mut all = Folding::new(params, node, grid);
+    parts.into_iter().try_for_each(|part| all.absorb(ctx, part))?;
+    Ok(Some(all))
 }
 
-/// Works out something of each shard, on several threads; what comes of all, in any order.
-fn each(
+/// Works out something of each shard, on several threads; what comes of all, in their order.
+fn each<T: Send>(
     ctx: &Evaluator<'_>,
     deferred: &Deferred,
-    work_out: impl Fn(&Evaluator<'_>) -> Result<Vec<Series>, EvalError> + Sync,
-) -> Result<Vec<Series>, EvalError> {
+    work_out: impl Fn(&Evaluator<'_>) -> Result<T, EvalError> + Sync,
+) -> Result<Vec<T>, EvalError> {
     // Names are dropped behind the shards: with their own labels series come back into order.
     let params = EvalParams { delayed_name_removal: true, ..ctx.params.clone() };
-    let (next, gathered) = (AtomicU32::new(0), Mutex::new(Gathered::default()));
+    let gathered = Mutex::new(Gathered { done: Vec::new(), error: None });
+    let next = AtomicU32::new(0);
     let parts = ctx.parts();
     let work = || {
         let mut begun = Some(parts.begin());
@@ -131,10 +145,7 @@ fn each(
             let done = begun.and_then(|()| parts.shard(&params, &deferred.need, shard, &work_out));
             let Ok(mut gathered) = gathered.lock() else { return };
             match done {
-                Ok((vector, notes)) => {
-                    gathered.vector.extend(vector);
-                    gathered.notes.push((index, notes));
-                }
+                Ok((part, notes)) => gathered.done.push((index, part, notes)),
                 Err(error) => {
                     // The others end before they begin another one.
                     next.store(deferred.count, Ordering::Relaxed);
@@ -154,15 +165,16 @@ fn each(
     });
     let gathered = gathered.into_inner();
     let broke_off = |_| EvalError::internal("a shard broke off");
-    let Gathered { vector, mut notes, error } = gathered.map_err(broke_off)?;
+    let Gathered { mut done, error } = gathered.map_err(broke_off)?;
     if let Some((_, error)) = error {
         return Err(error);
     }
-    notes.sort_by_key(|(index, _)| *index);
-    for (_, notes) in notes {
+    done.sort_by_key(|(index, ..)| *index);
+    let part = |(_, part, notes)| {
         ctx.note(|all| all.absorb(notes));
-    }
-    Ok(vector)
+        part
+    };
+    Ok(done.into_iter().map(part).collect())
 }
 
 /// All series in their order, as if there had been no shards.

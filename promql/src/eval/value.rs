@@ -190,7 +190,12 @@ pub(crate) fn samples_of(vector: &[Series]) -> u64 {
     vector.iter().map(Series::samples).sum()
 }
 
+/// Whether it is the name of a label that goes with the metric's name: itself, type and unit.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name == METRIC_NAME || name == "__type__" || name == "__unit__"
+}
+
 /// Takes metric name, type and unit away.
 pub(crate) fn drop_reserved(labels: &mut LabelSet) {
-    labels.retain(|name| name != METRIC_NAME && name != "__type__" && name != "__unit__");
+    labels.retain(|name| !is_reserved(name));
 }

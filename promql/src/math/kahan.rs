@@ -30,6 +30,15 @@ impl Kahan {
         self.sum = total;
     }
 
+    /// Adds the sum of other values.
+    #[inline]
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.add(other.sum);
+        if !self.sum.is_infinite() {
+            self.compensation += other.compensation;
+        }
+    }
+
     /// The sum with its compensation.
     #[inline]
     pub(crate) fn total(self) -> f64 {
@@ -74,6 +83,23 @@ impl Mean {
         self.sum.add(value / self.count);
     }
 
+    /// Takes the mean of other values into the mean.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let count = self.count + other.count;
+        let mut sum = self.sum;
+        sum.merge(other.sum);
+        if self.incremental || other.incremental || sum.sum.is_infinite() {
+            let weigh = |mean: Self| {
+                let weight = if mean.incremental { mean.count / count } else { 1.0 / count };
+                Kahan { sum: mean.sum.sum * weight, compensation: mean.sum.compensation * weight }
+            };
+            sum = weigh(*self);
+            sum.merge(weigh(other));
+            self.incremental = true;
+        }
+        (self.sum, self.count) = (sum, count);
+    }
+
     /// The mean of what was added.
     #[inline]
     pub(crate) fn value(self) -> f64 {
@@ -105,6 +131,38 @@ mod tests {
         assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]), 2.0);
         assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
         assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+    }
+
+    #[test]
+    fn sums_and_means_of_parts_are_those_of_all() {
+        let inf = f64::INFINITY;
+        let lists: [&[f64]; 7] = [
+            &[1.0, 1e100, 1.0, -1e100],
+            &[f64::MAX, f64::MAX, f64::MAX],
+            &[1.0, 2.0, 6.0],
+            &[inf, 1.0, 2.0],
+            &[1.0, inf, -inf],
+            &[1.0, f64::NAN, 2.0],
+            &[f64::MAX, -f64::MAX, f64::MAX, f64::MAX],
+        ];
+        let is_near = |a: f64, b: f64| (a - b).abs() <= a.abs() * 1e-15;
+        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || is_near(a, b);
+        for values in lists {
+            for cut in 1..values.len() {
+                let (left, right) = values.split_at(cut);
+                let of = |part: &[f64]| {
+                    let (mut sum, mut mean) = (Kahan::default(), Mean::new(part[0]));
+                    part.iter().for_each(|value| sum.add(*value));
+                    part[1..].iter().for_each(|value| mean.add(*value));
+                    (sum, mean)
+                };
+                let ((mut all, mut means), (more, mean_of_more)) = (of(left), of(right));
+                all.merge(more);
+                means.merge(mean_of_more);
+                assert!(same(all.total(), sum(values)), "{values:?} at {cut}: {all:?}");
+                assert!(same(means.value(), mean(values)), "{values:?} at {cut}: {means:?}");
+            }
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(crate) struct Stretch {
     pub(crate) sampled: f64,
     /// By how much the window is longer.
     pub(crate) factor: f64,
+    /// The same, by the seconds of the window.
+    pub(crate) per_second: f64,
 }
 
 impl Stretch {
@@ -90,7 +92,8 @@ impl Stretch {
         if to_end >= threshold {
             to_end = spacing / 2.0;
         }
-        Self { to_start, to_end, sampled, factor: (sampled + to_start + to_end) / sampled }
+        let factor = (sampled + to_start + to_end) / sampled;
+        Self { to_start, to_end, sampled, factor, per_second: factor / seconds(range_ms) }
     }
 
     /// By how much the window is longer if no more than this is before its first sample.
@@ -105,6 +108,9 @@ impl Stretch {
 /// So many windows are kept, of some hundred targets' moments or of one: a few megabytes. Those over
 /// more steps, which only subqueries have, are found anew for each series.
 const KEPT_MAX: usize = 1 << 16;
+
+/// So many windows are worked through between two looks at the budget.
+const WORK: usize = 1_024;
 
 /// Moments that belong to one series are held by what was fetched and by its samples, and will not be
 /// asked for again.
@@ -184,13 +190,15 @@ impl Windows<'_> {
         slots.most
     }
 
-    /// The same, with how each window is stretched.
+    /// The same, with how each window is stretched, for those who look at its ends only.
     pub(crate) fn slide_stretched(
         &self,
         moments: &Moments,
         mut each: impl FnMut(Window, &Stretch),
     ) -> usize {
         if self.grid.len > KEPT_MAX {
+            // Not a second copy of the caller's loop.
+            let each: &mut dyn FnMut(Window, &Stretch) = &mut each;
             let stretch = |window| Stretch::new(moments, self.range_ms, window);
             return self.walk(moments, |window| each(window, &stretch(window))).0;
         }
@@ -199,11 +207,11 @@ impl Windows<'_> {
             let stretch = |window: &Window| Stretch::new(moments, self.range_ms, *window);
             slots.windows.iter().map(stretch).collect()
         });
-        for (window, stretch) in slots.windows.iter().zip(stretches) {
-            if self.stops(1) {
+        for (windows, stretches) in slots.windows.chunks(WORK).zip(stretches.chunks(WORK)) {
+            if self.stops(windows.len()) {
                 break;
             }
-            each(*window, stretch);
+            windows.iter().zip(stretches).for_each(|(window, stretch)| each(*window, stretch));
         }
         slots.most
     }

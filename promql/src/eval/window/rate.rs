@@ -21,6 +21,7 @@ pub(crate) fn extrapolated(
 ) -> usize {
     let values = &*samples.values;
     let resets = if slope.is_counter { resets(values) } else { Vec::new() };
+    let range_s = seconds(windows.range_ms);
     let mut next_reset = 0;
     windows.slide_stretched(&samples.times_ms, |window, stretch| {
         if window.end - window.first < 2 {
@@ -28,18 +29,23 @@ pub(crate) fn extrapolated(
         }
         let first = values[window.first];
         let mut change = values[window.end - 1] - first;
-        while resets.get(next_reset).is_some_and(|at| *at <= window.first) {
-            next_reset += 1;
-        }
-        for at in resets[next_reset..].iter().take_while(|at| **at < window.end) {
-            change += values[at - 1];
+        if !resets.is_empty() {
+            while resets.get(next_reset).is_some_and(|at| *at <= window.first) {
+                next_reset += 1;
+            }
+            for at in resets[next_reset..].iter().take_while(|at| **at < window.end) {
+                change += values[at - 1];
+            }
         }
         // What has more than doubled was zero not long ago; all else was so before the window.
         let factor = match slope.is_counter && first >= 0.0 && first < 2.0 * change {
-            true => stretch.limited(stretch.sampled * (first / change)),
+            true => {
+                let limited = stretch.limited(stretch.sampled * (first / change));
+                if slope.is_rate { limited / range_s } else { limited }
+            }
+            false if slope.is_rate => stretch.per_second,
             false => stretch.factor,
         };
-        let factor = if slope.is_rate { factor / seconds(windows.range_ms) } else { factor };
         out[window.step] = change * factor;
     })
 }
