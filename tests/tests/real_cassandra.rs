@@ -9,15 +9,13 @@ mod contract;
 #[path = "store_conformance/in_rows.rs"]
 mod in_rows;
 
-use in_rows::{InRows, Kept, did_all, dropped_what_is_over};
+use in_rows::{Database, InRows, did_all, dropped_what_is_over};
 use ingester::cassandra::Rows;
 use ingester::cassandra::driver::{Config, Driver};
 use std::process::Command;
 use std::sync::Arc;
 use tests::store_suite::{run, run_side_by_side};
 
-/// Two places of one database, each with so many sequences.
-const SIDE_BY_SIDE: usize = 64;
 /// How many sequences are run.
 const SEQUENCES: usize = 1_000;
 /// Steps of a sequence.
@@ -28,7 +26,6 @@ fn of_environment(name: &str) -> String {
 }
 
 /// A keyspace of its own for each test.
-#[derive(Clone)]
 struct Keyspace {
     config: Config,
     /// When a process of ours dies, the node is killed too, and started again.
@@ -53,7 +50,7 @@ impl Keyspace {
     }
 }
 
-impl Kept for Keyspace {
+impl Database for Keyspace {
     fn rows(&self) -> Arc<dyn Rows> {
         Arc::new(self.driver())
     }
@@ -84,12 +81,12 @@ fn a_store_in_cassandra_answers_as_a_map_does_and_drops_tables() {
 }
 
 #[test]
-fn two_places_of_one_cassandra_answer_each_as_its_own_map_does() {
-    let both = Keyspace::new("places");
-    let of = |place| InRows::on(both.clone(), 3 ^ u64::from(place)).at(place, 2);
-    let (mut one, mut other) = (of(0), of(1));
-    let done = run_side_by_side(vec![&mut one, &mut other], 3, SIDE_BY_SIDE, ROUNDS).unwrap();
-    done.iter().for_each(|done| assert!(done.lives > 1 && done.samples > 0, "{done:?}"));
+fn two_places_in_cassandra_answer_each_as_its_own_map_does() {
+    let (one, other) = (Keyspace::new("places"), Keyspace::new("places"));
+    let mut one = InRows::on(one, 3).as_place(0, 2);
+    let mut other = InRows::on(other, 4).as_place(1, 2);
+    let done = run_side_by_side(vec![&mut one, &mut other], 3, 64, ROUNDS).unwrap();
+    done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl RowDisk {
     fn used_elsewhere(&self) -> Result<BTreeSet<SegmentTable>> {
         let mut used = BTreeSet::new();
         for place in (0..self.places).filter(|place| *place != self.place) {
-            let state = super::manifest::peek(&*self.rows, place)?;
+            let (_, state) = super::manifest::look(&*self.rows, place)?;
             used.extend(state.sstables.values().map(|meta| table_of(&state, meta)));
         }
         Ok(used)
