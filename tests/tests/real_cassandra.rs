@@ -22,7 +22,8 @@ const SEQUENCES: usize = 1_000;
 const ROUNDS: usize = 24;
 
 fn of_environment(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; see this file's head"))
+    let value = std::env::var(name).map_err(|_| format!("{name} is not set; see this file's head"));
+    value.unwrap()
 }
 
 /// A keyspace of its own for each test.
@@ -83,8 +84,8 @@ fn a_store_in_cassandra_answers_as_a_map_does_and_drops_tables() {
 #[test]
 fn two_places_in_cassandra_answer_each_as_its_own_map_does() {
     let (one, other) = (Keyspace::new("places"), Keyspace::new("places"));
-    let mut one = InRows::on(one, 3).as_place(0, 2);
-    let mut other = InRows::on(other, 4).as_place(1, 2);
+    let mut one = InRows::on(one, 3).at_place(0, 2);
+    let mut other = InRows::on(other, 4).at_place(1, 2);
     let done = run_side_by_side(vec![&mut one, &mut other], 3, 64, ROUNDS).unwrap();
     done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
 }

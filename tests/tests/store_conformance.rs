@@ -92,8 +92,8 @@ fn two_places_of_one_database_answer_each_as_its_own_map_does() {
     for (seed, faults) in all {
         let fake = Fake::new(seed, faults);
         let planting = || Planting { fake: fake.clone(), plant: None };
-        let mut one = InRows::on(planting(), seed).as_place(0, 2);
-        let mut other = InRows::on(planting(), seed + 1).as_place(1, 2);
+        let mut one = InRows::on(planting(), seed).at_place(0, 2);
+        let mut other = InRows::on(planting(), seed + 1).at_place(1, 2);
         let done = run_side_by_side(vec![&mut one, &mut other], seed, 64, ROUNDS);
         let done = done.unwrap_or_else(|fault| panic!("{seed}: {fault}"));
         done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));

@@ -30,7 +30,7 @@ impl<D: Database> InRows<D> {
     }
 
     /// The same as one of the places of a database.
-    pub(crate) fn as_place(self, place: u16, places: u16) -> Self {
+    pub(crate) fn at_place(self, place: u16, places: u16) -> Self {
         Self { place: (place, places), ..self }
     }
 }
