@@ -30,7 +30,7 @@ pub(crate) enum Error {
     Rows(String),
     /// What the store says.
     #[cfg(feature = "cassandra")]
-    #[error("{0}: {source}", source = std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
+    #[error(transparent)]
     Store(#[from] store::Error),
     /// There is no keyspace.
     #[cfg(feature = "cassandra")]

@@ -11,7 +11,7 @@ mod in_rows;
 #[path = "store_conformance/plants.rs"]
 mod plants;
 
-use in_rows::{InRows, Kept, did_all, dropped_what_is_over, parts};
+use in_rows::{Database, InRows, did_all, dropped_what_is_over, parts};
 use ingester::cassandra::Rows;
 use ingester::cassandra::fake::{Fake, Faults};
 use model::TimestampMs;
@@ -51,7 +51,7 @@ struct Planting {
     plant: Option<Plant>,
 }
 
-impl Kept for Planting {
+impl Database for Planting {
     fn rows(&self) -> Arc<dyn Rows> {
         match self.plant {
             Some(plant) => Arc::new(Planted::new(self.fake.clone(), plant)),
@@ -91,12 +91,10 @@ fn two_places_of_one_database_answer_each_as_its_own_map_does() {
         [(1, Faults::default()), (2, Faults::default()), (3, Faults::SOME), (4, Faults::SOME)];
     for (seed, faults) in all {
         let fake = Fake::new(seed, faults);
-        let mut places = [0, 1].map(|place| {
-            let planting = Planting { fake: fake.clone(), plant: None };
-            InRows::on(planting, seed ^ u64::from(place)).at(place, 2)
-        });
-        let [one, other] = &mut places;
-        let done = run_side_by_side(vec![one, other], seed, 64, ROUNDS);
+        let planting = || Planting { fake: fake.clone(), plant: None };
+        let mut one = InRows::on(planting(), seed).at_place(0, 2);
+        let mut other = InRows::on(planting(), seed + 1).at_place(1, 2);
+        let done = run_side_by_side(vec![&mut one, &mut other], seed, 64, ROUNDS);
         let done = done.unwrap_or_else(|fault| panic!("{seed}: {fault}"));
         done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
         assert!(done.iter().any(|done| done.windows_expired > 0), "{done:?}");

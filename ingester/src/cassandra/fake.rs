@@ -77,6 +77,7 @@ struct Inner {
     late_changes: Vec<Change>,
     ballot: i64,
     calls: u64,
+    reads: u64,
     stop_at: Option<u64>,
 }
 
@@ -93,6 +94,7 @@ impl Fake {
             late_changes: Vec::new(),
             ballot: BALLOT_FIRST,
             calls: 0,
+            reads: 0,
             stop_at: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -127,6 +129,12 @@ impl Fake {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.inner.lock().calls
+    }
+
+    /// How many reads were asked for.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.inner.lock().reads
     }
 
     /// The process dies in its `call`-th changing call from now on: of that one a part may be done,
@@ -295,6 +303,7 @@ impl Rows for Fake {
 
     fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
         let mut inner = self.inner.lock();
+        inner.reads += 1;
         if inner.stop_at.is_some_and(|stop_at| inner.calls > stop_at) {
             return Err(dead());
         }

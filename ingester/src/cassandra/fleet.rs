@@ -91,20 +91,40 @@ impl Fleet {
         if who == self.member.me() {
             return Ok(Arc::new(self.own.clone()));
         }
-        let known = self.addresses.lock().get(&who).cloned();
-        let address = match known {
-            Some(address) => address,
-            None => {
-                let member = Arc::clone(&self.member);
-                let asked = tokio::task::spawn_blocking(move || member.address_of(who)).await;
-                let found = asked.ok().and_then(Result::ok).flatten();
-                let why = || unavailable(format!("where {:032x} is found is not known", who.0));
-                let address = found.ok_or_else(why)?;
-                self.addresses.lock().insert(who, address.clone());
-                address
-            }
-        };
+        let address = self.address(who).await?;
         Ok(self.peers.replica(who, &address))
+    }
+
+    /// Where a member is found.
+    async fn address(&self, who: Incarnation) -> Result<String, ReplicaError> {
+        if who == self.member.me() {
+            return Ok(self.member.address().to_owned());
+        }
+        let known = self.addresses.lock().get(&who).cloned();
+        if let Some(address) = known {
+            return Ok(address);
+        }
+        let member = Arc::clone(&self.member);
+        let asked = tokio::task::spawn_blocking(move || member.address_of(who)).await;
+        let found = asked.ok().and_then(Result::ok).flatten();
+        let why = || unavailable(format!("where {:032x} is found is not known", who.0));
+        let address = found.ok_or_else(why)?;
+        self.addresses.lock().insert(who, address.clone());
+        Ok(address)
+    }
+
+    /// Whether each of them is found where nobody else is. Who was restarted has the address of who it was
+    /// before, and would answer for itself where the other one is meant.
+    async fn are_apart(&self, owners: &BTreeSet<Incarnation>) -> Result<(), ReplicaError> {
+        let mut addresses = BTreeSet::new();
+        for who in owners {
+            let address = self.address(*who).await?;
+            if !addresses.insert(address.clone()) {
+                let why = format!("two members are found at {address}: one of them has ended");
+                return Err(unavailable(why));
+            }
+        }
+        Ok(())
     }
 
     /// Forgets who is no member any more.
@@ -148,6 +168,7 @@ impl Fleet {
             None => row.ring().vnodes().iter().map(|(_, owner)| *owner).collect(),
         };
         let context = Arc::new(Context { ring_version: row.version(), ..context.clone() });
+        self.are_apart(&owners).await?;
         let mut asked = Vec::with_capacity(owners.len());
         for who in owners {
             asked.push(ask(&*self.replica(who).await?, Arc::clone(&context)));

@@ -284,7 +284,7 @@ fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
     let mut floor = from;
     for place in (0..whose.places).filter(|place| *place != whose.place) {
         // A place that was never flushed may have rows in any period.
-        let state = super::manifest::peek(rows, place)?;
+        let (_, state) = super::manifest::look(rows, place)?;
         floor = floor.min(Segment::of(state.log_from_segment()).period);
     }
     for period in past.range(..floor) {

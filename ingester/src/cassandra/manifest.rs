@@ -248,15 +248,15 @@ fn take_over(
 }
 
 /// What is live in a place, as it is now, and the number of the life that may change it; for looking on.
-pub(super) fn live(rows: &dyn Rows, place: u16) -> Result<(u64, State)> {
-    let (guard, state) = look(rows, place)?;
+pub(super) fn look(rows: &dyn Rows, place: u16) -> Result<(u64, State)> {
+    let (guard, state) = load_any(rows, place)?;
     Ok((guard.map_or(0, |guard| guard.life), state))
 }
 
-/// Of which place and life a file is.
-pub(super) fn writer_of(file: u64) -> (u64, u64) {
+/// Of which place a file is, and which life of it.
+pub(super) fn writer_of(file: u64) -> (u16, u64) {
     let writer = file >> FILE_BITS;
-    (writer >> LIFE_BITS, writer & ((1 << LIFE_BITS) - 1))
+    (u16::try_from(writer >> LIFE_BITS).unwrap_or(u16::MAX), writer & ((1 << LIFE_BITS) - 1))
 }
 
 fn read(rows: &dyn Rows, place: u16, rows_max: usize) -> Result<Vec<super::Row>> {
@@ -271,7 +271,7 @@ fn read_guard(rows: &dyn Rows, place: u16) -> Result<Option<Arc<[u8]>>> {
 
 /// What is live, as of the moment when `guard` was taken over: nobody else has changed it since.
 fn load(rows: &dyn Rows, place: u16, guard: Guard) -> Result<State> {
-    let (found, mut state) = look(rows, place)?;
+    let (found, mut state) = load_any(rows, place)?;
     if found != Some(guard) {
         return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
     }
@@ -283,8 +283,8 @@ fn load(rows: &dyn Rows, place: u16, guard: Guard) -> Result<State> {
     Ok(state)
 }
 
-/// What is live in a place just now, and who may change it.
-fn look(rows: &dyn Rows, place: u16) -> Result<(Option<Guard>, State)> {
+/// What is live, and whose it is.
+fn load_any(rows: &dyn Rows, place: u16) -> Result<(Option<Guard>, State)> {
     let (mut guard, mut state) = (None, State::default());
     for row in read(rows, place, usize::MAX)? {
         if row.row.is_empty() {
@@ -297,11 +297,6 @@ fn look(rows: &dyn Rows, place: u16) -> Result<(Option<Guard>, State)> {
         state.apply(&edit);
     }
     Ok((guard, state))
-}
-
-/// What is live in a place of others; nobody is kept from changing it.
-pub(super) fn peek(rows: &dyn Rows, place: u16) -> Result<State> {
-    Ok(look(rows, place)?.1)
 }
 
 /// The row that an edit writes, or deletes.

@@ -257,6 +257,12 @@ impl Member {
         self.state.lock().owner.me()
     }
 
+    /// Where its peers find it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.parts.address
+    }
+
     /// Where places are.
     #[must_use]
     pub fn placing(&self) -> &Placing {

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use store::disk::{DiskFile, DiskReader};
 use store::{Error, Result};
 use xxhash_rust::xxh3::Xxh3;
@@ -26,6 +27,8 @@ use xxhash_rust::xxh3::Xxh3;
 pub(super) const PIECE_BYTES: usize = 256 << 10;
 /// So many pieces are a partition of the database: 64 MiB.
 const PIECES_PER_PART: u64 = 256;
+/// Who reads on from one piece to the next gets so many at once.
+const AHEAD: u64 = 8;
 /// So many pieces are in flight.
 const IN_FLIGHT_MAX: usize = 8;
 /// The end's place: a part that holds nothing else.
@@ -93,6 +96,20 @@ impl FileAt {
         Ok(None)
     }
 
+    /// Reads neighbouring pieces of one part with one request; of those that did not come right, `None`.
+    fn run(&self, rows: &dyn Rows, first: u64, count: u64) -> Result<Vec<Option<Arc<[u8]>>>> {
+        let read = Read {
+            table: self.table.clone(),
+            partition: self.partition(first),
+            first: ints([first]),
+            last: Some(ints([first + count - 1])),
+            rows_max: usize::try_from(count).unwrap_or(usize::MAX),
+        };
+        let found = read_all(rows, &read, Consistency::One)?;
+        let piece = |piece| found.iter().find_map(|row| self.checked(piece, row));
+        Ok((first..first + count).map(piece).collect())
+    }
+
     /// Its length, if it was finished.
     pub(super) fn len(&self, rows: &dyn Rows) -> Result<Option<u64>> {
         let end = self.piece(rows, END)?;
@@ -105,9 +122,17 @@ impl FileAt {
         if self.len(rows)? != Some(bytes) {
             faults.push(None);
         }
-        for piece in 0..bytes.div_ceil(PIECE_BYTES as u64) {
+        let pieces = bytes.div_ceil(PIECE_BYTES as u64);
+        let mut ahead = VecDeque::new();
+        for piece in 0..pieces {
             let rest = bytes - piece * PIECE_BYTES as u64;
-            let found = self.piece(rows, piece)?;
+            if ahead.is_empty() {
+                ahead = self.run(rows, piece, run_of(piece, pieces))?.into();
+            }
+            let found = match ahead.pop_front().flatten() {
+                Some(found) => Some(found),
+                None => self.piece(rows, piece)?,
+            };
             let is_whole = |found: &Arc<[u8]>| found.len() as u64 == rest.min(PIECE_BYTES as u64);
             if !found.as_ref().is_some_and(is_whole) {
                 faults.push(Some(piece));
@@ -131,6 +156,12 @@ impl FileAt {
     }
 }
 
+/// How many pieces may be read at once from one on: of its part, and of the file.
+fn run_of(piece: u64, pieces: u64) -> u64 {
+    let of_part = PIECES_PER_PART - piece % PIECES_PER_PART;
+    AHEAD.min(of_part).min(pieces.saturating_sub(piece)).max(1)
+}
+
 /// A file that is being written: the segment sink.
 #[derive(Debug)]
 pub(super) struct Sink {
@@ -140,15 +171,11 @@ pub(super) struct Sink {
     pieces: u64,
     written: u64,
     /// Tells how far it has come, so that a file that is given up can be deleted.
-    grown: Arc<std::sync::atomic::AtomicU64>,
+    grown: Arc<AtomicU64>,
 }
 
 impl Sink {
-    pub(super) fn new(
-        rows: Arc<dyn Rows>,
-        at: FileAt,
-        grown: Arc<std::sync::atomic::AtomicU64>,
-    ) -> Self {
+    pub(super) fn new(rows: Arc<dyn Rows>, at: FileAt, grown: Arc<AtomicU64>) -> Self {
         Self { rows, at, bytes: Vec::new(), pieces: 0, written: 0, grown }
     }
 
@@ -176,7 +203,7 @@ impl DiskFile for Sink {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes.extend_from_slice(bytes);
         self.written += bytes.len() as u64;
-        self.grown.store(self.written, std::sync::atomic::Ordering::Relaxed);
+        self.grown.store(self.written, Ordering::Relaxed);
         if self.bytes.len() >= IN_FLIGHT_MAX * PIECE_BYTES { self.write(false) } else { Ok(()) }
     }
 
@@ -240,16 +267,32 @@ pub(super) struct Source {
     pub(super) at: FileAt,
     pub(super) bytes: u64,
     pub(super) cache: Arc<PieceCache>,
+    /// The piece behind that which was read last: who asks for it reads on.
+    pub(super) next: AtomicU64,
 }
 
 impl Source {
     fn piece(&self, piece: u64) -> Result<Arc<[u8]>> {
+        let reads_on = self.next.swap(piece + 1, Ordering::Relaxed) == piece && piece > 0;
         let key = (self.at.file, piece);
         if let Some(bytes) = self.cache.get(key) {
             return Ok(bytes);
         }
         let offset = piece.saturating_mul(PIECE_BYTES as u64);
-        let found = self.at.piece(&*self.rows, piece)?;
+        let mut found = None;
+        if reads_on {
+            let count = run_of(piece, self.bytes.div_ceil(PIECE_BYTES as u64));
+            let mut run = self.at.run(&*self.rows, piece, count)?.into_iter();
+            found = run.next().flatten();
+            for (ahead, bytes) in (piece + 1..).zip(run) {
+                if let Some(bytes) = bytes {
+                    self.cache.put((self.at.file, ahead), bytes);
+                }
+            }
+        }
+        if found.is_none() {
+            found = self.at.piece(&*self.rows, piece)?;
+        }
         let missing = || Error::corrupt(&self.at.path(), offset, "a piece is missing or damaged");
         let bytes = found.ok_or_else(missing)?;
         self.cache.put(key, Arc::clone(&bytes));
@@ -301,7 +344,27 @@ mod tests {
 
     fn source(fake: &Fake, file: u64) -> Source {
         let bytes = at(file).len(fake).unwrap().unwrap();
-        Source { rows: Arc::new(fake.clone()), at: at(file), bytes, cache: Arc::default() }
+        let (rows, next) = (Arc::new(fake.clone()), AtomicU64::new(0));
+        Source { rows, at: at(file), bytes, cache: Arc::default(), next }
+    }
+
+    #[test]
+    fn who_reads_on_asks_once_for_several_pieces_also_of_nodes_that_lag() {
+        for write_late in [0, 80] {
+            let fake = Fake::new(1, Faults { write_late, ..Faults::default() });
+            fake.create_table(TABLE, 1).unwrap();
+            let bytes = vec![7; 33 * PIECE_BYTES + 5];
+            written(&fake, 1, &bytes);
+            let (source, before) = (source(&fake, 1), fake.reads());
+            for piece in 0..34 {
+                let from = piece * PIECE_BYTES;
+                let mut buffer = vec![0; PIECE_BYTES.min(bytes.len() - from)];
+                source.read_at(from as u64, &mut buffer).unwrap();
+                assert!(buffer.iter().all(|byte| *byte == 7), "{piece}");
+            }
+            let asked = fake.reads() - before;
+            assert!(write_late > 0 || asked == 1 + 33_u64.div_ceil(AHEAD), "{asked} reads");
+        }
     }
 
     #[test]

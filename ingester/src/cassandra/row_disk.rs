@@ -109,7 +109,7 @@ impl RowDisk {
     fn used_elsewhere(&self) -> Result<BTreeSet<SegmentTable>> {
         let mut used = BTreeSet::new();
         for place in (0..self.places).filter(|place| *place != self.place) {
-            let state = super::manifest::peek(&*self.rows, place)?;
+            let (_, state) = super::manifest::look(&*self.rows, place)?;
             used.extend(state.sstables.values().map(|meta| table_of(&state, meta)));
         }
         Ok(used)
@@ -193,7 +193,7 @@ impl Disk for RowDisk {
         let at = self.known(path).ok_or_else(missing)?.at;
         let bytes = at.len(&*self.rows)?.ok_or_else(missing)?;
         let (rows, cache) = (Arc::clone(&self.rows), Arc::clone(&self.cache));
-        Ok(Arc::new(Source { rows, at, bytes, cache }))
+        Ok(Arc::new(Source { rows, at, bytes, cache, next: AtomicU64::new(0) }))
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {

@@ -6,8 +6,8 @@
 //! | `journal_<period>` | ((writer, bucket), seq) | records of the log |
 //! | `definitions` | ((file, part), piece) | checkpoints: the definitions of open series |
 //! | `segments_<kept>_<first>_<days>` | ((file, part), piece) | sstables |
-//! | `settings` | ((kind), name), static guard | the schema's version and what was said to `init` |
 //! | `lease`, `ring`, `claims` | `agreement.rs` | who serves what; changed on condition only |
+//! | `settings` | ((kind), name), static guard | the schema's version and what was said to `init` |
 //!
 //! All places share all tables: a *writer* is a place and a life of it, a *file*'s number begins with
 //! both. Samples that are kept equally long, `kept` milliseconds, share tables; 0 is for ever.
@@ -86,7 +86,7 @@ const GUARDED: Shape = Shape {
     is_bulk: false,
     gc_grace_seconds: GC_GRACE_SECONDS,
 };
-const AGREED: Shape = Shape { clustering: &[("name", ColumnType::Text)], ..GUARDED };
+const ONE: Shape = Shape { clustering: &[("name", ColumnType::Text)], ..GUARDED };
 const NAMED: Shape = Shape {
     partition: &[("kind", ColumnType::Text)],
     clustering: &[("name", ColumnType::Text)],
@@ -104,7 +104,7 @@ pub fn shape(table: &str) -> Option<Shape> {
     match table {
         MANIFEST => Some(GUARDED),
         SETTINGS | LEASE | CLAIMS => Some(NAMED),
-        RING => Some(AGREED),
+        RING => Some(ONE),
         DEFINITIONS => Some(PIECES),
         _ if journal_of(table).is_some() => Some(JOURNAL),
         _ if SegmentTable::parse(table).is_some() => Some(PIECES),
@@ -256,6 +256,7 @@ mod tests {
         let window = ClassWindow { class: 3, first_day: 20_000, days: 1 };
         assert_eq!(shape(&SegmentTable::of(7, window).name()), Some(PIECES));
         assert_eq!(shape(&journal_table(490_000)), Some(JOURNAL));
+        assert_eq!(shape(RING), Some(ONE));
         for other in ["", "journal_", "journal_x", "segments_1", "manifest; DROP", "peers"] {
             assert_eq!(shape(other), None, "{other}");
         }

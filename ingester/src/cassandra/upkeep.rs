@@ -78,7 +78,15 @@ pub fn schema(rows: &dyn Rows) -> Result<Option<Schema>> {
 /// If it is not there, or newer: the message says what to run. What the database says.
 pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
     let why = match schema(rows)? {
-        Some(found) if found.version <= schema::VERSION => return Ok(found),
+        Some(found) if found.version <= schema::VERSION => {
+            let tables = table_names(rows)?;
+            let gone = schema::FIRST.into_iter().find(|table| !tables.contains(*table));
+            let Some(gone) = gone else { return Ok(found) };
+            format!(
+                "table `{gone}` is not there: somebody dropped it; restore it from a backup, for \
+                 `cumae cassandra init` makes an empty one"
+            )
+        }
         Some(found) => newer(found.version),
         None => "the keyspace has no tables of cumae; run `cumae cassandra init`".to_owned(),
     };
@@ -159,8 +167,8 @@ pub struct Status {
     pub schema: Schema,
     /// Its tables.
     pub tables: BTreeMap<String, TableStatus>,
-    /// For each place how many lives it has had.
-    pub lives: BTreeMap<u16, u64>,
+    /// How many lives its places have had, all together.
+    pub lives: u64,
 }
 
 /// Looks at the manifests of all places.
@@ -172,14 +180,13 @@ pub fn status(rows: &Arc<dyn Scan>) -> Result<Status> {
     let names = table_names(&**rows)?.into_iter();
     let mut tables: BTreeMap<String, TableStatus> =
         names.map(|name| (name, TableStatus::default())).collect();
-    let mut lives = BTreeMap::new();
-    for place in places(rows)? {
-        let live = Live::of(rows, place)?;
-        lives.insert(place, live.life);
-        for at in live.files {
-            let table = tables.entry(at.table).or_default();
+    let mut lives = 0;
+    for place in live(rows)?.values() {
+        lives += place.life;
+        for at in &place.files {
+            let table = tables.entry(at.table.clone()).or_default();
             table.files += 1;
-            if let Some(meta) = live.state.sstables.get(&at.file) {
+            if let Some(meta) = place.state.sstables.get(&at.file) {
                 table.bytes += meta.file_bytes;
                 table.samples += meta.samples;
             }
@@ -188,30 +195,28 @@ pub fn status(rows: &Arc<dyn Scan>) -> Result<Status> {
     Ok(Status { schema, tables, lives })
 }
 
-/// The places that have ever been opened.
-fn places(rows: &Arc<dyn Scan>) -> Result<BTreeSet<u16>> {
-    let found = rows.partitions(schema::MANIFEST).map_err(|error| error.on(schema::MANIFEST))?;
-    let place = |key: &Vec<Column>| match key.first() {
-        Some(Column::Int(place)) => u16::try_from(*place).ok(),
-        _ => None,
-    };
-    Ok(found.iter().filter_map(place).collect())
-}
-
-/// What is live in a place, and where its files are.
+/// A place: its life, what is live in it, and where that is.
 struct Live {
     life: u64,
     state: store::manifest::State,
     files: Vec<FileAt>,
 }
 
-impl Live {
-    fn of(rows: &Arc<dyn Scan>, place: u16) -> Result<Self> {
-        let (life, state) = manifest::live(&**rows, place)?;
-        let disk = RowDisk::new(Arc::clone(rows) as Arc<dyn Rows>, Arc::default(), place, 1);
+/// All places that were ever opened.
+fn live(rows: &Arc<dyn Scan>) -> Result<BTreeMap<u16, Live>> {
+    let partitions = rows.partitions(schema::MANIFEST);
+    let partitions = partitions.map_err(|error| error.on(schema::MANIFEST))?;
+    let mut places = BTreeMap::new();
+    for key in partitions {
+        let [Column::Int(place)] = key[..] else { continue };
+        let Ok(place) = u16::try_from(place) else { continue };
+        let (life, state) = manifest::look(&**rows, place)?;
+        let all = Arc::clone(rows) as Arc<dyn Rows>;
+        let disk = RowDisk::new(all, Arc::default(), place, 0);
         disk.learn(&state);
-        Ok(Self { life, state, files: disk.files() })
+        places.insert(place, Live { life, state, files: disk.files() });
     }
+    Ok(places)
 }
 
 /// What a check found.
@@ -234,14 +239,14 @@ pub struct Checked {
 pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     require_schema(&**rows)?;
     let tables = table_names(&**rows)?;
+    let places = live(rows)?;
     let mut checked = Checked::default();
-    let (mut lives, mut live_files) = (BTreeMap::new(), BTreeSet::new());
-    for place in places(rows)? {
-        let live = Live::of(rows, place)?;
-        lives.insert(u64::from(place), live.life);
-        for at in &live.files {
-            live_files.insert(at.file);
-            check_file(rows, (place, &live), at, &tables, &mut checked)?;
+    let mut live_files = BTreeSet::new();
+    for (number, place) in &places {
+        for at in &place.files {
+            live_files.insert((at.table.clone(), at.file));
+            let is_there = tables.contains(&at.table);
+            check_file(rows, (*number, place), at, is_there, &mut checked)?;
         }
     }
     let is_of_files =
@@ -249,8 +254,8 @@ pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     for table in tables.iter().filter(is_of_files) {
         for file in files_in(rows, table)? {
             let (place, life) = manifest::writer_of(file);
-            let is_over = lives.get(&place).is_some_and(|present| life < *present);
-            if is_over && !live_files.contains(&file) {
+            let is_over = places.get(&place).is_some_and(|place| life < place.life);
+            if is_over && !live_files.contains(&(table.clone(), file)) {
                 checked.orphans.push((table.clone(), file));
             }
         }
@@ -260,24 +265,24 @@ pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
 
 fn check_file(
     rows: &Arc<dyn Scan>,
-    (place, live): (u16, &Live),
+    (number, place): (u16, &Live),
     at: &FileAt,
-    tables: &BTreeSet<String>,
+    is_there: bool,
     checked: &mut Checked,
 ) -> Result<()> {
     let path = format!("{}/{:016x}", at.table, at.file);
-    if !tables.contains(&at.table) {
+    if !is_there {
         checked.faults.push(format!("{path}: table `{}` is not there", at.table));
         return Ok(());
     }
-    let bytes = match live.state.sstables.get(&at.file) {
+    let bytes = match place.state.sstables.get(&at.file) {
         Some(meta) => meta.file_bytes,
         // The length of a checkpoint stands in its end alone.
         None => at.len(&**rows)?.unwrap_or(0),
     };
     let faults = at.faults(&**rows, bytes)?;
     // It may have been merged away while it was read.
-    if !faults.is_empty() && !Live::of(rows, place)?.files.contains(at) {
+    if !faults.is_empty() && !is_live(rows, number, at.file)? {
         return Ok(());
     }
     checked.files += 1;
@@ -287,6 +292,12 @@ fn check_file(
         None => format!("{path}: its end is missing, or says another length than {bytes}"),
     }));
     Ok(())
+}
+
+fn is_live(rows: &Arc<dyn Scan>, place: u16, file: u64) -> Result<bool> {
+    let (_, state) = manifest::look(&**rows, place)?;
+    let is_checkpoint = state.checkpoint.is_some_and(|checkpoint| checkpoint.id == file);
+    Ok(is_checkpoint || state.sstables.contains_key(&file))
 }
 
 /// The files that have a row in a table.
@@ -360,6 +371,10 @@ mod tests {
         assert_eq!(init(&fake, Some(0)).unwrap(), made);
         assert_eq!(init(&fake, None).unwrap(), made);
         assert_eq!(require_schema(&fake).unwrap(), made);
+        fake.drop_table(schema::MANIFEST).unwrap();
+        let error = require_schema(&fake).unwrap_err().to_string();
+        assert!(error.contains("`manifest` is not there"), "{error}");
+        init(&fake, None).unwrap();
 
         guard(&fake, Some("1"), "7");
         for error in [require_schema(&fake).unwrap_err(), init(&fake, None).unwrap_err()] {
@@ -408,9 +423,9 @@ mod tests {
         sink.append(&[7; 1_000]).unwrap();
         sink.sync_data().unwrap();
         let table = schema::DEFINITIONS.to_owned();
-        let file = super::super::pieces::FileAt { table: table.clone(), file: 1 << 28 | 9 };
+        let file = super::super::pieces::FileAt { table: table.clone(), file: 1 << 32 | 9 };
         assert_eq!(file.faults(&*rows, 1_000).unwrap(), []);
-        let key = Key { partition: ints([1 << 28 | 9, 0]), row: ints([0]) };
+        let key = Key { partition: ints([1 << 32 | 9, 0]), row: ints([0]) };
         fake.write(&[Write { table, key, data: Some(Arc::from([1; 9])), timestamp: 2 }]).unwrap();
         assert_eq!(file.faults(&*rows, 1_000).unwrap(), [Some(0)]);
         assert_eq!(file.faults(&*rows, 2_000).unwrap(), [None, Some(0)]);

@@ -141,8 +141,7 @@ fn status(settings: &Cassandra) -> Result<(), Error> {
         };
         let _ = writeln!(text, "node {node} {sync}");
     }
-    let lives: u64 = status.lives.values().sum();
-    let _ = writeln!(text, "places {}, opened {lives} times", status.lives.len());
+    let _ = writeln!(text, "places were opened {} times", status.lives);
     let disk = driver.disk_usage().unwrap_or_default();
     let head = ["table", "files", "bytes", "samples", "MiB on disk"];
     let _ = writeln!(

@@ -56,19 +56,7 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("write", "Writes, the same for all tenants.", |v| {
         walk_write(v, &mut config.write);
     });
-    visitor.section("query", "Queries, the same for all tenants.", |v| {
-        let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
-        v.setting("slow_query", meaning, &mut config.query.slow_query);
-        let meaning = "Answers to range queries kept in memory for the next time; 0 keeps none.";
-        size(v, "cache_bytes", meaning, &mut config.query.cache_bytes);
-        let meaning = "Memory of all queries together; 0 is 40 % of the machine's. More get 503.";
-        size(v, "memory", meaning, &mut config.query.memory_bytes);
-        let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
-        v.setting("features", meaning, &mut config.query.features);
-        let query = &mut config.limits.query;
-        bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
-        count(v, "max_depth", "How deep it may be nested; at most 128.", &mut query.max_depth);
-    });
+    visitor.section("query", "Queries, the same for all tenants.", |v| walk_query(v, config));
     visitor.section("limits", "What one tenant may do; 0 switches a limit off.", |v| {
         walk_limits(v, &mut config.limits);
     });
@@ -97,6 +85,20 @@ fn walk_store(v: &mut impl Visitor, config: &mut Config) {
     v.section("compaction", "Which sstables are merged when.", |v| {
         walk_compaction(v, &mut config.compaction);
     });
+}
+
+fn walk_query(v: &mut impl Visitor, config: &mut Config) {
+    let meaning = "A query that takes so long or longer gets a line in the log; 0 is never.";
+    v.setting("slow_query", meaning, &mut config.query.slow_query);
+    let meaning = "Answers to range queries kept in memory for the next time; 0 keeps none.";
+    size(v, "cache_bytes", meaning, &mut config.query.cache_bytes);
+    let meaning = "Memory of all queries together; 0 is 40 % of the machine's. More get 503.";
+    size(v, "memory", meaning, &mut config.query.memory_bytes);
+    let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
+    v.setting("features", meaning, &mut config.query.features);
+    let query = &mut config.limits.query;
+    bytes(v, "max_text_bytes", "Its length.", &mut query.max_text_bytes);
+    count(v, "max_depth", "How deep it may be nested; at most 128.", &mut query.max_depth);
 }
 
 fn walk_compaction(v: &mut impl Visitor, compaction: &mut CompactionConfig) {

@@ -1,6 +1,6 @@
 //! A place of the suite that is rows of a database, whichever it is.
 
-use ingester::cassandra::{Database, Rows};
+use ingester::cassandra::{self, Rows};
 use model::{SplitMix64, TimestampMs};
 use std::sync::Arc;
 use store::engine::Parts;
@@ -8,7 +8,7 @@ use store::{Config, Engine};
 use tests::store_suite::{Done, Place};
 
 /// A database, and what becomes of what is under way in it when a process of ours dies.
-pub(crate) trait Kept {
+pub(crate) trait Database {
     /// A way to it, of a process that has just started.
     fn rows(&self) -> Arc<dyn Rows>;
 
@@ -24,25 +24,26 @@ pub(crate) struct InRows<D> {
     place: (u16, u16),
 }
 
-impl<D: Kept> InRows<D> {
+impl<D: Database> InRows<D> {
     pub(crate) fn on(database: D, seed: u64) -> Self {
         Self { database, chance: SplitMix64::new(seed ^ 0x5eed), place: (0, 1) }
     }
 
-    /// As one of so many places.
-    pub(crate) fn at(self, place: u16, places: u16) -> Self {
+    /// The same as one of the places of a database.
+    pub(crate) fn at_place(self, place: u16, places: u16) -> Self {
         Self { place: (place, places), ..self }
     }
 }
 
-impl<D: Kept> Place for InRows<D> {
+impl<D: Database> Place for InRows<D> {
     fn open(&mut self, config: Config, now: TimestampMs) -> Result<Engine, String> {
         let incarnation = u128::from(self.chance.draw()) << 64 | u128::from(self.chance.draw());
         // A process that does not come up is started again, as the same life or another.
         let mut last = String::new();
         for _ in 0..20 {
             let (place, places) = self.place;
-            let database = Database::new(self.database.rows(), incarnation, places, false);
+            let database =
+                cassandra::Database::new(self.database.rows(), incarnation, places, false);
             let opened = database.and_then(|database| {
                 database.set_period(now.0.unsigned_abs() / 3_600_000);
                 let store = database.place(place, 0);
@@ -81,7 +82,7 @@ pub(crate) fn did_all(done: &Done, sequences: usize) {
     assert!(done.compactions > 3 && done.deletes > sequences as u64, "{done:?}");
 }
 
-/// That the tables of windows that are over are gone.
+/// That the tables of windows that are over are gone, and the journals that no replay needs.
 pub(crate) fn dropped_what_is_over(rows: &dyn Rows) {
     let tables = rows.tables().unwrap();
     let of = |prefix: &str| tables.iter().filter(|name| name.starts_with(prefix)).count();

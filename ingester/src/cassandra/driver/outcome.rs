@@ -113,6 +113,9 @@ fn text(error: &ExecutionError) -> String {
 fn told(attempt: &RequestAttemptError, whole: String) -> String {
     match attempt {
         RequestAttemptError::DbError(DbError::Unauthorized, why) => format!("{why}; {RIGHTS}"),
+        RequestAttemptError::DbError(DbError::Invalid, why) if why.contains("does not exist") => {
+            format!("{why}; `cumae cassandra check` says what is missing")
+        }
         RequestAttemptError::DbError(DbError::Invalid, why) => why.clone(),
         _ => whole,
     }

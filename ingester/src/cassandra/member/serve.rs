@@ -159,7 +159,12 @@ impl Places {
             let asked = context.ring_version;
             return Err(self.unavailable(format!("asked by ring version {asked}, it is {known}")));
         }
-        Ok(about.into_iter().filter(is_mine).collect())
+        let mine: BTreeSet<usize> = about.into_iter().filter(is_mine).collect();
+        if mine.is_empty() {
+            // Only owners are asked: another one is meant, which was found here before this process began.
+            return Err(self.unavailable("asked for the places of another process".to_owned()));
+        }
+        Ok(mine)
     }
 
     /// Asks places, all at once.
