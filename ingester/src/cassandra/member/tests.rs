@@ -1,5 +1,6 @@
 //! Members over one database that goes wrong.
 
+mod equal;
 mod stories;
 mod world;
 

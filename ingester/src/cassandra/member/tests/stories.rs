@@ -144,6 +144,20 @@ fn a_write_and_a_read_of_everything_go_to_all_who_have_a_part_of_it() {
 }
 
 #[test]
+fn a_place_is_not_opened_by_an_older_version_of_the_ring_than_before() {
+    use crate::cassandra::{Database, fake::Fake};
+    use store::engine::Backend as _;
+    let fake = Fake::new(1, Faults::default());
+    let database = Database::new(Arc::new(fake), 1, 2, false).unwrap();
+    let open = |place, version| database.place(place, version).open_manifest().map(drop);
+    open(0, 8).unwrap();
+    assert!(matches!(open(0, 7), Err(store::Error::Fenced { .. })));
+    open(0, 8).unwrap();
+    open(0, 9).unwrap();
+    open(1, 7).unwrap();
+}
+
+#[test]
 fn a_place_in_which_nothing_comes_does_not_keep_the_journals_of_all() {
     let mut world = quiet(1);
     let journals = |world: &World| {
