@@ -6,22 +6,35 @@
 //! sstables and checkpoints in the place of files. Below them is one small trait ([`Rows`]) of what
 //! is asked of the database.
 //!
-//! Not here: a driver; who may open a store (`cluster::ownership`).
+//! The ring's *places* are stores of their own, which share the tables: a place is opened by one process
+//! at a time, and opening it shuts out whoever had it.
+//!
+//! Not here: who may open a store (`cluster::ownership`).
 
+pub mod agreement;
+pub mod cql;
+#[cfg(feature = "cassandra")]
+pub mod driver;
 pub mod fake;
+pub mod fleet;
+mod joined;
 mod journal;
 mod manifest;
+pub mod member;
 mod pieces;
 mod row_disk;
 pub mod rows;
 pub mod schema;
+pub mod upkeep;
 
 pub use rows::{Change, Changed, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
 
 use crate::cassandra::rows::CommitLogSync;
+use journal::Whose;
+use pieces::PieceCache;
 use row_disk::RowDisk;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::Result;
 use store::commit_log::{self, LogSink, ReplayReport};
 use store::disk::Disk;
@@ -32,23 +45,31 @@ use store::manifest::ManifestSink;
 /// handed on. Each try has the driver's own time-out.
 const TRIES: usize = 4;
 
-/// One store in rows, opened for one life of a process.
+/// The stores of all places of one database, for one life of a process.
 #[derive(Debug)]
-pub struct RowStore {
+pub struct Database {
     rows: Arc<dyn Rows>,
-    disk: Arc<RowDisk>,
+    cache: Arc<PieceCache>,
     incarnation: u128,
-    // Which life of the store this is; 0 until the manifest is open.
-    life: AtomicU64,
+    places: u16,
+    period: Arc<AtomicU64>,
+    // How many stores were made: each has an incarnation of its own.
+    made: AtomicU64,
 }
 
-impl RowStore {
-    /// Stands on `rows`. `incarnation` is 128 random bits, drawn for this life of the process.
+impl Database {
+    /// Stands on `rows`, which `places` places share: a number that never changes. `incarnation` is 128
+    /// random bits, drawn for this life of the process.
     ///
     /// # Errors
     /// If a node of the database answers before it has synced, unless `accept_periodic`; what the
     /// database says.
-    pub fn new(rows: Arc<dyn Rows>, incarnation: u128, accept_periodic: bool) -> Result<Self> {
+    pub fn new(
+        rows: Arc<dyn Rows>,
+        incarnation: u128,
+        places: u16,
+        accept_periodic: bool,
+    ) -> Result<Self> {
         for (node, sync) in rows.commit_log_sync().map_err(|error| error.on("settings"))? {
             if sync == CommitLogSync::Periodic && !accept_periodic {
                 let why = format!(
@@ -58,14 +79,80 @@ impl RowStore {
                 return Err(rows::refused("use", "cassandra", why));
             }
         }
-        let disk = Arc::new(RowDisk::new(Arc::clone(&rows)));
-        Ok(Self { rows, disk, incarnation, life: AtomicU64::new(0) })
+        let (cache, period, made) = (Arc::default(), Arc::default(), AtomicU64::new(0));
+        Ok(Self { rows, cache, incarnation, places: places.max(1), period, made })
     }
 
-    /// Which life of the store this is, from 1; 0 before it is open.
+    /// From now on journals go to the table of this period, or of one that has begun before. Periods
+    /// are hours; one that is not later than the present one changes nothing.
+    pub fn set_period(&self, period: u64) {
+        self.period.fetch_max(period, Ordering::Relaxed);
+    }
+
+    /// The store of a place, which is this process's by a version of the ring row. Opening it ends every
+    /// life of the place that was opened by that version or one before, wherever; it fails if there was
+    /// one by a later version.
+    #[must_use]
+    pub fn place(&self, place: u16, ring_version: u64) -> RowStore {
+        let cache = Arc::clone(&self.cache);
+        let disk = RowDisk::new(Arc::clone(&self.rows), cache, place, self.places);
+        let made = u128::from(self.made.fetch_add(1, Ordering::Relaxed));
+        RowStore {
+            rows: Arc::clone(&self.rows),
+            disk: Arc::new(disk),
+            whose: Whose {
+                place,
+                places: self.places,
+                period: Arc::clone(&self.period),
+                floor: Arc::default(),
+            },
+            incarnation: self.incarnation.wrapping_add(made),
+            ring_version,
+            life: AtomicU64::new(0),
+            is_fenced: Arc::default(),
+        }
+    }
+}
+
+/// The store of one place, opened once.
+#[derive(Debug)]
+pub struct RowStore {
+    rows: Arc<dyn Rows>,
+    disk: Arc<RowDisk>,
+    whose: Whose,
+    incarnation: u128,
+    ring_version: u64,
+    is_fenced: Arc<AtomicBool>,
+    // Which life of the place this is; 0 until the manifest is open.
+    life: AtomicU64,
+}
+
+impl RowStore {
+    /// The store of a database that has one place, as [`Database::new`].
+    ///
+    /// # Errors
+    /// As [`Database::new`].
+    pub fn new(rows: Arc<dyn Rows>, incarnation: u128, accept_periodic: bool) -> Result<Self> {
+        Ok(Database::new(rows, incarnation, 1, accept_periodic)?.place(0, 0))
+    }
+
+    /// Which life of the place this is, from 1; 0 before it is open.
     #[must_use]
     pub fn life(&self) -> u64 {
         self.life.load(Ordering::Relaxed)
+    }
+
+    /// Is set when another life has been seen to have taken the place over: this one will change nothing
+    /// any more.
+    #[must_use]
+    pub fn is_fenced(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_fenced)
+    }
+
+    /// The period of the journal where a replay would begin; 0 before the first flush.
+    #[must_use]
+    pub fn replay_from(&self) -> u64 {
+        self.whose.floor.load(Ordering::Relaxed)
     }
 
     /// Where its sstables and checkpoints are.
@@ -79,11 +166,12 @@ impl Backend for RowStore {
     fn open_manifest(&self) -> Result<Box<dyn ManifestSink>> {
         let (manifest, life) = manifest::RowManifest::open(
             Arc::clone(&self.rows),
+            (self.whose.place, self.ring_version),
             Arc::clone(&self.disk),
             self.incarnation,
         )?;
         self.life.store(life, Ordering::Relaxed);
-        Ok(Box::new(manifest))
+        Ok(Box::new(manifest.tells(self.is_fenced())))
     }
 
     fn open_log(
@@ -94,8 +182,9 @@ impl Backend for RowStore {
         visit: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<(Box<dyn LogSink>, ReplayReport)> {
         let life = self.life();
-        let report = journal::replay(&*self.rows, life, from_segment, visit)?;
-        let journal = journal::Journal::open(Arc::clone(&self.rows), life, config)?;
+        let report = journal::replay(&*self.rows, &self.whose, life, from_segment, visit)?;
+        let (rows, whose) = (Arc::clone(&self.rows), self.whose.clone());
+        let journal = journal::Journal::open(rows, whose, life, from_segment, config)?;
         Ok((Box::new(journal), report))
     }
 }

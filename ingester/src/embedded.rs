@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::engine::{OpenReport, Parts};
+use store::engine::{Backend, OpenReport, Parts};
 use store::{Engine, RetentionConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::ReplicaError;
@@ -47,10 +47,28 @@ pub struct EmbeddedParts {
     pub clock: Arc<dyn Clock>,
     /// The tenants' limits; a replica enforces its share of those on series.
     pub limits: Arc<LimitTable>,
-    /// The cluster, for that share.
-    pub topology: Arc<Topology>,
+    /// How large that share is.
+    pub share: Arc<dyn SeriesShare>,
     /// Where metrics are registered.
     pub registry: Registry,
+}
+
+/// How many of a tenant's series one store may have open.
+pub trait SeriesShare: std::fmt::Debug + Send + Sync {
+    /// The share of a limit on all series of a tenant.
+    fn series_max(&self, tenant: &TenantId, limit: u64) -> u64;
+    /// The share of a limit on the series of one metric.
+    fn metric_series_max(&self, limit: u64) -> u64;
+}
+
+impl SeriesShare for Topology {
+    fn series_max(&self, _: &TenantId, limit: u64) -> u64 {
+        self.replica_series_max(limit)
+    }
+
+    fn metric_series_max(&self, limit: u64) -> u64 {
+        self.replica_series_max(limit)
+    }
 }
 
 /// A replica in this process.
@@ -75,7 +93,7 @@ struct Inner {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     limits: Arc<LimitTable>,
-    topology: Arc<Topology>,
+    share: Arc<dyn SeriesShare>,
     log: LogQueue,
     compaction: CompactionQueue,
     seal_wait_max: Duration,
@@ -94,12 +112,38 @@ impl Embedded {
     /// # Errors
     /// If the store cannot be opened, or the system gives no thread.
     pub fn open(parts: EmbeddedParts, config: &Config) -> Result<(Arc<Self>, OpenReport), Error> {
-        let EmbeddedParts { name, store, clock, limits, topology, registry } = parts;
-        let telemetry = Arc::new(Telemetry::new(&registry)?);
-        let (engine, report) = Engine::open(store, config.store.clone(), clock.now())?;
+        let telemetry = Arc::new(Telemetry::new(&parts.registry)?);
+        let now = parts.clock.now();
+        let (engine, report) = Engine::open(parts.store.clone(), config.store.clone(), now)?;
+        let registry = parts.registry.clone();
+        let own = Self::start(parts, engine, telemetry, config)?;
+        let engine = Arc::clone(&own.inner.engine);
+        registry.register(Box::new(StoreSizes::new(move || engine.stats())?))?;
+        Ok((own, report))
+    }
+
+    /// As [`Embedded::open`], on something else than a directory, and as one of several of a process,
+    /// which count together and tell their sizes together.
+    pub(crate) fn open_on(
+        backend: &dyn Backend,
+        parts: EmbeddedParts,
+        telemetry: Arc<Telemetry>,
+        config: &Config,
+    ) -> Result<(Arc<Self>, OpenReport), Error> {
+        let (store, now) = (parts.store.clone(), parts.clock.now());
+        let (engine, report) = Engine::open_on(backend, store, config.store.clone(), now)?;
+        Ok((Self::start(parts, engine, telemetry, config)?, report))
+    }
+
+    fn start(
+        parts: EmbeddedParts,
+        engine: Engine,
+        telemetry: Arc<Telemetry>,
+        config: &Config,
+    ) -> Result<Arc<Self>, Error> {
+        let EmbeddedParts { name, clock, limits, share, .. } = parts;
         engine.set_retention(&retention(&limits), clock.now())?;
         let engine = Arc::new(engine);
-        registry.register(Box::new(StoreSizes::new(engine.clone())?))?;
         let (log, log_thread) = log_thread::start(
             engine.clone(),
             clock.clone(),
@@ -112,7 +156,7 @@ impl Embedded {
             clock.clone(),
             telemetry.clone(),
             Duration::from_millis(config.job_poll_ms),
-            series_per_metric_max(limits.clone(), topology.clone()),
+            series_per_metric_max(limits.clone(), share.clone()),
         )?;
         let (compaction, compaction_thread) = compaction_thread::start(
             engine.clone(),
@@ -130,7 +174,7 @@ impl Embedded {
             engine,
             clock,
             limits,
-            topology,
+            share,
             log,
             compaction,
             seal_wait_max: Duration::from_millis(config.seal_wait_max_ms),
@@ -142,13 +186,8 @@ impl Embedded {
             tenants_max: config.tenants_max,
             rates: Rates::default(),
         };
-        let threads = Mutex::new(Some(Threads {
-            log: log_thread,
-            jobs,
-            jobs_alive,
-            compaction: compaction_thread,
-        }));
-        Ok((Arc::new(Self { inner: Arc::new(inner), threads }), report))
+        let threads = Threads { log: log_thread, jobs, jobs_alive, compaction: compaction_thread };
+        Ok(Arc::new(Self { inner: Arc::new(inner), threads: Mutex::new(Some(threads)) }))
     }
 
     /// The moment by which a request is judged: that of its coordinator, so that replicas agree.
@@ -174,20 +213,39 @@ impl Embedded {
             requests.close();
             drop(all);
         }
-        let end = move || {
-            inner.log.stop();
-            inner.compaction.stop();
-            drop(threads.jobs_alive);
-            let panicked = |name| move |_| Error::Panicked { name };
-            let compaction = threads.compaction.join().map_err(panicked("cumae-compaction"));
-            let jobs = threads.jobs.join().map_err(panicked("cumae-jobs"));
-            let log = threads.log.join().map_err(panicked("cumae-log"));
-            inner.engine.close(inner.clock.now())?;
-            compaction.and(jobs).and(log)
-        };
-        let ended = tokio::task::spawn_blocking(end).await;
+        let ended = tokio::task::spawn_blocking(move || end(&inner, threads)).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
     }
+
+    /// The store.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// As [`Embedded::shutdown`], on the calling thread, which may block; what is in work goes on, and
+    /// may be answered.
+    ///
+    /// # Errors
+    /// As [`Embedded::shutdown`].
+    pub(crate) fn end(&self) -> Result<(), Error> {
+        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
+        self.inner.writes.close();
+        self.inner.reads.close();
+        end(&self.inner, threads)
+    }
+}
+
+/// Ends the threads, flushes and syncs.
+fn end(inner: &Inner, threads: Threads) -> Result<(), Error> {
+    inner.log.stop();
+    inner.compaction.stop();
+    drop(threads.jobs_alive);
+    let panicked = |name| move |_| Error::Panicked { name };
+    let compaction = threads.compaction.join().map_err(panicked("cumae-compaction"));
+    let jobs = threads.jobs.join().map_err(panicked("cumae-jobs"));
+    let log = threads.log.join().map_err(panicked("cumae-log"));
+    inner.engine.close(inner.clock.now())?;
+    compaction.and(jobs).and(log)
 }
 
 /// How long everybody's samples are kept.
@@ -233,9 +291,12 @@ impl Inner {
 /// How many open series a metric of a tenant may have here.
 fn series_per_metric_max(
     limits: Arc<LimitTable>,
-    topology: Arc<Topology>,
+    share: Arc<dyn SeriesShare>,
 ) -> impl Fn(&TenantId) -> u64 + Send + 'static {
-    move |tenant| serve::share(&topology, limits.of(tenant).max_series_per_metric)
+    move |tenant| match limits.of(tenant).max_series_per_metric.0 {
+        0 => u64::MAX,
+        max => share.metric_series_max(max),
+    }
 }
 
 #[cfg(test)]

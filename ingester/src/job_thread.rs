@@ -4,6 +4,7 @@
 //! - A job that failed is tried again after a pause, never in a loop without one.
 //! - It stops between two jobs.
 
+use crate::allocator;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 use model::{Clock, TenantId};
@@ -194,6 +195,7 @@ fn run(
                     continue;
                 }
                 telemetry.flushed(&report, ns);
+                allocator::give_back();
                 tracing::info!(
                     ?job,
                     samples = report.samples,

@@ -1,5 +1,6 @@
 //! One replica: runs the store's jobs and answers the peers.
 
+mod allocator;
 pub mod cassandra;
 mod compaction_thread;
 pub mod config;
@@ -16,6 +17,6 @@ mod telemetry;
 
 pub use compaction_thread::Sealed;
 pub use config::Config;
-pub use embedded::{Embedded, EmbeddedParts, retention};
+pub use embedded::{Embedded, EmbeddedParts, SeriesShare, retention};
 pub use error::Error;
 pub use exchange::Exchange;

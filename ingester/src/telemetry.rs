@@ -8,8 +8,6 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 use std::fmt;
-use std::sync::Arc;
-use store::Engine;
 use store::engine::{Expired, JobReport, Stats};
 
 /// Counters that the threads raise.
@@ -230,13 +228,15 @@ fn counters() -> [Named; 17] {
 
 /// The store's sizes, asked for when somebody looks.
 pub(crate) struct StoreSizes {
-    engine: Arc<Engine>,
+    stats: Box<dyn Fn() -> Stats + Send + Sync>,
     gauges: Vec<(IntGauge, Size)>,
     counters: Vec<(IntCounter, Size)>,
 }
 
 impl StoreSizes {
-    pub(crate) fn new(engine: Arc<Engine>) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        stats: impl Fn() -> Stats + Send + Sync + 'static,
+    ) -> Result<Self, prometheus::Error> {
         let (gauges, counters) = (gauges(), counters());
         let gauges =
             gauges.into_iter().map(|(name, help, of)| Ok((IntGauge::new(name, help)?, of)));
@@ -244,7 +244,7 @@ impl StoreSizes {
             counters.into_iter().map(|(name, help, of)| Ok((IntCounter::new(name, help)?, of)));
         let gauges = gauges.collect::<Result<_, prometheus::Error>>()?;
         let counters = counters.collect::<Result<_, prometheus::Error>>()?;
-        Ok(Self { engine, gauges, counters })
+        Ok(Self { stats: Box::new(stats), gauges, counters })
     }
 }
 
@@ -255,7 +255,7 @@ impl Collector for StoreSizes {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let stats = self.engine.stats();
+        let stats = (self.stats)();
         let mut families = Vec::new();
         for (gauge, of) in &self.gauges {
             gauge.set(i64::try_from(of(&stats)).unwrap_or(i64::MAX));

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod cassandra;
 pub mod load;
 
 use crate::config::{Bytes, Config, Fault, Role, Setting};
@@ -19,6 +20,7 @@ Examples:
   cumae snapshot create                    then: list, verify, copy, restore, delete
   cumae store verify                       every byte against its checksum; then: inspect, dump
   cumae store simulate --flush-size 6MiB   what each compaction strategy would write and hold
+  cumae cassandra init --dry-run           the tables in a Cassandra; then: status, check
   cumae import prometheus /var/lib/prometheus
   cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
   cumae promql lint 'rate(up[5m])'         also: fmt, parse
@@ -81,6 +83,9 @@ pub enum Command {
     /// Look into the files of a data directory, and for damage; a server may work on it
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Make the tables in an Apache Cassandra, look at them, check every byte of them
+    #[command(subcommand)]
+    Cassandra(cassandra::CassandraCommand),
     /// Load what others wrote into a data directory that no server works on
     #[command(subcommand)]
     Import(ImportCommand),

@@ -33,8 +33,8 @@ pub(crate) enum Error {
 pub(crate) struct DataDir {
     path: PathBuf,
     node_id: String,
-    // Held for its lock.
-    _lock: File,
+    // Held for its lock; none where nothing is kept.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -46,7 +46,17 @@ impl DataDir {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let node_id = node_id(path)?;
-        Ok(Self { path: path.to_owned(), node_id, _lock: lock })
+        Ok(Self { path: path.to_owned(), node_id, _lock: Some(lock) })
+    }
+
+    /// No directory: a process that keeps nothing, with an id drawn for its life.
+    ///
+    /// # Errors
+    /// If the operating system has no random bits.
+    pub(crate) fn none() -> Result<Self, Error> {
+        let path = PathBuf::new();
+        let bits = random_u64().map_err(io_error("draw", &path))?;
+        Ok(Self { path, node_id: format!("{bits:016x}"), _lock: None })
     }
 
     /// Where it is.

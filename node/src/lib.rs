@@ -5,6 +5,7 @@
 
 mod backup;
 mod bulk;
+mod cassandra;
 pub mod cli;
 pub mod config;
 mod costs;
@@ -16,6 +17,7 @@ mod machine;
 mod measure;
 mod operators;
 mod parts;
+mod places;
 mod query;
 mod relabel;
 mod roles;
@@ -71,6 +73,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             finish(backup::run(&config, &command))
         }
         Some(Command::Store(command)) if faults.is_empty() => finish(files::run(&config, &command)),
+        Some(Command::Cassandra(command)) if faults.is_empty() => {
+            finish(cassandra::run(&config.cassandra, &command))
+        }
         Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
         Some(Command::Relabel(RelabelCommand::Test(flags))) if faults.is_empty() => {
             finish(relabel::run(&config, &flags))

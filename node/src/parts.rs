@@ -1,5 +1,7 @@
 //! The parts that come from outside of the deciders: the clock and chance.
 
+use cluster::ownership::BootMs;
+use ingester::cassandra::member::{BootClock, Chance};
 use model::{Clock, TimestampMs};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +32,33 @@ impl Clock for SystemClock {
     fn monotonic_ns(&self) -> u64 {
         let elapsed: Duration = self.start.elapsed();
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The machine's clock that goes on while the machine, or the process, sleeps.
+#[derive(Debug)]
+pub(crate) struct SleeplessClock;
+
+impl BootClock for SleeplessClock {
+    fn now(&self) -> BootMs {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+        BootMs(seconds.saturating_mul(1_000).saturating_add(nanoseconds / 1_000_000))
+    }
+}
+
+/// Chance of the operating system.
+#[derive(Debug)]
+pub(crate) struct SystemChance;
+
+impl Chance for SystemChance {
+    #[expect(clippy::panic, reason = "two processes of one name lose samples; it drew before")]
+    fn draw(&self) -> u128 {
+        match random_bytes() {
+            Ok(bytes) => u128::from_ne_bytes(bytes),
+            Err(error) => panic!("no random bits from the operating system: {error}"),
+        }
     }
 }
 

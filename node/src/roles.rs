@@ -8,16 +8,19 @@
 //! - Whatever was started is ended, in the order: own metrics, peers, replica. So the replica's
 //!   flush comes last and sees everything that was accepted.
 
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, Storage};
 use crate::data_dir::DataDir;
-use crate::parts::{random_bytes, random_u64};
-use crate::routes::Peers;
+use crate::parts::{SleeplessClock, SystemChance, random_bytes, random_u64};
+use crate::places::OverDatabase;
+use crate::routes::{Keeper, Peers};
 use crate::self_metrics::SelfMetrics;
 use crate::{machine, operators};
 use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
+use ingester::cassandra::Rows;
+use ingester::cassandra::member::MemberParts;
 use ingester::{Embedded, EmbeddedParts, Exchange};
 use model::Clock;
 use prometheus::Registry;
@@ -56,6 +59,9 @@ pub(crate) enum Error {
     /// A task of ours panicked.
     #[error("a task died: {0}")]
     Died(tokio::task::JoinError),
+    /// The database cannot be used.
+    #[error("cassandra: {0}")]
+    Cassandra(#[from] crate::cassandra::Error),
     /// The distributor does not start.
     #[error("distributor: {0}")]
     Distributor(#[from] distributor::Error),
@@ -66,6 +72,8 @@ pub(crate) enum Error {
 pub(crate) struct Roles {
     router: Router,
     ingester: Option<Arc<Embedded>>,
+    /// Of a process over a database instead.
+    member: Option<OverDatabase>,
     peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
     peer_server: Option<(CancellationToken, JoinHandle<()>)>,
     self_metrics: Option<JoinHandle<()>>,
@@ -83,6 +91,9 @@ impl Roles {
         registry: &Registry,
     ) -> Result<Self, Error> {
         let assembly = Assembly::new(config, data_dir, clock, registry)?;
+        if config.storage == Storage::Cassandra {
+            return assembly.over_database().await;
+        }
         let ingester = match config.has(Role::Ingester) {
             true => Some(assembly.ingester().await?),
             false => None,
@@ -99,28 +110,16 @@ impl Roles {
         if let Some(ingester) = &ingester {
             replicas.insert(assembly.local, Arc::clone(ingester) as Arc<dyn Replica>);
         }
-        // Every role writes its own metrics, so every process can fan out; it holds no state.
-        let distributor = assembly.distributor(replicas.clone())?;
-        let mut router = Router::new();
-        if config.has(Role::Distributor) {
-            router = router.merge(distributor::router(distributor.clone()));
-            let (limits, tenancy) = (Arc::clone(&assembly.limits), config.tenancy.clone());
-            router = router.merge(crate::gates::router(distributor.clone(), limits, tenancy));
-        }
-        if let Some(ingester) = &ingester {
-            router = router.merge(crate::routes::ingester_router(Arc::clone(ingester)));
-        }
-        if config.has(Role::Querier) {
-            let local = ingester.is_some().then_some(assembly.local);
-            router = router.merge(assembly.querier(replicas, local)?.router());
-        }
+        let keeper = ingester.clone().map(Keeper::Embedded);
+        let (router, distributor) = assembly.router(replicas, keeper)?;
         let exchange = ingester.as_ref().filter(|_| !peers.is_empty()).map(|ingester| {
             let clients = peers.values().map(|client| Arc::clone(client) as Arc<dyn Replica>);
             tokio::spawn(Exchange::new(Arc::clone(ingester), clients.collect()).run())
         });
         let self_metrics = config.self_metrics.then(|| assembly.self_metrics(distributor).start());
         let topology = assembly.topology;
-        Ok(Self { router, ingester, peers, peer_server, self_metrics, exchange, topology })
+        let member = None;
+        Ok(Self { router, ingester, member, peers, peer_server, self_metrics, exchange, topology })
     }
 
     /// The routes of all roles.
@@ -130,6 +129,9 @@ impl Roles {
 
     /// Which peers can be reached, for readiness.
     pub(crate) fn peers(&self) -> Peers {
+        if let Some(over) = &self.member {
+            return Peers::of_member(Arc::clone(&over.member));
+        }
         let clients = self.peers.values().cloned().collect();
         Peers::new(&self.topology, clients)
     }
@@ -151,6 +153,9 @@ impl Roles {
             task.abort();
             // Aborted is what we asked for.
             let _ = task.await;
+        }
+        if let Some(over) = self.member {
+            over.stop().await;
         }
         if let Some((stop, task)) = self.peer_server {
             stop.cancel();
@@ -192,6 +197,8 @@ impl<'a> Assembly<'a> {
         let settings = &config.cluster;
         let alone = settings.members.is_empty();
         let name = if alone { data_dir.node_id() } else { &settings.node };
+        // Processes over a database have the same, whatever their names.
+        let name = if config.storage == Storage::Cassandra { "cassandra" } else { name };
         let layout = if alone { TopologyConfig::alone(name) } else { config.topology() };
         let topology = Arc::new(Topology::new(layout).map_err(Error::Topology)?);
         let local = topology.members.find(name).unwrap_or(NodeIndex(0));
@@ -207,6 +214,90 @@ impl<'a> Assembly<'a> {
         Ok(Self { config, data_dir, clock, registry, limits, topology, local, peer_parts })
     }
 
+    /// The routes of this process's roles, and the distributor.
+    fn router(
+        &self,
+        replicas: BTreeMap<NodeIndex, Arc<dyn Replica>>,
+        keeper: Option<Keeper>,
+    ) -> Result<(Router, Distributor), Error> {
+        // Every role writes its own metrics, so every process can fan out; it holds no state.
+        let distributor = self.distributor(replicas.clone())?;
+        let mut router = Router::new();
+        if self.config.has(Role::Distributor) {
+            router = router.merge(distributor::router(distributor.clone()));
+            let (limits, tenancy) = (Arc::clone(&self.limits), self.config.tenancy.clone());
+            router = router.merge(crate::gates::router(distributor.clone(), limits, tenancy));
+        }
+        let local = keeper.is_some().then_some(self.local);
+        if let Some(keeper) = keeper {
+            router = router.merge(crate::routes::ingester_router(keeper));
+        }
+        if self.config.has(Role::Querier) {
+            router = router.merge(self.querier(replicas, local)?.router());
+        }
+        Ok((router, distributor))
+    }
+
+    /// Starts as one of many over a database: what distributor and querier see is one replica.
+    async fn over_database(&self) -> Result<Roles, Error> {
+        let rows = self.rows().await?;
+        let address = self.config.cluster.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+        let address = address.to_string();
+        tracing::info!(peers = %address, "peers can connect");
+        let mut peer_parts = self.peer_parts.clone();
+        let mut peer_config = (*peer_parts.config).clone();
+        peer_config.node.clone_from(&address);
+        peer_config.takes_any_name = true;
+        peer_parts.config = Arc::new(peer_config);
+        let settings = &self.config.cassandra;
+        let parts = MemberParts {
+            name: address.clone(),
+            address,
+            rows,
+            places: u16::try_from(settings.places).unwrap_or(u16::MAX),
+            accept_periodic: settings.accept_periodic_commitlog,
+            cluster_name: self.config.cluster.name.clone(),
+            clock: Arc::clone(&self.clock),
+            boot: Arc::new(SleeplessClock),
+            chance: Arc::new(SystemChance),
+            limits: Arc::clone(&self.limits),
+            registry: self.registry.clone(),
+            config: self.ingester_config(),
+        };
+        let over = OverDatabase::start(parts, peer_parts, listener).await?;
+        let all: Arc<dyn Replica> = Arc::new(over.fleet.clone());
+        let keeper = Keeper::Places(over.places.clone());
+        let (router, distributor) =
+            self.router(BTreeMap::from([(self.local, all)]), Some(keeper))?;
+        let self_metrics = self.config.self_metrics.then(|| self.self_metrics(distributor).start());
+        Ok(Roles {
+            router,
+            ingester: None,
+            member: Some(over),
+            peers: BTreeMap::new(),
+            peer_server: None,
+            self_metrics,
+            exchange: None,
+            topology: Arc::clone(&self.topology),
+        })
+    }
+
+    #[cfg(feature = "cassandra")]
+    async fn rows(&self) -> Result<Arc<dyn Rows>, Error> {
+        let settings = self.config.cassandra.clone();
+        let connect = move || crate::cassandra::connect(&settings);
+        let driver = tokio::task::spawn_blocking(connect).await.map_err(Error::Died)??;
+        Ok(Arc::new(driver))
+    }
+
+    #[cfg(not(feature = "cassandra"))]
+    async fn rows(&self) -> Result<Arc<dyn Rows>, Error> {
+        Err(crate::cassandra::Error::NotBuilt.into())
+    }
+
     /// Opens the replica. Replay takes its time, so it runs off the async threads.
     async fn ingester(&self) -> Result<Arc<Embedded>, Error> {
         let disk = store::disk::FileDisk::open(self.data_dir.path().join("store"))?;
@@ -219,21 +310,12 @@ impl<'a> Assembly<'a> {
             },
             clock: Arc::clone(&self.clock),
             limits: Arc::clone(&self.limits),
-            topology: Arc::clone(&self.topology),
+            share: Arc::clone(&self.topology) as Arc<dyn ingester::SeriesShare>,
             registry: self.registry.clone(),
         };
         let began_ns = self.clock.monotonic_ns();
-        let cache_bytes = self.config.store.cache_bytes;
-        let mut config = ingester::Config::default();
-        config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
-        config.compaction_bytes_per_second = self.config.store.compaction_throughput;
-        let cycle_ms = self.config.store.scrub_cycle.as_millis();
-        config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
-        let reserve = self.config.store.disk_reserve;
-        config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
-        config.tenants_max = self.config.write.tenants_max;
         allow_open_files();
-        config.store.compaction = self.config.compaction.clone();
+        let config = self.ingester_config();
         let open = move || Embedded::open(parts, &config);
         let (ingester, report) = tokio::task::spawn_blocking(open).await.map_err(Error::Died)??;
         let millis = self.clock.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
@@ -256,6 +338,21 @@ impl<'a> Assembly<'a> {
             );
         }
         Ok(ingester)
+    }
+
+    /// The settings of what keeps data.
+    fn ingester_config(&self) -> ingester::Config {
+        let cache_bytes = self.config.store.cache_bytes;
+        let mut config = ingester::Config::default();
+        config.store.cache_bytes_max = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+        config.compaction_bytes_per_second = self.config.store.compaction_throughput;
+        let cycle_ms = self.config.store.scrub_cycle.as_millis();
+        config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
+        let reserve = self.config.store.disk_reserve;
+        config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
+        config.tenants_max = self.config.write.tenants_max;
+        config.store.compaction = self.config.compaction.clone();
+        config
     }
 
     /// A client for each ingester but ourselves.

@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use cluster::Topology;
 use http::{StatusCode, header};
 use ingester::Embedded;
+use ingester::cassandra::member::{Member, Places};
 use model::Kind;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
@@ -21,6 +22,8 @@ pub(crate) struct Peers {
     clients: Vec<Arc<PeerClient>>,
     /// So many may be out of reach, and every write and read still finds its replicas.
     missing_max: usize,
+    /// Of processes over one database this one.
+    member: Option<Arc<Member>>,
 }
 
 impl Peers {
@@ -29,11 +32,20 @@ impl Peers {
         let copies = topology.placement.replication_factor();
         let levels = [topology.write_consistency, topology.read_consistency];
         let needed = levels.map(|level| level.required(copies)).into_iter().max();
-        Self { clients, missing_max: copies.saturating_sub(needed.unwrap_or(copies)) }
+        let missing_max = copies.saturating_sub(needed.unwrap_or(copies));
+        Self { clients, missing_max, member: None }
+    }
+
+    /// The peers of one of many processes over one database: it learns them from there.
+    pub(crate) fn of_member(member: Arc<Member>) -> Self {
+        Self { clients: Vec::new(), missing_max: 0, member: Some(member) }
     }
 
     /// Who is out of reach, if too many are.
     fn missing(&self) -> Option<String> {
+        if let Some(member) = &self.member {
+            return member.why_not_ready();
+        }
         let missing: Vec<&str> = self
             .clients
             .iter()
@@ -91,8 +103,17 @@ pub(crate) fn router(readiness: Readiness, peers: Peers, registry: Registry) -> 
         .with_state(Parts { readiness, peers, registry })
 }
 
+/// What keeps a process's data.
+#[derive(Clone, Debug)]
+pub(crate) enum Keeper {
+    /// Its directory.
+    Embedded(Arc<Embedded>),
+    /// A database, and some places of it.
+    Places(Places),
+}
+
 /// The routes of a process that keeps data, for those who operate it.
-pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
+pub(crate) fn ingester_router(ingester: Keeper) -> Router {
     let mut router = Router::new().route("/ingester/flush", post(flush));
     for prefix in querier::PREFIXES {
         let path = format!("{prefix}/api/v1/admin/tsdb/snapshot");
@@ -102,7 +123,15 @@ pub(crate) fn ingester_router(ingester: Arc<Embedded>) -> Router {
 }
 
 /// Takes a snapshot of this node's data, of all tenants, and answers its name.
-async fn snapshot(State(ingester): State<Arc<Embedded>>) -> Response {
+async fn snapshot(State(keeper): State<Keeper>) -> Response {
+    let Keeper::Embedded(ingester) = keeper else {
+        let error = "the data lies in Cassandra: it is copied there (nodetool snapshot)";
+        let error_type = wire::http_error::error_type(Kind::Unsupported);
+        let answer = json!({"status": "error", "errorType": error_type, "error": error});
+        let status = wire::http_error::status(Kind::Unsupported);
+        return (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string())
+            .into_response();
+    };
     let taken = match random_u64() {
         Ok(random) => {
             ingester.snapshot(random).await.map_err(|error| (error.kind, error.to_string()))
@@ -127,14 +156,22 @@ async fn snapshot(State(ingester): State<Arc<Embedded>>) -> Response {
 
 /// Answers when everything that was accepted before is in sstables, and with `seal=true` these in
 /// their dense form: before a copy, or a measurement.
-async fn flush(State(ingester): State<Arc<Embedded>>, RawQuery(query): RawQuery) -> Response {
+async fn flush(State(keeper): State<Keeper>, RawQuery(query): RawQuery) -> Response {
     let seals = query.is_some_and(|query| query.split('&').any(|pair| pair == "seal=true"));
+    let sealed = async |keeper| match keeper {
+        Keeper::Embedded(ingester) => ingester.seal().await,
+        Keeper::Places(places) => places.seal().await,
+    };
+    let flushed = async |keeper| match keeper {
+        Keeper::Embedded(ingester) => ingester.flush().await,
+        Keeper::Places(places) => places.flush().await,
+    };
     let done = match seals {
-        true => ingester.seal().await.map(|sealed| {
+        true => sealed(keeper).await.map(|sealed| {
             let (windows, bytes) = (sealed.windows, sealed.written_bytes);
             tracing::info!(windows, bytes, "flushed and sealed as asked");
         }),
-        false => ingester.flush().await.map(|report| {
+        false => flushed(keeper).await.map(|report| {
             let (samples, sstables) = (report.samples, report.sstables);
             tracing::info!(samples, sstables, "flushed as asked");
         }),

@@ -5,7 +5,7 @@
 //! End, on SIGTERM or SIGINT: not ready any more, accept no connection, finish what is in flight,
 //! flush, exit 0.
 
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use crate::data_dir::{self, DataDir};
 use crate::parts::SystemClock;
 use crate::roles::{self, Roles};
@@ -45,7 +45,10 @@ pub(crate) enum Error {
 pub(crate) fn serve(config: &Config) -> Result<(), Error> {
     telemetry::start_logs(&config.log);
     machine::keep_what_is_freed();
-    let data_dir = DataDir::open(&config.data.dir)?;
+    let data_dir = match config.storage {
+        Storage::Embedded => DataDir::open(&config.data.dir)?,
+        Storage::Cassandra => DataDir::none()?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Io { action: "start threads", source })?;
     runtime.block_on(run(config, &data_dir))

@@ -114,10 +114,15 @@ fn number_of(shard: usize, local: u32) -> u32 {
     local * SHARDS + u32::try_from(shard).unwrap_or(0)
 }
 
+/// A tenant's generation in the engine that was opened with this seed.
+pub(crate) fn generation(id: &TenantId, seed: u64) -> u64 {
+    xxh3_64_with_seed(id.as_str().as_bytes(), seed).max(1)
+}
+
 impl Tenant {
     /// A tenant without a series.
     pub(crate) fn new(id: TenantId, cluster_name: &str, seed: u64) -> Self {
-        let generation = xxh3_64_with_seed(id.as_str().as_bytes(), seed).max(1);
+        let generation = generation(&id, seed);
         Self {
             salt: tenant_salt(cluster_name, &id),
             id,

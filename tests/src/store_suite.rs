@@ -87,38 +87,72 @@ pub fn run(
     sequences: usize,
     rounds: usize,
 ) -> Result<Done, String> {
-    let tenants = (0..sequences).map(|number| {
-        let retention = match number % SHORT_LIVED {
-            0 => Retention::from_ms(SHORT_DAYS * DAY_MS.unsigned_abs()),
-            _ => Retention::FOR_EVER,
-        };
-        (TenantId::parse(&format!("t{number}")).expect("a name"), Map::new(retention))
-    });
-    let mut suite = Suite {
-        place,
-        engine: None,
-        tenants: tenants.collect(),
-        chance: SplitMix64::new(seed),
-        now: NOW,
-        done: Done::default(),
-    };
-    suite.open()?;
-    for round in 0..rounds {
-        for tenant in 0..sequences {
-            let step = step(&mut suite.chance, suite.now);
-            let taken = suite.take(tenant, &step);
-            taken.map_err(|fault| format!("round {round}, tenant {tenant}, {step:?}: {fault}"))?;
-        }
-        let shared = shared(&mut suite.chance, round, rounds);
-        let is_all = round + 1 == rounds || matches!(shared, Shared::Reopen | Shared::Expire);
-        let some = if is_all { None } else { Some(round) };
-        let outcome = suite.share(shared).and_then(|()| suite.check(some));
-        outcome.map_err(|fault| format!("after round {round}, {shared:?}: {fault}"))?;
-    }
-    Ok(suite.done)
+    let mut done = run_side_by_side(vec![place], seed, sequences, rounds)?;
+    Ok(done.pop().unwrap_or_default())
 }
 
-impl Suite<'_> {
+/// Runs so many sequences of so many rounds on each of several stores, which take turns: what they do is
+/// not the same, but their clocks are.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_side_by_side(
+    places: Vec<&mut dyn Place>,
+    seed: u64,
+    sequences: usize,
+    rounds: usize,
+) -> Result<Vec<Done>, String> {
+    let mut now = NOW;
+    let mut suites = Vec::new();
+    for (place, seed) in places.into_iter().zip(seed..) {
+        suites.push(Suite::begin(place, seed, sequences)?);
+    }
+    for round in 0..rounds {
+        for (number, suite) in suites.iter_mut().enumerate() {
+            suite.now = now;
+            let outcome = suite.round(round, rounds);
+            outcome.map_err(|fault| format!("store {number}, round {round}, {fault}"))?;
+            now = suite.now;
+        }
+    }
+    Ok(suites.into_iter().map(|suite| suite.done).collect())
+}
+
+impl<'p> Suite<'p> {
+    fn begin(place: &'p mut dyn Place, seed: u64, sequences: usize) -> Result<Self, String> {
+        let tenants = (0..sequences).map(|number| {
+            let retention = match number % SHORT_LIVED {
+                0 => Retention::from_ms(SHORT_DAYS * DAY_MS.unsigned_abs()),
+                _ => Retention::FOR_EVER,
+            };
+            (TenantId::parse(&format!("t{number}")).expect("a name"), Map::new(retention))
+        });
+        let mut suite = Self {
+            place,
+            engine: None,
+            tenants: tenants.collect(),
+            chance: SplitMix64::new(seed),
+            now: NOW,
+            done: Done::default(),
+        };
+        suite.open()?;
+        Ok(suite)
+    }
+
+    /// A step of each sequence, and one that all share.
+    fn round(&mut self, round: usize, rounds: usize) -> Result<(), String> {
+        for tenant in 0..self.tenants.len() {
+            let step = step(&mut self.chance, self.now);
+            let taken = self.take(tenant, &step);
+            taken.map_err(|fault| format!("tenant {tenant}, {step:?}: {fault}"))?;
+        }
+        let shared = shared(&mut self.chance, round, rounds);
+        let is_all = round + 1 == rounds || matches!(shared, Shared::Reopen | Shared::Expire);
+        let some = if is_all { None } else { Some(round) };
+        let outcome = self.share(shared).and_then(|()| self.check(some));
+        outcome.map_err(|fault| format!("{shared:?}: {fault}"))
+    }
+
     fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("a store is open between its lives")
     }

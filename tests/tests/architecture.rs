@@ -130,8 +130,9 @@ fn every_crate_takes_the_lints_and_the_versions_of_the_workspace() {
             }
             for (dependency, value) in entries {
                 // A crate may add features, in its tests above all; never a version of its own.
-                let from_root =
-                    value == "true" || value.starts_with("{ workspace = true, features = [");
+                let from_root = value == "true"
+                    || value == "{ workspace = true, optional = true }"
+                    || value.starts_with("{ workspace = true, features = [");
                 assert!(from_root, "{name}: {dependency} takes its version from the root: {value}");
                 assert!(root["workspace.dependencies"].contains_key(dependency), "{dependency}");
             }

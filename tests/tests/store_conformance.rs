@@ -2,20 +2,24 @@
 //! Cassandra's rules; and what three mistakes with such a database cost.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store_conformance/contract.rs"]
+mod contract;
 #[path = "store_conformance/crashes.rs"]
 mod crashes;
+#[path = "store_conformance/in_rows.rs"]
+mod in_rows;
 #[path = "store_conformance/plants.rs"]
 mod plants;
 
+use in_rows::{InRows, Kept, did_all, dropped_what_is_over, parts};
+use ingester::cassandra::Rows;
 use ingester::cassandra::fake::{Fake, Faults};
-use ingester::cassandra::{RowStore, Rows};
-use model::{SplitMix64, TimestampMs};
+use model::TimestampMs;
 use plants::{Plant, Planted};
 use std::sync::Arc;
-use store::engine::Parts;
 use store::sim::SimDisk;
 use store::{Config, Engine};
-use tests::store_suite::{Done, Place, run};
+use tests::store_suite::{Place, run, run_side_by_side};
 
 /// How many sequences are run on each.
 const SEQUENCES: usize = 1_000;
@@ -41,66 +45,29 @@ impl Place for Directory {
     }
 }
 
-fn parts(disk: Arc<dyn store::disk::Disk>, generation_seed: u64) -> Parts {
-    Parts { disk, cluster_name: "conformance".to_owned(), generation_seed }
-}
-
-/// Rows of the fake.
-struct InRows {
+/// The fake, and what is done wrong with it.
+struct Planting {
     fake: Fake,
     plant: Option<Plant>,
-    chance: SplitMix64,
 }
 
-impl InRows {
-    fn new(seed: u64, faults: Faults, plant: Option<Plant>) -> Self {
-        Self { fake: Fake::new(seed, faults), plant, chance: SplitMix64::new(seed ^ 0x5eed) }
-    }
-
+impl Kept for Planting {
     fn rows(&self) -> Arc<dyn Rows> {
         match self.plant {
             Some(plant) => Arc::new(Planted::new(self.fake.clone(), plant)),
             None => Arc::new(self.fake.clone()),
         }
     }
-}
 
-impl Place for InRows {
-    fn open(&mut self, config: Config, now: TimestampMs) -> Result<Engine, String> {
-        let incarnation = u128::from(self.chance.draw()) << 64 | u128::from(self.chance.draw());
-        // A process that does not come up is started again, as the same life or another.
-        let mut last = String::new();
-        for _ in 0..20 {
-            let opened = RowStore::new(self.rows(), incarnation, false).and_then(|store| {
-                let parts = parts(store.disk(), self.chance.draw());
-                Engine::open_on(&store, parts, config.clone(), now)
-            });
-            match opened {
-                Ok((engine, report)) => {
-                    assert!(report.replay.damage.is_empty(), "false alarm: {report:?}");
-                    if let Some((path, error)) = report.sstables_damaged.first() {
-                        return Err(format!("{path} is lost: {error}"));
-                    }
-                    return Ok(engine);
-                }
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(last)
-    }
-
-    fn died(&mut self) {
-        if self.chance.draw().is_multiple_of(2) {
+    fn died(&mut self, is_lucky: bool) {
+        if is_lucky {
             self.fake.deliver();
         }
     }
 }
 
-fn did_all(done: &Done, sequences: usize) {
-    assert!(done.lives >= 3, "{done:?}");
-    assert!(done.samples > 50 * sequences as u64, "{done:?}");
-    assert!(done.windows_expired >= 3, "{done:?}");
-    assert!(done.compactions > 3 && done.deletes > sequences as u64, "{done:?}");
+fn on_fake(seed: u64, faults: Faults, plant: Option<Plant>) -> InRows<Planting> {
+    InRows::on(Planting { fake: Fake::new(seed, faults), plant }, seed)
 }
 
 #[test]
@@ -112,18 +79,37 @@ fn a_store_in_a_directory_answers_as_a_map_does() {
 
 #[test]
 fn a_store_in_rows_answers_as_a_map_does_and_drops_tables() {
-    let mut place = InRows::new(1, Faults::default(), None);
+    let mut place = on_fake(1, Faults::default(), None);
     let done = run(&mut place, 1, SEQUENCES, ROUNDS).unwrap();
     did_all(&done, SEQUENCES);
-    let tables = place.fake.tables().unwrap();
-    let of_short = tables.iter().filter(|name| name.starts_with("segments_1_")).count();
-    assert!(of_short <= 4, "what is over is dropped: {tables:?}");
+    dropped_what_is_over(&place.database.fake);
+}
+
+#[test]
+fn two_places_of_one_database_answer_each_as_its_own_map_does() {
+    let all =
+        [(1, Faults::default()), (2, Faults::default()), (3, Faults::SOME), (4, Faults::SOME)];
+    for (seed, faults) in all {
+        let fake = Fake::new(seed, faults);
+        let mut places = [0, 1].map(|place| {
+            let planting = Planting { fake: fake.clone(), plant: None };
+            InRows::on(planting, seed ^ u64::from(place)).at(place, 2)
+        });
+        let [one, other] = &mut places;
+        let done = run_side_by_side(vec![one, other], seed, 64, ROUNDS);
+        let done = done.unwrap_or_else(|fault| panic!("{seed}: {fault}"));
+        done.iter().for_each(|done| assert!(done.lives > 1 && done.deletes > 64, "{done:?}"));
+        assert!(done.iter().any(|done| done.windows_expired > 0), "{done:?}");
+        let tables = fake.tables().unwrap();
+        let journals = tables.iter().filter(|name| name.starts_with("journal_")).count();
+        assert!(journals <= 4, "both are past the others: {tables:?}");
+    }
 }
 
 #[test]
 fn a_store_in_rows_answers_as_a_map_does_while_the_database_times_out() {
     for seed in 10..14 {
-        let mut place = InRows::new(seed, Faults::SOME, None);
+        let mut place = on_fake(seed, Faults::SOME, None);
         let done =
             run(&mut place, seed, 64, ROUNDS).unwrap_or_else(|fault| panic!("{seed}: {fault}"));
         assert!(done.lives > 1, "{done:?}");
@@ -133,7 +119,7 @@ fn a_store_in_rows_answers_as_a_map_does_while_the_database_times_out() {
 /// The first seed whose suite sees it.
 fn seen(plant: Plant) -> Option<String> {
     let faults = Faults { schema_late: 50, ..Faults::default() };
-    (0..8).find_map(|seed| run(&mut InRows::new(seed, faults, Some(plant)), seed, 32, ROUNDS).err())
+    (0..8).find_map(|seed| run(&mut on_fake(seed, faults, Some(plant)), seed, 32, ROUNDS).err())
 }
 
 fn is_loss(fault: &str) -> bool {
@@ -163,7 +149,15 @@ fn a_table_created_twice_loses_samples_and_is_seen() {
 fn without_a_plant_the_same_suites_see_nothing() {
     let faults = Faults { schema_late: 50, ..Faults::default() };
     for seed in 0..4 {
-        let done = run(&mut InRows::new(seed, faults, None), seed, 32, ROUNDS);
+        let done = run(&mut on_fake(seed, faults, None), seed, 32, ROUNDS);
         assert!(done.is_ok(), "{seed}: {done:?}");
     }
+}
+
+#[test]
+fn the_fake_keeps_what_the_store_takes_for_granted() {
+    let fake = Fake::new(1, Faults::default());
+    contract::rows_keep_their_order_and_their_timestamps(&fake);
+    contract::a_change_is_made_on_condition_or_not_at_all(&fake);
+    contract::a_table_that_was_dropped_refuses(&fake);
 }

@@ -118,6 +118,38 @@ impl Owner {
         self.row.as_ref().is_some_and(|row| row.locate(token).1 == self.me)
     }
 
+    /// As [`Owner::serves`], of a place. There has to be such a place.
+    #[must_use]
+    pub fn serves_place(&self, place: usize, now: BootMs) -> bool {
+        let end = self.row.as_ref().and_then(|row| row.ring().vnodes().get(place));
+        end.is_some_and(|(token, _)| self.serves(*token, now))
+    }
+
+    /// Whether a place is this process's and is not being given away.
+    #[must_use]
+    pub fn keeps(&self, place: usize) -> bool {
+        let is_mine = self.row.as_ref().is_some_and(|row| row.owner(place) == self.me);
+        is_mine && !self.held.contains_key(&place)
+    }
+
+    /// The whole journal of everybody who had a place before was read, since this process owns it: who
+    /// drives this reads by places, not by the dead.
+    pub fn has_opened(&mut self, place: usize) {
+        self.replays.values_mut().for_each(|replay| replay.has_opened(place));
+    }
+
+    /// Whether the lease is trusted.
+    #[must_use]
+    pub fn is_trusted(&self, now: BootMs) -> bool {
+        self.lease.is_trusted(now)
+    }
+
+    /// Which incarnation this is.
+    #[must_use]
+    pub fn me(&self) -> Incarnation {
+        self.me
+    }
+
     /// The newest ring row that is known here.
     #[must_use]
     pub fn row(&self) -> Option<&RingRow> {

@@ -75,6 +75,13 @@ impl Replay {
         self.read.contains(&place)
     }
 
+    /// A place was read by other means, from its start to its end, since it was owned.
+    pub(super) fn has_opened(&mut self, place: usize) {
+        if self.places.contains(&place) {
+            self.read.insert(place);
+        }
+    }
+
     /// The places that have been read.
     #[must_use]
     pub fn read(&self) -> &BTreeSet<usize> {

@@ -63,6 +63,25 @@ impl RingRow {
         }
     }
 
+    /// The row of which these are the parts: who owns each place in turn. `None` if an owner is no member,
+    /// or there is no place.
+    #[must_use]
+    pub fn of_parts(
+        version: u64,
+        members: BTreeMap<Incarnation, Standing>,
+        owners: &[Incarnation],
+        obligations: BTreeMap<Debt, Stage>,
+    ) -> Option<Self> {
+        let places = u16::try_from(owners.len()).ok()?;
+        let mut ring = Ring::even(places, *owners.first()?);
+        for (place, owner) in owners.iter().enumerate() {
+            ring.give(place, *owner);
+        }
+        let is_sound = owners.iter().all(|owner| members.contains_key(owner))
+            && obligations.keys().all(|debt| debt.place < owners.len());
+        is_sound.then_some(Self { version, members, ring, obligations })
+    }
+
     /// A copy to change, one version later.
     #[must_use]
     pub fn next(&self) -> Self {

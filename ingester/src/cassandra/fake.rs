@@ -334,5 +334,25 @@ impl Rows for Fake {
     }
 }
 
+impl super::upkeep::Scan for Fake {
+    fn partitions(&self, table: &str) -> Result<Vec<Vec<super::Column>>, RowsError> {
+        let inner = self.inner.lock();
+        let id = inner.table(table)?;
+        let places = inner.nodes.iter().flat_map(|node| node.partitions.keys());
+        let mut found: Vec<_> =
+            places.filter(|(of, _)| *of == id).map(|(_, key)| key.clone()).collect();
+        found.sort_unstable();
+        found.dedup();
+        // One of which all is deleted is none.
+        let is_there = |partition: &Vec<super::Column>| {
+            let (table, partition) = (table.to_owned(), partition.clone());
+            let read = Read { table, partition, first: Vec::new(), last: None, rows_max: 1 };
+            !inner.rows(id, &read, &[0, 1, 2]).is_empty()
+        };
+        found.retain(is_there);
+        Ok(found)
+    }
+}
+
 #[cfg(test)]
 mod tests;

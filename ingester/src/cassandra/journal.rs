@@ -1,18 +1,21 @@
-//! The journal: the log of one life of a store, as rows keyed by life, bucket and number. The log
+//! The journal: the log of one life of a place, as rows keyed by writer, bucket and number. The log
 //! sink that stands in the place of the commit log.
 //!
-//! A *row* holds whole records, or a part of one that is too large for a row. Which bucket it goes to
-//! is decided by [`cluster::ownership::journal`]; a *segment* of the log sink is a bucket of a life:
-//! its number is the life's, times 2^32, and the bucket's.
+//! A *writer* is a place and a life of it. A *row* holds whole records, or a part of one that is too
+//! large for a row. A *period* is a table that all writers share; which bucket of it a row goes to is
+//! decided by [`cluster::ownership::journal`]. A *segment* of the log sink is a bucket of a period of a
+//! life.
 //!
 //! # Invariants
 //! - A row never changes: what could not be written is written again with the same key, bytes and
 //!   timestamp, in front of what came since. So a write that comes late, or twice, changes nothing.
 //! - A record is durable when a quorum has acknowledged all rows of its group and of those before.
 //! - What waits is bounded: over the bound an append is refused.
-//! - A table of the journal goes when replay begins behind its last bucket; rows are not deleted.
+//! - A writer's periods rise, and begin with the one where the replay of its place begins. So a table
+//!   goes when the replay of every place begins behind its period; rows are not deleted.
 //!
-//! Not here: what is in a record; when to sync; who may read a journal (`cluster::ownership`).
+//! Not here: what is in a record; when to sync; who may read a journal (`cluster::ownership`); when a
+//! period begins ([`super::Database::set_period`]).
 
 use super::rows::{
     Consistency, Key, Read, Rows, Write, create, drop_table, read_all, table_names, write_all,
@@ -23,6 +26,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use store::commit_log::{self, Damage, LogSink, ReplayReport, SyncFailed};
 use store::{Error, Result};
 
@@ -39,20 +43,61 @@ const WHOLE: u8 = 0;
 /// A row with a part of a record, behind the part's index and how many there are.
 const PART: u8 = 1;
 
-/// The number of a segment.
-fn segment_of(life: u64, bucket: u64) -> u64 {
-    (life << 32) | bucket
+/// Bits of a bucket in a segment's number, and of a period.
+const BUCKET_BITS: u32 = 16;
+const PERIOD_BITS: u32 = 24;
+/// Bits of a life in a writer's number.
+const LIFE_BITS: u32 = 32;
+
+/// A bucket of one place's journal; ascending in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Segment {
+    life: u64,
+    period: u64,
+    bucket: u64,
 }
 
-/// The life and the bucket of a segment.
-fn bucket_of(segment: u64) -> (u64, u64) {
-    (segment >> 32, segment & u64::from(u32::MAX))
+impl Segment {
+    fn of(number: u64) -> Self {
+        let low = |bits: u32| (1 << bits) - 1;
+        Self {
+            life: number >> (PERIOD_BITS + BUCKET_BITS),
+            period: (number >> BUCKET_BITS) & low(PERIOD_BITS),
+            bucket: number & low(BUCKET_BITS),
+        }
+    }
+
+    fn number(self) -> u64 {
+        (self.life << (PERIOD_BITS + BUCKET_BITS)) | (self.period << BUCKET_BITS) | self.bucket
+    }
+}
+
+/// Whose journal: a place, and how many places share the tables.
+#[derive(Clone, Debug)]
+pub(super) struct Whose {
+    pub(super) place: u16,
+    pub(super) places: u16,
+    /// The period that has begun.
+    pub(super) period: Arc<AtomicU64>,
+    /// The period where the replay of the place begins.
+    pub(super) floor: Arc<AtomicU64>,
+}
+
+impl Whose {
+    fn writer(&self, life: u64) -> u64 {
+        (u64::from(self.place) << LIFE_BITS) | life
+    }
+
+    fn now(&self) -> u64 {
+        self.period.load(Ordering::Relaxed).min((1 << PERIOD_BITS) - 1)
+    }
 }
 
 /// The journal of this life, open for writing.
 #[derive(Debug)]
 pub(super) struct Journal {
     rows: Arc<dyn Rows>,
+    whose: Whose,
     life: u64,
     config: commit_log::Config,
     // Guards the order of the rows. Taken before `pending`, and held while the database works.
@@ -64,6 +109,7 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct State {
     places: Writer,
+    period: u64,
     /// Rows that are not known to be written; they go in front of the next group.
     refused: Vec<(Position, Write)>,
     /// The table that is known to be there.
@@ -81,24 +127,40 @@ struct Pending {
 }
 
 impl Journal {
-    /// A new journal; its first table is there when this returns.
+    /// A new journal, of a place whose replay begins with a segment; its first table is there when
+    /// this returns.
     pub(super) fn open(
         rows: Arc<dyn Rows>,
+        whose: Whose,
         life: u64,
+        from_segment: u64,
         config: &commit_log::Config,
     ) -> Result<Self> {
-        let table = journal_table(life, 0);
+        let from = Segment::of(from_segment).period;
+        let period = whose.now().max(from);
+        whose.floor.store(from, Ordering::Relaxed);
+        let table = journal_table(period);
         create(&*rows, &table)?;
-        let writer = State { places: Writer::new(BUCKET_BYTES_MAX), refused: Vec::new(), table };
-        let (writer, pending) = (Mutex::new(writer), Mutex::default());
-        Ok(Self { rows, life, config: config.clone(), writer, pending })
+        let places = Writer::new(BUCKET_BYTES_MAX);
+        let writer = Mutex::new(State { places, period, refused: Vec::new(), table });
+        Ok(Self { rows, whose, life, config: config.clone(), writer, pending: Mutex::default() })
+    }
+
+    /// Goes on to the period that has begun, unless there are rows whose place is given.
+    fn turn(&self, state: &mut State) {
+        let now = self.whose.now();
+        if now > state.period && state.refused.is_empty() {
+            state.period = now;
+            state.places = Writer::new(BUCKET_BYTES_MAX);
+        }
     }
 
     fn write_group(&self, state: &mut State, records: Vec<Vec<u8>>) -> Result<()> {
+        self.turn(state);
         let mut group = mem::take(&mut state.refused);
         for data in rows_of(records) {
             let at = state.places.place(data.len() as u64);
-            group.push((at, self.row(at, data)));
+            group.push((at, self.row(state.period, at, data)));
         }
         let done = self.write_rows(state, &group);
         match &done {
@@ -108,9 +170,10 @@ impl Journal {
         done
     }
 
-    fn row(&self, at: Position, data: Vec<u8>) -> Write {
-        let key = Key { partition: ints([self.life, at.bucket]), row: ints([at.seq]) };
-        let table = journal_table(self.life, at.bucket);
+    fn row(&self, period: u64, at: Position, data: Vec<u8>) -> Write {
+        let partition = ints([self.whose.writer(self.life), at.bucket]);
+        let key = Key { partition, row: ints([at.seq]) };
+        let table = journal_table(period);
         Write { table, key, data: Some(data.into()), timestamp: TIMESTAMP }
     }
 
@@ -176,19 +239,24 @@ impl LogSink for Journal {
     }
 
     fn roll(&self) -> u64 {
+        let mut state = self.writer.lock();
+        let before = state.period;
+        self.turn(&mut state);
         // A bucket without a durable row is not left: a successor would take it for the end.
-        segment_of(self.life, self.writer.lock().places.roll())
+        let bucket = if state.period > before { 0 } else { state.places.roll() };
+        Segment { life: self.life, period: state.period, bucket }.number()
     }
 
     fn segments_through(&self, last: u64) -> Result<u64> {
-        Ok(self.tables_through(last)?.len() as u64)
+        let (last, now) = (Segment::of(last), self.writer.lock().period);
+        // Those of this life that may hold something; the database is not asked for it.
+        Ok(if last.life < self.life { 0 } else { u64::from(last.period >= now) })
     }
 
     fn remove_through(&self, last: u64) -> Result<()> {
-        for table in self.tables_through(last)? {
-            drop_table(&*self.rows, &table)?;
-        }
-        Ok(())
+        let from = Segment::of(last.saturating_add(1)).period;
+        self.whose.floor.store(from, Ordering::Relaxed);
+        sweep(&*self.rows, &self.whose, from)
     }
 
     fn synced_sequence(&self) -> u64 {
@@ -205,17 +273,24 @@ impl LogSink for Journal {
     }
 }
 
-impl Journal {
-    /// The tables all of whose buckets are up to this segment.
-    fn tables_through(&self, last: u64) -> Result<Vec<String>> {
-        let tables = table_names(&*self.rows)?;
-        let is_past = |table: &String| {
-            journal_of(table).is_some_and(|(life, bucket)| {
-                life < bucket_of(last).0 || segment_of(life, bucket) <= last
-            })
-        };
-        Ok(tables.into_iter().filter(is_past).collect())
+/// Drops the tables of periods that no place's replay needs. That of this place begins with period
+/// `from`; where those of others begin is asked only if there is something to drop.
+fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
+    let tables = table_names(rows)?;
+    let past: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
+    if past.range(..from).next().is_none() {
+        return Ok(());
     }
+    let mut floor = from;
+    for place in (0..whose.places).filter(|place| *place != whose.place) {
+        // A place that was never flushed may have rows in any period.
+        let state = super::manifest::peek(rows, place)?;
+        floor = floor.min(Segment::of(state.log_from_segment()).period);
+    }
+    for period in past.range(..floor) {
+        drop_table(rows, &journal_table(*period))?;
+    }
+    Ok(())
 }
 
 /// Puts records into rows.
@@ -261,26 +336,30 @@ fn end(rows: &mut Vec<Vec<u8>>, mut row: Vec<u8>) {
     }
 }
 
-/// Hands the records of all lives before this one to `visit`, from a segment on, up to the end of
-/// each journal: two buckets without a row.
+/// Hands the records of all lives of a place before this one to `visit`, from a segment on, up to the
+/// end of each period of each journal: two buckets without a row.
 pub(super) fn replay(
     rows: &dyn Rows,
+    whose: &Whose,
     life: u64,
     from_segment: u64,
     visit: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<ReplayReport> {
-    let tables: BTreeSet<String> = table_names(rows)?;
-    let (first_life, first_bucket) = bucket_of(from_segment);
-    let lives: BTreeSet<u64> =
-        tables.iter().filter_map(|table| journal_of(table)).map(|(life, _)| life).collect();
+    let from = Segment::of(from_segment);
+    let tables = table_names(rows)?;
+    let periods: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
     let mut replay = Replay { visit, parts: Parts::default(), report: ReplayReport::default() };
-    for dead in lives.range(first_life..life) {
-        let bucket = if *dead == first_life { first_bucket } else { 0 };
-        let mut reading = Reading::new(Some(Position { bucket, seq: 0 }));
-        while let Some((bucket, _)) = reading.next() {
-            reading.read(replay.bucket(rows, &tables, *dead, bucket)?);
+    for dead in from.life.max(1)..life {
+        for period in periods.range(from.period..) {
+            let is_first = (dead, *period) == (from.life, from.period);
+            let bucket = if is_first { from.bucket } else { 0 };
+            let mut reading = Reading::new(Some(Position { bucket, seq: 0 }));
+            while let Some((bucket, _)) = reading.next() {
+                reading.read(replay.bucket(rows, *period, whose.writer(dead), bucket)?);
+            }
+            // A record's parts go with one group, so they are in one period.
+            replay.parts = Parts::default();
         }
-        replay.parts = Parts::default();
     }
     Ok(replay.report)
 }
@@ -301,24 +380,15 @@ struct Parts {
 
 impl Replay<'_> {
     /// Reads a bucket; how many rows it has.
-    fn bucket(
-        &mut self,
-        rows: &dyn Rows,
-        tables: &BTreeSet<String>,
-        life: u64,
-        bucket: u64,
-    ) -> Result<usize> {
-        let table = journal_table(life, bucket);
-        if !tables.contains(&table) {
-            return Ok(0);
-        }
+    fn bucket(&mut self, rows: &dyn Rows, period: u64, writer: u64, bucket: u64) -> Result<usize> {
+        let table = journal_table(period);
         let mut count = 0;
         let mut first = ints([0]);
         // By pages, so that a bucket is never in memory whole.
         loop {
             let read = Read {
                 table: table.clone(),
-                partition: ints([life, bucket]),
+                partition: ints([writer, bucket]),
                 last: None,
                 first: first.clone(),
                 rows_max: PAGE_ROWS,
@@ -403,9 +473,18 @@ mod tests {
     use super::*;
     use crate::cassandra::fake::{Fake, Faults};
 
-    fn replayed(fake: &Fake, from_segment: u64) -> Vec<Vec<u8>> {
+    fn whose(place: u16, period: u64) -> Whose {
+        let period = Arc::new(AtomicU64::new(period));
+        Whose { place, places: 2, period, floor: Arc::default() }
+    }
+
+    fn first(life: u64, period: u64) -> u64 {
+        Segment { life, period, bucket: 0 }.number()
+    }
+
+    fn replayed(fake: &Fake, place: u16, from_segment: u64) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
-        let report = replay(fake, 9, from_segment, &mut |record| {
+        let report = replay(fake, &whose(place, 0), 9, from_segment, &mut |record| {
             records.push(record.to_vec());
             Ok(())
         });
@@ -413,15 +492,28 @@ mod tests {
         records
     }
 
-    fn opened(fake: &Fake, life: u64) -> Journal {
-        let config = commit_log::Config::default();
-        Journal::open(Arc::new(fake.clone()), life, &config).unwrap()
+    fn opened(fake: &Fake, whose: &Whose, life: u64) -> Journal {
+        let (rows, config) = (Arc::new(fake.clone()), commit_log::Config::default());
+        Journal::open(rows, whose.clone(), life, 0, &config).unwrap()
+    }
+
+    fn write(journal: &Journal, record: u8) {
+        journal.append(&[record]).unwrap();
+        journal.sync().unwrap();
+    }
+
+    #[test]
+    fn a_segment_s_number_rises_with_time_and_says_where_it_is() {
+        let segments = [(1, 490_000, 7), (1, 490_001, 0), (2, 3, 65_535)];
+        let segments = segments.map(|(life, period, bucket)| Segment { life, period, bucket });
+        assert!(segments.map(Segment::number).is_sorted());
+        assert_eq!(segments.map(|segment| Segment::of(segment.number())), segments);
     }
 
     #[test]
     fn a_record_that_is_larger_than_a_row_comes_back_whole_and_in_its_place() {
         let fake = Fake::new(1, Faults::default());
-        let journal = opened(&fake, 1);
+        let journal = opened(&fake, &whose(0, 0), 1);
         let large: Vec<u8> =
             (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(2_500_000).collect();
         let records = [vec![1; 10], large, vec![2], vec![3; ROW_BYTES_MAX]];
@@ -429,7 +521,7 @@ mod tests {
             journal.append(record).unwrap();
         }
         assert_eq!(journal.sync().unwrap(), 4);
-        assert_eq!(replayed(&fake, segment_of(1, 0)), records);
+        assert_eq!(replayed(&fake, 0, 0), records);
     }
 
     #[test]
@@ -438,7 +530,7 @@ mod tests {
         for seed in 0..50 {
             let faults = Faults { write_unknown: 30, write_twice: 50, ..Faults::default() };
             let fake = Fake::new(seed, faults);
-            let journal = opened(&fake, 1);
+            let journal = opened(&fake, &whose(0, 0), 1);
             for number in 0..20_u8 {
                 journal.append(&[number]).unwrap();
                 refused += u32::from(journal.sync().is_err());
@@ -446,31 +538,84 @@ mod tests {
             assert!((0..200).any(|_| journal.sync().is_ok()), "it comes through");
             fake.deliver();
             let expected: Vec<Vec<u8>> = (0..20).map(|number| vec![number]).collect();
-            assert_eq!(replayed(&fake, segment_of(1, 0)), expected);
+            assert_eq!(replayed(&fake, 0, 0), expected);
         }
         assert!(refused > 0, "some syncs fail");
     }
 
     #[test]
-    fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives() {
+    fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives_and_periods() {
         let fake = Fake::new(1, Faults::default());
-        let write = |journal: &Journal, record: u8| {
-            journal.append(&[record]).unwrap();
-            journal.sync().unwrap();
-        };
-        let first = opened(&fake, 1);
-        write(&first, 1);
-        let segment = first.roll();
-        assert_eq!(first.roll(), segment, "a bucket without a row is not left");
-        write(&first, 2);
+        let whose = whose(1, 5);
+        let life = opened(&fake, &whose, 1);
+        write(&life, 1);
+        let segment = life.roll();
+        assert_eq!(life.roll(), segment, "a bucket without a row is not left");
+        write(&life, 2);
+        whose.period.store(7, Ordering::Relaxed);
+        write(&life, 3);
         // A life that wrote nothing.
-        opened(&fake, 2);
-        let third = opened(&fake, 3);
-        write(&third, 3);
-        assert_eq!(replayed(&fake, segment_of(1, 0)), [[1], [2], [3]]);
-        assert_eq!(replayed(&fake, segment), [[2], [3]]);
-        third.remove_through(segment_of(3, 0) - 1).unwrap();
-        assert_eq!(replayed(&fake, segment_of(1, 0)), [[3]]);
-        assert_eq!(fake.tables().unwrap(), [journal_table(3, 0)]);
+        opened(&fake, &whose, 2);
+        let third = opened(&fake, &whose, 3);
+        write(&third, 4);
+        assert_eq!(replayed(&fake, 1, 0), [[1], [2], [3], [4]]);
+        assert_eq!(replayed(&fake, 1, segment), [[2], [3], [4]]);
+        assert_eq!(replayed(&fake, 1, first(1, 7)), [[3], [4]]);
+        assert_eq!(replayed(&fake, 1, first(3, 7)), [[4]]);
+        assert_eq!(replayed(&fake, 0, 0), [[0; 0]; 0], "nothing of another place");
+        assert_eq!(fake.tables().unwrap(), [journal_table(5), journal_table(7)]);
+    }
+
+    #[test]
+    fn a_clock_that_lags_behind_writes_no_row_where_none_is_looked_for() {
+        let fake = Fake::new(1, Faults::default());
+        let (rows, config) = (Arc::new(fake.clone()), commit_log::Config::default());
+        let from = first(1, 9);
+        write(&Journal::open(rows, whose(0, 4), 2, from, &config).unwrap(), 1);
+        assert_eq!(replayed(&fake, 0, from), [[1]]);
+    }
+
+    #[test]
+    fn a_table_goes_when_every_place_is_past_its_period() {
+        let fake = Fake::new(1, Faults::default());
+        let tables = || fake.tables().unwrap();
+        let rows: Arc<dyn Rows> = Arc::new(fake.clone());
+        let database = super::super::Database::new(rows, 1, 2, false).unwrap();
+        let open = |place| {
+            let store = database.place(place, 0);
+            let parts = store::engine::Parts {
+                disk: store.disk(),
+                cluster_name: "c".to_owned(),
+                generation_seed: 1,
+            };
+            let now = model::TimestampMs(1_700_000_000_000);
+            let config = store::Config::default();
+            let engine = store::Engine::open_on(&store, parts, config, now).unwrap().0;
+            move || drop(engine.flush(now).unwrap())
+        };
+        database.set_period(5);
+        let (one, other) = (open(0), open(1));
+        other();
+        database.set_period(6);
+        one();
+        assert!(tables().contains(&journal_table(5)), "the other place may need it");
+        other();
+        assert!(!tables().contains(&journal_table(5)), "both are past it: {:?}", tables());
+    }
+
+    #[test]
+    fn rows_whose_place_is_given_stay_in_their_period_until_they_are_written() {
+        let fake = Fake::new(1, Faults { write_unknown: 100, ..Faults::default() });
+        let whose = whose(0, 5);
+        let journal = opened(&fake, &whose, 1);
+        journal.append(&[1]).unwrap();
+        assert!(journal.sync().is_err());
+        whose.period.store(6, Ordering::Relaxed);
+        assert_eq!(Segment::of(journal.roll()).period, 5);
+        fake.set_faults(Faults::default());
+        write(&journal, 2);
+        write(&journal, 3);
+        assert_eq!(replayed(&fake, 0, 0), [[1], [2], [3]]);
+        assert_eq!(replayed(&fake, 0, first(1, 6)), [[3]]);
     }
 }

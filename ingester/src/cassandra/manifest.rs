@@ -8,6 +8,9 @@
 //! # Invariants
 //! - Opening takes the guard over: from then on nothing that an earlier life asks for is made, also
 //!   what it asked for before and what is still on its way.
+//! - A place is never opened by an older version of the ring than it was opened by before: who was
+//!   stopped while it opened a place, and has lost it meanwhile, does not take it back. Its flush would
+//!   move the replay past what the present owner still writes.
 //! - A life's number is given to one process only; so are the file numbers, which begin with it.
 //! - After a change whose outcome is not known the next one puts right what it may have done, in the
 //!   same change; and with its number no late one can be made any more.
@@ -20,13 +23,14 @@ use super::rows::{Change, Changed, Column, Consistency, Read, Rows, RowsError, c
 use super::schema::{self, ints};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::manifest::{Edit, ManifestSink, State};
 use store::{Error, Result};
 
-/// The partition: all places of the ring. There is one as long as one process serves them all.
-const PLACE: u64 = 0;
-/// A life's file numbers are its own number times this, and those up to the next one's.
-const FILES_PER_LIFE: u64 = 1 << 32;
+/// A file's number is a place, a life of it, and what that counts: bits of the last two. So no two places
+/// or lives ever have the same.
+const FILE_BITS: u32 = 28;
+const LIFE_BITS: u32 = 24;
 /// How often an edit is asked for whose outcome is not known.
 const TRIES: usize = 8;
 
@@ -35,6 +39,8 @@ const TRIES: usize = 8;
 struct Guard {
     life: u64,
     incarnation: u128,
+    /// By which version of the ring row the place was opened; 0 where there is none.
+    ring_version: u64,
     /// Which of this life's edits was the last; no number is asked for with two edits.
     number: u64,
 }
@@ -43,6 +49,7 @@ impl Guard {
     fn encode(self) -> Arc<[u8]> {
         let mut bytes = self.life.to_be_bytes().to_vec();
         bytes.extend(self.incarnation.to_be_bytes());
+        bytes.extend(self.ring_version.to_be_bytes());
         bytes.extend(self.number.to_be_bytes());
         bytes.into()
     }
@@ -51,9 +58,11 @@ impl Guard {
         let of = || -> Option<Self> {
             let (life, rest) = bytes.split_first_chunk()?;
             let (incarnation, rest) = rest.split_first_chunk()?;
+            let (ring_version, rest) = rest.split_first_chunk()?;
             Some(Self {
                 life: u64::from_be_bytes(*life),
                 incarnation: u128::from_be_bytes(*incarnation),
+                ring_version: u64::from_be_bytes(*ring_version),
                 number: u64::from_be_bytes(rest.try_into().ok()?),
             })
         };
@@ -68,12 +77,16 @@ type Name = Vec<Column>;
 #[derive(Debug)]
 pub(super) struct RowManifest {
     rows: Arc<dyn Rows>,
+    /// The partition.
+    place: u16,
     disk: Arc<RowDisk>,
     state: State,
     /// As it is in the row, as far as is known.
     guard: Guard,
     /// The number of the last edit that was asked for.
     asked: u64,
+    /// Whether another life has taken the guard over.
+    is_fenced: Arc<AtomicBool>,
     /// What an edit may have changed whose outcome is not known.
     doubtful: BTreeMap<Name, Option<Arc<[u8]>>>,
 }
@@ -82,20 +95,25 @@ impl RowManifest {
     /// Takes the manifest over from whoever had it, and reads it; the number of the new life.
     pub(super) fn open(
         rows: Arc<dyn Rows>,
+        (place, ring_version): (u16, u64),
         disk: Arc<RowDisk>,
         incarnation: u128,
     ) -> Result<(Self, u64)> {
         for table in [schema::MANIFEST, schema::DEFINITIONS] {
             create(&*rows, table)?;
         }
-        let guard = take_over(&*rows, incarnation)?;
-        let state = load(&*rows, guard)?;
+        let guard = take_over(&*rows, (place, ring_version), incarnation)?;
+        let state = load(&*rows, place, guard)?;
         disk.learn(&state);
-        let life = guard.life;
-        Ok((
-            Self { rows, disk, state, guard, asked: guard.number, doubtful: BTreeMap::new() },
-            life,
-        ))
+        let (life, asked) = (guard.life, guard.number);
+        let (is_fenced, doubtful) = (Arc::default(), BTreeMap::new());
+        Ok((Self { rows, place, disk, state, guard, asked, is_fenced, doubtful }, life))
+    }
+
+    /// Tells when another life has taken the guard over.
+    pub(super) fn tells(mut self, is_fenced: Arc<AtomicBool>) -> Self {
+        self.is_fenced = is_fenced;
+        self
     }
 
     /// The change that makes these edits, and puts right what is doubtful.
@@ -105,7 +123,7 @@ impl RowManifest {
         rows.extend(edits.iter().map(row_of));
         Change {
             table: schema::MANIFEST.to_owned(),
-            partition: ints([PLACE]),
+            partition: ints([self.place.into()]),
             expected: Some(self.guard.encode()),
             guard: Guard { number: self.asked, ..self.guard }.encode(),
             rows: rows.into_iter().collect(),
@@ -124,6 +142,7 @@ impl RowManifest {
                     }
                     let found = found.as_deref().map(Guard::decode).transpose()?;
                     let Some(found) = found.filter(|found| self.is_mine(*found)) else {
+                        self.is_fenced.store(true, Ordering::Relaxed);
                         return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
                     };
                     // An edit that was given up has been made since: this one puts it right.
@@ -195,18 +214,25 @@ impl ManifestSink for RowManifest {
 }
 
 /// Makes this life the one that may change the manifest.
-fn take_over(rows: &dyn Rows, incarnation: u128) -> Result<Guard> {
+fn take_over(
+    rows: &dyn Rows,
+    (place, ring_version): (u16, u64),
+    incarnation: u128,
+) -> Result<Guard> {
     for _ in 0..TRIES {
-        let found = read_guard(rows)?;
+        let found = read_guard(rows, place)?;
         let before = found.as_deref().map(Guard::decode).transpose()?;
         if let Some(guard) = before.filter(|guard| guard.incarnation == incarnation) {
             return Ok(guard);
         }
+        if before.is_some_and(|guard| guard.ring_version > ring_version) {
+            return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
+        }
         let life = before.map_or(0, |guard| guard.life) + 1;
-        let guard = Guard { life, incarnation, number: 0 };
+        let guard = Guard { life, incarnation, ring_version, number: 0 };
         let change = Change {
             table: schema::MANIFEST.to_owned(),
-            partition: ints([PLACE]),
+            partition: ints([place.into()]),
             expected: found,
             guard: guard.encode(),
             rows: Vec::new(),
@@ -221,24 +247,48 @@ fn take_over(rows: &dyn Rows, incarnation: u128) -> Result<Guard> {
     Err(RowsError::Unknown(format!("no answer to {TRIES} tries")).on(schema::MANIFEST))
 }
 
-fn read(rows: &dyn Rows, rows_max: usize) -> Result<Vec<super::Row>> {
-    let (table, partition) = (schema::MANIFEST.to_owned(), ints([PLACE]));
+/// What is live in a place, as it is now, and the number of the life that may change it; for looking on.
+pub(super) fn live(rows: &dyn Rows, place: u16) -> Result<(u64, State)> {
+    let (guard, state) = look(rows, place)?;
+    Ok((guard.map_or(0, |guard| guard.life), state))
+}
+
+/// Of which place and life a file is.
+pub(super) fn writer_of(file: u64) -> (u64, u64) {
+    let writer = file >> FILE_BITS;
+    (writer >> LIFE_BITS, writer & ((1 << LIFE_BITS) - 1))
+}
+
+fn read(rows: &dyn Rows, place: u16, rows_max: usize) -> Result<Vec<super::Row>> {
+    let (table, partition) = (schema::MANIFEST.to_owned(), ints([place.into()]));
     let read = Read { table, partition, first: Vec::new(), last: None, rows_max };
     read_all(rows, &read, Consistency::Serial)
 }
 
-fn read_guard(rows: &dyn Rows) -> Result<Option<Arc<[u8]>>> {
-    Ok(read(rows, 1)?.into_iter().find(|row| row.row.is_empty()).map(|row| row.data))
+fn read_guard(rows: &dyn Rows, place: u16) -> Result<Option<Arc<[u8]>>> {
+    Ok(read(rows, place, 1)?.into_iter().find(|row| row.row.is_empty()).map(|row| row.data))
 }
 
 /// What is live, as of the moment when `guard` was taken over: nobody else has changed it since.
-fn load(rows: &dyn Rows, guard: Guard) -> Result<State> {
-    let mut state = State { next_file_id: guard.life * FILES_PER_LIFE, ..State::default() };
-    for row in read(rows, usize::MAX)? {
+fn load(rows: &dyn Rows, place: u16, guard: Guard) -> Result<State> {
+    let (found, mut state) = look(rows, place)?;
+    if found != Some(guard) {
+        return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
+    }
+    let writer = (u64::from(place) << LIFE_BITS) | guard.life;
+    if guard.life >> LIFE_BITS > 0 {
+        return Err(super::rows::refused("open", schema::MANIFEST, "all its lives are used up"));
+    }
+    state.next_file_id = writer << FILE_BITS;
+    Ok(state)
+}
+
+/// What is live in a place just now, and who may change it.
+fn look(rows: &dyn Rows, place: u16) -> Result<(Option<Guard>, State)> {
+    let (mut guard, mut state) = (None, State::default());
+    for row in read(rows, place, usize::MAX)? {
         if row.row.is_empty() {
-            if Guard::decode(&row.data)? != guard {
-                return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
-            }
+            guard = Some(Guard::decode(&row.data)?);
             continue;
         }
         let edit = Edit::of_bytes(&row.data).ok_or_else(|| {
@@ -246,7 +296,12 @@ fn load(rows: &dyn Rows, guard: Guard) -> Result<State> {
         })?;
         state.apply(&edit);
     }
-    Ok(state)
+    Ok((guard, state))
+}
+
+/// What is live in a place of others; nobody is kept from changing it.
+pub(super) fn peek(rows: &dyn Rows, place: u16) -> Result<State> {
+    Ok(look(rows, place)?.1)
 }
 
 /// The row that an edit writes, or deletes.

@@ -32,7 +32,7 @@ const IN_FLIGHT_MAX: usize = 8;
 const END: u64 = u32::MAX as u64;
 /// The timestamp of every row, and that of its deletion.
 const WRITTEN: i64 = 1;
-const DELETED: i64 = 2;
+pub(super) const DELETED: i64 = 2;
 const HASH_BYTES: usize = 8;
 
 /// Where a file is.
@@ -97,6 +97,23 @@ impl FileAt {
     pub(super) fn len(&self, rows: &dyn Rows) -> Result<Option<u64>> {
         let end = self.piece(rows, END)?;
         Ok(end.and_then(|end| Some(u64::from_be_bytes((*end).try_into().ok()?))))
+    }
+
+    /// Which pieces of so many bytes are missing or damaged; of the end, `None`.
+    pub(super) fn faults(&self, rows: &dyn Rows, bytes: u64) -> Result<Vec<Option<u64>>> {
+        let mut faults = Vec::new();
+        if self.len(rows)? != Some(bytes) {
+            faults.push(None);
+        }
+        for piece in 0..bytes.div_ceil(PIECE_BYTES as u64) {
+            let rest = bytes - piece * PIECE_BYTES as u64;
+            let found = self.piece(rows, piece)?;
+            let is_whole = |found: &Arc<[u8]>| found.len() as u64 == rest.min(PIECE_BYTES as u64);
+            if !found.as_ref().is_some_and(is_whole) {
+                faults.push(Some(piece));
+            }
+        }
+        Ok(faults)
     }
 
     /// Deletes so many bytes of it, and its end first: then it was never finished.

@@ -3,8 +3,9 @@
 //! # Invariants
 //! - A file's table follows from its class and window, and stands in the manifest with it; checkpoints
 //!   have one table.
-//! - A table of segments is dropped only when every window of it is over and no file is known in it,
-//!   live or about to go. After that nothing is written into it: its windows stay over.
+//! - A table of segments is dropped only when every window of it is over, no file is known in it, live or
+//!   about to go, and no other place's manifest names one. After that nothing is written into it: its
+//!   windows stay over. Another place's clock may lag behind by the delay that windows go with.
 //!
 //! Not here: pieces (`pieces.rs`); what is live (`manifest.rs`).
 
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::disk::{ClassWindow, Disk, DiskFile, DiskReader};
-use store::manifest::State;
+use store::manifest::{RetentionClass, SstableMeta, State};
 use store::{Error, Result};
 
 /// More than any reserve asks for: the database has its own limits.
@@ -35,6 +36,9 @@ struct Known {
 pub(super) struct RowDisk {
     rows: Arc<dyn Rows>,
     cache: Arc<PieceCache>,
+    place: u16,
+    /// So many places share the tables.
+    places: u16,
     // A leaf.
     held: Mutex<Held>,
 }
@@ -42,6 +46,8 @@ pub(super) struct RowDisk {
 #[derive(Debug, Default)]
 struct Held {
     files: BTreeMap<u64, Known>,
+    /// How long the samples of each class are kept.
+    kept_ms: BTreeMap<u32, u64>,
     /// Tables that are known to be there.
     tables: BTreeSet<String>,
     /// Those that were dropped.
@@ -49,25 +55,31 @@ struct Held {
 }
 
 impl RowDisk {
-    pub(super) fn new(rows: Arc<dyn Rows>) -> Self {
-        Self { rows, cache: Arc::default(), held: Mutex::default() }
+    pub(super) fn new(
+        rows: Arc<dyn Rows>,
+        cache: Arc<PieceCache>,
+        place: u16,
+        places: u16,
+    ) -> Self {
+        Self { rows, cache, place, places, held: Mutex::default() }
     }
 
     /// Takes in where the files are that a manifest names.
     pub(super) fn learn(&self, state: &State) {
         let mut held = self.held.lock();
+        held.kept_ms = kept_ms(state);
         for meta in state.sstables.values() {
-            let window = ClassWindow {
-                class: meta.retention_class,
-                first_day: meta.window_first_day,
-                days: meta.window_days,
-            };
-            held.learn(meta.id, SegmentTable::of(window).name(), meta.file_bytes);
+            held.learn(meta.id, table_of(state, meta).name(), meta.file_bytes);
         }
         if let Some(checkpoint) = state.checkpoint {
             // Its length is in its last row.
             held.learn(checkpoint.id, schema::DEFINITIONS.to_owned(), 0);
         }
+    }
+
+    /// All files that are known.
+    pub(super) fn files(&self) -> Vec<FileAt> {
+        self.held.lock().files.values().map(|known| known.at.clone()).collect()
     }
 
     fn create_in(&self, path: &str, table: String) -> Result<Box<dyn DiskFile>> {
@@ -93,6 +105,16 @@ impl RowDisk {
         Ok(Box::new(Sink::new(Arc::clone(&self.rows), at, bytes)))
     }
 
+    /// Whether another place has a file in one of these tables.
+    fn used_elsewhere(&self) -> Result<BTreeSet<SegmentTable>> {
+        let mut used = BTreeSet::new();
+        for place in (0..self.places).filter(|place| *place != self.place) {
+            let state = super::manifest::peek(&*self.rows, place)?;
+            used.extend(state.sstables.values().map(|meta| table_of(&state, meta)));
+        }
+        Ok(used)
+    }
+
     fn known(&self, path: &str) -> Option<Known> {
         let file = file_of(path).ok()?;
         self.held.lock().files.get(&file).cloned()
@@ -108,6 +130,20 @@ impl Held {
     }
 }
 
+/// How long the samples of each class are kept. Class 0 is for ever.
+fn kept_ms(state: &State) -> BTreeMap<u32, u64> {
+    let of = |class: &RetentionClass| (class.id, class.retention.as_ms());
+    state.retention_classes.values().map(of).collect()
+}
+
+/// The table of a live file.
+fn table_of(state: &State, meta: &SstableMeta) -> SegmentTable {
+    let class = meta.retention_class;
+    let window = ClassWindow { class, first_day: meta.window_first_day, days: meta.window_days };
+    let kept = state.retention_classes.get(&class).map_or(0, |class| class.retention.as_ms());
+    SegmentTable::of(kept, window)
+}
+
 /// The number in a path such as `sstables/000000000000002a.sst`.
 fn file_of(path: &str) -> Result<u64> {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -121,7 +157,8 @@ impl Disk for RowDisk {
     }
 
     fn create_sstable(&self, path: &str, window: ClassWindow) -> Result<Box<dyn DiskFile>> {
-        self.create_in(path, SegmentTable::of(window).name())
+        let kept_ms = self.held.lock().kept_ms.get(&window.class).copied().unwrap_or(0);
+        self.create_in(path, SegmentTable::of(kept_ms, window).name())
     }
 
     fn moves_between_classes(&self) -> bool {
@@ -129,14 +166,24 @@ impl Disk for RowDisk {
     }
 
     fn expire_windows(&self, is_over: &dyn Fn(ClassWindow) -> bool) -> Result<()> {
-        for name in table_names(&*self.rows)? {
-            let Some(table) = SegmentTable::parse(&name) else { continue };
-            let is_used = self.held.lock().files.values().any(|known| known.at.table == name);
-            if is_used || !table.windows().all(is_over) {
-                continue;
+        let mut over = BTreeSet::new();
+        for table in table_names(&*self.rows)?.iter().filter_map(|name| SegmentTable::parse(name)) {
+            let held = self.held.lock();
+            let is_used = held.files.values().any(|known| known.at.table == table.name());
+            let class = held.kept_ms.iter().find(|(_, kept_ms)| **kept_ms == table.kept_ms());
+            if let (false, Some((class, _))) = (is_used, class)
+                && table.windows(*class).all(is_over)
+            {
+                over.insert(table);
             }
-            self.held.lock().dropped.insert(name.clone());
-            drop_table(&*self.rows, &name)?;
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        let used = self.used_elsewhere()?;
+        for table in over.difference(&used) {
+            self.held.lock().dropped.insert(table.name());
+            drop_table(&*self.rows, &table.name())?;
         }
         Ok(())
     }

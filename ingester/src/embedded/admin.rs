@@ -2,12 +2,22 @@
 //!
 //! Not here: reads and writes (`serve.rs`).
 
-use super::Embedded;
+use super::{Embedded, Inner};
 use crate::compaction_thread::Sealed;
 use model::{Kind, TenantId, Tombstone};
 use store::engine::{JobReport, Stats};
 use store::snapshot::{self, Snapshot};
 use wire::replica::ReplicaError;
+
+impl Inner {
+    fn flush(&self) -> store::Result<JobReport> {
+        let begin = self.clock.monotonic_ns();
+        let report = self.engine.flush(self.clock.now())?;
+        let ns = self.clock.monotonic_ns().saturating_sub(begin);
+        self.telemetry.flushed(&report, ns);
+        Ok(report)
+    }
+}
 
 impl Embedded {
     /// Brings everything in memory into sstables.
@@ -16,14 +26,15 @@ impl Embedded {
     /// As [`Replica::write`](wire::replica::Replica::write).
     pub async fn flush(&self) -> Result<JobReport, ReplicaError> {
         let inner = self.inner.clone();
-        let work = move || {
-            let begin = inner.clock.monotonic_ns();
-            let report = inner.engine.flush(inner.clock.now())?;
-            let ns = inner.clock.monotonic_ns().saturating_sub(begin);
-            inner.telemetry.flushed(&report, ns);
-            Ok(report)
-        };
-        self.inner.clone().blocking(None, work).await
+        self.inner.clone().blocking(None, move || inner.flush()).await
+    }
+
+    /// As [`Embedded::flush`], on the calling thread, which may block.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn flush_now(&self) -> store::Result<JobReport> {
+        self.inner.flush()
     }
 
     /// Keeps tombstones that a peer has, on disk; returns how many were news.

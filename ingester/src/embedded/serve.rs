@@ -6,7 +6,6 @@
 //! (`log_thread.rs`).
 
 use super::{Embedded, Inner};
-use cluster::Topology;
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
 use model::read::{
@@ -103,21 +102,18 @@ impl Inner {
     /// This replica's share of the tenant's limits.
     fn append_limits(&self, tenant: &TenantId) -> AppendLimits {
         let limits = self.limits.of(tenant);
-        let share = |limit| share(&self.topology, limit);
+        let share = |limit: guard::Limit, of: &dyn Fn(u64) -> u64| match limit.0 {
+            0 => u64::MAX,
+            max => of(max),
+        };
         AppendLimits {
-            series_max: share(limits.max_series),
-            series_per_metric_max: share(limits.max_series_per_metric),
+            series_max: share(limits.max_series, &|max| self.share.series_max(tenant, max)),
+            series_per_metric_max: share(limits.max_series_per_metric, &|max| {
+                self.share.metric_series_max(max)
+            }),
             exemplars_max: limits.max_exemplars.get(),
             metadata_max: limits.max_metadata.get(),
         }
-    }
-}
-
-/// One replica's share of a limit on series; `u64::MAX` is no limit.
-pub(super) fn share(topology: &Topology, limit: guard::Limit) -> u64 {
-    match limit.0 {
-        0 => u64::MAX,
-        max => topology.replica_series_max(max),
     }
 }
 

@@ -46,7 +46,7 @@ fn open_with(dir: &Path, limits: Limits, config: &Config) -> Arc<Embedded> {
         },
         clock: Arc::new(Ticking::default()),
         limits: Arc::new(LimitTable::new(limits)),
-        topology: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
+        share: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
         registry: Registry::new(),
     };
     Embedded::open(parts, config).unwrap().0

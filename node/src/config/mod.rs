@@ -10,6 +10,7 @@
 //! Not here: what a limit means (`guard::limits`), how the cluster is laid out
 //! (`cluster::topology`).
 
+pub mod cassandra;
 mod print;
 mod read;
 mod relabel;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cassandra::Storage;
 pub(crate) use relabel::{rule_json, rules_of};
 pub use settings::Visitor;
 pub use value::{Bytes, Setting};
@@ -97,6 +99,8 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub storage: Storage,
+    pub cassandra: cassandra::Cassandra,
     pub store: Store,
     pub compaction: store::config::CompactionConfig,
     pub write: Write,
@@ -211,6 +215,8 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            storage: Storage::Embedded,
+            cassandra: cassandra::Cassandra::default(),
             store: Store {
                 cache_bytes: 64 << 20,
                 compaction_throughput: 64 << 20,
@@ -314,6 +320,9 @@ impl Config {
             faults.push(Fault::new(key, fault.reason));
         }
         self.check_cluster(&mut faults);
+        if self.storage == Storage::Cassandra {
+            self.cassandra.check(&mut faults);
+        }
         faults
     }
 
@@ -326,8 +335,35 @@ impl Config {
             .fold(table, |table, (tenant, limits)| table.with(tenant.clone(), limits.clone()))
     }
 
+    /// What many processes over one database cannot be started with.
+    fn check_over_database(&self, faults: &mut Vec<Fault>) {
+        let cluster = &self.cluster;
+        if !cluster.members.is_empty() {
+            let message = "has to be empty with storage: cassandra: processes learn each other \
+                           from there";
+            faults.push(Fault::new("cluster.members", message));
+        }
+        if !self.has(Role::Ingester) {
+            let message = "with storage: cassandra every process has the role ingester";
+            faults.push(Fault::new("roles", message));
+        }
+        if cluster.listen.ip().is_unspecified() {
+            let message = "has to be an address that other processes reach: they learn it from \
+                           Cassandra";
+            faults.push(Fault::new("cluster.listen", message));
+        }
+        let secret = wire::peer::Secret::new(&cluster.secret);
+        if let Err(message) = wire::peer::check_listen(cluster.listen, &secret) {
+            faults.push(Fault::new("cluster.secret", message));
+        }
+    }
+
     fn check_cluster(&self, faults: &mut Vec<Fault>) {
         let cluster = &self.cluster;
+        if self.storage == Storage::Cassandra {
+            self.check_over_database(faults);
+            return;
+        }
         if cluster.members.is_empty() {
             if self.roles.len() < Role::ALL.len() {
                 let message = "is needed when a process does not have every role: it says where \

@@ -1,7 +1,7 @@
 //! The list of all settings: the one home of each key and of what it means.
 
 use super::value::{Bytes, Setting};
-use super::{Config, MemberSettings};
+use super::{Config, MemberSettings, cassandra};
 use guard::{HaLimits, Limit, Limits, OtlpSettings};
 use model::TenantId;
 use std::time::Duration;
@@ -43,6 +43,14 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("server", "The HTTP server.", |v| walk_server(v, config));
     visitor.section("data", "Where data lies.", |v| {
         v.setting("dir", "One process at a time; also --data-dir.", &mut config.data.dir);
+    });
+    visitor.setting(
+        "storage",
+        "embedded: the data lies in data.dir. cassandra: in rows of an Apache Cassandra.",
+        &mut config.storage,
+    );
+    visitor.section("cassandra", "Which Cassandra; also for `cumae cassandra`.", |v| {
+        cassandra::walk(v, &mut config.cassandra);
     });
     visitor.section("store", "The store of this process.", |v| {
         let mut cache = Bytes(config.store.cache_bytes);

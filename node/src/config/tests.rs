@@ -45,6 +45,17 @@ surprise: 1
 }
 
 #[test]
+fn a_cassandra_is_checked_only_where_it_is_used() {
+    let section = "cassandra: {keyspace: Cumae, username: u, places: 0, tls_key_file: k}";
+    assert_eq!(faults(section), [""; 0]);
+    let told = faults(&format!("storage: cassandra\n{section}")).join("\n");
+    for key in ["cassandra.keyspace", "cassandra.username", "cassandra.places", "tls_cert_file"] {
+        assert!(told.contains(key), "{key} is missing in:\n{told}");
+    }
+    assert!(faults("storage: disk").join("").contains("wanted one of embedded cassandra"));
+}
+
+#[test]
 fn what_is_printed_reads_back_as_the_same() {
     let text = "
 tenancy: multi

@@ -13,6 +13,15 @@ impl Engine {
         self.tenants.read().get(tenant).map_or(0, |tenant| tenant.series().0)
     }
 
+    /// The generation of a tenant's series numbers, for as long as the store is open.
+    #[must_use]
+    pub fn generation(&self, tenant: &TenantId) -> u64 {
+        if let Some(tenant) = self.tenants.read().get(tenant) {
+            return tenant.generation;
+        }
+        crate::head::generation(tenant, self.forgotten.seed(self.parts.generation_seed))
+    }
+
     /// Sizes, for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -72,5 +81,53 @@ pub(super) fn count(tenant: &Tenant, stats: &mut Stats) {
         stats.exemplars += shard.exemplars;
         stats.exemplars_lost_limit_total += shard.exemplars_lost.limit;
         stats.exemplars_lost_idle_total += shard.exemplars_lost.idle;
+    }
+}
+
+impl Stats {
+    /// Those of two stores of one process together. The disk's and the scrub's are the first one's.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let mut sum = self;
+        for (mine, theirs) in [
+            (&mut sum.series, other.series),
+            (&mut sum.series_created_total, other.series_created_total),
+            (&mut sum.head_samples, other.head_samples),
+            (&mut sum.head_sample_bytes, other.head_sample_bytes),
+            (&mut sum.exemplars, other.exemplars),
+            (&mut sum.exemplars_lost_limit_total, other.exemplars_lost_limit_total),
+            (&mut sum.exemplars_lost_idle_total, other.exemplars_lost_idle_total),
+            (&mut sum.metadata, other.metadata),
+            (&mut sum.metadata_lost_limit_total, other.metadata_lost_limit_total),
+            (&mut sum.log_segments, other.log_segments),
+            (&mut sum.log_pending_bytes, other.log_pending_bytes),
+            (&mut sum.log_written_bytes_total, other.log_written_bytes_total),
+            (&mut sum.sstables, other.sstables),
+            (&mut sum.sstable_bytes, other.sstable_bytes),
+            (&mut sum.sstable_samples, other.sstable_samples),
+            (&mut sum.samples_appended_total, other.samples_appended_total),
+            (&mut sum.samples_late_total, other.samples_late_total),
+            (&mut sum.reads_tombstones_warned_total, other.reads_tombstones_warned_total),
+            (&mut sum.reads_tombstones_refused_total, other.reads_tombstones_refused_total),
+            (&mut sum.reads_sstables_warned_total, other.reads_sstables_warned_total),
+            (&mut sum.reads_sstables_alarmed_total, other.reads_sstables_alarmed_total),
+            (&mut sum.cache_bytes, other.cache_bytes),
+            (&mut sum.cache_hits_total, other.cache_hits_total),
+            (&mut sum.cache_misses_total, other.cache_misses_total),
+            (&mut sum.partitions_large, other.partitions_large),
+            (&mut sum.partitions_alarming, other.partitions_alarming),
+            (&mut sum.damaged_blocks, other.damaged_blocks),
+            (&mut sum.reads_damaged_total, other.reads_damaged_total),
+            (&mut sum.scrubbed_bytes_total, other.scrubbed_bytes_total),
+            (&mut sum.scrub_faults_total, other.scrub_faults_total),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+        // A tenant may be in both, and a delete: there are that many at least.
+        sum.tenants = self.tenants.max(other.tenants);
+        sum.overlap_max = self.overlap_max.max(other.overlap_max);
+        sum.tombstones = self.tombstones.max(other.tombstones);
+        sum.disk_is_short |= other.disk_is_short;
+        sum
     }
 }

@@ -38,7 +38,7 @@ impl Planted {
         let is_of_files = table.starts_with("segments_") || table == schema::DEFINITIONS;
         match partition {
             [Column::Int(file), part] if is_of_files && self.plant == Plant::KeyTwice => {
-                vec![Column::Int(file & 0xffff_ffff), part.clone()]
+                vec![Column::Int(file & 0x0fff_ffff), part.clone()]
             }
             other => other.to_vec(),
         }

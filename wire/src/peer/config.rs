@@ -14,6 +14,9 @@ pub struct PeerConfig {
     /// The id in this node's data directory, if it keeps data: two directories under one name would
     /// be two halves of a replica, and peers refuse the second.
     pub node_id: String,
+    /// Whether peers may have names that are in no list: processes over one database come and go, and each
+    /// is named by its address. Default `false`.
+    pub takes_any_name: bool,
     /// What all nodes of the cluster know and nobody else.
     pub secret: Secret,
     /// Requests on one connection without an answer yet. Default 256.
@@ -43,6 +46,7 @@ impl PeerConfig {
             cluster_name: cluster_name.into(),
             node: node.into(),
             node_id: String::new(),
+            takes_any_name: false,
             secret,
             in_flight_max: 256,
             in_flight_bytes_max: 64 << 20,

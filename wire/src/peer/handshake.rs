@@ -276,7 +276,7 @@ fn judge(
         let (wanted, ours) = (hello.wanted.to_owned(), who.config.node.clone());
         return Err(HandshakeError::WrongNode { wanted, ours });
     }
-    if who.members.find(hello.node).is_none() {
+    if !who.config.takes_any_name && who.members.find(hello.node).is_none() {
         return Err(HandshakeError::Stranger { name: hello.node.to_owned() });
     }
     if hello.topology_hash != who.topology_hash {

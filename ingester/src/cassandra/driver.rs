@@ -1,0 +1,499 @@
+//! [`Rows`] on a real Cassandra, over CQL.
+//!
+//! It blocks whoever asks; what waits for the network are tasks on two threads of its own, so that it
+//! never waits for a thread that waits for it.
+//!
+//! # Rules
+//! - Writes and changes on condition are sent once: an error is that of the only attempt, so
+//!   what it says of the outcome is true (`driver/outcome.rs`). Who asks may ask again.
+//! - A write carries its own timestamp; reads, and they alone, may be sent to a second node when the
+//!   first is slow.
+//! - So many requests and bytes are in flight at most; after a failure the next request waits, longer
+//!   after each one.
+//! - Every request has a time-out, so every call has an end.
+//!
+//! Not here: the text of requests (`cql.rs`); how a session comes to be (`driver/connect.rs`).
+
+mod connect;
+mod outcome;
+mod statements;
+mod values;
+
+pub use connect::{Config, ConnectError, TlsFiles};
+
+use super::cql::{self, Bounds};
+use super::rows::{
+    Change, Changed, Column, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write,
+};
+use super::schema::{self, Shape};
+use super::upkeep::Scan;
+use outcome::Pace;
+use scylla::client::session::Session;
+use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
+use scylla::response::PagingState;
+use scylla::response::query_result::QueryRowsResult;
+use scylla::statement::Statement;
+use scylla::statement::batch::{Batch, BatchType};
+use statements::{Mode, Statements};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
+use values::Value;
+
+/// What a `gc_grace` of its own is not.
+const AS_SHAPED: u32 = u32::MAX;
+/// A change of the schema takes its time on a cluster.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is in flight is counted in these.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// A session with a cluster.
+#[derive(Debug)]
+pub struct Driver {
+    inner: Arc<Inner>,
+    /// Taken when it ends.
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    config: Config,
+    statements: Statements,
+    requests: Semaphore,
+    /// In units of [`UNIT_BYTES`].
+    bytes: Semaphore,
+    pace: Pace,
+    change_pace: Pace,
+    /// Instead of that of a table's shape, or [`AS_SHAPED`].
+    gc_grace_seconds: AtomicU32,
+}
+
+impl Driver {
+    /// Connects; whether the keyspace is there is not looked at.
+    ///
+    /// # Errors
+    /// [`ConnectError`], with what to do about it.
+    pub fn connect(config: &Config) -> Result<Self, ConnectError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let builder = builder.worker_threads(2).thread_name("cassandra").enable_all();
+        let runtime = builder.build().map_err(ConnectError::Runtime)?;
+        let wanted = config.clone();
+        let connected = blocking(&runtime, async move { connect::session(&wanted).await })
+            .unwrap_or_else(|| {
+                Err(ConnectError::Unreachable {
+                    points: config.contact_points.join(", "),
+                    why: "the driver's task died".to_owned(),
+                })
+            });
+        let (session, local_dc) = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        let inner = Inner {
+            session,
+            config: Config { local_dc, ..config.clone() },
+            statements: Statements::default(),
+            requests: Semaphore::new(config.requests_in_flight_max.max(1)),
+            bytes: Semaphore::new(units(config.bytes_in_flight_max)),
+            pace: Pace::default(),
+            change_pace: Pace::default(),
+            gc_grace_seconds: AtomicU32::new(AS_SHAPED),
+        };
+        Ok(Self { inner: Arc::new(inner), runtime: Some(runtime) })
+    }
+
+    /// Tables that are created from now on remember deletions for so long.
+    pub fn set_gc_grace_seconds(&self, seconds: u32) {
+        self.inner.gc_grace_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The keyspace's replication, as the database says it; `None` if there is no such keyspace.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    pub fn replication(&self) -> Result<Option<String>, RowsError> {
+        self.run(|inner| async move {
+            let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+            let name = [Value::of_text(&inner.config.keyspace)];
+            let rows = inner.select(text, name.to_vec()).await?;
+            values::column_text(&rows, "replication").map(|found| found.into_iter().next())
+        })
+    }
+
+    /// Creates the keyspace; `replication` is a map of CQL.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    pub fn create_keyspace(&self, replication: &str) -> Result<(), RowsError> {
+        let text = cql::create_keyspace(&self.inner.config.keyspace, replication);
+        self.run(|inner| async move {
+            inner.alter(text).await?;
+            // So that rows find their nodes from the first on.
+            let fresh = inner.session.refresh_metadata().await;
+            fresh.map_err(|error| RowsError::Unknown(error.to_string()))
+        })
+    }
+
+    fn run<T, F, W>(&self, work: W) -> Result<T, RowsError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RowsError>> + Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F,
+    {
+        let died = || RowsError::Unknown("the driver's task died".to_owned());
+        let runtime = self.runtime.as_ref().ok_or_else(died)?;
+        blocking(runtime, work(Arc::clone(&self.inner))).unwrap_or_else(|| Err(died()))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Not waited for: this may be a thread of another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs it on the runtime's threads and waits; `None` if it died.
+fn blocking<T, F>(runtime: &Runtime, work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        // Whoever asked waits below.
+        let _ = sender.send(work.await);
+    });
+    receiver.recv().ok()
+}
+
+fn units(bytes: usize) -> usize {
+    (bytes / UNIT_BYTES).clamp(1, u32::MAX as usize / 2)
+}
+
+fn closed<T>(_: T) -> RowsError {
+    RowsError::Refused("the driver has ended".to_owned())
+}
+
+impl Inner {
+    fn shape(table: &str) -> Result<Shape, RowsError> {
+        let none = || RowsError::Refused(format!("`{table}` is no table of this schema"));
+        schema::shape(table).ok_or_else(none)
+    }
+
+    /// A request's right to be in flight, with so many bytes.
+    async fn admit(
+        &self,
+        bytes: usize,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), RowsError> {
+        let all = units(self.config.bytes_in_flight_max);
+        let wanted = u32::try_from((bytes / UNIT_BYTES + 1).min(all)).unwrap_or(1);
+        // Always in this order.
+        let request = self.requests.acquire().await.map_err(closed)?;
+        Ok((request, self.bytes.acquire_many(wanted).await.map_err(closed)?))
+    }
+
+    /// Reads a few rows of the database's own tables.
+    async fn select(&self, text: &str, values: Vec<Value>) -> Result<QueryRowsResult, RowsError> {
+        let prepared = self.statements.get(self, text, Mode::Own).await?;
+        let result = self.session.execute_unpaged(&prepared, values).await;
+        outcome::rows(result.map_err(outcome::of_read)?)
+    }
+
+    /// Changes the schema, and returns when the nodes agree.
+    async fn alter(&self, text: String) -> Result<(), RowsError> {
+        let mut statement = Statement::new(text);
+        statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
+        let done = self.session.query_unpaged(statement, ()).await;
+        done.map(drop).map_err(outcome::of_change)
+    }
+
+    /// What other processes did to the schema is seen by the node that is asked next.
+    async fn agree(&self) -> Result<(), RowsError> {
+        let agreed = self.session.await_schema_agreement().await;
+        agreed.map(drop).map_err(|error| RowsError::Unknown(error.to_string()))
+    }
+
+    async fn tables(&self) -> Result<Vec<String>, RowsError> {
+        self.agree().await?;
+        let text = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
+        let rows = self.select(text, vec![Value::of_text(&self.config.keyspace)]).await?;
+        let mut names = values::column_text(&rows, "table_name")?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The id that a table has.
+    async fn id(&self, table: &str) -> Result<Option<String>, RowsError> {
+        let text = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+        let key = vec![Value::of_text(&self.config.keyspace), Value::of_text(table)];
+        let rows = self.select(text, key).await?;
+        Ok(values::column_uuid(&rows, "id")?.into_iter().next())
+    }
+
+    async fn create_table(&self, table: &str, id: u128) -> Result<(), RowsError> {
+        let shape = Self::shape(table)?;
+        let id = cql::id_in(&self.config.keyspace, id);
+        self.agree().await?;
+        let mut found = self.id(table).await?;
+        if found.is_none() {
+            let own = self.gc_grace_seconds.load(Ordering::Relaxed);
+            let gc_grace = if own == AS_SHAPED { shape.gc_grace_seconds } else { own };
+            let keyspace = &self.config.keyspace;
+            self.alter(cql::create_table(keyspace, table, shape, &id, gc_grace)).await?;
+            found = self.id(table).await?;
+        }
+        match found {
+            Some(found) if found == id => Ok(()),
+            Some(found) => Err(RowsError::Refused(format!(
+                "table `{table}` has the id {found} instead of {id}: it was made by hand"
+            ))),
+            None => Err(RowsError::Unknown(format!("table `{table}` is not there yet"))),
+        }
+    }
+
+    async fn write(&self, write: &Write) -> Result<(), RowsError> {
+        let shape = Self::shape(&write.table)?;
+        let keyspace = &self.config.keyspace;
+        let is_whole = write.key.row.is_empty();
+        let mut bound = vec![Value::Int(write.timestamp)];
+        let text = match &write.data {
+            Some(data) => {
+                bound.push(Value::Blob(Arc::clone(data)));
+                cql::write(keyspace, &write.table, shape, is_whole)
+            }
+            None => cql::delete(keyspace, &write.table, shape, is_whole),
+        };
+        bound.extend(write.key.partition.iter().chain(&write.key.row).map(Value::of));
+        let bytes = write.data.as_ref().map_or(0, |data| data.len());
+        let prepared = self.statements.get(self, &text, Mode::Write).await?;
+        let _permits = self.admit(bytes).await?;
+        let done = self.session.execute_unpaged(&prepared, bound).await;
+        done.map(drop).map_err(outcome::of_write)
+    }
+
+    async fn read(&self, read: &Read, mode: Mode) -> Result<Vec<Row>, RowsError> {
+        let shape = Self::shape(&read.table)?;
+        let keyspace = &self.config.keyspace;
+        let wants_guard = shape.has_guard && read.first.is_empty();
+        let bounds = bounds_of(read, shape, wants_guard);
+        let mut bound: Vec<Value> = read.partition.iter().map(Value::of).collect();
+        match bounds {
+            Bounds::Guard => {}
+            Bounds::One => bound.extend(read.first.iter().map(Value::of)),
+            Bounds::Range { last, .. } => {
+                bound.extend(read.first.iter().map(Value::of));
+                bound.extend(read.last.iter().flatten().take(last).map(Value::of));
+            }
+        }
+        bound.push(Value::Limit(i32::try_from(read.rows_max).unwrap_or(i32::MAX)));
+        let text = cql::read(keyspace, &read.table, shape, bounds);
+        let prepared = self.statements.get(self, &text, mode).await?;
+        let _permits = self.admit(0).await?;
+        let mut found = values::Found::new(read, shape, wants_guard);
+        let mut at = PagingState::start();
+        loop {
+            let page = self.session.execute_single_page(&prepared, &bound, at).await;
+            let (page, next) = page.map_err(outcome::of_read)?;
+            found.take(&outcome::rows(page)?)?;
+            match next.into_paging_control_flow() {
+                ControlFlow::Continue(more) if !found.is_full() => at = more,
+                _ => return Ok(found.rows()),
+            }
+        }
+    }
+
+    async fn change(&self, change: &Change) -> Result<Changed, RowsError> {
+        let shape = Self::shape(&change.table)?;
+        let (keyspace, table) = (&self.config.keyspace, &change.table);
+        let partition = || change.partition.iter().map(Value::of);
+        let mut batch = Batch::new(BatchType::Unlogged);
+        let mut bound = Vec::with_capacity(change.rows.len() + 1);
+        let text = cql::change_guard(keyspace, table, shape, change.expected.is_none());
+        batch.append_statement(self.statements.get(self, &text, Mode::Change).await?);
+        let mut guard = vec![Value::Blob(Arc::clone(&change.guard))];
+        guard.extend(partition());
+        guard.extend(change.expected.iter().map(|before| Value::Blob(Arc::clone(before))));
+        bound.push(guard);
+        for (row, data) in &change.rows {
+            let text = cql::change_row(keyspace, table, shape, data.is_none());
+            batch.append_statement(self.statements.get(self, &text, Mode::Change).await?);
+            let data = data.iter().map(|data| Value::Blob(Arc::clone(data)));
+            bound.push(data.chain(partition()).chain(row.iter().map(Value::of)).collect());
+        }
+        statements::on_condition(&mut batch);
+        let answer = self.session.batch(&batch, bound).await.map_err(outcome::of_change)?;
+        values::changed(&outcome::rows(answer)?)
+    }
+
+    /// What each node of the data centre answers, by its address.
+    async fn of_each_node(
+        &self,
+        text: &str,
+        value: Option<&str>,
+    ) -> Vec<(String, Result<QueryRowsResult, RowsError>)> {
+        let cluster = self.session.get_cluster_state();
+        let mut told = Vec::new();
+        for node in cluster.get_nodes_info() {
+            if node.datacenter.as_deref() != Some(self.config.local_dc.as_str()) {
+                continue;
+            }
+            let mut statement = Statement::new(text);
+            let target = NodeIdentifier::Node(Arc::clone(node));
+            let target = SingleTargetLoadBalancingPolicy::new(target, None);
+            statement.set_load_balancing_policy(Some(target));
+            let values: Vec<Value> = value.map(Value::of_text).into_iter().collect();
+            let answer = self.session.query_unpaged(statement, values).await;
+            let answer = answer.map_err(outcome::of_read).and_then(outcome::rows);
+            told.push((node.address.ip().to_string(), answer));
+        }
+        told
+    }
+
+    /// Of the nodes that acknowledge; one that is down acknowledges nothing.
+    async fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {
+        let text = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
+        let mut told = Vec::new();
+        let mut last = RowsError::Unknown("no node of the data centre is known".to_owned());
+        for (node, answer) in self.of_each_node(text, None).await {
+            match answer {
+                Ok(rows) => {
+                    let found = values::column_text(&rows, "value")?;
+                    let is_synced = found.iter().any(|sync| sync == "batch" || sync == "group");
+                    let sync =
+                        if is_synced { CommitLogSync::Synced } else { CommitLogSync::Periodic };
+                    told.push((node, sync));
+                }
+                Err(error @ RowsError::Refused(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(node, %error, "a node does not tell its commitlog_sync");
+                    last = error;
+                }
+            }
+        }
+        if told.is_empty() { Err(last) } else { Ok(told) }
+    }
+}
+
+/// Which rows a request names.
+fn bounds_of(read: &Read, shape: Shape, wants_guard: bool) -> Bounds {
+    match &read.last {
+        Some(last) if last.is_empty() && wants_guard => Bounds::Guard,
+        Some(last) if *last == read.first && last.len() == shape.clustering.len() => Bounds::One,
+        // A bound would hide the guard of a partition without a row in it.
+        Some(last) if !wants_guard => Bounds::Range { first: read.first.len(), last: last.len() },
+        _ => Bounds::Range { first: read.first.len(), last: 0 },
+    }
+}
+
+impl Scan for Driver {
+    fn partitions(&self, table: &str) -> Result<Vec<Vec<Column>>, RowsError> {
+        let table = table.to_owned();
+        self.run(move |inner| async move {
+            let shape = Inner::shape(&table)?;
+            let text = cql::partitions(&inner.config.keyspace, &table, shape);
+            let prepared = inner.statements.get(&inner, &text, Mode::Scan).await?;
+            let (mut found, mut at) = (Vec::new(), PagingState::start());
+            loop {
+                let page = inner.session.execute_single_page(&prepared, (), at).await;
+                let (page, next) = page.map_err(outcome::of_read)?;
+                found.extend(values::keys(&outcome::rows(page)?, shape.partition)?);
+                match next.into_paging_control_flow() {
+                    ControlFlow::Continue(more) => at = more,
+                    ControlFlow::Break(()) => return Ok(found),
+                }
+            }
+        })
+    }
+}
+
+impl Driver {
+    /// What each table of the keyspace has on the disks of all nodes that answer, in MiB.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    pub fn disk_usage(&self) -> Result<BTreeMap<String, u64>, RowsError> {
+        self.run(|inner| async move {
+            let mut sums = BTreeMap::new();
+            let text = "SELECT table_name, mebibytes FROM system_views.disk_usage \
+                        WHERE keyspace_name = ?";
+            for (_, answer) in inner.of_each_node(text, Some(&inner.config.keyspace)).await {
+                for (table, mebibytes) in values::sizes(&answer?)? {
+                    *sums.entry(table).or_insert(0) += mebibytes;
+                }
+            }
+            Ok(sums)
+        })
+    }
+}
+
+impl Rows for Driver {
+    fn tables(&self) -> Result<Vec<String>, RowsError> {
+        self.run(|inner| async move { inner.pace.of(inner.tables()).await })
+    }
+
+    fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
+        let name = name.to_owned();
+        self.run(move |inner| async move { inner.pace.of(inner.create_table(&name, id)).await })
+    }
+
+    fn drop_table(&self, name: &str) -> Result<(), RowsError> {
+        let text = cql::drop_table(&self.inner.config.keyspace, name);
+        let is_ours = Inner::shape(name).map(drop);
+        self.run(move |inner| async move {
+            is_ours?;
+            let done = inner.pace.of(inner.alter(text)).await;
+            inner.statements.forget();
+            done
+        })
+    }
+
+    fn write(&self, rows: &[Write]) -> Result<(), RowsError> {
+        let rows = rows.to_vec();
+        self.run(move |inner| async move {
+            inner.pace.wait().await;
+            let mut tasks = JoinSet::new();
+            for row in rows {
+                let inner = Arc::clone(&inner);
+                tasks.spawn(async move { inner.write(&row).await });
+            }
+            let mut outcome = Ok(());
+            while let Some(done) = tasks.join_next().await {
+                let done = done.unwrap_or_else(|died| Err(RowsError::Unknown(died.to_string())));
+                // What is not known outweighs what is known not to be.
+                if done.is_err() && !matches!(outcome, Err(RowsError::Unknown(_))) {
+                    outcome = done;
+                }
+            }
+            inner.pace.note(outcome.is_ok());
+            outcome
+        })
+    }
+
+    fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
+        let read = read.clone();
+        self.run(move |inner| async move {
+            inner.pace.of(inner.read(&read, Mode::Read(consistency))).await
+        })
+    }
+
+    fn change(&self, change: &Change) -> Result<Changed, RowsError> {
+        let change = change.clone();
+        self.run(move |inner| async move { inner.change_pace.of(inner.change(&change)).await })
+    }
+
+    fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {
+        self.run(|inner| async move { inner.commit_log_sync().await })
+    }
+}

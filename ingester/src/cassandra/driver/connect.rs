@@ -1,0 +1,207 @@
+//! How a session comes to be, and what is said when it does not.
+
+use scylla::authentication::{
+    AuthError, AuthenticatorProvider, AuthenticatorSession, PlainTextAuthenticator,
+};
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::NewSessionError;
+use scylla::frame::types::{Consistency, SerialConsistency};
+use scylla::policies::load_balancing::DefaultPolicy;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which cluster, and how it is asked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Nodes that are asked first, as `host:port`; the others are learned from them.
+    pub contact_points: Vec<String>,
+    /// The keyspace.
+    pub keyspace: String,
+    /// The data centre whose nodes acknowledge; empty if there is only one.
+    pub local_dc: String,
+    /// Who logs in; empty without a login.
+    pub username: String,
+    /// The file that holds the password, read anew for each connection.
+    pub password_file: Option<PathBuf>,
+    /// TLS; none is plain TCP.
+    pub tls: Option<TlsFiles>,
+    /// A request that has no answer by then has an unknown outcome.
+    pub request_timeout: Duration,
+    /// So many requests are in flight.
+    pub requests_in_flight_max: usize,
+    /// So many bytes of rows are on their way to the database.
+    pub bytes_in_flight_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            contact_points: vec!["127.0.0.1:9042".to_owned()],
+            keyspace: "cumae".to_owned(),
+            local_dc: String::new(),
+            username: String::new(),
+            password_file: None,
+            tls: None,
+            request_timeout: Duration::from_secs(5),
+            requests_in_flight_max: 32,
+            bytes_in_flight_max: 8 << 20,
+        }
+    }
+}
+
+/// The files of TLS, all PEM. The nodes' certificates have to name their addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who signs the nodes' certificates.
+    pub ca_file: PathBuf,
+    /// Our certificate and its key, for nodes that ask for one.
+    pub own: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why there is no session. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
+pub enum ConnectError {
+    #[error(
+        "no node of Cassandra answers at {points}: {why}; see whether it runs, and \
+         cassandra.contact_points"
+    )]
+    Unreachable { points: String, why: String },
+    #[error(
+        "Cassandra does not let `{username}` in: {why}; see cassandra.username and the file of \
+         cassandra.password_file"
+    )]
+    Login { username: String, why: String },
+    #[error("Cassandra has no data centre `{wanted}`; set cassandra.local_dc to one of: {found}")]
+    Datacenter { wanted: String, found: String },
+    #[error("cannot use `{}` (cassandra): {why}", .path.display())]
+    File { path: PathBuf, why: String },
+    #[error("the driver's threads do not start: {0}")]
+    Runtime(io::Error),
+}
+
+/// Connects, and finds the data centre.
+pub(super) async fn session(config: &Config) -> Result<(Session, String), ConnectError> {
+    let profile = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .request_timeout(Some(config.request_timeout));
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if !config.local_dc.is_empty() {
+        policy = policy.prefer_datacenter(config.local_dc.clone()).permit_dc_failover(false);
+    }
+    let profile = profile.load_balancing_policy(policy.build()).build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&config.contact_points)
+        .default_execution_profile_handle(profile.into_handle())
+        .connection_timeout(config.request_timeout)
+        .schema_agreement_timeout(super::SCHEMA_TIMEOUT)
+        .schema_agreement_interval(Duration::from_millis(100))
+        .keyspaces_to_fetch([&config.keyspace])
+        .fetch_full_schema_metadata(false)
+        .refresh_metadata_on_auto_schema_agreement(false);
+    if !config.username.is_empty() {
+        builder = builder.authenticator_provider(Arc::new(Login {
+            username: config.username.clone(),
+            password_file: config.password_file.clone(),
+        }));
+    }
+    if let Some(tls) = &config.tls {
+        builder = builder.tls_context(Some(Arc::new(tls.client()?)));
+    }
+    let session = builder.build().await.map_err(|error| why_not(config, &error))?;
+    let local_dc = local_dc(config, &session)?;
+    Ok((session, local_dc))
+}
+
+/// The data centre whose quorum acknowledges: all coordinators are in it.
+fn local_dc(config: &Config, session: &Session) -> Result<String, ConnectError> {
+    let cluster = session.get_cluster_state();
+    let found: BTreeSet<String> =
+        cluster.get_nodes_info().iter().filter_map(|node| node.datacenter.clone()).collect();
+    let only = (found.len() == 1).then(|| found.first()).flatten();
+    match only.filter(|_| config.local_dc.is_empty()) {
+        Some(only) => Ok(only.clone()),
+        None if found.contains(&config.local_dc) => Ok(config.local_dc.clone()),
+        None => Err(ConnectError::Datacenter {
+            wanted: config.local_dc.clone(),
+            found: found.into_iter().collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+fn why_not(config: &Config, error: &NewSessionError) -> ConnectError {
+    let why = error.to_string();
+    // It is deep inside, in one of several shapes; its text is the same in all.
+    match why.contains("uthentication") || why.contains("auth session") {
+        true => ConnectError::Login { username: config.username.clone(), why },
+        false => ConnectError::Unreachable { points: config.contact_points.join(", "), why },
+    }
+}
+
+/// A user whose password may change while the process runs.
+struct Login {
+    username: String,
+    password_file: Option<PathBuf>,
+}
+
+type Started = Result<(Option<Vec<u8>>, Box<dyn AuthenticatorSession>), AuthError>;
+
+impl AuthenticatorProvider for Login {
+    fn start_authentication_session<'s, 'n, 'a>(
+        &'s self,
+        authenticator_name: &'n str,
+    ) -> Pin<Box<dyn Future<Output = Started> + Send + 'a>>
+    where
+        's: 'a,
+        'n: 'a,
+        Self: 'a,
+    {
+        Box::pin(async move {
+            // A few bytes, once a connection.
+            let password = self.password_file.as_deref().map_or(Ok(String::new()), password);
+            let plain = PlainTextAuthenticator::new(self.username.clone(), password?);
+            plain.start_authentication_session(authenticator_name).await
+        })
+    }
+}
+
+/// What is in the file, without the end of its line.
+fn password(path: &Path) -> Result<String, String> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+impl TlsFiles {
+    fn client(&self) -> Result<rustls::ClientConfig, ConnectError> {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+            let file = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
+            file.collect::<Result<_, _>>().map_err(|error| wrong(path, &error))
+        };
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in certificates(&self.ca_file)? {
+            roots.add(certificate).map_err(|error| wrong(&self.ca_file, &error))?;
+        }
+        if roots.is_empty() {
+            return Err(wrong(&self.ca_file, &"no certificate in it"));
+        }
+        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let Some((certificate, key)) = &self.own else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(certificate)?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+        builder.with_client_auth_cert(chain, private).map_err(|error| wrong(certificate, &error))
+    }
+}
+
+fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError::File { path: path.to_owned(), why: why.to_string() }
+}

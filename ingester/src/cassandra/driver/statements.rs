@@ -1,0 +1,143 @@
+//! Prepared statements: each text once, with how it is to be run.
+//!
+//! # Invariants
+//! - At most [`STATEMENTS_MAX`] are kept; a new one over that, or a table that is dropped, empties
+//!   the cache: journal tables come and go, and a text costs one round trip.
+//! - Only reads are said to be idempotent, so only they are sent twice.
+
+use super::{Inner, outcome};
+use crate::cassandra::rows::{Consistency, RowsError};
+use parking_lot::Mutex;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::frame::types::{Consistency as Level, SerialConsistency};
+use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::statement::batch::Batch;
+use scylla::statement::prepared::PreparedStatement;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// So many are kept: a few of each table.
+const STATEMENTS_MAX: usize = 1_024;
+/// A page of large rows: some megabytes.
+const BULK_PAGE: i32 = 8;
+/// A page of small ones.
+const PAGE: i32 = 1_000;
+/// When another node is asked for what one did not answer.
+const SPECULATE_AFTER: Duration = Duration::from_millis(100);
+
+/// How a statement is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A read of the database's own tables, which each node has.
+    Own,
+    /// A read.
+    Read(Consistency),
+    /// A walk over all partitions of a table.
+    Scan,
+    /// A write of a row.
+    Write,
+    /// A part of a change on condition.
+    Change,
+}
+
+/// The cache.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    // A leaf: nothing is waited for while it is held.
+    held: Mutex<HashMap<(String, u8), PreparedStatement>>,
+    speculative: OnceLock<ExecutionProfile>,
+}
+
+impl Statements {
+    /// The statement of a text, prepared now if it was not.
+    pub(super) async fn get(
+        &self,
+        inner: &Inner,
+        text: &str,
+        mode: Mode,
+    ) -> Result<PreparedStatement, RowsError> {
+        let key = (text.to_owned(), number(mode));
+        if let Some(found) = self.held.lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let timeout = inner.config.request_timeout;
+        let prepared = tokio::time::timeout(timeout, inner.session.prepare(text)).await;
+        let late = |_| RowsError::Unknown("no answer when a statement was prepared".to_owned());
+        let mut prepared = prepared.map_err(late)?.map_err(|error| outcome::of_prepare(&error))?;
+        self.set(&mut prepared, inner, mode);
+        let mut held = self.held.lock();
+        if held.len() >= STATEMENTS_MAX {
+            held.clear();
+        }
+        held.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Empties the cache.
+    pub(super) fn forget(&self) {
+        self.held.lock().clear();
+    }
+
+    fn set(&self, statement: &mut PreparedStatement, inner: &Inner, mode: Mode) {
+        let is_read = matches!(mode, Mode::Own | Mode::Scan | Mode::Read(_));
+        statement.set_is_idempotent(is_read);
+        statement.set_consistency(level(mode));
+        statement.set_page_size(PAGE);
+        if is_read {
+            let has_guard = statement.get_statement().contains(" guard");
+            if matches!(mode, Mode::Read(_)) && !has_guard {
+                statement.set_page_size(BULK_PAGE);
+            }
+            statement.set_retry_policy(Some(Arc::new(DefaultRetryPolicy::new())));
+        } else {
+            statement.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        }
+        if mode == Mode::Read(Consistency::Serial) {
+            statement.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        }
+        if mode == Mode::Read(Consistency::One) {
+            let profile = self.speculative.get_or_init(|| {
+                let default = inner.session.get_default_execution_profile_handle();
+                let policy = SimpleSpeculativeExecutionPolicy {
+                    max_retry_count: 1,
+                    retry_interval: SPECULATE_AFTER,
+                };
+                let builder = default.pointee_to_builder();
+                builder.speculative_execution_policy(Some(Arc::new(policy))).build()
+            });
+            statement.set_execution_profile_handle(Some(profile.clone().into_handle()));
+        }
+    }
+}
+
+/// A change on condition is sent once, and holds in the data centre.
+pub(super) fn on_condition(batch: &mut Batch) {
+    batch.set_consistency(Level::LocalQuorum);
+    batch.set_serial_consistency(Some(SerialConsistency::LocalSerial));
+    batch.set_is_idempotent(false);
+    batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+}
+
+fn level(mode: Mode) -> Level {
+    match mode {
+        Mode::Own | Mode::Read(Consistency::One) => Level::LocalOne,
+        Mode::Scan | Mode::Read(Consistency::Quorum) | Mode::Write | Mode::Change => {
+            Level::LocalQuorum
+        }
+        Mode::Read(Consistency::Serial) => Level::LocalSerial,
+    }
+}
+
+fn number(mode: Mode) -> u8 {
+    match mode {
+        Mode::Own => 0,
+        Mode::Read(Consistency::One) => 1,
+        Mode::Read(Consistency::Quorum) => 2,
+        Mode::Read(Consistency::Serial) => 3,
+        Mode::Write => 4,
+        Mode::Change => 5,
+        Mode::Scan => 6,
+    }
+}

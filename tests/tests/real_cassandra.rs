@@ -1,0 +1,101 @@
+//! The store's conformance suite over a real Cassandra: the same sequences as over the fake.
+//!
+//! Only with the feature `cassandra`. `CUMAE_CASSANDRA` says where it is (`host:port`); without it these
+//! tests fail. `tests/external/cassandra.py` starts one and runs them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "store_conformance/contract.rs"]
+mod contract;
+#[path = "store_conformance/in_rows.rs"]
+mod in_rows;
+
+use in_rows::{InRows, Kept, did_all, dropped_what_is_over};
+use ingester::cassandra::Rows;
+use ingester::cassandra::driver::{Config, Driver};
+use std::process::Command;
+use std::sync::Arc;
+use tests::store_suite::{run, run_side_by_side};
+
+/// Two places of one database, each with so many sequences.
+const SIDE_BY_SIDE: usize = 64;
+/// How many sequences are run.
+const SEQUENCES: usize = 1_000;
+/// Steps of a sequence.
+const ROUNDS: usize = 24;
+
+fn of_environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; see this file's head"))
+}
+
+/// A keyspace of its own for each test.
+#[derive(Clone)]
+struct Keyspace {
+    config: Config,
+    /// When a process of ours dies, the node is killed too, and started again.
+    kills: bool,
+}
+
+impl Keyspace {
+    fn new(name: &str) -> Self {
+        let config = Config {
+            contact_points: vec![of_environment("CUMAE_CASSANDRA")],
+            keyspace: format!("{name}_{}", std::process::id()),
+            ..Config::default()
+        };
+        let driver = Driver::connect(&config).unwrap();
+        let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+        driver.create_keyspace(replication).unwrap();
+        Self { config, kills: false }
+    }
+
+    fn driver(&self) -> Driver {
+        Driver::connect(&self.config).unwrap()
+    }
+}
+
+impl Kept for Keyspace {
+    fn rows(&self) -> Arc<dyn Rows> {
+        Arc::new(self.driver())
+    }
+
+    fn died(&mut self, is_lucky: bool) {
+        if self.kills && is_lucky {
+            let again = of_environment("CUMAE_CASSANDRA_KILL");
+            let again = Command::new("sh").args(["-c", &again]).status().unwrap();
+            assert!(again.success(), "the node does not come back");
+        }
+    }
+}
+
+#[test]
+fn cassandra_keeps_what_the_store_takes_for_granted() {
+    let driver = Keyspace::new("contract").driver();
+    contract::rows_keep_their_order_and_their_timestamps(&driver);
+    contract::a_change_is_made_on_condition_or_not_at_all(&driver);
+    contract::a_table_that_was_dropped_refuses(&driver);
+}
+
+#[test]
+fn a_store_in_cassandra_answers_as_a_map_does_and_drops_tables() {
+    let mut place = InRows::on(Keyspace::new("suite"), 1);
+    let done = run(&mut place, 1, SEQUENCES, ROUNDS).unwrap();
+    did_all(&done, SEQUENCES);
+    dropped_what_is_over(&place.database.driver());
+}
+
+#[test]
+fn two_places_of_one_cassandra_answer_each_as_its_own_map_does() {
+    let both = Keyspace::new("places");
+    let of = |place| InRows::on(both.clone(), 3 ^ u64::from(place)).at(place, 2);
+    let (mut one, mut other) = (of(0), of(1));
+    let done = run_side_by_side(vec![&mut one, &mut other], 3, SIDE_BY_SIDE, ROUNDS).unwrap();
+    done.iter().for_each(|done| assert!(done.lives > 1 && done.samples > 0, "{done:?}"));
+}
+
+#[test]
+fn a_store_in_cassandra_answers_as_a_map_does_when_the_node_is_killed_with_it() {
+    let mut keyspace = Keyspace::new("killed");
+    keyspace.kills = true;
+    let done = run(&mut InRows::on(keyspace, 2), 2, 32, ROUNDS).unwrap();
+    assert!(done.lives > 2, "{done:?}");
+}
