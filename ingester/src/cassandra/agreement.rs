@@ -5,6 +5,7 @@
 //! | --- | --- | --- | --- |
 //! | `lease` | ((incarnation)) | counter, whether it is fenced | `address`: where its peers find it |
 //! | `ring` | ((0)) | the whole ring row | none |
+//! | `ring` | ((1)) | how many places there are, written once | none |
 //! | `claims` | ((key)) | holder, number, ring version | none |
 //!
 //! # Invariants
@@ -14,7 +15,9 @@
 //!
 //! Not here: what is asked, and when (`cluster::ownership`); time-outs (`member.rs`).
 
-use super::rows::{Change, Changed, Column, Consistency, Read, Rows, RowsError, create};
+use super::rows::{
+    Change, Changed, Column, Consistency, Read, Rows, RowsError, create, persist, refused,
+};
 use super::schema::{CLAIMS, LEASE, RING, ints};
 use cluster::ownership::claim::{ClaimAsk, ClaimRow};
 use cluster::ownership::lease::{LeaseAsk, LeaseRow};
@@ -36,6 +39,32 @@ const ADDRESS: &str = "address";
 /// What the database says.
 pub(super) fn create_tables(rows: &dyn Rows) -> Result<()> {
     [LEASE, RING, CLAIMS].into_iter().try_for_each(|table| create(rows, table))
+}
+
+/// Agrees with all processes, for ever, on how many places there are: the first one says it.
+///
+/// # Errors
+/// If it is another number than `places`; what the database says.
+pub(super) fn agree_on_places(rows: &dyn Rows, places: u16) -> Result<()> {
+    let said = Guard { rows, table: RING, partition: ints([1]) };
+    let bytes = [&[VERSION][..], &places.to_be_bytes()].concat();
+    let first = persist(RING, || match said.read()? {
+        Some(there) => Ok(there),
+        None => match said.change(None, bytes.clone().into(), Vec::new())? {
+            Changed::Refused(Some(there)) => Ok(there),
+            Changed::Refused(None) | Changed::Applied => Ok(bytes.clone().into()),
+        },
+    })?;
+    if *first == *bytes {
+        return Ok(());
+    }
+    let there = first.get(1..).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
+    let there = there.map_or("another number".to_owned(), |there| there.to_string());
+    let why = format!(
+        "its data lies in {there} places and cassandra.places is {places}: the number of places \
+         never changes"
+    );
+    Err(refused("use", "cassandra", why))
 }
 
 /// Bytes that are read from their start; `None` where they end too early.
@@ -408,6 +437,31 @@ mod tests {
         let there = Reply::Ring(Some(Box::new(second.clone())));
         assert_eq!(asker.put(&update(&second), Some(&first)), there);
         assert_eq!(asker.put(&Ask::ReadRing, None), there);
+    }
+
+    #[test]
+    fn the_first_process_says_how_many_places_there_are_and_another_number_is_refused() {
+        for seed in 0..50 {
+            let faults = Faults { change_unknown: 60, read_unknown: 40, ..Faults::default() };
+            let fake = Fake::new(seed, Faults::default());
+            create_tables(&fake).unwrap();
+            fake.set_faults(faults);
+            let mut said = None;
+            for places in [16, 32, 16, 32] {
+                // An outcome that stays unknown is an error, and what was asked for may come later.
+                match (agree_on_places(&fake, places), said) {
+                    (Ok(()), None) => said = Some(places),
+                    (Ok(()), Some(there)) => assert_eq!(places, there),
+                    (Err(_), _) => {}
+                }
+            }
+            fake.set_faults(Faults::default());
+            let both = [16, 32].map(|places| agree_on_places(&fake, places));
+            assert_eq!(both.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+            let error = both.into_iter().find_map(Result::err).unwrap().to_string();
+            assert!(error.contains("never changes"), "{error}");
+            said.iter().for_each(|there| assert!(agree_on_places(&fake, *there).is_ok()));
+        }
     }
 
     #[test]

@@ -178,9 +178,11 @@ impl Member {
     /// A process that begins: it owns nothing yet. Blocks while tables are created.
     ///
     /// # Errors
-    /// What the database says; nodes that answer before they have synced; a metric's name that is taken.
+    /// What the database says; nodes that answer before they have synced; another number of places than
+    /// other processes have; a metric's name that is taken.
     pub fn new(parts: MemberParts) -> Result<Arc<Self>, Error> {
         agreement::create_tables(&*parts.rows)?;
+        agreement::agree_on_places(&*parts.rows, parts.places)?;
         let telemetry = Arc::new(Telemetry::new(&parts.registry)?);
         let open = Arc::new(RwLock::new(Arc::new(Open::new(parts.chance.draw()))));
         let stats_of = Arc::clone(&open);

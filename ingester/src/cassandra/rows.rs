@@ -190,7 +190,10 @@ pub(super) fn refused(action: &'static str, path: &str, why: impl ToString) -> E
 }
 
 /// Asks again while it is not known what came of it; each try ends by the driver's time-out.
-fn persist<T>(path: &str, mut ask: impl FnMut() -> Result<T, RowsError>) -> Result<T, Error> {
+pub(super) fn persist<T>(
+    path: &str,
+    mut ask: impl FnMut() -> Result<T, RowsError>,
+) -> Result<T, Error> {
     let mut outcome = ask();
     for _ in 1..super::TRIES {
         if !matches!(outcome, Err(RowsError::Unknown(_))) {

@@ -48,7 +48,8 @@ async fn a_query_that_takes_too_long_is_503_timeout() {
     let waiting = memory.waiting.clone();
     let query = QueryLimits { timeout_ms: Limit(50), ..QueryLimits::default() };
     let server = Server::new(memory, one_tenant(), limits(query));
-    for timeout in ["20ms", "0", "-1"] {
+    // The smaller of the two counts.
+    for timeout in ["20ms", "0", "-1", "1h"] {
         let got = server.get("query", &[("query", "up"), ("timeout", timeout)]).await;
         let (status, kind, text) = got.error();
         assert_eq!((status, kind.as_str()), (503, "timeout"));
@@ -136,6 +137,28 @@ async fn a_query_of_as_many_samples_as_it_may_hold_passes_and_with_one_less_it_d
     assert!(peak > 100, "{peak}");
     assert_eq!(server(peak).get("query", &form).await.status, 200);
     assert_eq!(server(peak - 1).get("query", &form).await.error().0, 422);
+}
+
+#[tokio::test]
+async fn a_query_of_as_many_bytes_as_it_may_take_passes_and_with_one_less_it_does_not() {
+    let status = async |max| {
+        let query = QueryLimits { max_bytes: Limit(max), ..QueryLimits::default() };
+        let server = Server::new(memory(), one_tenant(), limits(query));
+        server.get("query", &[("query", "up[1h]")]).await.status.as_u16()
+    };
+    let (mut refused, mut passes) = (1_000, 1 << 20);
+    assert_eq!((status(refused).await, status(passes).await), (422, 200));
+    while passes - refused > 1 {
+        let between = u64::midpoint(refused, passes);
+        match status(between).await {
+            200 => passes = between,
+            _ => refused = between,
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!((status(passes).await, status(passes - 1).await), (200, 422), "{passes}");
+    }
+    assert_eq!(passes % 16, 0, "of each sample its time and its value: {passes}");
 }
 
 #[tokio::test]
