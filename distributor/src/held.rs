@@ -10,8 +10,6 @@
 //! - Their memory is reserved from a budget of their own. Who finds no room there is not held.
 //! - While somebody owes, nobody else is elected, and the next heir's requests stay held. Who owes, is
 //!   silent, and comes back before it is written has left a gap of its own silence.
-//! - One that is refused three times by those who take what comes beside it is let go of: it shall not
-//!   keep the cluster from electing.
 //! - What is held was answered with 202: it is lost with the process, as if nobody had held it.
 //!
 //! Not here: who is heir and who is elected (`guard::ha`); which samples are left out when they are
@@ -32,8 +30,6 @@ pub(crate) struct HeldBody {
     pub(crate) newest_ms: i64,
     /// When it came.
     pub(crate) at_ns: u64,
-    /// How often it was refused though the request that brought it was written.
-    pub(crate) refusals: u32,
     /// The memory that it takes, given back with it.
     pub(crate) _paid: Reservation,
 }
@@ -183,7 +179,6 @@ mod tests {
             raw: Box::default(),
             newest_ms,
             at_ns: newest_ms.unsigned_abs(),
-            refusals: 0,
             _paid: paid,
         }
     }

@@ -65,9 +65,6 @@ pub(crate) struct Message {
 /// What HA replicas send while they wait may take such a part of what requests under way may.
 const HELD_SHARE: u64 = 8;
 
-/// What an HA replica sent while it waited is given up when it was refused so often.
-const OWED_REFUSALS_MAX: u32 = 3;
-
 /// Decoded bodies above this many bytes leave the async threads.
 pub(crate) const INLINE_BYTES_MAX: usize = 2 << 20;
 
@@ -355,13 +352,12 @@ impl Distributor {
         now: TimestampMs,
     ) -> Result<Refusals, Error> {
         let tenant = Arc::clone(&batch.tenant);
-        let has_written = !plan.writes.is_empty();
         let (refusals, heard) = self.deliver(batch, plan, now).await?;
         for one in heard {
             let owed = tenant.gate.ha.as_ref().and_then(|ha| ha.take_owed(&one));
             if let Some(owed) = owed {
                 // A task of its own: a sender that leaves takes nothing along.
-                let catch_up = self.clone().catch_up(Arc::clone(&tenant), owed, has_written);
+                let catch_up = self.clone().catch_up(Arc::clone(&tenant), owed);
                 let ended = tokio::spawn(catch_up).await;
                 ended.map_err(|error| Error::Internal(error.to_string()))?;
             }
@@ -401,18 +397,14 @@ impl Distributor {
             return;
         }
         let (newest_ms, at_ns) = (heir.newest_ms, self.inner.clock.monotonic_ns());
-        ha.hold(
-            heir,
-            HeldBody { form, raw: raw.into(), newest_ms, at_ns, refusals: 0, _paid: paid },
-        );
+        ha.hold(heir, HeldBody { form, raw: raw.into(), newest_ms, at_ns, _paid: paid });
     }
 
     /// Writes what a replica sent while it waited. What cannot be written now waits for the next
-    /// request of its cluster; but what is refused again and again while others are written, the one
-    /// that brought it too, is let go of.
-    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed, has_written: bool) {
+    /// request of its cluster.
+    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed) {
         let Some(ha) = &tenant.gate.ha else { return };
-        while let Some(mut body) = owed.bodies.pop_front() {
+        while let Some(body) = owed.bodies.pop_front() {
             let context = self.context(
                 tenant.id.clone(),
                 Principal::Anonymous,
@@ -428,11 +420,6 @@ impl Distributor {
             };
             if let Err(error) = written {
                 let tenant = tenant.id.as_str();
-                body.refusals += u32::from(has_written);
-                if body.refusals >= OWED_REFUSALS_MAX {
-                    tracing::error!(tenant, %error, "what an HA replica sent while it waited is given up");
-                    continue;
-                }
                 tracing::warn!(tenant, %error, "what an HA replica sent while it waited is not written yet");
                 owed.bodies.push_front(body);
                 return ha.put_back(owed);

@@ -70,8 +70,6 @@ impl Clock for StandingClock {
 pub(crate) enum Mood {
     Well,
     Fails(Kind),
-    /// What has a sample of this time is refused, and nothing else.
-    RefusesTime(i64),
     Silent,
     RefusesNewSeries,
     AlwaysNeedsLabels,
@@ -258,11 +256,6 @@ impl Replica for FakeReplica {
                 replica: self.name.clone(),
                 kind,
                 message: "connection refused".to_owned(),
-            }),
-            Mood::RefusesTime(at) if mutation.timestamps_ms.contains(&at) => Err(ReplicaError {
-                replica: self.name.clone(),
-                kind: Kind::Invalid,
-                message: "not this".to_owned(),
             }),
             _ => Ok(state.keep(&mutation)),
         };
