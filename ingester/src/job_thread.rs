@@ -98,7 +98,10 @@ fn say_large_metrics(
     series_max: &dyn Fn(&TenantId) -> u64,
     said: &mut BTreeSet<(TenantId, String)>,
 ) {
-    for LargeMetric { tenant, metric, series, limit } in engine.large_metrics(series_max) {
+    let was_told =
+        |tenant: &TenantId, metric: &str| said.contains(&(tenant.clone(), metric.to_owned()));
+    let large = engine.large_metrics(series_max, was_told);
+    for LargeMetric { tenant, metric, series, limit } in large {
         if said.len() >= LARGE_SAID_MAX || !said.insert((tenant.clone(), metric.to_string())) {
             continue;
         }

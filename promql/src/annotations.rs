@@ -137,10 +137,15 @@ impl Annotations {
     /// Adds those of another part of the evaluation, as if they had been made here.
     pub(crate) fn absorb(&mut self, other: Self) {
         for Entry { severity, text, span, forced, told } in other.entries {
-            let is_new = !self.by_text.contains_key(&text);
+            let known = self.by_text.get(&text).copied();
             self.add(severity, text, span, forced);
-            if let (Some(entry), Some(more)) = (self.entries.last_mut().filter(|_| is_new), told) {
-                entry.told = Some(more);
+            let entry = match known {
+                Some(at) => self.entries.get_mut(at),
+                None => self.entries.last_mut(),
+            };
+            if let (Some(entry), Some(more)) = (entry, told) {
+                // One of them was added already where there was a count.
+                entry.told = Some(entry.told.map_or(more, |told| told.saturating_add(more - 1)));
             }
         }
     }

@@ -245,9 +245,10 @@ impl Inner {
     async fn create_table(&self, table: &str, id: u128) -> Result<(), RowsError> {
         let shape = Self::shape(table)?;
         let id = cql::id_in(&self.config.keyspace, id);
-        self.agree().await?;
         let mut found = self.id(table).await?;
+        // While versions of Cassandra differ the nodes do not agree for hours: who needs nothing new goes on.
         if found.is_none() {
+            self.agree().await?;
             let own = self.gc_grace_seconds.load(Ordering::Relaxed);
             let gc_grace = if own == AS_SHAPED { shape.gc_grace_seconds } else { own };
             let keyspace = &self.config.keyspace;
@@ -451,10 +452,11 @@ impl Rows for Driver {
     fn drop_table(&self, name: &str) -> Result<(), RowsError> {
         let text = cql::drop_table(&self.inner.config.keyspace, name);
         let is_ours = Inner::shape(name).map(drop);
+        let table = format!("{}.{name} ", self.inner.config.keyspace);
         self.run(move |inner| async move {
             is_ours?;
             let done = inner.pace.of(inner.alter(text)).await;
-            inner.statements.forget();
+            inner.statements.forget(&table);
             done
         })
     }

@@ -151,6 +151,8 @@ pub enum Task {
     Ask {
         /// Names the ask.
         ticket: u64,
+        /// In whose name: a process that begins again is another.
+        me: Incarnation,
         /// What is asked.
         command: Command,
         /// The ring row that it was made from.
@@ -393,9 +395,13 @@ impl Member {
     /// Does a task. Blocks.
     pub fn run(&self, task: Task) {
         match task {
-            Task::Ask { ticket, command, known } => {
+            Task::Ask { ticket, me, command, known } => {
+                // What was given up while it waited is not asked any more.
+                if !self.state.lock().pending.contains_key(&ticket) {
+                    return;
+                }
                 let (rows, address) = (&*self.parts.rows, self.parts.address.as_str());
-                let asker = Asker { rows, me: self.me(), address };
+                let asker = Asker { rows, me, address };
                 let reply = asker.put(&command.ask, known.as_ref());
                 let mut state = self.state.lock();
                 if let Some(command) = state.pending.remove(&ticket) {
@@ -476,6 +482,10 @@ impl Member {
         let (embedded, report) = Embedded::open_on(&store, parts, telemetry, &self.config)?;
         for (path, error) in &report.sstables_damaged {
             tracing::error!(place, path, %error, "an sstable cannot be read; its samples are missing");
+        }
+        let (samples, records) = (report.samples_without_series, report.records_damaged);
+        if samples + records > 0 {
+            tracing::error!(place, samples, records, "the journal is damaged; these are lost here");
         }
         Ok(Served { embedded, store, samples: report.samples })
     }
@@ -576,7 +586,8 @@ impl State {
                     self.tickets += 1;
                     self.pending.insert(self.tickets, command.clone());
                     let known = self.owner.row().cloned();
-                    tasks.push(Task::Ask { ticket: self.tickets, command, known });
+                    let (ticket, me) = (self.tickets, self.owner.me());
+                    tasks.push(Task::Ask { ticket, me, command, known });
                     continue;
                 }
             };

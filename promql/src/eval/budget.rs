@@ -192,6 +192,31 @@ impl<'a> Budget<'a> {
     }
 }
 
+/// Bytes of the memory of all evaluations; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Kept<'a> {
+    cancel: &'a Cancel,
+    bytes: u64,
+}
+
+impl<'a> Kept<'a> {
+    /// Takes them.
+    pub(crate) fn new(cancel: &'a Cancel, bytes: u64) -> Result<Self, EvalError> {
+        match cancel.meter() {
+            Some(meter) if !meter.reserve(bytes) => Err(EvalError::OutOfMemory(bytes)),
+            _ => Ok(Self { cancel, bytes }),
+        }
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.cancel.meter() {
+            meter.release(self.bytes);
+        }
+    }
+}
+
 impl Drop for Budget<'_> {
     fn drop(&mut self) {
         if let Some(meter) = self.cancel.meter() {

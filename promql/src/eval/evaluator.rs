@@ -151,10 +151,9 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Whether there is a native histogram in what was fetched.
-    pub(crate) fn has_histograms(&self) -> bool {
-        let mut all = self.fetched.values().flatten().flat_map(|(_, series)| series);
-        all.any(|series| !series.histograms.is_empty())
+    /// Whether something is so of a series that was fetched.
+    pub(crate) fn fetched_any(&self, is_so: impl Fn(&SeriesColumns) -> bool) -> bool {
+        self.fetched.values().flatten().any(|(_, series)| series.iter().any(&is_so))
     }
 
     /// Evaluates a node at each step. What the query has several times is evaluated once.

@@ -41,10 +41,7 @@ pub(crate) fn each_instant(
     sink: Sink<'_>,
 ) -> Result<(), EvalError> {
     if node.edges == Edges::Smoothed {
-        for series in smooth::smoothed(ctx, node, grid)? {
-            sink(series)?;
-        }
-        return Ok(());
+        return smooth::smoothed(ctx, node, grid, sink);
     }
     let float = |column: &Column, index: usize| column.values[index];
     let histogram = |series: &mut Series, step, of: &mut Stored<'_>, index| {

@@ -9,6 +9,7 @@
 //! Not here: which selectors are worked through so (`plan/needs.rs`).
 
 use super::aggregate::Folding;
+use super::budget::Kept;
 use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
@@ -89,8 +90,12 @@ pub(crate) fn eval(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Val, EvalError> {
-    let parts = each(ctx, deferred, |part| part.eval_vector(expr, grid))?;
-    finish(ctx, parts.into_iter().flatten().collect(), grid)
+    let mut vector = Vec::new();
+    for (part, notes) in each(ctx, deferred, |part| part.eval_vector(expr, grid))? {
+        vector.extend(part);
+        ctx.note(|all| all.absorb(notes));
+    }
+    finish(ctx, vector, grid)
 }
 
 /// Folds the series of an aggregation's leaf whose selection was deferred: of each shard only its
@@ -101,33 +106,45 @@ pub(crate) fn fold<'n>(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Option<Folding<'n>>, EvalError> {
-    let (samples, is_spoiled) = (AtomicU64::new(0), AtomicBool::new(false));
-    let params = ctx.params;
+    let (samples, bytes, is_spoiled) =
+        (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (params, cancel, bytes_max) =
+        (ctx.params, ctx.budget.cancel(), ctx.budget.left().bytes_max);
     let parts = each(ctx, deferred, |part| {
         let mut folding = Folding::new(params, node, grid);
-        if !is_spoiled.load(Ordering::Relaxed) {
-            folding.add_shard(part, grid)?;
-            is_spoiled.fetch_or(folding.is_spoiled(), Ordering::Relaxed);
+        if is_spoiled.load(Ordering::Relaxed) || folding.is_spoiled_by(part, true) {
+            is_spoiled.store(true, Ordering::Relaxed);
+            return Ok((folding, None));
         }
-        // Those of all shards together have to fit.
+        folding.add_leaf(part, grid)?;
+        // Samples and memory of all shards together have to fit.
         let own = folding.samples();
         part.budget.fits(samples.fetch_add(own, Ordering::Relaxed).saturating_add(own))?;
-        Ok(folding)
+        let own = folding.bytes();
+        if bytes.fetch_add(own, Ordering::Relaxed).saturating_add(own) > bytes_max {
+            return Err(EvalError::TooManyBytes(params.limits.bytes_max));
+        }
+        Ok((folding, Some(Kept::new(cancel, own)?)))
     })?;
     if is_spoiled.into_inner() {
         return Ok(None);
     }
     let mut all = Folding::new(params, node, grid);
-    parts.into_iter().try_for_each(|part| all.absorb(ctx, part))?;
+    for ((folding, kept), notes) in parts {
+        all.absorb(ctx, folding)?;
+        ctx.note(|all| all.absorb(notes));
+        drop(kept);
+    }
     Ok(Some(all))
 }
 
-/// Works out something of each shard, on several threads; what comes of all, in their order.
+/// Works out something of each shard, on several threads; what comes of all and what is to be said of
+/// them, in their order.
 fn each<T: Send>(
     ctx: &Evaluator<'_>,
     deferred: &Deferred,
     work_out: impl Fn(&Evaluator<'_>) -> Result<T, EvalError> + Sync,
-) -> Result<Vec<T>, EvalError> {
+) -> Result<Vec<(T, Annotations)>, EvalError> {
     // Names are dropped behind the shards: with their own labels series come back into order.
     let params = EvalParams { delayed_name_removal: true, ..ctx.params.clone() };
     let gathered = Mutex::new(Gathered { done: Vec::new(), error: None });
@@ -170,11 +187,7 @@ fn each<T: Send>(
         return Err(error);
     }
     done.sort_by_key(|(index, ..)| *index);
-    let part = |(_, part, notes)| {
-        ctx.note(|all| all.absorb(notes));
-        part
-    };
-    Ok(done.into_iter().map(part).collect())
+    Ok(done.into_iter().map(|(_, part, notes)| (part, notes)).collect())
 }
 
 /// All series in their order, as if there had been no shards.

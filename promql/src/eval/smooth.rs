@@ -3,7 +3,7 @@
 use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::grid::Grid;
-use super::selector::{alive_between, histograms_between};
+use super::selector::{Sink, alive_between, histograms_between};
 use super::value::{ABSENT, Series};
 use super::window::{Samples, edges, mixed};
 use crate::annotations::AboutHistograms;
@@ -15,16 +15,18 @@ pub(super) fn smoothed(
     ctx: &Evaluator<'_>,
     node: &VectorSelector,
     grid: Grid,
-) -> Result<Vec<Series>, EvalError> {
+    sink: Sink<'_>,
+) -> Result<(), EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
     let range_ms = ctx.params.lookback_ms;
-    let mut vector = Vec::new();
+    let mut column = Vec::new();
     for fetched in ctx.series(&node.matchers, first_ms, last_ms)? {
         let samples = alive_between(fetched, first_ms, last_ms);
         let histograms = histograms_between(ctx, fetched, first_ms, last_ms)?;
-        ctx.budget.take_column(grid.len)?;
-        let labels = fetched.labels.clone();
-        let mut series = Series::floats(labels, false, vec![ABSENT; grid.len]);
+        ctx.budget.tick(grid.len)?;
+        column.clear();
+        column.resize(grid.len, ABSENT);
+        let mut series = Series::floats(fetched.labels.clone(), false, column);
         let about = mixed::About { ctx, metric: fetched.labels.metric_name(), span: node.span };
         for step in 0..grid.len {
             let moment = ends.at(step);
@@ -47,10 +49,9 @@ pub(super) fn smoothed(
                 }
             }
         }
-        vector.push(series);
+        column = if series.is_present() { sink(series)? } else { series.values };
     }
-    vector.retain(Series::is_present);
-    Ok(vector)
+    Ok(())
 }
 
 /// The samples next to a moment.

@@ -128,8 +128,9 @@ impl Engine {
 
     /// No sample of the tenant has a higher revision.
     fn revision_of(&self, tenant: &TenantId) -> u32 {
-        let flushed = self.manifest.lock().state().revisions.get(tenant).copied().unwrap_or(0);
+        // In this order: a tenant that a flush has forgotten meanwhile stands in the manifest.
         let head = self.tenants.read().get(tenant).map_or(0, |tenant| tenant.revision_max());
+        let flushed = self.manifest.lock().state().revisions.get(tenant).copied().unwrap_or(0);
         head.max(flushed)
     }
 }

@@ -26,8 +26,13 @@ pub struct LargeMetric {
 
 impl Engine {
     /// The metrics with a fifth or more of the open series that `limit_of` a tenant lets each have,
-    /// at most 32. It looks at every metric of the head: once a minute is often enough.
-    pub fn large_metrics(&self, limit_of: impl Fn(&TenantId) -> u64) -> Vec<LargeMetric> {
+    /// at most 32 of those of which nobody `was_told`. It looks at every metric of the head: once a
+    /// minute is often enough.
+    pub fn large_metrics(
+        &self,
+        limit_of: impl Fn(&TenantId) -> u64,
+        was_told: impl Fn(&TenantId, &str) -> bool,
+    ) -> Vec<LargeMetric> {
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         let mut named = Vec::new();
         for tenant in tenants {
@@ -42,6 +47,7 @@ impl Engine {
                 series,
                 limit,
             });
+            let large = large.filter(|large| !was_told(&large.tenant, &large.metric));
             named.extend(large.take(NAMED_MAX - named.len()));
             if named.len() == NAMED_MAX {
                 break;

@@ -3,8 +3,8 @@
 use super::tests::{NOW, mutation, open, tenant, up, write};
 use super::{LargeMetric, PARTITION_BYTES_ALARM, PARTITION_BYTES_WARN};
 use crate::sim::SimDisk;
-use model::SeriesRef;
 use model::time::DAY_MS;
+use model::{SeriesRef, TenantId};
 
 #[test]
 fn a_partition_is_as_large_as_its_parts_in_the_head_and_in_all_files_together() {
@@ -54,9 +54,11 @@ fn a_metric_with_a_fifth_of_the_series_that_it_may_have_is_named_and_with_one_le
         some.push(SeriesRef::Labels(up(&n.to_string())), [(NOW.0, 1.0)]);
     });
     write(&engine, &some);
-    let named = |limit: u64| engine.large_metrics(|_| limit);
+    let named = |limit: u64| engine.large_metrics(|_| limit, |_, _| false);
     assert_eq!(named(101), []);
     let large = LargeMetric { tenant: tenant("t"), metric: "up".into(), series: 20, limit: 100 };
     assert_eq!(named(100), [large]);
+    let told = |id: &TenantId, metric: &str| *id == tenant("t") && metric == "up";
+    assert_eq!(engine.large_metrics(|_| 100, told), [], "each is named once");
     assert_eq!(named(u64::MAX), [], "without a limit there is no fifth of it");
 }

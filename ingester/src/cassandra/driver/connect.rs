@@ -86,21 +86,40 @@ pub enum ConnectError {
     Runtime(io::Error),
 }
 
-/// Connects, and finds the data centre.
+/// How often a connection is asked whether its node lives, and how long the node may take to say so: a
+/// node that is stopped holds up nobody for longer.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Connects, and finds the data centre. Whoever names none gets the only one there is, and stays in it
+/// when others come: two of them would agree each by itself.
 pub(super) async fn session(config: &Config) -> Result<(Session, String), ConnectError> {
+    let session = session_in(config, &config.local_dc).await?;
+    let local_dc = local_dc(config, &session)?;
+    let session = match config.local_dc.is_empty() {
+        true => session_in(config, &local_dc).await?,
+        false => session,
+    };
+    Ok((session, local_dc))
+}
+
+/// Connects, to the nodes of one data centre if one is named.
+async fn session_in(config: &Config, local_dc: &str) -> Result<Session, ConnectError> {
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(SerialConsistency::LocalSerial))
         .request_timeout(Some(config.request_timeout));
     let mut policy = DefaultPolicy::builder().token_aware(true);
-    if !config.local_dc.is_empty() {
-        policy = policy.prefer_datacenter(config.local_dc.clone()).permit_dc_failover(false);
+    if !local_dc.is_empty() {
+        policy = policy.prefer_datacenter(local_dc.to_owned()).permit_dc_failover(false);
     }
     let profile = profile.load_balancing_policy(policy.build()).build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.contact_points)
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(config.request_timeout)
+        .keepalive_interval(KEEPALIVE)
+        .keepalive_timeout(KEEPALIVE_TIMEOUT)
         .schema_agreement_timeout(super::SCHEMA_TIMEOUT)
         .schema_agreement_interval(Duration::from_millis(100))
         .keyspaces_to_fetch([&config.keyspace])
@@ -115,9 +134,7 @@ pub(super) async fn session(config: &Config) -> Result<(Session, String), Connec
     if let Some(tls) = &config.tls {
         builder = builder.tls_context(Some(Arc::new(tls.client()?)));
     }
-    let session = builder.build().await.map_err(|error| why_not(config, &error))?;
-    let local_dc = local_dc(config, &session)?;
-    Ok((session, local_dc))
+    builder.build().await.map_err(|error| why_not(config, &error))
 }
 
 /// The data centre whose quorum acknowledges: all coordinators are in it.

@@ -75,9 +75,9 @@ impl Statements {
         Ok(prepared)
     }
 
-    /// Empties the cache.
-    pub(super) fn forget(&self) {
-        self.held.lock().clear();
+    /// Forgets those whose text holds `name`: a table's, with its keyspace and a space behind it.
+    pub(super) fn forget(&self, name: &str) {
+        self.held.lock().retain(|(text, _), _| !text.contains(name));
     }
 
     fn set(&self, statement: &mut PreparedStatement, inner: &Inner, mode: Mode) {

@@ -98,6 +98,20 @@ impl Column {
         }
     }
 
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        fn of<T>(values: &[T]) -> u64 {
+            size_of_val(values) as u64
+        }
+        match self {
+            Self::One { values, .. } => of(values.as_deref().unwrap_or_default()),
+            Self::Sum(values) => of(values),
+            Self::Avg(values) => of(values),
+            Self::Variance { values, .. } => of(values),
+            Self::Extreme { values, .. } | Self::Count(values) | Self::Group(values) => of(values),
+        }
+    }
+
     /// Makes room for sums of several series.
     fn widen(&mut self, len: usize) {
         let Self::One { op, values } = self else { return };

@@ -10,8 +10,7 @@
 //! - Without shards each digit is what it would be had the vector been kept. With them the last digit
 //!   of a sum or a mean of fractions may be another (`docs/adr/0009`), the same each time for the same
 //!   number of shards.
-//! - What cannot be folded so is told before anything is answered, and then the vector is kept:
-//!   series that may become the same when they lose their names; histograms in sums and means of
+//! - What cannot be folded so is seen before a series is worked out, and then the vector is kept: series that may become the same when they lose their names; histograms in sums and means of
 //!   several shards.
 
 use super::fold::Column;
@@ -42,8 +41,6 @@ pub(crate) struct Folding<'a> {
     samples: u64,
     /// Names are to be lost, but were not yet.
     loses_names: bool,
-    /// Whether it can not be folded so.
-    is_spoiled: bool,
     /// Whether its groups came from several foldings.
     is_joined: bool,
 }
@@ -85,14 +82,17 @@ pub(super) fn as_they_come(
         Some(deferred) => shards::fold(ctx, node, deferred, grid)?,
         None => {
             let mut folding = Folding::new(ctx.params, node, grid);
+            if folding.is_spoiled_by(ctx, false) {
+                return Ok(None);
+            }
             folding.add_leaf(ctx, grid)?;
             Some(folding)
         }
     };
-    match folding {
-        Some(folding) if !folding.is_spoiled => folding.finish(ctx).map(Some),
-        _ => Ok(None),
-    }
+    let Some(folding) = folding else { return Ok(None) };
+    // What came in and what goes out has to fit together.
+    ctx.budget.take_samples(folding.samples)?;
+    folding.finish(ctx).map(Some)
 }
 
 /// Whether it takes one series' column after the other, and those of a leaf whose series stay apart.
@@ -136,14 +136,17 @@ impl<'a> Folding<'a> {
             groups: Vec::new(),
             samples: 0,
             loses_names: loses_names(params, node),
-            is_spoiled: false,
             is_joined: false,
         }
     }
 
-    /// Whether it can not be folded so.
-    pub(crate) fn is_spoiled(&self) -> bool {
-        self.is_spoiled
+    /// Whether it can not be folded as it comes because of what was fetched, all of it or a shard.
+    pub(crate) fn is_spoiled_by(&self, ctx: &Evaluator<'_>, is_shard: bool) -> bool {
+        let sums = matches!(self.node.op, AggregateOp::Sum | AggregateOp::Avg);
+        ctx.fetched_any(|series| {
+            (is_shard && sums && !series.histograms.is_empty())
+                || (self.loses_names && series.labels.iter().any(|(name, _)| is_kind(name)))
+        })
     }
 
     /// How many samples the series had.
@@ -156,14 +159,9 @@ impl<'a> Folding<'a> {
         ctx.budget.check()?;
         let inner = bare(&self.node.expr);
         let add = &mut |series: Series| {
-            if self.loses_names && series.labels.iter().any(|(name, _)| is_kind(name)) {
-                self.is_spoiled = true;
-            }
-            if !self.is_spoiled {
-                self.samples = self.samples.saturating_add(series.samples());
-                ctx.budget.fits(self.samples)?;
-                self.add(ctx, &series)?;
-            }
+            self.samples = self.samples.saturating_add(series.samples());
+            ctx.budget.fits(self.samples)?;
+            self.add(ctx, &series)?;
             Ok(series.values)
         };
         match inner {
@@ -173,43 +171,42 @@ impl<'a> Folding<'a> {
         }
     }
 
-    /// Adds the series of a shard of the leaf.
-    pub(crate) fn add_shard(&mut self, ctx: &Evaluator<'_>, grid: Grid) -> Result<(), EvalError> {
-        let sums = matches!(self.node.op, AggregateOp::Sum | AggregateOp::Avg);
-        if sums && ctx.has_histograms() {
-            self.is_spoiled = true;
-            return Ok(());
-        }
-        self.add_leaf(ctx, grid)
-    }
-
     fn add(&mut self, ctx: &Evaluator<'_>, series: &Series) -> Result<(), EvalError> {
         ctx.budget.tick(self.len)?;
         let place = self.grouper.place(&series.labels);
         if place == self.groups.len() {
-            ctx.budget.take_column(self.len)?;
             let column = Column::new(self.node.op, self.len)?;
+            ctx.budget.take_bytes(column.bytes())?;
             let first = series.labels.clone();
             self.groups.push(Group { first, drop_name: false, column, histograms: None });
         }
-        self.groups[place].add(ctx, self.node, series, self.span)
+        let group = &mut self.groups[place];
+        let before = group.column.bytes();
+        group.add(ctx, self.node, series, self.span)?;
+        ctx.budget.take_bytes(group.column.bytes() - before)
+    }
+
+    /// The memory that its columns take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.groups.iter().map(|group| group.column.bytes()).sum()
     }
 
     /// Adds what was folded of other series.
     pub(crate) fn absorb(&mut self, ctx: &Evaluator<'_>, other: Self) -> Result<(), EvalError> {
         self.samples = self.samples.saturating_add(other.samples);
-        self.is_spoiled |= other.is_spoiled;
         self.is_joined = true;
         for (labels, group) in other.grouper.labels.iter().zip(other.groups) {
             ctx.budget.tick(self.len)?;
             let place = self.grouper.place(labels);
             let Some(into) = self.groups.get_mut(place) else {
-                ctx.budget.take_column(self.len)?;
+                ctx.budget.take_bytes(group.column.bytes())?;
                 self.groups.push(group);
                 continue;
             };
+            let before = into.column.bytes();
             into.drop_name |= group.drop_name;
             into.column.absorb(group.column);
+            ctx.budget.take_bytes(into.column.bytes() - before)?;
             if group.first < into.first {
                 into.first = group.first;
             }
