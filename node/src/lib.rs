@@ -83,7 +83,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None if faults.is_empty() => finish(serve::serve(&config)),
         _ => {
             let count = faults.len();
-            complain(&format!("cumae: the configuration has {count} faults:"));
+            let how_many =
+                if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
+            complain(&format!("cumae: the configuration has {how_many}:"));
             for fault in faults {
                 complain(&format!("  {fault}"));
             }
