@@ -37,6 +37,18 @@ fn numbers(rows: &dyn Rows, read: &Read) -> Vec<i64> {
     found.iter().map(|row| number(row).unwrap()).collect()
 }
 
+/// Writes, the same again while the outcome is not known: any answer may be that.
+fn write(rows: &dyn Rows, writes: &[Write]) {
+    let mut outcome = rows.write(writes);
+    for _ in 0..5 {
+        if !matches!(outcome, Err(RowsError::Unknown(_))) {
+            break;
+        }
+        outcome = rows.write(writes);
+    }
+    outcome.unwrap();
+}
+
 /// Rows are written once and deleted above; ranges end where they are said to.
 pub(crate) fn rows_keep_their_order_and_their_timestamps(rows: &dyn Rows) {
     let table = schema::DEFINITIONS;
@@ -45,10 +57,10 @@ pub(crate) fn rows_keep_their_order_and_their_timestamps(rows: &dyn Rows) {
     }
     assert!(rows.tables().unwrap().contains(&table.to_owned()));
     let writes: Vec<Write> = (0..40).map(|at| piece(at, Some("x"), 1)).collect();
-    rows.write(&writes).unwrap();
-    rows.write(&[piece(3, None, 2), piece(4, Some("y"), 2), piece(4, Some("late"), 1)]).unwrap();
+    write(rows, &writes);
+    write(rows, &[piece(3, None, 2), piece(4, Some("y"), 2), piece(4, Some("late"), 1)]);
     // Below what deleted it.
-    rows.write(&[piece(3, Some("again"), 1)]).unwrap();
+    write(rows, &[piece(3, Some("again"), 1)]);
 
     assert_eq!(numbers(rows, &read(None, Some(5), 100)), [0, 1, 2, 4, 5]);
     assert_eq!(numbers(rows, &read(Some(2), None, 3)), [2, 4, 5]);
@@ -62,7 +74,7 @@ pub(crate) fn rows_keep_their_order_and_their_timestamps(rows: &dyn Rows) {
 
     let mut gone = piece(0, None, 2);
     gone.key.row.clear();
-    rows.write(&[gone, piece(50, Some("above"), 3)]).unwrap();
+    write(rows, &[gone, piece(50, Some("above"), 3)]);
     assert_eq!(numbers(rows, &read(None, None, 100)), [50]);
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Mode {
 pub(super) struct Statements {
     // A leaf: nothing is waited for while it is held.
     held: Mutex<HashMap<(String, u8), PreparedStatement>>,
+    // Who prepares. Taken before `held`.
+    preparing: tokio::sync::Mutex<()>,
     speculative: OnceLock<ExecutionProfile>,
 }
 
@@ -59,6 +61,12 @@ impl Statements {
         mode: Mode,
     ) -> Result<PreparedStatement, RowsError> {
         let key = (text.to_owned(), number(mode));
+        if let Some(found) = self.held.lock().get(&key) {
+            return Ok(found.clone());
+        }
+        // One after the other: a node that has just started lets statements of equal text that are prepared at
+        // once put each other out.
+        let _alone = self.preparing.lock().await;
         if let Some(found) = self.held.lock().get(&key) {
             return Ok(found.clone());
         }
