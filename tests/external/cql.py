@@ -5,7 +5,7 @@ import struct
 
 
 class Cql:
-    """A session of one connection."""
+    """One connection."""
 
     def __init__(self, host, port, user=None, password=None):
         self.socket = socket.create_connection((host, port), timeout=60)

@@ -31,7 +31,7 @@ pub(crate) fn run(settings: &Cassandra, command: &CassandraCommand) -> Result<()
     }
 }
 
-/// A session of a process that serves: the keyspace is there, its schema is ours, its nodes sync.
+/// The connection of a process that serves: the keyspace is there, its schema is ours, its nodes sync.
 pub(crate) fn connect(settings: &Cassandra) -> Result<Driver, Error> {
     let driver = reach(settings)?;
     if driver.replication()?.is_none() {
