@@ -288,6 +288,17 @@ impl Inner {
     }
 }
 
+/// Says what of a store, or of the store of a place, was damaged when it was opened.
+pub fn say_damage(report: &OpenReport, place: Option<usize>) {
+    for (path, error) in &report.sstables_damaged {
+        tracing::error!(place, path, %error, "an sstable cannot be read; its samples are missing");
+    }
+    let (samples, records) = (report.samples_without_series, report.records_damaged);
+    if samples + records > 0 {
+        tracing::error!(place, samples, records, "the commit log is damaged; these are lost here");
+    }
+}
+
 /// How many open series a metric of a tenant may have here.
 fn series_per_metric_max(
     limits: Arc<LimitTable>,

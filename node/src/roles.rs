@@ -326,17 +326,7 @@ impl<'a> Assembly<'a> {
             millis,
             "store opened"
         );
-        for (path, error) in &report.sstables_damaged {
-            tracing::error!(path, %error, "an sstable cannot be read; its samples are missing");
-        }
-        let lost = report.samples_without_series + report.records_damaged;
-        if lost > 0 {
-            tracing::error!(
-                samples = report.samples_without_series,
-                records = report.records_damaged,
-                "the commit log is damaged; these are lost here"
-            );
-        }
+        ingester::embedded::say_damage(&report, None);
         Ok(ingester)
     }
 

@@ -5,21 +5,24 @@
 //! [`Member::due`] says which are due, [`Member::run`] does one; any thread may.
 //!
 //! # Invariants
-//! - A place is answered for only while [`Owner::serves`] says so and its store is open, since the process
+//! - A place is answered for only while [`Owner::serves`](cluster::ownership::owner::Owner::serves) says so and its store is open, since the process
 //!   owns it. Looked at before a request is taken, and again when its answer is ready to leave: after a
 //!   write is durable, after a read is done.
 //! - An open store is closed, or let go of, before its place can be another's: a place that comes back is
 //!   opened anew.
 //! - One opening of a place at a time, by the ring version that gave it.
-//! - An ask that has no answer after [`ASK_TIMEOUT_MS`] is unknown, and what comes later is not heard.
+//! - An ask that has no answer after [`ASK_TIMEOUT_MS`](cluster::ownership::lease::ASK_TIMEOUT_MS) is unknown, and what comes later is not heard.
 //! - A lease that is lost ends this incarnation: everything is let go of, and another begins.
 //!
-//! Not here: threads (`member/threads.rs`), requests (`member/serve.rs`), which process is asked
+//! Not here: what is asked and when (`member/state.rs`), opening and closing (`member/opening.rs`), threads
+//! (`member/threads.rs`), requests (`member/serve.rs`), which process is asked
 //! (`fleet.rs`).
 
 mod open;
+mod opening;
 mod placing;
 mod serve;
+mod state;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -28,31 +31,24 @@ pub use placing::Placing;
 pub use serve::Places;
 pub use threads::Driver;
 
+use super::Database;
 use super::agreement::{self, Asker};
 use super::rows::{Rows, RowsError};
-use super::{Database, RowStore};
 use crate::config::Config;
-use crate::embedded::{Embedded, EmbeddedParts};
 use crate::error::Error;
 use crate::telemetry::{StoreSizes, Telemetry};
-use cluster::ownership::lease::ASK_TIMEOUT_MS;
-use cluster::ownership::owner::Owner;
-use cluster::ownership::ring_row::{RingRow, Stage};
-use cluster::ownership::{Ask, BootMs, Command, Incarnation, Reply};
+use cluster::ownership::ring_row::RingRow;
+use cluster::ownership::{BootMs, Command, Incarnation};
 use guard::LimitTable;
 use model::Clock;
-use open::{Open, Served, Share};
+use open::{Open, Served};
 use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
-use std::collections::{BTreeMap, BTreeSet};
+use state::{Flush, State};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
-use store::engine::Parts;
 
-/// How long after a place could not be opened it is tried again.
-const OPEN_AGAIN_MS: u64 = 1_000;
-/// How long after a flush that failed it is tried again.
-const FLUSH_AGAIN_MS: u64 = 1_000;
 /// A period of the journal.
 const PERIOD_MS: u64 = 3_600_000;
 /// A place whose replay would begin so many periods ago is flushed, also if nothing came: else the
@@ -116,32 +112,6 @@ pub struct Member {
     open: Arc<RwLock<Arc<Open>>>,
     #[cfg(test)]
     plant: tests::Plant,
-}
-
-#[derive(Debug)]
-struct State {
-    owner: Owner,
-    database: Arc<Database>,
-    /// Asks without an answer yet.
-    pending: BTreeMap<u64, Command>,
-    tickets: u64,
-    /// Places that are being opened, and by which ticket.
-    opening: BTreeMap<usize, u64>,
-    /// Places whose opening has not come to its end, wanted or not.
-    at_work: BTreeSet<usize>,
-    /// When places are tried again that could not be opened.
-    open_at: BTreeMap<usize, BootMs>,
-    /// When places may be flushed again for the journal's sake.
-    roll_at: BTreeMap<usize, BootMs>,
-    flush: Flush,
-    is_leaving: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flush {
-    Idle,
-    DueAt(BootMs),
-    Runs,
 }
 
 /// Something to be done.
@@ -221,18 +191,6 @@ impl Member {
         return self.plant == tests::Plant::ServesBeforeItIsOpen;
         #[cfg(not(test))]
         false
-    }
-
-    /// The store of a place, by a version of the ring row.
-    fn store_of(&self, place: u16, ring_version: u64) -> Result<RowStore, Error> {
-        #[cfg(test)]
-        if self.plant == tests::Plant::NoFence {
-            // Whoever opens the place is the same life of it.
-            let rows = Arc::clone(&self.parts.rows);
-            return Ok(Database::new(rows, 7, self.parts.places, true)?.place(place, 0));
-        }
-        let database = Arc::clone(&self.state.lock().database);
-        Ok(database.place(place, ring_version))
     }
 
     /// Begins to leave: hands over all places, then gives up the lease.
@@ -379,7 +337,7 @@ impl Member {
     }
 
     fn hours(&self) -> u64 {
-        self.parts.clock.now().0.unsigned_abs() / PERIOD_MS
+        u64::try_from(self.parts.clock.now().0).unwrap_or(0) / PERIOD_MS
     }
 
     /// Lets go of open places, without a flush: whoever opens one next reads its journal.
@@ -432,182 +390,6 @@ impl Member {
             Task::Flush => state.flush = Flush::DueAt(self.parts.boot.now()),
             Task::Roll { .. } => {}
         }
-    }
-
-    fn open(&self, place: usize, ticket: u64, ring_version: u64) {
-        let began_ns = self.parts.clock.monotonic_ns();
-        let opened = self.try_open(place, ring_version);
-        let now = self.parts.boot.now();
-        let mut state = self.state.lock();
-        state.at_work.remove(&place);
-        let is_wanted = state.opening.get(&place) == Some(&ticket) && state.owner.keeps(place);
-        match opened {
-            Ok(served) if is_wanted => {
-                state.opening.remove(&place);
-                state.open_at.remove(&place);
-                let (life, samples) = (served.store.life(), served.samples);
-                let open = Arc::clone(&self.open.read());
-                *self.open.write() = Arc::new(open.with(place, served));
-                let ns = self.parts.clock.monotonic_ns().saturating_sub(began_ns);
-                let milliseconds = ns / 1_000_000;
-                tracing::info!(place, life, ring_version, samples, milliseconds, "place opened");
-            }
-            Ok(_) => tracing::info!(place, "a place was opened that is not wanted any more"),
-            Err(error) => {
-                tracing::warn!(place, %error, "a place could not be opened, it is tried again");
-                state.opening.remove(&place);
-                state.open_at.insert(place, now.plus_ms(OPEN_AGAIN_MS));
-            }
-        }
-    }
-
-    fn try_open(&self, place: usize, ring_version: u64) -> Result<Served, Error> {
-        let number = u16::try_from(place).unwrap_or(u16::MAX);
-        let store = self.store_of(number, ring_version)?;
-        let [seed, ..] = halves(self.parts.chance.draw());
-        let share = Share::new(Arc::clone(&self.open), place, self.parts.places);
-        let parts = EmbeddedParts {
-            name: self.parts.name.clone(),
-            store: Parts {
-                disk: store.disk(),
-                cluster_name: self.parts.cluster_name.clone(),
-                generation_seed: seed,
-            },
-            clock: Arc::clone(&self.parts.clock),
-            limits: Arc::clone(&self.parts.limits),
-            share: Arc::new(share),
-            registry: self.parts.registry.clone(),
-        };
-        let telemetry = Arc::clone(&self.telemetry);
-        let (embedded, report) = Embedded::open_on(&store, parts, telemetry, &self.config)?;
-        for (path, error) in &report.sstables_damaged {
-            tracing::error!(place, path, %error, "an sstable cannot be read; its samples are missing");
-        }
-        let (samples, records) = (report.samples_without_series, report.records_damaged);
-        if samples + records > 0 {
-            tracing::error!(place, samples, records, "the journal is damaged; these are lost here");
-        }
-        Ok(Served { embedded, store, samples: report.samples })
-    }
-
-    /// Flushes what the ring row still owes, and closes what is given away.
-    fn flush_owed(&self) {
-        let (cover, given, owed) = {
-            let mut state = self.state.lock();
-            let cover = state.owner.flush_began();
-            let open = Arc::clone(&self.open.read());
-            let (mut given, mut owed) = (Vec::new(), Vec::new());
-            let (mut gone, debts) = (BTreeSet::new(), state.owed_places());
-            for (place, served) in &open.by_place {
-                if !state.owner.keeps(*place) {
-                    gone.insert(*place);
-                    given.push((*place, Arc::clone(served)));
-                } else if debts.contains(place) {
-                    owed.push((*place, Arc::clone(served)));
-                }
-            }
-            *self.open.write() = Arc::new(open.without(&gone));
-            // What is being opened is not wanted any more.
-            let State { owner, opening, .. } = &mut *state;
-            opening.retain(|place, _| owner.keeps(*place));
-            (cover, given, owed)
-        };
-        for (place, served) in given {
-            // What could not be flushed stands in the journal, and is read by who opens the place.
-            if let Err(error) = served.embedded.end() {
-                tracing::warn!(place, %error, "a place is given away unflushed");
-            }
-        }
-        let flushed = owed.into_iter().try_for_each(|(place, served)| {
-            let flushed = served.embedded.flush_now().map(drop);
-            flushed.inspect_err(|error| tracing::warn!(place, %error, "a place is not flushed yet"))
-        });
-        let mut state = self.state.lock();
-        match flushed {
-            Ok(()) => {
-                state.owner.flush_done(cover);
-                state.flush = Flush::Idle;
-            }
-            Err(_) => {
-                state.flush = Flush::DueAt(self.parts.boot.now().plus_ms(FLUSH_AGAIN_MS));
-            }
-        }
-    }
-}
-
-impl State {
-    fn begin(parts: &MemberParts, database: Arc<Database>) -> Self {
-        Self {
-            owner: Owner::new(Incarnation(parts.chance.draw()), parts.places),
-            database,
-            pending: BTreeMap::new(),
-            tickets: 0,
-            opening: BTreeMap::new(),
-            at_work: BTreeSet::new(),
-            open_at: BTreeMap::new(),
-            roll_at: BTreeMap::new(),
-            flush: Flush::Idle,
-            is_leaving: false,
-        }
-    }
-
-    /// The lease is lost: another incarnation begins.
-    fn begin_again(&mut self, parts: &MemberParts) {
-        tracing::warn!("the lease is lost: this process begins anew, as another incarnation");
-        let next = Self::begin(parts, Arc::clone(&self.database));
-        let before = std::mem::replace(self, next);
-        // What is at work is at work still, and no ticket comes twice.
-        (self.tickets, self.at_work) = (before.tickets, before.at_work);
-    }
-
-    fn give_up_late_asks(&mut self, now: BootMs) {
-        let is_late = |command: &Command| now.since(command.asked_at) >= ASK_TIMEOUT_MS;
-        let late: Vec<u64> =
-            self.pending.iter().filter(|(_, c)| is_late(c)).map(|(ticket, _)| *ticket).collect();
-        for command in late.iter().filter_map(|ticket| self.pending.remove(ticket)) {
-            self.owner.answered(&command, &Reply::Unknown, now);
-        }
-    }
-
-    /// Asks the owner what it wants; what needs no database is answered at once.
-    fn poll(&mut self, open: &Open, now: BootMs) -> Vec<Task> {
-        let mut tasks = Vec::new();
-        for command in self.owner.poll(now) {
-            let reply = match &command.ask {
-                Ask::Flush => {
-                    self.flush = Flush::DueAt(now);
-                    continue;
-                }
-                // A place's own manifest says where its replay begins, and its opening reads to the end.
-                Ask::ReadProgress(_) => Reply::Progress(None),
-                Ask::ReadBucket { dead, .. } if self.is_open_to(*dead, open) => Reply::Bucket(0),
-                Ask::ReadBucket { .. } => Reply::Unknown,
-                _ => {
-                    self.tickets += 1;
-                    self.pending.insert(self.tickets, command.clone());
-                    let known = self.owner.row().cloned();
-                    let (ticket, me) = (self.tickets, self.owner.me());
-                    tasks.push(Task::Ask { ticket, me, command, known });
-                    continue;
-                }
-            };
-            self.owner.answered(&command, &reply, now);
-        }
-        tasks
-    }
-
-    /// Whether every place is open that is owed to a dead incarnation.
-    fn is_open_to(&self, dead: Incarnation, open: &Open) -> bool {
-        let Some(row) = self.owner.row() else { return false };
-        let mut debts = row.obligations_of(self.owner.me()).filter(|(debt, _)| debt.dead == dead);
-        debts.all(|(debt, _)| open.by_place.contains_key(&debt.place))
-    }
-
-    /// The places whose acknowledged samples may still stand in journals alone.
-    fn owed_places(&self) -> BTreeSet<usize> {
-        let Some(row) = self.owner.row() else { return BTreeSet::new() };
-        let debts = row.obligations_of(self.owner.me());
-        debts.filter(|(_, stage)| *stage == Stage::Replay).map(|(debt, _)| debt.place).collect()
     }
 }
 

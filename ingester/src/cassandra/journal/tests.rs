@@ -1,0 +1,149 @@
+//! The journal over the fake.
+
+use super::*;
+use crate::cassandra::fake::{Fake, Faults};
+
+fn whose(place: u16, period: u64) -> Whose {
+    let period = Arc::new(AtomicU64::new(period));
+    Whose { place, places: 2, period, floor: Arc::default() }
+}
+
+fn first(life: u64, period: u64) -> u64 {
+    Segment { life, period, bucket: 0 }.number()
+}
+
+fn replayed(fake: &Fake, place: u16, from_segment: u64) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    let report = replay(fake, &whose(place, 0), 9, from_segment, &mut |record| {
+        records.push(record.to_vec());
+        Ok(())
+    });
+    assert!(report.unwrap().damage.is_empty());
+    records
+}
+
+fn opened(fake: &Fake, whose: &Whose, life: u64) -> Journal {
+    let (rows, config) = (Arc::new(fake.clone()), commit_log::Config::default());
+    Journal::open(rows, whose.clone(), life, 0, &config).unwrap()
+}
+
+fn write(journal: &Journal, record: u8) {
+    journal.append(&[record]).unwrap();
+    journal.sync().unwrap();
+}
+
+#[test]
+fn a_segment_s_number_rises_with_time_and_says_where_it_is() {
+    let segments = [(1, 490_000, 7), (1, 490_001, 0), (2, 3, 65_535)];
+    let segments = segments.map(|(life, period, bucket)| Segment { life, period, bucket });
+    assert!(segments.map(Segment::number).is_sorted());
+    assert_eq!(segments.map(|segment| Segment::of(segment.number())), segments);
+}
+
+#[test]
+fn a_record_that_is_larger_than_a_row_comes_back_whole_and_in_its_place() {
+    let fake = Fake::new(1, Faults::default());
+    let journal = opened(&fake, &whose(0, 0), 1);
+    let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(2_500_000).collect();
+    let records = [vec![1; 10], large, vec![2], vec![3; ROW_BYTES_MAX]];
+    for record in &records {
+        journal.append(record).unwrap();
+    }
+    assert_eq!(journal.sync().unwrap(), 4);
+    assert_eq!(replayed(&fake, 0, 0), records);
+}
+
+#[test]
+fn what_timed_out_is_written_again_and_comes_once_and_in_order() {
+    let mut refused = 0;
+    for seed in 0..50 {
+        let faults = Faults { write_unknown: 30, write_twice: 50, ..Faults::default() };
+        let fake = Fake::new(seed, faults);
+        let journal = opened(&fake, &whose(0, 0), 1);
+        for number in 0..20_u8 {
+            journal.append(&[number]).unwrap();
+            refused += u32::from(journal.sync().is_err());
+        }
+        assert!((0..200).any(|_| journal.sync().is_ok()), "it comes through");
+        fake.deliver();
+        let expected: Vec<Vec<u8>> = (0..20).map(|number| vec![number]).collect();
+        assert_eq!(replayed(&fake, 0, 0), expected);
+    }
+    assert!(refused > 0, "some syncs fail");
+}
+
+#[test]
+fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives_and_periods() {
+    let fake = Fake::new(1, Faults::default());
+    let whose = whose(1, 5);
+    let life = opened(&fake, &whose, 1);
+    write(&life, 1);
+    let segment = life.roll();
+    assert_eq!(life.roll(), segment, "a bucket without a row is not left");
+    write(&life, 2);
+    whose.period.store(7, Ordering::Relaxed);
+    write(&life, 3);
+    // A life that wrote nothing.
+    opened(&fake, &whose, 2);
+    let third = opened(&fake, &whose, 3);
+    write(&third, 4);
+    assert_eq!(replayed(&fake, 1, 0), [[1], [2], [3], [4]]);
+    assert_eq!(replayed(&fake, 1, segment), [[2], [3], [4]]);
+    assert_eq!(replayed(&fake, 1, first(1, 7)), [[3], [4]]);
+    assert_eq!(replayed(&fake, 1, first(3, 7)), [[4]]);
+    assert_eq!(replayed(&fake, 0, 0), [[0; 0]; 0], "nothing of another place");
+    assert_eq!(fake.tables().unwrap(), [journal_table(5), journal_table(7)]);
+}
+
+#[test]
+fn a_clock_that_lags_behind_writes_no_row_where_none_is_looked_for() {
+    let fake = Fake::new(1, Faults::default());
+    let (rows, config) = (Arc::new(fake.clone()), commit_log::Config::default());
+    let from = first(1, 9);
+    write(&Journal::open(rows, whose(0, 4), 2, from, &config).unwrap(), 1);
+    assert_eq!(replayed(&fake, 0, from), [[1]]);
+}
+
+#[test]
+fn a_table_goes_when_every_place_is_past_its_period() {
+    let fake = Fake::new(1, Faults::default());
+    let tables = || fake.tables().unwrap();
+    let rows: Arc<dyn Rows> = Arc::new(fake.clone());
+    let database = super::super::Database::new(rows, 1, 2, false).unwrap();
+    let open = |place| {
+        let store = database.place(place, 0);
+        let parts = store::engine::Parts {
+            disk: store.disk(),
+            cluster_name: "c".to_owned(),
+            generation_seed: 1,
+        };
+        let now = model::TimestampMs(1_700_000_000_000);
+        let config = store::Config::default();
+        let engine = store::Engine::open_on(&store, parts, config, now).unwrap().0;
+        move || drop(engine.flush(now).unwrap())
+    };
+    database.set_period(5);
+    let (one, other) = (open(0), open(1));
+    other();
+    database.set_period(6);
+    one();
+    assert!(tables().contains(&journal_table(5)), "the other place may need it");
+    other();
+    assert!(!tables().contains(&journal_table(5)), "both are past it: {:?}", tables());
+}
+
+#[test]
+fn rows_whose_place_is_given_stay_in_their_period_until_they_are_written() {
+    let fake = Fake::new(1, Faults { write_unknown: 100, ..Faults::default() });
+    let whose = whose(0, 5);
+    let journal = opened(&fake, &whose, 1);
+    journal.append(&[1]).unwrap();
+    assert!(journal.sync().is_err());
+    whose.period.store(6, Ordering::Relaxed);
+    assert_eq!(Segment::of(journal.roll()).period, 5);
+    fake.set_faults(Faults::default());
+    write(&journal, 2);
+    write(&journal, 3);
+    assert_eq!(replayed(&fake, 0, 0), [[1], [2], [3]]);
+    assert_eq!(replayed(&fake, 0, first(1, 6)), [[3]]);
+}
