@@ -35,11 +35,8 @@ struct Keyspace {
 
 impl Keyspace {
     fn new(name: &str) -> Self {
-        let config = Config {
-            contact_points: vec![of_environment("CUMAE_CASSANDRA")],
-            keyspace: format!("{name}_{}", std::process::id()),
-            ..Config::default()
-        };
+        let keyspace = format!("{name}_{}", std::process::id());
+        let config = Config::new(vec![of_environment("CUMAE_CASSANDRA")], keyspace);
         let driver = Driver::connect(&config).unwrap();
         let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
         driver.create_keyspace(replication).unwrap();

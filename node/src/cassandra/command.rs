@@ -49,14 +49,12 @@ fn reach(settings: &Cassandra) -> Result<Driver, Error> {
     let file = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
     let own = file(&settings.tls_cert_file).zip(file(&settings.tls_key_file));
     let config = Config {
-        contact_points: settings.contact_points.clone(),
-        keyspace: settings.keyspace.clone(),
         local_dc: settings.local_dc.clone(),
         username: settings.username.clone(),
         password_file: file(&settings.password_file),
         tls: file(&settings.tls_ca_file).map(|ca_file| TlsFiles { ca_file, own }),
         request_timeout: settings.request_timeout,
-        ..Config::default()
+        ..Config::new(settings.contact_points.clone(), settings.keyspace.clone())
     };
     Ok(Driver::connect(&config)?)
 }

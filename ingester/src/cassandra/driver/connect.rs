@@ -39,11 +39,13 @@ pub struct Config {
     pub bytes_in_flight_max: usize,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// A keyspace that anybody may use, without TLS.
+    #[must_use]
+    pub fn new(contact_points: Vec<String>, keyspace: String) -> Self {
         Self {
-            contact_points: vec!["127.0.0.1:9042".to_owned()],
-            keyspace: "cumae".to_owned(),
+            contact_points,
+            keyspace,
             local_dc: String::new(),
             username: String::new(),
             password_file: None,
