@@ -190,3 +190,17 @@ async fn who_finds_the_memory_of_all_queries_used_up_is_told_to_come_again() {
     assert!(body.len() > 3_000);
     assert_eq!(server.get("query", &[("query", "up + 1")]).await.status, 200);
 }
+
+#[tokio::test]
+async fn for_samples_that_no_step_looks_at_no_memory_is_reserved() {
+    let settings = Settings { memory_bytes: 200_000, workers: 1, ..Settings::default() };
+    // Said to be sixteen megabytes, of seven series.
+    let memory = Memory { estimated: 1_000_000, ..memory() };
+    let server = Server::with(memory, one_tenant(), Limits::default(), settings);
+    for query in ["count(up)", "max by (job) (up)", "topk(1, up)"] {
+        assert_eq!(server.get("query", &[("query", query)]).await.status, 200, "{query}");
+    }
+    let (status, _, text) = server.get("query", &[("query", "sum(up)")]).await.error();
+    assert!(status == 422 && text.contains("query.memory"), "{text}");
+    assert_eq!(taken(&server), 0.0);
+}
