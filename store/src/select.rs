@@ -9,6 +9,7 @@ mod gather;
 mod query;
 
 pub(crate) use gather::Gather;
+pub use gather::Together;
 pub(crate) use query::Query;
 
 use crate::error::{Error, Result};
