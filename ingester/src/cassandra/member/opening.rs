@@ -3,6 +3,7 @@
 //! # Rules
 //! - What could not be opened is tried again, ever more seldom, as the same life of the place if that has
 //!   written nothing: a database that is away uses up no lives. It is told once.
+//! - A life is tried by one opening at a time, and never again once a store was opened with it.
 //!
 //! Not here: when (`member.rs`); what an open store answers (`member/serve.rs`).
 
@@ -27,9 +28,11 @@ impl Member {
                 crate::cassandra::Database::new(rows, 7, self.parts.places, true)?.place(place, 0)
             );
         }
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let database = Arc::clone(&state.database);
-        let before = state.failed.get(&usize::from(place)).and_then(|failed| failed.unused);
+        // Taken: what it writes, and whether this try fails, is not known yet.
+        let failed = state.failed.get_mut(&usize::from(place));
+        let before = failed.and_then(|failed| failed.unused.take());
         drop(state);
         Ok(match before {
             Some(incarnation) => database.place_as(place, ring_version, incarnation),

@@ -102,6 +102,38 @@ fn a_place_that_can_not_be_read_is_tried_ever_more_seldom_and_uses_up_no_lives()
 }
 
 #[test]
+fn a_life_that_a_store_was_opened_with_is_not_used_again_if_the_store_is_not_wanted_any_more() {
+    let mut world = quiet(1);
+    until_served(&mut world, 15_000);
+    write_everywhere(&mut world);
+    world.kill(0);
+    world.fake.mute(Some("journal_"));
+    world.start(0);
+    world.run(30_000);
+    world.fake.mute(None);
+    let member = Arc::clone(&process(&world, 0).member);
+    assert!(member.told.opening_failures.get() > 0);
+    let mut unwanted = None;
+    for _ in 0..200 {
+        world.time.pass(250);
+        for task in member.due() {
+            if let (Task::Open { place, .. }, None) = (&task, unwanted) {
+                // As if it were held back meanwhile.
+                member.state.lock().opening.remove(place);
+                unwanted = Some(*place);
+            }
+            member.run(task);
+        }
+    }
+    until_served(&mut world, 15_000);
+    for place in 0..PLACES {
+        let (life, _) = manifest::look(&world.fake, place).unwrap();
+        assert_eq!(life, 2 + u64::from(unwanted == Some(usize::from(place))), "{place}");
+    }
+    read_everywhere(&mut world);
+}
+
+#[test]
 fn a_database_that_does_not_answer_while_a_place_opens_is_no_damage() {
     let mut world = quiet(1);
     until_served(&mut world, 15_000);
