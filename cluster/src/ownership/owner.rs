@@ -72,6 +72,7 @@ pub struct Owner {
     watches: BTreeMap<Incarnation, Watch>,
     replays: BTreeMap<Incarnation, Replay>,
     tails_ms: &'static [u64],
+    gives_by_place: bool,
     claims: BTreeMap<String, Claim>,
     held: BTreeMap<usize, Hold>,
     holds: u64,
@@ -100,6 +101,7 @@ impl Owner {
             watches: BTreeMap::new(),
             replays: BTreeMap::new(),
             tails_ms: &TAILS_MS,
+            gives_by_place: false,
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             holds: 0,
@@ -120,6 +122,13 @@ impl Owner {
     #[must_use]
     pub fn without_tails(self) -> Self {
         Self { tails_ms: &[], ..self }
+    }
+
+    /// Asks for no flush of what is held back: whoever drives this gives each place away by itself
+    /// ([`Owner::begin_give`]), when it can.
+    #[must_use]
+    pub fn giving_by_place(self) -> Self {
+        Self { gives_by_place: true, ..self }
     }
 
     /// Whether the process may take a write for a token, acknowledge one, or let an answer about it
@@ -387,7 +396,8 @@ impl Owner {
     /// Whether a flush would let the ring row say more than it does.
     fn wants_flush(&self) -> bool {
         let Some(row) = &self.row else { return false };
-        self.held.values().any(|hold| !hold.is_flushed && !hold.is_begun)
+        let is_unflushed = |hold: &Hold| !hold.is_flushed && !hold.is_begun;
+        (!self.gives_by_place && self.held.values().any(is_unflushed))
             || row.obligations_of(self.me).any(|(debt, stage)| {
                 // What is given away has its own flush.
                 if self.held.contains_key(&debt.place) {

@@ -61,7 +61,9 @@ pub(super) enum Flush {
 impl State {
     pub(super) fn begin(parts: &MemberParts, database: Arc<Database>) -> Self {
         Self {
-            owner: Owner::new(Incarnation(parts.chance.draw()), parts.places).without_tails(),
+            owner: Owner::new(Incarnation(parts.chance.draw()), parts.places)
+                .without_tails()
+                .giving_by_place(),
             database,
             pending: BTreeMap::new(),
             tickets: 0,

@@ -1,6 +1,7 @@
 //! What one thing that goes wrong does, for a while, and that it ends with it.
 
 use super::super::Task;
+use super::Plant;
 use super::stories::{quiet, read_everywhere, served_by, until_served, write_everywhere};
 use super::world::{METRICS, PLACES, Process, World, all, context};
 use crate::cassandra::fake::Faults;
@@ -131,6 +132,34 @@ fn a_life_that_a_store_was_opened_with_is_not_used_again_if_the_store_is_not_wan
         assert_eq!(life, 2 + u64::from(unwanted == Some(usize::from(place))), "{place}");
     }
     read_everywhere(&mut world);
+}
+
+#[test]
+fn a_place_that_is_held_back_while_it_opens_is_waited_for_without_a_loop() {
+    let mut world = World::new(1, 2, Faults::default(), Plant::Nothing);
+    world.kill(1);
+    let member = Arc::clone(&process(&world, 0).member);
+    let (mut openings, mut flushes) = (Vec::new(), 0);
+    for step in 0..80 {
+        if step == 20 {
+            world.start(1);
+        }
+        world.time.pass(250);
+        world.turn(1);
+        for _ in 0..10 {
+            for task in member.due() {
+                flushes += usize::from(matches!(task, Task::Flush));
+                match task {
+                    Task::Open { .. } => openings.push(task),
+                    task => member.run(task),
+                }
+            }
+        }
+    }
+    assert_eq!((openings.len(), member.state.lock().owner.held().count()), (4, 2));
+    assert!(flushes < 5, "{flushes} flushes of nothing");
+    openings.into_iter().for_each(|task| member.run(task));
+    until_served(&mut world, 15_000);
 }
 
 #[test]
