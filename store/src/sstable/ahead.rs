@@ -11,8 +11,8 @@ use super::tables::Table;
 use crate::cache::Part;
 use crate::disk::{Disk, FileRange};
 use crate::manifest::{self, SstableMeta};
-use crate::select::Query;
-use model::{TenantId, Text};
+use crate::select::{Query, Want};
+use model::{Kind, TenantId, Text};
 use std::sync::Arc;
 
 /// So many files are said at once.
@@ -21,6 +21,15 @@ pub(super) const FILES: usize = 8;
 const CHUNK_BYTES: u64 = 512 << 10;
 /// Header and footer are at most so long.
 const EDGE_BYTES: u64 = 512;
+
+/// Which of what is asked for is going to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Series, with samples if such are wanted.
+    Series,
+    /// Only what there is of them.
+    Sizes,
+}
 
 /// What the opening of some files reads.
 pub(super) fn of_opening(disk: &dyn Disk, metas: &[&SstableMeta]) {
@@ -40,7 +49,7 @@ pub(super) fn of_scan(
     disk: &dyn Disk,
     tables: &[&Arc<Table>],
     (tenant, metric): (&TenantId, Option<&Text>),
-    query: &Query,
+    (query, reads): (&Query, Reads),
 ) {
     let asked = || {
         let sources = tables.iter().filter_map(|table| table.source());
@@ -58,10 +67,15 @@ pub(super) fn of_scan(
     }
     say(disk, &mut ranges);
     for source in asked() {
-        // What is wrong is said when it is needed.
-        let Ok(directory) = source.directory() else { continue };
+        let directory = match source.directory() {
+            Ok(directory) => directory,
+            // What is damaged is said when it is needed.
+            Err(error) if error.kind() == Kind::Corrupt => continue,
+            // Each further one could wait as long for a disk that does not answer.
+            Err(_) => return,
+        };
         if let Some((index, part)) = directory.tenant(tenant) {
-            of_part(&source, (index, part), metric, query, &mut ranges);
+            of_part(&source, (index, part), metric, (query, reads), &mut ranges);
         }
     }
     say(disk, &mut ranges);
@@ -71,7 +85,7 @@ fn of_part(
     source: &Source<'_>,
     (index, part): (usize, &TenantPart),
     metric: Option<&Text>,
-    query: &Query,
+    (query, reads): (&Query, Reads),
     ranges: &mut Vec<FileRange>,
 ) {
     let path = || source.sstable.path.clone();
@@ -85,7 +99,8 @@ fn of_part(
         let is_near = source.cache.holds((source.id, Part::Partition(at.offset)));
         if !is_near && query.overlaps(entry.min_ms, entry.max_ms) {
             // Its chunks lie behind it.
-            let len = at.len.saturating_add(CHUNK_BYTES);
+            let has_chunks = reads == Reads::Series && query.want == Want::Samples;
+            let len = at.len.saturating_add(if has_chunks { CHUNK_BYTES } else { 0 });
             ranges.push(FileRange { path: path(), offset: at.offset, len });
         }
     }

@@ -1,6 +1,6 @@
 //! The live sstables.
 
-use super::ahead;
+use super::ahead::{self, Reads};
 use super::reader::{Source, Sstable};
 use super::scan::Scan;
 use super::window::Window;
@@ -29,7 +29,7 @@ fn for_each_scan(
     disk: &dyn Disk,
     tables: &[&Arc<Table>],
     tenant: &TenantId,
-    query: &Query,
+    (query, reads): (&Query, Reads),
     mut visit: impl FnMut(Scan<'_>) -> Result<()>,
 ) -> Result<()> {
     let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
@@ -38,7 +38,7 @@ fn for_each_scan(
         if at % ahead::FILES == 0 && disk.is_far() {
             let next = tables.get(at..).unwrap_or_default();
             let next = next.get(..ahead::FILES).unwrap_or(next);
-            ahead::of_scan(disk, next, (tenant, metric), query);
+            ahead::of_scan(disk, next, (tenant, metric), (query, reads));
         }
         let meta = &table.meta;
         let hides = query.clip.of_file(meta.retention_version);
@@ -239,7 +239,9 @@ impl Tables {
         let tables = self.asked(query);
         query.sources.set(tables.len() + 1);
         gather.count_sstables(tables.len());
-        for_each_scan(&*self.disk, &tables, tenant, query, |mut scan| scan.run(gather))
+        for_each_scan(&*self.disk, &tables, tenant, (query, Reads::Series), |mut scan| {
+            scan.run(gather)
+        })
     }
 
     /// Adds what the tables are likely to hold of a selection.
@@ -249,7 +251,7 @@ impl Tables {
         query: &Query,
         estimate: &mut Estimate,
     ) -> Result<()> {
-        for_each_scan(&*self.disk, &self.asked(query), tenant, query, |mut scan| {
+        for_each_scan(&*self.disk, &self.asked(query), tenant, (query, Reads::Sizes), |mut scan| {
             scan.estimate(estimate)
         })
     }
