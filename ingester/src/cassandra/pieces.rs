@@ -32,7 +32,7 @@ const AHEAD: u64 = 8;
 /// So many pieces are in flight.
 const IN_FLIGHT_MAX: usize = 8;
 /// So many are brought near ahead of a read: half of what is kept.
-const FETCHED_MAX: usize = CACHED_MAX / 2;
+pub(super) const FETCHED_MAX: usize = CACHED_MAX / 2;
 /// The end's place: a part that holds nothing else.
 pub(super) const END: u64 = u32::MAX as u64;
 /// The timestamp of every row, and that of its deletion.
@@ -170,13 +170,15 @@ impl FileAt {
     }
 }
 
-/// Brings pieces near that are not, so many of them at once. What does not come right is left to who reads it.
-pub(super) fn fetch(rows: &dyn Rows, cache: &PieceCache, wanted: &[(FileAt, u64)]) {
-    let far = wanted.iter().filter(|(at, piece)| cache.get((at.file, *piece)).is_none());
-    let far: Vec<&(FileAt, u64)> = far.take(FETCHED_MAX).collect();
+/// Brings pieces near, [`FETCHED_MAX`] of them at most. What does not come right is left to who reads it.
+pub(super) fn fetch(rows: &dyn Rows, cache: &PieceCache, far: &[(FileAt, u64)]) {
     for some in far.chunks(IN_FLIGHT_MAX) {
         let reads: Vec<Read> = some.iter().map(|(at, piece)| at.read(*piece)).collect();
         let found = rows.read_many(&reads, Consistency::One);
+        if found.iter().all(Result::is_err) {
+            // The next round could wait as long for a database that does not answer.
+            return;
+        }
         for ((at, piece), found) in some.iter().zip(found) {
             let row = found.ok().and_then(|rows| rows.into_iter().next());
             if let Some(bytes) = row.and_then(|row| at.checked(*piece, &row)) {
@@ -273,6 +275,11 @@ struct Held {
 const CACHED_MAX: usize = 64;
 
 impl PieceCache {
+    /// Whether a piece is near.
+    pub(super) fn holds(&self, at: &FileAt, piece: u64) -> bool {
+        self.held.lock().pieces.contains_key(&(at.file, piece))
+    }
+
     fn get(&self, key: (u64, u64)) -> Option<Arc<[u8]>> {
         self.held.lock().pieces.get(&key).cloned()
     }
@@ -430,6 +437,25 @@ mod tests {
         // A write that was on its way comes after the delete.
         written(&fake, 2, &[7; 1_000]);
         assert_eq!(at(2).len(&fake).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_of_a_database_that_does_not_answer_is_given_up_after_one_round() {
+        let fake = Fake::new(1, Faults::default());
+        fake.create_table(TABLE, 1).unwrap();
+        written(&fake, 5, &vec![7; 24 * PIECE_BYTES]);
+        let far: Vec<(FileAt, u64)> = (0..24).map(|piece| (at(5), piece)).collect();
+        let rounds = |cache: &PieceCache| {
+            let before = fake.rounds();
+            fetch(&fake, cache, &far);
+            fake.rounds() - before
+        };
+        fake.mute(Some(TABLE));
+        assert_eq!(rounds(&PieceCache::default()), 1);
+        fake.mute(None);
+        let cache = PieceCache::default();
+        assert_eq!(rounds(&cache), 3);
+        assert!(cache.holds(&at(5), 0) && cache.holds(&at(5), 23));
     }
 
     #[test]

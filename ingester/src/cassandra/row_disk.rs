@@ -9,7 +9,7 @@
 //!
 //! Not here: pieces (`pieces.rs`); what is live (`manifest.rs`).
 
-use super::pieces::{self, END, FileAt, PIECE_BYTES, PieceCache, Sink, Source};
+use super::pieces::{self, END, FETCHED_MAX, FileAt, PIECE_BYTES, PieceCache, Sink, Source};
 use super::rows::{Rows, create, drop_table, refused, table_names};
 use super::schema::{self, SegmentTable};
 use parking_lot::Mutex;
@@ -214,7 +214,7 @@ impl Disk for RowDisk {
     }
 
     fn fetch(&self, ranges: &[FileRange]) {
-        let mut wanted: Vec<(FileAt, u64)> = Vec::new();
+        let mut far: Vec<(FileAt, u64)> = Vec::new();
         for FileRange { path, offset, len } in ranges {
             let Some(Known { at, .. }) = self.known(path) else { continue };
             // Who reads its start is about to open it.
@@ -222,12 +222,16 @@ impl Disk for RowDisk {
             let (first, last) =
                 (offset / PIECE, offset.saturating_add(len.saturating_sub(1)) / PIECE);
             for piece in end.into_iter().chain(first..=last) {
-                if !wanted.contains(&(at.clone(), piece)) {
-                    wanted.push((at.clone(), piece));
+                if far.len() >= FETCHED_MAX {
+                    break;
+                }
+                let is_said = far.iter().any(|(said, other)| (said, *other) == (&at, piece));
+                if !is_said && !self.cache.holds(&at, piece) {
+                    far.push((at.clone(), piece));
                 }
             }
         }
-        pieces::fetch(&*self.rows, &self.cache, &wanted);
+        pieces::fetch(&*self.rows, &self.cache, &far);
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {
