@@ -118,7 +118,7 @@ impl Embedded {
         let (engine, report) = Engine::open(parts.store.clone(), config.store.clone(), now)?;
         let registry = parts.registry.clone();
         let rules = retention(&parts.limits);
-        let own = Self::start(parts, engine, telemetry, (config, &Bounds::of(config), &rules))?;
+        let own = Self::start(parts, engine, telemetry, (config, None, &rules))?;
         let engine = Arc::clone(&own.inner.engine);
         registry.register(Box::new(StoreSizes::new(move || engine.stats())?))?;
         Ok((own, report))
@@ -134,14 +134,14 @@ impl Embedded {
     ) -> Result<(Arc<Self>, OpenReport), Error> {
         let (store, now) = (parts.store.clone(), parts.clock.now());
         let (engine, report) = Engine::open_on(backend, store, config.store.clone(), now)?;
-        Ok((Self::start(parts, engine, telemetry, (config, bounds, rules))?, report))
+        Ok((Self::start(parts, engine, telemetry, (config, Some(bounds), rules))?, report))
     }
 
     fn start(
         parts: EmbeddedParts,
         engine: Engine,
         telemetry: Arc<Telemetry>,
-        (config, bounds, rules): (&Config, &Bounds, &RetentionConfig),
+        (config, bounds, rules): (&Config, Option<&Bounds>, &RetentionConfig),
     ) -> Result<Arc<Self>, Error> {
         let EmbeddedParts { name, clock, limits, share, .. } = parts;
         engine.set_retention(rules, clock.now())?;
@@ -178,8 +178,8 @@ impl Embedded {
             compaction,
             seal_wait_max: Duration::from_millis(config.seal_wait_max_ms),
             telemetry,
-            writes: Entrance::new(config.writes_in_flight_max, &bounds.writes),
-            reads: Entrance::new(config.reads_in_flight_max, &bounds.reads),
+            writes: Entrance::new(config.writes_in_flight_max, bounds.map(|b| &b.writes)),
+            reads: Entrance::new(config.reads_in_flight_max, bounds.map(|b| &b.reads)),
             tenants_max: config.tenants_max,
             rates: Rates::default(),
         };

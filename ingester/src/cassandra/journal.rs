@@ -211,6 +211,15 @@ impl Journal {
         done
     }
 
+    /// A place that is stuck leaves half of the room to the others; one record it may always have.
+    fn leaves_room(&self, pending: &Pending, bytes: usize) -> Result<()> {
+        let before = pending.bytes + pending.taken_bytes;
+        let pending_bytes_max = self.config.pending_bytes_max / 2;
+        let pending_bytes = before + bytes;
+        let is_fair = self.whose.places < 2 || before == 0 || pending_bytes <= pending_bytes_max;
+        if is_fair { Ok(()) } else { Err(Error::LogFull { pending_bytes, pending_bytes_max }) }
+    }
+
     fn has_refused(&self) -> bool {
         !self.writer.lock().refused.is_empty()
     }
@@ -231,6 +240,7 @@ impl LogSink for Journal {
             return Err(Error::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
         let mut pending = self.pending.lock();
+        self.leaves_room(&pending, payload.len())?;
         let shared = &self.whose.pending_bytes;
         let pending_bytes = shared.fetch_add(payload.len(), Ordering::Relaxed) + payload.len();
         let pending_bytes_max = self.config.pending_bytes_max;

@@ -283,14 +283,22 @@ fn what_waits_is_bounded_over_all_places_of_a_process() {
     let open = |whose: &Whose| {
         Journal::open(Arc::new(fake.clone()), whose.clone(), 1, 0, &config).unwrap()
     };
-    let (first, second) = (open(&one), open(&Whose { place: 1, ..one.clone() }));
-    first.append(&[0; 60]).unwrap();
-    assert!(matches!(second.append(&[0; 41]), Err(Error::LogFull { pending_bytes: 101, .. })));
-    second.append(&[0; 40]).unwrap();
-    assert!(first.sync().is_err() && second.append(&[0]).is_err(), "it waits still");
+    let place = |place| open(&Whose { place, ..one.clone() });
+    let (first, second, third) = (place(0), place(1), place(2));
+    let full = |appended, bytes, bytes_max| {
+        matches!(appended, Err(Error::LogFull { pending_bytes, pending_bytes_max })
+            if (pending_bytes, pending_bytes_max) == (bytes, bytes_max))
+    };
+    first.append(&[0; 50]).unwrap();
+    assert!(full(first.append(&[0]), 51, 50), "half is left to the others");
+    assert!(full(second.append(&[0; 51]), 101, 100));
+    second.append(&[0; 50]).unwrap();
+    assert!(first.sync().is_err() && full(first.append(&[0]), 51, 50), "it waits still");
+    assert!(full(third.append(&[0]), 101, 100));
     drop(second);
-    first.append(&[0; 40]).unwrap();
+    third.append(&[0; 50]).unwrap();
     fake.set_faults(Faults::default());
     first.sync().unwrap();
+    third.sync().unwrap();
     first.append(&[0; 100]).unwrap();
 }
