@@ -45,6 +45,9 @@ pub struct Faults {
     pub schema_late: u64,
     /// A table is not made, or not by all nodes: who asked is not told that it is there.
     pub create_unknown: u64,
+    /// A table is made, but the nodes do not agree on it: who asked is not told, and who asks for all tables
+    /// has no answer.
+    pub create_apart: u64,
     /// Nodes answer before they sync.
     pub is_periodic: bool,
 }
@@ -59,6 +62,7 @@ impl Faults {
         change_unknown: 5,
         schema_late: 50,
         create_unknown: 0,
+        create_apart: 0,
         is_periodic: false,
     };
 }
@@ -74,6 +78,8 @@ struct Inner {
     chance: SplitMix64,
     faults: Faults,
     schema: BTreeMap<String, u128>,
+    /// The nodes do not agree on the schema.
+    is_apart: bool,
     nodes: [Node; 3],
     /// Writes on their way: node, table, write.
     late: Vec<(usize, u128, Write)>,
@@ -95,6 +101,7 @@ impl Fake {
             chance: SplitMix64::new(seed),
             faults,
             schema: BTreeMap::new(),
+            is_apart: false,
             nodes: Default::default(),
             late: Vec::new(),
             late_changes: Vec::new(),
@@ -277,7 +284,13 @@ fn dead() -> RowsError {
 
 impl Rows for Fake {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
-        Ok(self.inner.lock().schema.keys().cloned().collect())
+        let mut inner = self.inner.lock();
+        let apart = inner.faults.create_apart;
+        inner.is_apart = inner.is_apart && inner.percent(apart);
+        match inner.is_apart {
+            true => Err(RowsError::Unknown("no schema agreement".to_owned())),
+            false => Ok(inner.schema.keys().cloned().collect()),
+        }
     }
 
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
@@ -296,6 +309,10 @@ impl Rows for Fake {
             inner.schema.insert(name.to_owned(), id);
             if let Some(held) = held {
                 inner.nodes.iter_mut().for_each(|node| node.forget(held));
+            }
+            inner.is_apart = inner.percent(faults.create_apart);
+            if inner.is_apart {
+                return Err(RowsError::Unknown("no schema agreement".to_owned()));
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ mod replay;
 pub(super) use replay::replay;
 
 use super::periods::{PERIOD_BITS, Periods};
-use super::rows::{Key, Rows, Write, create, drop_table, table_names, write_all};
+use super::rows::{Key, Rows, Write, drop_table, table_names, write_all};
 use super::schema::{ints, journal_of, journal_table};
 use cluster::ownership::journal::{Position, Writer};
 use parking_lot::Mutex;
@@ -148,8 +148,7 @@ impl Journal {
         }
         let period = whose.periods.newest().max(from);
         if period > whose.periods.newest() {
-            create(&*rows, &journal_table(period))?;
-            whose.periods.is_there(period);
+            whose.periods.make(&*rows, period)?;
         }
         let places = Writer::new(BUCKET_BYTES_MAX);
         let state = State { places, period, refused: Vec::new(), is_under_way: false };

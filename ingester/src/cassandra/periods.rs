@@ -10,7 +10,7 @@
 //!
 //! Not here: when a period is made (`member/upkeep.rs`); who writes into it (`journal.rs`).
 
-use super::rows::{Rows, create, table_names};
+use super::rows::{Rows, RowsError, create, table_names};
 use super::schema::{journal_of, journal_table};
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::Result;
@@ -56,9 +56,20 @@ impl Periods {
     pub(super) fn make_next(&self, rows: &dyn Rows, hour: u64) -> Result<u64> {
         let newest_there = table_names(rows)?.iter().filter_map(|name| journal_of(name)).max();
         let next = next(newest_there, self.newest(), hour);
-        create(rows, &journal_table(next))?;
-        self.is_there(next);
+        self.make(rows, next)?;
         Ok(next)
+    }
+
+    /// Makes the table of a period, if it is not there.
+    pub(super) fn make(&self, rows: &dyn Rows, period: u64) -> Result<()> {
+        let table = journal_table(period);
+        create(rows, &table)?;
+        // One node having it is not all of them: who tried again was told by one. This waits for all.
+        if !table_names(rows)?.contains(&table) {
+            return Err(RowsError::Unknown("the table is not there yet".to_owned()).on(&table));
+        }
+        self.is_there(period);
+        Ok(())
     }
 }
 

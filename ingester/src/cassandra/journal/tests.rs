@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::cassandra::fake::{Fake, Faults};
-use crate::cassandra::rows::{Change, Changed, CommitLogSync, Consistency, Read, Row, RowsError};
+use crate::cassandra::rows::{
+    Change, Changed, CommitLogSync, Consistency, Read, Row, RowsError, create,
+};
 
 fn whose(place: u16, period: u64) -> Whose {
     let periods = Arc::new(Periods::default());
@@ -268,6 +270,9 @@ fn a_period_whose_table_is_not_made_holds_up_no_write() {
     write(&journal, 2);
     assert_eq!(Segment::of(journal.roll()).period, 5);
     assert_eq!(fake.tables().unwrap(), [journal_table(5)]);
+    fake.set_faults(Faults { create_apart: 100, ..Faults::default() });
+    assert!(whose.periods.make_next(&fake, 6).is_err(), "made, but the nodes do not agree");
+    assert_eq!(whose.periods.newest(), 5);
     fake.set_faults(Faults::default());
     assert_eq!(whose.periods.make_next(&fake, 6).unwrap(), 6);
     write(&journal, 3);
