@@ -347,7 +347,7 @@ impl Member {
         for place in row.places_of(me) {
             let is_wanted = state.owner.keeps(place) && !open.by_place.contains_key(&place);
             shut += i64::from(is_wanted);
-            let is_time = state.failed.get(&place).is_none_or(|failed| failed.backoff.is_over(now));
+            let is_time = state.may_open(place, row.version(), now);
             if !is_wanted
                 || !is_time
                 || state.at_work.contains(&place)

@@ -24,6 +24,11 @@ impl Backoff {
         self.again_at = now.plus_ms(whole - spread);
     }
 
+    /// There is reason to think that it can be done now: it may be tried, once.
+    pub(super) fn cut_short(&mut self) {
+        self.again_at = BootMs::default();
+    }
+
     /// Whether it may be tried.
     pub(super) fn is_over(&self, now: BootMs) -> bool {
         now >= self.again_at

@@ -50,6 +50,8 @@ impl Member {
             Ok(served) if is_wanted => {
                 state.opening.remove(&place);
                 let failed = state.failed.remove(&place).unwrap_or_default();
+                // What kept the others from it may be over, too.
+                state.failed.values_mut().for_each(|failed| failed.backoff.cut_short());
                 let tries = failed.backoff.failures() + 1;
                 let (life, samples) = (served.store.life(), served.samples);
                 let open = Arc::clone(&self.open.read());
@@ -78,7 +80,7 @@ impl Member {
                     failed.why = why;
                 }
                 failed.backoff.failed(now, chance);
-                failed.unused = unused;
+                (failed.unused, failed.ring_version) = (unused, ring_version);
             }
         }
     }

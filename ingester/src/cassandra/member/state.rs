@@ -44,6 +44,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Failed {
     pub(super) backoff: Backoff,
+    /// The ring version that it was tried by last.
+    pub(super) ring_version: u64,
     /// As which incarnation it may be tried again, since nothing was written in its name.
     pub(super) unused: Option<u128>,
     /// What was told of it.
@@ -76,6 +78,13 @@ impl State {
             flush: Flush::Idle,
             is_leaving: false,
         }
+    }
+
+    /// Whether nothing speaks against opening a place now: it did not fail lately, or the ring has changed.
+    pub(super) fn may_open(&self, place: usize, ring_version: u64, now: BootMs) -> bool {
+        self.failed
+            .get(&place)
+            .is_none_or(|failed| failed.backoff.is_over(now) || ring_version > failed.ring_version)
     }
 
     /// The lease is lost: another incarnation begins.
