@@ -26,7 +26,7 @@ use cluster::ownership::watch::WatchAsk;
 use cluster::ownership::{Ask, Incarnation, Reply};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::Result;
+use store::{Error, Result};
 
 /// The version of the guards' bytes.
 const VERSION: u8 = 1;
@@ -92,7 +92,17 @@ pub(super) fn datacenter(rows: &dyn Rows) -> Result<Option<String>> {
 /// The ring row, if there is one that this release knows.
 pub(super) fn ring(rows: &dyn Rows) -> Result<Option<RingRow>> {
     let ring = Guard { rows, table: RING, partition: ints([0]) };
-    Ok(persist(RING, || ring.read())?.as_deref().and_then(ring_of))
+    let Some(bytes) = persist(RING, || ring.read())? else { return Ok(None) };
+    let found = bytes.first().copied().unwrap_or(0);
+    let path = || RING.to_owned();
+    match ring_of(&bytes) {
+        Some(row) => Ok(Some(row)),
+        None if found > VERSION => {
+            let (found, known) = (u32::from(found), u32::from(VERSION));
+            Err(Error::NewerFormat { path: path(), found, known })
+        }
+        None => Err(Error::corrupt(&path(), 0, "the ring row is not one")),
+    }
 }
 
 /// Whether a lease has ended.

@@ -51,8 +51,8 @@ pub struct Oversight {
     pub holders: Vec<Holder>,
     /// What is owed to the journals of the dead, and how far that has come.
     pub obligations: Vec<(Debt, Stage)>,
-    /// The oldest and the newest period of the journals: hours.
-    pub journals: Option<(u64, u64)>,
+    /// The periods of the journals whose tables are there, ascending.
+    pub journals: Vec<u64>,
     /// How long samples are kept, once a process has said it.
     pub retention: Option<RetentionConfig>,
 }
@@ -60,12 +60,12 @@ pub struct Oversight {
 /// Looks at the rows by which processes agree.
 ///
 /// # Errors
-/// What the database says.
+/// What the database says; a ring row that a newer release has written.
 pub fn look(rows: &Arc<dyn Scan>) -> Result<Oversight> {
     let tables = table_names(&**rows)?;
-    let mut seen = Oversight::default();
-    let periods: Vec<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
-    seen.journals = periods.iter().min().copied().zip(periods.iter().max().copied());
+    let mut journals: Vec<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
+    journals.sort_unstable();
+    let mut seen = Oversight { journals, ..Oversight::default() };
     if tables.contains(SETTINGS) {
         seen.retention = settings::retention(&**rows)?;
     }
@@ -102,9 +102,13 @@ mod tests {
     use super::*;
     use crate::cassandra::agreement::Asker;
     use crate::cassandra::fake::{Fake, Faults};
+    use crate::cassandra::guarded::Guard;
+    use crate::cassandra::rows::create;
+    use crate::cassandra::schema::{ints, journal_table};
     use cluster::ownership::lease::LeaseAsk;
     use cluster::ownership::{Ask, Reply};
     use std::collections::BTreeSet;
+    use store::Error;
 
     #[test]
     fn members_their_leases_and_what_is_owed_are_seen() {
@@ -134,7 +138,21 @@ mod tests {
         let [holder] = &seen.holders[..] else { panic!("{:?}", seen.holders) };
         assert_eq!((holder.who, holder.places, holder.is_fenced), (b, 4, false));
         assert_eq!(holder.address.as_deref(), Some("b:9010"));
+        create(&fake, &journal_table(7)).unwrap();
+        create(&fake, &journal_table(500)).unwrap();
+        assert_eq!(look(&scan).unwrap().journals, [7, 500]);
         let renewed = Holder { renewed_ms: Some(1_200), ..holder.clone() };
         assert_eq!((holder.left_ms(), renewed.left_ms()), (None, Some(8_800)));
+    }
+
+    #[test]
+    fn a_ring_row_of_a_newer_release_is_no_ring_that_is_not_there_yet() {
+        let fake = Fake::new(1, Faults::default());
+        let scan: Arc<dyn Scan> = Arc::new(fake.clone());
+        agreement::create_tables(&fake).unwrap();
+        let ring = Guard { rows: &fake, table: RING, partition: ints([0]) };
+        ring.change(None, [2, 7].as_slice().into(), Vec::new()).unwrap();
+        let error = look(&scan).unwrap_err();
+        assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
     }
 }

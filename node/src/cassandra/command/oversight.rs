@@ -34,9 +34,9 @@ pub(super) fn tell(seen: &Oversight, own: &RetentionConfig, text: &mut String) {
         };
         let _ = writeln!(text, "  place {} for {:032x}: {how_far}", debt.place, debt.dead.0);
     }
-    if let Some((oldest, newest)) = seen.journals {
-        let hours = newest - oldest + 1;
-        let _ = writeln!(text, "journals reach back {hours} h, to period {oldest} of {newest}");
+    if let (Some(oldest), Some(newest)) = (seen.journals.first(), seen.journals.last()) {
+        let tables = seen.journals.len();
+        let _ = writeln!(text, "{tables} journal tables, of periods {oldest} to {newest}");
     }
     tell_retention(seen.retention.as_ref(), own, text);
 }
@@ -98,7 +98,7 @@ mod tests {
             datacenter: Some("dc1".to_owned()),
             holders: vec![holder.clone(), Holder { is_fenced: true, ..holder }],
             obligations: vec![(Debt { place: 3, dead: Incarnation(1) }, Stage::Replay)],
-            journals: Some((490_000, 490_001)),
+            journals: vec![489_000, 490_000, 490_001],
             retention: None,
         };
         let (mut text, own) = (String::new(), RetentionConfig::default());
@@ -109,7 +109,7 @@ mod tests {
             "its lease has ended",
             "1 obligations",
             "place 3 for 00000000000000000000000000000001: to be read and flushed",
-            "journals reach back 2 h",
+            "3 journal tables, of periods 489000 to 490001",
             "the first process that serves says it",
         ] {
             assert!(text.contains(words), "{words}: {text}");
