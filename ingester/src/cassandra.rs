@@ -17,6 +17,7 @@ pub mod cql;
 pub mod driver;
 pub mod fake;
 pub mod fleet;
+pub mod guest;
 mod joined;
 mod journal;
 mod manifest;

@@ -1,6 +1,7 @@
 //! Members over one database that goes wrong.
 
 mod equal;
+mod guests;
 mod stories;
 mod world;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wire::replica::Replica;
 
 /// Everything that is looked at goes well.
-fn quiet(processes: usize) -> World {
+pub(super) fn quiet(processes: usize) -> World {
     let mut world = World::new(1, processes, Faults::default(), Plant::Nothing);
     world.run(15_000);
     world
@@ -19,7 +19,7 @@ fn served_by(world: &World) -> Vec<Vec<usize>> {
     (0..usize::from(PLACES)).map(|place| world.servers(place)).collect()
 }
 
-fn until_served(world: &mut World, within_ms: u64) -> u64 {
+pub(super) fn until_served(world: &mut World, within_ms: u64) -> u64 {
     let began = world.time.ms();
     while served_by(world).iter().any(|servers| servers.len() != 1) {
         assert!(world.time.ms() - began < within_ms, "{:?}", served_by(world));
