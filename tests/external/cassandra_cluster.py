@@ -198,7 +198,7 @@ class Load:
         self.cluster, self.ledger, self.log = cluster, base.with_suffix(".ledger"), base.with_suffix(".watch")
         self.wrote = self.watched = None
         targets = lambda role: [word for one in cluster.alive(role) for word in ("--target", f"127.0.0.1:{one.port}")]
-        verify = [os.environ.get("CUMAE_BENCH", cluster.binary), "bench", "verify"]
+        verify = [cluster.binary, "bench", "verify"]
         self.writer = self._start(*verify, "write", *targets("distributor"), "--ledger", self.ledger, "--series", series,
                                   "--batch", batch, "--metrics", 64, "--connections", connections, "--seconds", seconds,
                                   "--interval", interval_ms, "--shift", shift_ms, "--json")
@@ -236,16 +236,18 @@ class Load:
         all_of = ((int(line[3]) / 1000, int(line[4]) / 1000, int(line[5])) for line in lines if line[0] in ("ok", "no"))
         return sorted(one for one in all_of if since <= one[0] and (until is None or one[0] < until))
 
-    def questions(self, since, until=None):
-        """The same of the questions of who watched."""
+    def questions(self, since, until=None, of=None):
+        """The same of the questions of who watched, to all or to these processes."""
+        asked = None if of is None else {f"127.0.0.1:{one.port}" for one in of}
         lines = (line.split() for line in self.log.read_text().splitlines())
+        lines = (line for line in lines if asked is None or line[4] in asked)
         all_of = ((int(line[0]) / 1000, int(line[1]) / 1000, int(line[2])) for line in lines)
         return sorted(one for one in all_of if since <= one[0] and (until is None or one[0] < until))
 
     def check(self, processes=None):
         """Each acknowledged sample is there once and nothing else, whichever process is asked."""
         for one in processes or self.cluster.alive("querier"):
-            command = [os.environ.get("CUMAE_BENCH", self.cluster.binary), "bench", "verify", "read", "--target", f"127.0.0.1:{one.port}", "--ledger", self.ledger,
+            command = [self.cluster.binary, "bench", "verify", "read", "--target", f"127.0.0.1:{one.port}", "--ledger", self.ledger,
                        "--json"]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=1200)
             if done.returncode != 0:

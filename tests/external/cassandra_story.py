@@ -22,6 +22,8 @@ class Story:
     def __init__(self, cluster, is_short, series, report):
         self.cluster, self.is_short, self.series, self.report, self.row = cluster, is_short, series, report, ""
         self.loads = []
+        # How much the clocks of the processes are ahead.
+        self.shift_s = 0
 
     def either(self, short, whole):
         return short if self.is_short else whole
@@ -58,14 +60,15 @@ class Story:
             load.end()
         self.cluster.end()
         self.cluster.nodes.mend()
+        self.shift_s = 0
 
     def serving(self, seconds=60):
         """Waits until every process that lives takes a write for all places, or answers for all of them, and says how long that took."""
         began = time.monotonic()
         for one in self.cluster.alive("distributor"):
-            servers.wait_until(f"{one.name} to take everything", lambda: put(one.server)[0] in TAKEN, seconds, 0.1)
+            servers.wait_until(f"{one.name} to take everything", lambda: put(one.server, self.shift_s)[0] in TAKEN, seconds, 0.1)
         for one in self.cluster.alive("querier"):
-            servers.wait_until(f"{one.name} to answer for everything", lambda: ask(one.server)[0] == 200, seconds, 0.1)
+            servers.wait_until(f"{one.name} to answer for everything", lambda: ask(one.server, self.shift_s)[0] == 200, seconds, 0.1)
         return time.monotonic() - began
 
     def wait(self, seconds):
@@ -80,11 +83,11 @@ class Story:
                  f"p50/p99 {wrote['request_ms']['p50']:.0f}/{wrote['request_ms']['p99']:.0f} ms")
         return report
 
-    def back_within(self, load, since, until, seconds=TAKEOVER_MAX_S, what="service"):
+    def back_within(self, load, since, until, seconds=TAKEOVER_MAX_S, what="service", of=None):
         """When the last write and the last question were asked that failed, after a fault and before the next thing that was done."""
         failed = lambda all_of: [(at - took - since, took) for at, took, status in all_of if not 200 <= status < 300]
         # Who watches goes on asking the dead, too, and is not answered.
-        writes, reads = failed(load.attempts(since, until)), failed(one for one in load.questions(since, until) if one[2])
+        writes, reads = failed(load.attempts(since, until)), failed(one for one in load.questions(since, until, of) if one[2])
         taken = [at - took - since for at, took, status in load.attempts(since, until) if 200 <= status < 300]
         (last_write, _), (last_read, _) = max(writes, default=(0.0, 0)), max(reads, default=(0.0, 0))
         slowest = max((took for _, took in writes + reads), default=0.0)
@@ -110,15 +113,16 @@ def request(server, *what):
         return 0, str(error).encode()
 
 
-def put(server):
-    """Writes something into all places."""
-    body = "".join(f"probe_{n} {n} {int(time.time() * 1000)}\n" for n in range(PROBES)).encode()
+def put(server, shift_s=0):
+    """Writes something into all places, by a clock that is so much ahead."""
+    now_ms = int((time.time() + shift_s) * 1000)
+    body = "".join(f"probe_{n} {n} {now_ms}\n" for n in range(PROBES)).encode()
     return request(server, "POST", "/api/v1/import/prometheus", body)
 
 
-def ask(server):
-    """Asks for something of all places."""
-    return request(server, "GET", "/api/v1/query?query=count(%7B__name__%3D~%22probe_.*%22%7D)")
+def ask(server, shift_s=0):
+    """Asks for something of all places, by a clock that is so much ahead."""
+    return request(server, "GET", f"/api/v1/query?query=count(%7B__name__%3D~%22probe_.*%22%7D)&time={time.time() + shift_s:.3f}")
 
 
 def probe(server):
