@@ -61,8 +61,8 @@ class Over:
         total = 0
         for key in session.rows(f"SELECT DISTINCT {keys} FROM {self.keyspace}.{table}"):
             where = " AND ".join(f"{name} = {value}" for name, value in zip(keys.split(", "), key))
-            lengths = session.rows(f"SELECT octet_length(data) FROM {self.keyspace}.{table} WHERE {where}")
-            total += sum(length for (length,) in lengths if length is not None and length > 0)
+            values = session.rows(f"SELECT data FROM {self.keyspace}.{table} WHERE {where}")
+            total += sum(len(data) for (data,) in values if data)
         return total
 
 

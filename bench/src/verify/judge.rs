@@ -20,13 +20,14 @@ pub(super) struct Faults {
     pub(super) wrong: u64,
     pub(super) unknown: u64,
     pub(super) twice: u64,
+    /// Nobody had acknowledged it, so it is no fault.
     pub(super) gone: u64,
     named: Vec<String>,
 }
 
 impl Faults {
     pub(super) fn count(&self) -> u64 {
-        self.missing + self.wrong + self.unknown + self.twice + self.gone
+        self.missing + self.wrong + self.unknown + self.twice
     }
 
     pub(super) fn report(&self) -> Value {
@@ -35,7 +36,7 @@ impl Faults {
             "wrong_value": self.wrong,
             "never_sent": self.unknown,
             "twice": self.twice,
-            "seen_and_gone": self.gone,
+            "unacknowledged_and_gone": self.gone,
             "first_faults": self.named,
         })
     }
@@ -79,7 +80,7 @@ pub(super) fn judge(
 /// Who is asked, over one connection after the other.
 #[derive(Debug)]
 pub(super) struct Asked {
-    target: SocketAddr,
+    pub(super) target: SocketAddr,
     prefix: String,
     connection: Option<Connection>,
 }

@@ -25,7 +25,7 @@ pub struct WatchPlan {
     /// The ledger of who writes; it need not be there yet.
     pub ledger: PathBuf,
     /// A line for each question: when it ended and how long it took, both in milliseconds, the status (0 is
-    /// no answer), and how much was wrong. A new file.
+    /// no answer), how much was wrong so far, and who was asked. A new file.
     pub log: Option<PathBuf>,
     /// How long to go on.
     pub span: Duration,
@@ -35,7 +35,7 @@ pub struct WatchPlan {
     pub past: Duration,
 }
 
-/// Times of a series that nobody had acknowledged and that were seen: they may not go again.
+/// Times of a series that nobody had acknowledged and that were seen: they may go again, which is counted.
 type Seen = BTreeMap<u32, BTreeSet<i64>>;
 
 /// Asks until the time is over. `holds` in the report: there were answers, and all were right.
@@ -60,10 +60,11 @@ pub fn watch(plan: &WatchPlan) -> Result<Value, Error> {
             break;
         }
         let target = asked.get_mut(turn % targets.max(1)).ok_or(Error::NoTarget)?;
+        let to = target.target;
         let status = watched.ask(plan, target, turn, &mut tail)?;
         if let (Some(status), Some(mut log)) = (status, log.as_ref()) {
             let (at, took) = (process::wall_ms(), began.elapsed().as_millis());
-            let line = format!("{at} {took} {status} {}\n", watched.faults.count());
+            let line = format!("{at} {took} {status} {} {to}\n", watched.faults.count());
             let written = log.write_all(line.as_bytes());
             written.map_err(|why| failed(plan.log.as_ref().unwrap_or(&plan.ledger), why))?;
         }
@@ -144,10 +145,8 @@ impl Watched {
         let doubtful = |at: &i64| times.get(at) == Some(&false);
         let now: BTreeSet<i64> = samples.iter().map(|(at, _)| *at).filter(doubtful).collect();
         let seen = self.seen.entry(series).or_default();
-        for at in seen.iter().filter(|at| doubtful(at) && !now.contains(at)) {
-            self.faults.gone += 1;
-            self.faults.name("seen and gone", series, *at);
-        }
+        let gone = seen.iter().filter(|at| doubtful(at) && !now.contains(at)).count();
+        self.faults.gone += gone as u64;
         if now.is_empty() {
             self.seen.remove(&series);
         } else {
@@ -172,15 +171,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_seen_before_it_was_acknowledged_may_not_go_again() {
+    fn what_was_seen_and_gone_is_counted_and_no_fault_until_it_is_acknowledged() {
         let times = BTreeMap::from([(10, true), (20, false)]);
         let [a, b] = [10, 20].map(|at| (at, value_of(7, 0, at)));
         let mut watched = Watched::default();
         let mut counts = Vec::new();
         for found in [vec![a], vec![a, b], vec![a], vec![b]] {
             watched.judge(7, 0, &times, &Found::from([(0, found)]));
-            counts.push((watched.faults.gone, watched.faults.missing));
+            counts.push((watched.faults.gone, watched.faults.missing, watched.faults.count()));
         }
-        assert_eq!(counts, [(0, 0), (0, 0), (1, 0), (1, 1)]);
+        assert_eq!(counts, [(0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 1, 1)]);
     }
 }

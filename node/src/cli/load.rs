@@ -213,7 +213,7 @@ pub struct VerifyWatch {
     /// What is being written
     #[arg(long, value_name = "FILE")]
     pub ledger: PathBuf,
-    /// A line for each question: when it ended, milliseconds that it took, status, faults so far; a new file
+    /// A line for each question: when it ended, milliseconds that it took, status, faults so far, who was asked; a new file
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// How many seconds to go on
