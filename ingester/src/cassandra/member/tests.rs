@@ -1,7 +1,9 @@
 //! Members over one database that goes wrong.
 
 mod equal;
+mod faults;
 mod guests;
+mod neighbours;
 mod stories;
 mod world;
 
@@ -18,6 +20,8 @@ pub(super) enum Plant {
     ServesBeforeItIsOpen,
     /// Opening a place shuts nobody out.
     NoFence,
+    /// A restarted process answers when who it was before is meant.
+    AnswersForWhoItWas,
 }
 
 thread_local! {

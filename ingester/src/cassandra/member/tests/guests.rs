@@ -66,7 +66,8 @@ fn a_guest_with_an_old_ring_is_refused_and_learns_the_new_one() {
     until_served(&mut world, 15_000);
     let told = guest(&world, &[0, 1]);
     meet(&world, &fleet(&world, &told));
-    assert!(write_all(&mut world, &fleet(&world, &told)));
+    let all = fleet(&world, &told);
+    assert!(write_all(&mut world, &all));
 
     world.kill(0);
     until_served(&mut world, 15_000);
