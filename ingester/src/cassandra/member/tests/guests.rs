@@ -21,7 +21,10 @@ fn fleet(world: &World, guest: &Arc<Guest>) -> Fleet {
     Fleet::of_guest(Arc::clone(guest), world.peers()).that_asks_once()
 }
 
+/// What processes do twice a second: members look where the others are, and then the guest asks them.
 fn meet(world: &World, fleet: &Fleet) {
+    let members = (0..world.processes.len()).filter_map(|number| world.fleet(number));
+    members.for_each(|member| world.runtime.block_on(member.meet()));
     world.runtime.block_on(fleet.meet());
 }
 
