@@ -17,24 +17,29 @@ pub mod cql;
 pub mod driver;
 pub mod fake;
 pub mod fleet;
+mod guarded;
 mod joined;
 mod journal;
 mod manifest;
 pub mod member;
+pub mod oversight;
+mod periods;
 mod pieces;
 mod row_disk;
 pub mod rows;
 pub mod schema;
+pub mod settings;
 pub mod upkeep;
 
 pub use rows::{Change, Changed, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
 
 use crate::cassandra::rows::CommitLogSync;
 use journal::Whose;
+use periods::Periods;
 use pieces::PieceCache;
 use row_disk::RowDisk;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use store::Result;
 use store::commit_log::{self, LogSink, ReplayReport};
 use store::disk::Disk;
@@ -52,7 +57,9 @@ pub struct Database {
     cache: Arc<PieceCache>,
     incarnation: u128,
     places: u16,
-    period: Arc<AtomicU64>,
+    periods: Arc<Periods>,
+    /// What waits in the journals of all places.
+    pending_bytes: Arc<AtomicUsize>,
     // How many stores were made: each has an incarnation of its own.
     made: AtomicU64,
 }
@@ -79,14 +86,35 @@ impl Database {
                 return Err(rows::refused("use", "cassandra", why));
             }
         }
-        let (cache, period, made) = (Arc::default(), Arc::default(), AtomicU64::new(0));
-        Ok(Self { rows, cache, incarnation, places: places.max(1), period, made })
+        Ok(Self {
+            rows,
+            cache: Arc::default(),
+            incarnation,
+            places: places.max(1),
+            periods: Arc::default(),
+            pending_bytes: Arc::default(),
+            made: AtomicU64::new(0),
+        })
     }
 
-    /// From now on journals go to the table of this period, or of one that has begun before. Periods
-    /// are hours; one that is not later than the present one changes nothing.
-    pub fn set_period(&self, period: u64) {
-        self.period.fetch_max(period, Ordering::Relaxed);
+    /// The clock shows this hour since 1970: the number of the journals' next period, if it can be.
+    pub fn set_hour(&self, hour: u64) {
+        self.periods.set_hour(hour);
+    }
+
+    /// The newest period of the journals that is known; 0 before the first place is open.
+    #[must_use]
+    pub fn period(&self) -> u64 {
+        self.periods.newest()
+    }
+
+    /// Makes the table of the journals' next period, or finds that another has: from now on journals go
+    /// there. Blocks.
+    ///
+    /// # Errors
+    /// What the database says; then journals stay where they are.
+    pub fn make_next_period(&self) -> Result<u64> {
+        self.periods.make_next(&*self.rows, self.periods.hour())
     }
 
     /// The store of a place, which is this process's by a version of the ring row. Opening it ends every
@@ -94,19 +122,33 @@ impl Database {
     /// one by a later version.
     #[must_use]
     pub fn place(&self, place: u16, ring_version: u64) -> RowStore {
-        let cache = Arc::clone(&self.cache);
-        let disk = RowDisk::new(Arc::clone(&self.rows), cache, place, self.places);
         let made = u128::from(self.made.fetch_add(1, Ordering::Relaxed));
+        self.place_as(place, ring_version, self.incarnation.wrapping_add(made))
+    }
+
+    /// As [`Database::place`], as the same life of it as a store that came to nothing
+    /// ([`RowStore::unused`]).
+    #[must_use]
+    pub fn place_as(&self, place: u16, ring_version: u64, incarnation: u128) -> RowStore {
+        let is_used: Arc<AtomicBool> = Arc::default();
+        let disk = RowDisk::new(
+            Arc::clone(&self.rows),
+            Arc::clone(&self.cache),
+            (place, self.places),
+            Arc::clone(&is_used),
+        );
         RowStore {
             rows: Arc::clone(&self.rows),
             disk: Arc::new(disk),
             whose: Whose {
                 place,
                 places: self.places,
-                period: Arc::clone(&self.period),
+                periods: Arc::clone(&self.periods),
                 floor: Arc::default(),
+                pending_bytes: Arc::clone(&self.pending_bytes),
+                is_used,
             },
-            incarnation: self.incarnation.wrapping_add(made),
+            incarnation,
             ring_version,
             life: AtomicU64::new(0),
             is_fenced: Arc::default(),
@@ -142,6 +184,13 @@ impl RowStore {
         self.life.load(Ordering::Relaxed)
     }
 
+    /// The incarnation of a store that has written nothing as the life that it was given: what it wrote
+    /// would have that life's numbers. So an opening that failed can be tried again without another one.
+    #[must_use]
+    pub fn unused(&self) -> Option<u128> {
+        (!self.whose.is_used.load(Ordering::Relaxed)).then_some(self.incarnation)
+    }
+
     /// Is set when another life has been seen to have taken the place over: this one will change nothing
     /// any more.
     #[must_use]
@@ -171,7 +220,7 @@ impl Backend for RowStore {
             self.incarnation,
         )?;
         self.life.store(life, Ordering::Relaxed);
-        Ok(Box::new(manifest.tells(self.is_fenced())))
+        Ok(Box::new(manifest.tells(self.is_fenced(), Arc::clone(&self.whose.is_used))))
     }
 
     fn open_log(

@@ -12,7 +12,10 @@
 //! requests one by one (`embedded/serve.rs`), what an operator asks (`embedded/admin.rs`).
 
 mod admin;
+mod entrance;
 mod serve;
+
+pub(crate) use entrance::Bounds;
 
 use crate::compaction_thread::{self, CompactionQueue};
 use crate::config::Config;
@@ -23,6 +26,7 @@ use crate::rates::Rates;
 use crate::scrub_pace::ScrubPace;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::Topology;
+use entrance::{Entrance, Entry};
 use guard::LimitTable;
 use model::{Clock, Context, Kind, TenantId, TimestampMs};
 use parking_lot::Mutex;
@@ -33,7 +37,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use store::engine::{Backend, OpenReport, Parts};
 use store::{Engine, RetentionConfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::replica::ReplicaError;
 
 /// What a replica is made of.
@@ -98,10 +101,8 @@ struct Inner {
     compaction: CompactionQueue,
     seal_wait_max: Duration,
     telemetry: Arc<Telemetry>,
-    writes: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
-    writes_max: usize,
-    reads_max: usize,
+    writes: Entrance,
+    reads: Entrance,
     tenants_max: u64,
     rates: Rates,
 }
@@ -116,33 +117,34 @@ impl Embedded {
         let now = parts.clock.now();
         let (engine, report) = Engine::open(parts.store.clone(), config.store.clone(), now)?;
         let registry = parts.registry.clone();
-        let own = Self::start(parts, engine, telemetry, config)?;
+        let rules = retention(&parts.limits);
+        let own = Self::start(parts, engine, telemetry, (config, &Bounds::of(config), &rules))?;
         let engine = Arc::clone(&own.inner.engine);
         registry.register(Box::new(StoreSizes::new(move || engine.stats())?))?;
         Ok((own, report))
     }
 
     /// As [`Embedded::open`], on something else than a directory, and as one of several of a process,
-    /// which count together and tell their sizes together.
+    /// which count together, tell their sizes together, and share `bounds`. Samples are kept by `rules`.
     pub(crate) fn open_on(
         backend: &dyn Backend,
         parts: EmbeddedParts,
         telemetry: Arc<Telemetry>,
-        config: &Config,
+        (config, bounds, rules): (&Config, &Bounds, &RetentionConfig),
     ) -> Result<(Arc<Self>, OpenReport), Error> {
         let (store, now) = (parts.store.clone(), parts.clock.now());
         let (engine, report) = Engine::open_on(backend, store, config.store.clone(), now)?;
-        Ok((Self::start(parts, engine, telemetry, config)?, report))
+        Ok((Self::start(parts, engine, telemetry, (config, bounds, rules))?, report))
     }
 
     fn start(
         parts: EmbeddedParts,
         engine: Engine,
         telemetry: Arc<Telemetry>,
-        config: &Config,
+        (config, bounds, rules): (&Config, &Bounds, &RetentionConfig),
     ) -> Result<Arc<Self>, Error> {
         let EmbeddedParts { name, clock, limits, share, .. } = parts;
-        engine.set_retention(&retention(&limits), clock.now())?;
+        engine.set_retention(rules, clock.now())?;
         let engine = Arc::new(engine);
         let (log, log_thread) = log_thread::start(
             engine.clone(),
@@ -166,9 +168,6 @@ impl Embedded {
             config.compaction_bytes_per_second,
             ScrubPace::new(config.scrub_cycle_ms, clock.monotonic_ns()),
         )?;
-        let (writes_max, reads_max) = (config.writes_in_flight_max, config.reads_in_flight_max);
-        let writes = Arc::new(Semaphore::new(writes_max));
-        let reads = Arc::new(Semaphore::new(reads_max));
         let inner = Inner {
             name,
             engine,
@@ -179,10 +178,8 @@ impl Embedded {
             compaction,
             seal_wait_max: Duration::from_millis(config.seal_wait_max_ms),
             telemetry,
-            writes,
-            reads,
-            writes_max,
-            reads_max,
+            writes: Entrance::new(config.writes_in_flight_max, &bounds.writes),
+            reads: Entrance::new(config.reads_in_flight_max, &bounds.reads),
             tenants_max: config.tenants_max,
             rates: Rates::default(),
         };
@@ -206,13 +203,8 @@ impl Embedded {
     pub async fn shutdown(&self) -> Result<(), Error> {
         let Some(threads) = self.threads.lock().take() else { return Ok(()) };
         let inner = self.inner.clone();
-        for (requests, max) in [(&inner.writes, inner.writes_max), (&inner.reads, inner.reads_max)]
-        {
-            // Whoever comes later waits behind this, and is refused by the close.
-            let all = requests.acquire_many(u32::try_from(max).unwrap_or(u32::MAX)).await;
-            requests.close();
-            drop(all);
-        }
+        inner.writes.drain().await;
+        inner.reads.drain().await;
         let ended = tokio::task::spawn_blocking(move || end(&inner, threads)).await;
         ended.unwrap_or(Err(Error::Panicked { name: "shutdown" }))
     }
@@ -264,16 +256,16 @@ impl Inner {
         self.error(error.kind(), error.to_string())
     }
 
-    async fn enter(&self, requests: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ReplicaError> {
-        let entered = requests.clone().acquire_owned().await;
-        entered.map_err(|_| self.error(Kind::Unavailable, "the replica is stopping"))
+    async fn enter(&self, requests: &Entrance) -> Result<Entry, ReplicaError> {
+        let entered = requests.enter().await;
+        entered.ok_or_else(|| self.error(Kind::Unavailable, "the replica is stopping"))
     }
 
     /// Runs `work` on a thread that may block. The permit goes with it: work whose caller has left
     /// still counts.
     async fn blocking<T: Send + 'static>(
         self: Arc<Self>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Entry>,
         work: impl FnOnce() -> store::Result<T> + Send + 'static,
     ) -> Result<T, ReplicaError> {
         let done = tokio::task::spawn_blocking(move || {

@@ -62,13 +62,17 @@ static BUCKET: LazyLock<u64> = LazyLock::new(|| text_hash("le"));
 /// histogram have the same: files keep each as its difference to its neighbour.
 #[must_use]
 pub fn pairs_hash(pairs: impl Iterator<Item = (u64, u64)>) -> u64 {
+    pairs.map(|(name, value)| pair_hash(name, value)).fold(0, u64::wrapping_add)
+}
+
+/// What a label adds to the [hash](pairs_hash) of its series.
+#[must_use]
+pub fn pair_hash(name: u64, value: u64) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let bucket = *BUCKET;
-    let pair = |(name, value): (u64, u64)| match name == bucket {
+    match name == *BUCKET {
         true => 0,
         false => (name.rotate_left(32) ^ value).wrapping_mul(ODD),
-    };
-    pairs.map(pair).fold(0, u64::wrapping_add)
+    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(crate) enum Error {
 /// There is nothing to reach one with.
 #[cfg(not(feature = "cassandra"))]
 pub(crate) fn run(
-    _: &crate::config::cassandra::Cassandra,
+    _: &crate::config::Config,
     _: &crate::cli::cassandra::CassandraCommand,
 ) -> Result<(), Error> {
     Err(Error::NotBuilt)

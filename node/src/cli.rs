@@ -20,7 +20,7 @@ Examples:
   cumae snapshot create                    then: list, verify, copy, restore, delete
   cumae store verify                       every byte against its checksum; then: inspect, dump
   cumae store simulate --flush-size 6MiB   what each compaction strategy would write and hold
-  cumae cassandra init --dry-run           the tables in a Cassandra; then: status, check
+  cumae cassandra init --dry-run           the tables in a Cassandra; then: status, check, retention
   cumae import prometheus /var/lib/prometheus
   cumae query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --format chart
   cumae promql lint 'rate(up[5m])'         also: fmt, parse

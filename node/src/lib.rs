@@ -74,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Store(command)) if faults.is_empty() => finish(files::run(&config, &command)),
         Some(Command::Cassandra(command)) if faults.is_empty() => {
-            finish(cassandra::run(&config.cassandra, &command))
+            finish(cassandra::run(&config, &command))
         }
         Some(Command::Import(command)) if faults.is_empty() => finish(bulk::run(&config, &command)),
         Some(Command::Relabel(RelabelCommand::Test(flags))) if faults.is_empty() => {

@@ -8,7 +8,7 @@
 
 mod needs;
 
-pub(crate) use needs::{Need, needs};
+pub(crate) use needs::{Need, needs, united};
 pub use needs::{Read, reads};
 
 use crate::ast::{At, Call, Edges, Expr, MatrixSelector, Subquery, VectorSelector};

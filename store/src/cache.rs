@@ -121,6 +121,11 @@ impl Cache {
         Ok(loaded)
     }
 
+    /// Whether a part is here; that is no use of it.
+    pub(crate) fn holds(&self, key: Key) -> bool {
+        self.queues.lock().entries.contains_key(&key)
+    }
+
     /// Drops everything of a file.
     pub(crate) fn forget(&self, file: u64) {
         self.queues.lock().forget(file);

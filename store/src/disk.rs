@@ -12,6 +12,9 @@
 //! - After a failed sync nobody knows what is on disk, and a second sync may say `Ok` for pages
 //!   that are lost. So it is never asked again on the same file.
 //!
+//! - An error of [`crate::Error::Corrupt`] says that bytes are not what was written. A disk that is asked over
+//!   a network says [`crate::Error::Unreachable`] when it does not know: nobody takes that for damage.
+//!
 //! Of an sstable the [`DiskFile`] is the segment sink and the [`DiskReader`] the block source (DESIGN.md
 //! D16): an implementation may keep it as rows.
 //!
@@ -34,6 +37,17 @@ pub struct ClassWindow {
     pub first_day: i32,
     /// How many days it has; 0 for the window of all before the year 2000.
     pub days: u32,
+}
+
+/// Bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRange {
+    /// Which file.
+    pub path: String,
+    /// From where on.
+    pub offset: u64,
+    /// How many; what lies behind the end is none.
+    pub len: u64,
 }
 
 /// A file system below one data directory.
@@ -72,6 +86,15 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// If there is none, or the operating system refuses.
     fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>>;
+
+    /// Whether each read is a round trip: then it pays to say ahead what is going to be read.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// All of this is going to be read soon: what is worth it is brought near, at once. Whatever comes of it,
+    /// the reads that follow say what is there.
+    fn fetch(&self, _ranges: &[FileRange]) {}
 
     /// The names in a directory, sorted, without `.` and `..`; none if there is no such directory.
     ///

@@ -43,6 +43,7 @@ mod stats;
 mod versions;
 mod wide_read;
 
+pub use crate::select::Together;
 pub use backend::Backend;
 pub use compact::{Compaction, CompactionReport};
 pub use crowded::CrowdedWindow;

@@ -14,6 +14,9 @@ pub enum Error {
     /// The operating system refused. What was acknowledged before is still safe.
     #[error("failed to {action} `{path}`: {source}")]
     Io { action: &'static str, path: String, source: Arc<io::Error> },
+    /// Who keeps the bytes did not answer, or refused: that says nothing of the bytes. Ask again.
+    #[error("failed to reach `{path}`: {why}")]
+    Unreachable { path: String, why: String },
     /// Stored bytes are not what was written. Nothing of this file is guessed.
     #[error("`{path}` is damaged at byte {offset}: {detail}")]
     Corrupt { path: String, offset: u64, detail: String },
@@ -112,7 +115,10 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             // A failing disk is no fault of the sender: it must keep its samples and try again.
-            Self::Io { .. } | Self::LogFull { .. } | Self::DiskReserve { .. } => Kind::Unavailable,
+            Self::Io { .. }
+            | Self::Unreachable { .. }
+            | Self::LogFull { .. }
+            | Self::DiskReserve { .. } => Kind::Unavailable,
             Self::ManifestFull { .. }
             | Self::Locked { .. }
             | Self::Fenced { .. }

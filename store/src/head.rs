@@ -19,6 +19,7 @@ pub(crate) mod flush;
 mod locals;
 pub(crate) mod metadata;
 mod postings;
+mod query_shard;
 mod read;
 mod replay;
 pub(crate) mod series;

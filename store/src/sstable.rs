@@ -14,6 +14,7 @@
 //!
 //! Not here: which files are live (`manifest.rs`); which samples go into one (`engine/flush.rs`).
 
+pub(crate) mod ahead;
 pub(crate) mod block;
 pub(crate) mod chunks;
 pub(crate) mod columns;

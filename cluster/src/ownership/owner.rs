@@ -17,7 +17,7 @@ mod tests;
 
 use super::claim::Claim;
 use super::lease::Lease;
-use super::replay::Replay;
+use super::replay::{Replay, TAILS_MS};
 use super::ring_row::{Debt, RingRow, Stage};
 use super::watch::{WATCH_EVERY_MS, Watch};
 use super::{Ask, BootMs, Command, Incarnation, Reply};
@@ -32,11 +32,25 @@ pub struct FlushCover {
     discharged: BTreeSet<Debt>,
 }
 
+impl FlushCover {
+    /// Of a flush of these places only, none of which is given away: such a one has its own flush
+    /// ([`Owner::begin_give`]).
+    #[must_use]
+    pub fn of_kept(mut self, is_flushed: impl Fn(usize) -> bool) -> Self {
+        self.held.clear();
+        self.settled.retain(|debt| is_flushed(debt.place));
+        self.discharged.retain(|debt| is_flushed(debt.place));
+        self
+    }
+}
+
 /// A place that is held back to be given away.
 #[derive(Clone, Copy, Debug)]
 struct Hold {
     // Holding the same place back again is another hold: a flush of the first does not cover it.
     number: u64,
+    // Whoever drives this sees to this place by itself.
+    is_begun: bool,
     is_flushed: bool,
 }
 
@@ -57,6 +71,7 @@ pub struct Owner {
     row: Option<RingRow>,
     watches: BTreeMap<Incarnation, Watch>,
     replays: BTreeMap<Incarnation, Replay>,
+    tails_ms: &'static [u64],
     claims: BTreeMap<String, Claim>,
     held: BTreeMap<usize, Hold>,
     holds: u64,
@@ -84,6 +99,7 @@ impl Owner {
             row: None,
             watches: BTreeMap::new(),
             replays: BTreeMap::new(),
+            tails_ms: &TAILS_MS,
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             holds: 0,
@@ -97,6 +113,13 @@ impl Owner {
             is_ring_in_flight: false,
             read_ring_at: BootMs::default(),
         }
+    }
+
+    /// Reads no tails: what stands in a journal behind its end as it is found was never acknowledged, and may
+    /// stay where it is. A debt is discharged as soon as it is settled.
+    #[must_use]
+    pub fn without_tails(self) -> Self {
+        Self { tails_ms: &[], ..self }
     }
 
     /// Whether the process may take a write for a token, acknowledge one, or let an answer about it
@@ -309,7 +332,10 @@ impl Owner {
         }
         self.replays.retain(|dead, _| owed.contains_key(dead));
         for (dead, places) in owed {
-            self.replays.entry(dead).or_insert_with(|| Replay::new(dead)).owe(places, now);
+            self.replays
+                .entry(dead)
+                .or_insert_with(|| Replay::new(dead, self.tails_ms))
+                .owe(places, now);
         }
         self.settled.retain(|debt| row.obligations().get(debt) == Some(&Stage::Replay));
         self.discharged.retain(|debt| row.obligations().contains_key(debt));
@@ -328,6 +354,26 @@ impl Owner {
         cover
     }
 
+    /// Begins to give one place away by itself, if it is held back and that has not begun: the number of
+    /// the hold, for [`Owner::has_given`]. It is handed over as soon as that is told, whatever others do.
+    pub fn begin_give(&mut self, place: usize) -> Option<u64> {
+        let hold = self.held.get_mut(&place).filter(|hold| !hold.is_begun && !hold.is_flushed)?;
+        hold.is_begun = true;
+        Some(hold.number)
+    }
+
+    /// What this process had of a place since the hold of this number stands where an heir finds it.
+    pub fn has_given(&mut self, place: usize, number: u64) {
+        if let Some(hold) = self.held.get_mut(&place).filter(|hold| hold.number == number) {
+            hold.is_flushed = true;
+        }
+    }
+
+    /// The places that are held back.
+    pub fn held(&self) -> impl Iterator<Item = usize> {
+        self.held.keys().copied()
+    }
+
     /// Everything that the flush wrote stands in manifests.
     pub fn flush_done(&mut self, cover: FlushCover) {
         self.flush = Flush::Idle;
@@ -341,8 +387,12 @@ impl Owner {
     /// Whether a flush would let the ring row say more than it does.
     fn wants_flush(&self) -> bool {
         let Some(row) = &self.row else { return false };
-        self.held.values().any(|hold| !hold.is_flushed)
+        self.held.values().any(|hold| !hold.is_flushed && !hold.is_begun)
             || row.obligations_of(self.me).any(|(debt, stage)| {
+                // What is given away has its own flush.
+                if self.held.contains_key(&debt.place) {
+                    return false;
+                }
                 let Some(replay) = self.replays.get(&debt.dead) else { return false };
                 let is_read = replay.has_read(debt.place) && stage == Stage::Replay;
                 (is_read && !self.settled.contains(&debt))

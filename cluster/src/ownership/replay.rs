@@ -25,6 +25,7 @@ pub struct Replay {
     places: BTreeSet<usize>,
     read: BTreeSet<usize>,
     owed_since: BootMs,
+    tails_ms: &'static [u64],
     tails_read: usize,
     current: Option<Current>,
     next_at: BootMs,
@@ -41,14 +42,15 @@ struct Current {
 }
 
 impl Replay {
-    /// Owes nothing yet.
+    /// Owes nothing yet. The tail is read again so long after the last change of what is owed.
     #[must_use]
-    pub fn new(dead: Incarnation) -> Self {
+    pub fn new(dead: Incarnation, tails_ms: &'static [u64]) -> Self {
         Self {
             dead,
             places: BTreeSet::new(),
             read: BTreeSet::new(),
             owed_since: BootMs::default(),
+            tails_ms,
             tails_read: 0,
             current: None,
             next_at: BootMs::default(),
@@ -91,7 +93,7 @@ impl Replay {
     /// Whether the last tail has been read.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.tails_read == TAILS_MS.len() && self.read == self.places
+        self.tails_read == self.tails_ms.len() && self.read == self.places
     }
 
     /// What to ask now.
@@ -114,7 +116,7 @@ impl Replay {
     }
 
     fn is_due(&self, now: BootMs) -> bool {
-        let tail = TAILS_MS.get(self.tails_read);
+        let tail = self.tails_ms.get(self.tails_read);
         self.read != self.places || tail.is_some_and(|ms| now.since(self.owed_since) >= *ms)
     }
 
@@ -137,7 +139,7 @@ impl Replay {
         self.read.extend(places);
         let waited_ms = began_at.since(self.owed_since);
         if began_at >= self.owed_since && self.read == self.places {
-            self.tails_read = TAILS_MS.iter().filter(|ms| **ms <= waited_ms).count();
+            self.tails_read = self.tails_ms.iter().filter(|ms| **ms <= waited_ms).count();
         }
     }
 }
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_journal_is_read_at_once_and_its_tail_three_times_more() {
-        let mut replay = Replay::new(Incarnation(1));
+        let mut replay = Replay::new(Incarnation(1), &TAILS_MS);
         replay.owe(BTreeSet::from([3]), BootMs(1_000));
         assert!(!replay.has_read(3));
         let at = [1_000, 30_999, 31_000, 601_000, 3_600_999, 3_601_000, 9_999_999];
@@ -173,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_place_taken_on_during_a_reading_is_read_from_the_start() {
-        let mut replay = Replay::new(Incarnation(1));
+        let mut replay = Replay::new(Incarnation(1), &TAILS_MS);
         replay.owe(BTreeSet::from([3]), BootMs(0));
         assert!(replay.poll(BootMs(0)).is_some());
         replay.owe(BTreeSet::from([3, 4]), BootMs(5));
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_could_not_be_read_is_read_again_and_not_taken_for_empty() {
-        let mut replay = Replay::new(Incarnation(1));
+        let mut replay = Replay::new(Incarnation(1), &TAILS_MS);
         replay.owe(BTreeSet::from([3]), BootMs(0));
         replay.poll(BootMs(0));
         replay.answered(&Reply::Progress(None), BootMs(0));

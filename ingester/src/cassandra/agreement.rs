@@ -6,6 +6,7 @@
 //! | `lease` | ((incarnation)) | counter, whether it is fenced | `address`: where its peers find it |
 //! | `ring` | ((0)) | the whole ring row | none |
 //! | `ring` | ((1)) | how many places there are, written once | none |
+//! | `ring` | ((2)) | whose quorum acknowledges, written once | none |
 //! | `claims` | ((key)) | holder, number, ring version | none |
 //!
 //! # Invariants
@@ -15,10 +16,9 @@
 //!
 //! Not here: what is asked, and when (`cluster::ownership`); time-outs (`member.rs`).
 
-use super::rows::{
-    Change, Changed, Column, Consistency, Read, Rows, RowsError, create, persist, refused,
-};
-use super::schema::{CLAIMS, LEASE, RING, ints};
+use super::guarded::Guard;
+use super::rows::{Changed, Column, Consistency, Read, Rows, RowsError, create, persist, refused};
+use super::schema::{CLAIMS, LEASE, RING, SETTINGS, ints};
 use cluster::ownership::claim::{ClaimAsk, ClaimRow};
 use cluster::ownership::lease::{LeaseAsk, LeaseRow};
 use cluster::ownership::ring_row::{Debt, RingRow, Stage, Standing};
@@ -30,6 +30,9 @@ use store::Result;
 
 /// The version of the guards' bytes.
 const VERSION: u8 = 1;
+/// The partitions of the ring's table that are written once.
+const PLACES: u64 = 1;
+const DATACENTER: u64 = 2;
 /// The row of a lease that says where the process is found.
 const ADDRESS: &str = "address";
 
@@ -38,7 +41,7 @@ const ADDRESS: &str = "address";
 /// # Errors
 /// What the database says.
 pub(super) fn create_tables(rows: &dyn Rows) -> Result<()> {
-    [LEASE, RING, CLAIMS].into_iter().try_for_each(|table| create(rows, table))
+    [LEASE, RING, CLAIMS, SETTINGS].into_iter().try_for_each(|table| create(rows, table))
 }
 
 /// Agrees with all processes, for ever, on how many places there are: the first one says it.
@@ -46,15 +49,8 @@ pub(super) fn create_tables(rows: &dyn Rows) -> Result<()> {
 /// # Errors
 /// If it is another number than `places`; what the database says.
 pub(super) fn agree_on_places(rows: &dyn Rows, places: u16) -> Result<()> {
-    let said = Guard { rows, table: RING, partition: ints([1]) };
     let bytes = [&[VERSION][..], &places.to_be_bytes()].concat();
-    let first = persist(RING, || match said.read()? {
-        Some(there) => Ok(there),
-        None => match said.change(None, bytes.clone().into(), Vec::new())? {
-            Changed::Refused(Some(there)) => Ok(there),
-            Changed::Refused(None) | Changed::Applied => Ok(bytes.clone().into()),
-        },
-    })?;
+    let first = said_first(rows, PLACES, &bytes)?;
     if *first == *bytes {
         return Ok(());
     }
@@ -65,6 +61,57 @@ pub(super) fn agree_on_places(rows: &dyn Rows, places: u16) -> Result<()> {
          never changes"
     );
     Err(refused("use", "cassandra", why))
+}
+
+/// Agrees with all processes, for ever, on whose quorum acknowledges: in two data centres two processes
+/// would each agree with themselves.
+///
+/// # Errors
+/// If it is another one than this process's; what the database says.
+pub(super) fn agree_on_datacenter(rows: &dyn Rows, local_dc: &str) -> Result<()> {
+    let bytes = [&[VERSION][..], local_dc.as_bytes()].concat();
+    let first = said_first(rows, DATACENTER, &bytes)?;
+    if *first == *bytes {
+        return Ok(());
+    }
+    let there = String::from_utf8_lossy(first.get(1..).unwrap_or_default()).into_owned();
+    let why = format!(
+        "its processes agree in data centre `{there}`, and this one would in `{local_dc}`: set \
+         cassandra.local_dc to `{there}`"
+    );
+    Err(refused("use", "cassandra", why))
+}
+
+/// Whose quorum acknowledges, if a process has said it.
+pub(super) fn datacenter(rows: &dyn Rows) -> Result<Option<String>> {
+    let said = Guard { rows, table: RING, partition: ints([DATACENTER]) };
+    let there = persist(RING, || said.read())?;
+    Ok(there.map(|bytes| String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned()))
+}
+
+/// The ring row, if there is one that this release knows.
+pub(super) fn ring(rows: &dyn Rows) -> Result<Option<RingRow>> {
+    let ring = Guard { rows, table: RING, partition: ints([0]) };
+    Ok(persist(RING, || ring.read())?.as_deref().and_then(ring_of))
+}
+
+/// Whether a lease has ended.
+pub(super) fn is_fenced(rows: &dyn Rows, who: Incarnation) -> Result<bool> {
+    let lease = Guard { rows, table: LEASE, partition: of_incarnation(who) };
+    let there = persist(LEASE, || lease.read())?;
+    Ok(there.as_deref().and_then(lease_of).is_none_or(|row| row.is_fenced))
+}
+
+/// What the first process said, or this one now, in a partition of the ring's table that never changes.
+fn said_first(rows: &dyn Rows, partition: u64, bytes: &[u8]) -> Result<Arc<[u8]>> {
+    let said = Guard { rows, table: RING, partition: ints([partition]) };
+    persist(RING, || match said.read()? {
+        Some(there) => Ok(there),
+        None => match said.change(None, bytes.into(), Vec::new())? {
+            Changed::Refused(Some(there)) => Ok(there),
+            Changed::Refused(None) | Changed::Applied => Ok(bytes.into()),
+        },
+    })
 }
 
 /// Bytes that are read from their start; `None` where they end too early.
@@ -187,38 +234,8 @@ pub fn ring_of(bytes: &[u8]) -> Option<RingRow> {
     input.end(RingRow::of_parts(version, members, &owners, obligations)?)
 }
 
-fn of_incarnation(who: Incarnation) -> Vec<Column> {
+pub(super) fn of_incarnation(who: Incarnation) -> Vec<Column> {
     vec![Column::Text(format!("{:032x}", who.0))]
-}
-
-/// A guard that is read or changed, and what it says.
-struct Guard<'a> {
-    rows: &'a dyn Rows,
-    table: &'static str,
-    partition: Vec<Column>,
-}
-
-impl Guard<'_> {
-    fn read(&self) -> Result<Option<Arc<[u8]>>, RowsError> {
-        let read = Read {
-            table: self.table.to_owned(),
-            partition: self.partition.clone(),
-            first: Vec::new(),
-            last: Some(Vec::new()),
-            rows_max: 1,
-        };
-        Ok(self.rows.read(&read, Consistency::Serial)?.pop().map(|row| row.data))
-    }
-
-    fn change(
-        &self,
-        expected: Option<Arc<[u8]>>,
-        guard: Arc<[u8]>,
-        more: Vec<super::rows::RowChange>,
-    ) -> Result<Changed, RowsError> {
-        let (table, partition) = (self.table.to_owned(), self.partition.clone());
-        self.rows.change(&Change { table, partition, expected, guard, rows: more })
-    }
 }
 
 /// What a row says, of the bytes that were found; unknown if they are not such a row.
@@ -354,126 +371,4 @@ pub(super) fn address(rows: &dyn Rows, who: Incarnation) -> Result<Option<String
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cassandra::fake::{Fake, Faults};
-    use model::SplitMix64;
-    use std::collections::BTreeSet;
-
-    const A: Incarnation = Incarnation(1);
-    const B: Incarnation = Incarnation(u128::MAX);
-    const C: Incarnation = Incarnation(3);
-
-    fn row() -> RingRow {
-        let mut row = RingRow::first(A, 7);
-        row.join(B);
-        row.take_over(A, &BTreeSet::from([B]));
-        row.join(C);
-        row.settle(Debt { place: 2, dead: A });
-        row.hand_over(3, C);
-        row.announce_leave(B);
-        row.next()
-    }
-
-    #[test]
-    fn every_row_comes_back_from_its_bytes_and_no_part_of_them_does() {
-        let ring = ring_bytes(&row());
-        assert_eq!(ring_of(&ring), Some(row()));
-        let lease = LeaseRow { counter: 7, is_fenced: true };
-        assert_eq!(lease_of(&lease_bytes(lease)), Some(lease));
-        let claim = ClaimRow { holder: Some(B), number: 3, ring_version: 9 };
-        assert_eq!(claim_of(&claim_bytes(&claim)), Some(claim));
-        for len in 0..ring.len() {
-            assert_eq!(ring_of(&ring[..len]), None);
-        }
-        assert_eq!(ring_of(&[ring, vec![0]].concat()), None);
-    }
-
-    #[test]
-    fn bytes_that_are_no_ring_row_are_told_from_one() {
-        let mut chance = SplitMix64::new(1);
-        let ring = ring_bytes(&row());
-        for _ in 0..2_000 {
-            let mut bytes = ring.clone();
-            let at = usize::try_from(chance.draw()).unwrap() % bytes.len();
-            bytes[at] = chance.draw().to_le_bytes()[0];
-            // It is another row, or none; it is never a panic, nor large.
-            if let Some(row) = ring_of(&bytes) {
-                assert!(row.ring().vnodes().len() <= 7);
-            }
-        }
-        let huge = [&ring[..9], &[0xff; 4]].concat();
-        assert_eq!(ring_of(&huge), None);
-    }
-
-    #[test]
-    fn a_lease_is_begun_renewed_and_fenced_and_says_where_its_holder_is() {
-        let fake = Fake::new(1, Faults::default());
-        create_tables(&fake).unwrap();
-        let asker = Asker { rows: &fake, me: A, address: "10.0.0.1:9010" };
-        let put = |ask| asker.put(&ask, None);
-        assert_eq!(put(Ask::Watch(A, WatchAsk::Read)), Reply::Lease(None));
-        assert_eq!(put(Ask::Lease(LeaseAsk::Begin)), Reply::Applied);
-        assert_eq!(put(Ask::Lease(LeaseAsk::Renew { from: 0 })), Reply::Applied);
-        let row = |counter, is_fenced| Reply::Lease(Some(LeaseRow { counter, is_fenced }));
-        assert_eq!(put(Ask::Lease(LeaseAsk::Begin)), row(1, false));
-        assert_eq!(put(Ask::Watch(A, WatchAsk::Fence { counter: 0 })), row(1, false));
-        assert_eq!(put(Ask::Watch(A, WatchAsk::Fence { counter: 1 })), Reply::Applied);
-        assert_eq!(put(Ask::Lease(LeaseAsk::Renew { from: 1 })), row(1, true));
-        assert_eq!(address(&fake, A).unwrap().as_deref(), Some("10.0.0.1:9010"));
-        assert_eq!(address(&fake, B).unwrap(), None);
-    }
-
-    #[test]
-    fn the_ring_row_changes_only_from_the_version_before() {
-        let fake = Fake::new(1, Faults::default());
-        create_tables(&fake).unwrap();
-        let asker = Asker { rows: &fake, me: A, address: "" };
-        let first = RingRow::first(A, 4);
-        let second = first.next();
-        let update = |row: &RingRow| Ask::UpdateRing(Box::new(row.clone()));
-        assert_eq!(asker.put(&update(&first), None), Reply::Applied);
-        assert_eq!(asker.put(&update(&second), Some(&first)), Reply::Applied);
-        let there = Reply::Ring(Some(Box::new(second.clone())));
-        assert_eq!(asker.put(&update(&second), Some(&first)), there);
-        assert_eq!(asker.put(&Ask::ReadRing, None), there);
-    }
-
-    #[test]
-    fn the_first_process_says_how_many_places_there_are_and_another_number_is_refused() {
-        for seed in 0..50 {
-            let faults = Faults { change_unknown: 60, read_unknown: 40, ..Faults::default() };
-            let fake = Fake::new(seed, Faults::default());
-            create_tables(&fake).unwrap();
-            fake.set_faults(faults);
-            let mut said = None;
-            for places in [16, 32, 16, 32] {
-                // An outcome that stays unknown is an error, and what was asked for may come later.
-                match (agree_on_places(&fake, places), said) {
-                    (Ok(()), None) => said = Some(places),
-                    (Ok(()), Some(there)) => assert_eq!(places, there),
-                    (Err(_), _) => {}
-                }
-            }
-            fake.set_faults(Faults::default());
-            let both = [16, 32].map(|places| agree_on_places(&fake, places));
-            assert_eq!(both.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-            let error = both.into_iter().find_map(Result::err).unwrap().to_string();
-            assert!(error.contains("never changes"), "{error}");
-            said.iter().for_each(|there| assert!(agree_on_places(&fake, *there).is_ok()));
-        }
-    }
-
-    #[test]
-    fn a_claim_is_written_only_over_the_number_before() {
-        let fake = Fake::new(1, Faults::default());
-        create_tables(&fake).unwrap();
-        let asker = Asker { rows: &fake, me: A, address: "" };
-        let row = |number| ClaimRow { holder: Some(A), number, ring_version: 1 };
-        let write = |number| Ask::Claim("schema".to_owned(), ClaimAsk::Write(row(number)));
-        assert_eq!(asker.put(&write(2), None), Reply::Claim(None));
-        assert_eq!(asker.put(&write(1), None), Reply::Applied);
-        assert_eq!(asker.put(&write(1), None), Reply::Claim(Some(row(1))));
-        assert_eq!(asker.put(&write(2), None), Reply::Applied);
-    }
-}
+mod tests;

@@ -151,6 +151,17 @@ pub fn read(keyspace: &str, table: &str, shape: Shape, bounds: Bounds) -> String
     text
 }
 
+/// When a partition's guard was written, in microseconds since 1970, and what the time is, in milliseconds:
+/// partition key.
+#[must_use]
+pub fn guard_age(keyspace: &str, table: &str, shape: Shape) -> String {
+    let key = equal(shape.partition);
+    format!(
+        "SELECT writetime(guard) AS written, toUnixTimestamp(now()) AS time FROM {keyspace}.{table} \
+         WHERE {key} LIMIT 1"
+    )
+}
+
 /// The keys of all partitions of a table.
 #[must_use]
 pub fn partitions(keyspace: &str, table: &str, shape: Shape) -> String {

@@ -12,9 +12,11 @@
 //!   after each one.
 //! - Every request has a time-out, so every call has an end.
 //!
-//! Not here: the text of requests (`cql.rs`); how a session comes to be (`driver/connect.rs`).
+//! Not here: the text of requests (`cql.rs`); how a session comes to be (`driver/connect.rs`); what is
+//! looked at rather than kept (`driver/looks.rs`).
 
 mod connect;
+mod looks;
 mod outcome;
 mod statements;
 mod values;
@@ -22,20 +24,15 @@ mod values;
 pub use connect::{Config, ConnectError, TlsFiles};
 
 use super::cql::{self, Bounds};
-use super::rows::{
-    Change, Changed, Column, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write,
-};
+use super::rows::{Change, Changed, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write};
 use super::schema::{self, Shape};
-use super::upkeep::Scan;
 use outcome::Pace;
 use scylla::client::session::Session;
-use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancingPolicy};
 use scylla::response::PagingState;
 use scylla::response::query_result::QueryRowsResult;
 use scylla::statement::Statement;
 use scylla::statement::batch::{Batch, BatchType};
 use statements::{Mode, Statements};
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -337,54 +334,6 @@ impl Inner {
         let answer = self.session.batch(&batch, bound).await.map_err(outcome::of_change)?;
         values::changed(&outcome::rows(answer)?)
     }
-
-    /// What each node of the data centre answers, by its address.
-    async fn of_each_node(
-        &self,
-        text: &str,
-        value: Option<&str>,
-    ) -> Vec<(String, Result<QueryRowsResult, RowsError>)> {
-        let cluster = self.session.get_cluster_state();
-        let mut told = Vec::new();
-        for node in cluster.get_nodes_info() {
-            if node.datacenter.as_deref() != Some(self.config.local_dc.as_str()) {
-                continue;
-            }
-            let mut statement = Statement::new(text);
-            let target = NodeIdentifier::Node(Arc::clone(node));
-            let target = SingleTargetLoadBalancingPolicy::new(target, None);
-            statement.set_load_balancing_policy(Some(target));
-            let values: Vec<Value> = value.map(Value::of_text).into_iter().collect();
-            let answer = self.session.query_unpaged(statement, values).await;
-            let answer = answer.map_err(outcome::of_read).and_then(outcome::rows);
-            told.push((node.address.ip().to_string(), answer));
-        }
-        told
-    }
-
-    /// Of the nodes that acknowledge; one that is down acknowledges nothing.
-    async fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {
-        let text = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
-        let mut told = Vec::new();
-        let mut last = RowsError::Unknown("no node of the data centre is known".to_owned());
-        for (node, answer) in self.of_each_node(text, None).await {
-            match answer {
-                Ok(rows) => {
-                    let found = values::column_text(&rows, "value")?;
-                    let is_synced = found.iter().any(|sync| sync == "batch" || sync == "group");
-                    let sync =
-                        if is_synced { CommitLogSync::Synced } else { CommitLogSync::Periodic };
-                    told.push((node, sync));
-                }
-                Err(error @ RowsError::Refused(_)) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(node, %error, "a node does not tell its commitlog_sync");
-                    last = error;
-                }
-            }
-        }
-        if told.is_empty() { Err(last) } else { Ok(told) }
-    }
 }
 
 /// Which rows a request names.
@@ -395,47 +344,6 @@ fn bounds_of(read: &Read, shape: Shape, wants_guard: bool) -> Bounds {
         // A bound would hide the guard of a partition without a row in it.
         Some(last) if !wants_guard => Bounds::Range { first: read.first.len(), last: last.len() },
         _ => Bounds::Range { first: read.first.len(), last: 0 },
-    }
-}
-
-impl Scan for Driver {
-    fn partitions(&self, table: &str) -> Result<Vec<Vec<Column>>, RowsError> {
-        let table = table.to_owned();
-        self.run(move |inner| async move {
-            let shape = Inner::shape(&table)?;
-            let text = cql::partitions(&inner.config.keyspace, &table, shape);
-            let prepared = inner.statements.get(&inner, &text, Mode::Scan).await?;
-            let (mut found, mut at) = (Vec::new(), PagingState::start());
-            loop {
-                let page = inner.session.execute_single_page(&prepared, (), at).await;
-                let (page, next) = page.map_err(outcome::of_read)?;
-                found.extend(values::keys(&outcome::rows(page)?, shape.partition)?);
-                match next.into_paging_control_flow() {
-                    ControlFlow::Continue(more) => at = more,
-                    ControlFlow::Break(()) => return Ok(found),
-                }
-            }
-        })
-    }
-}
-
-impl Driver {
-    /// What each table of the keyspace has on the disks of all nodes that answer, in MiB.
-    ///
-    /// # Errors
-    /// [`RowsError`].
-    pub fn disk_usage(&self) -> Result<BTreeMap<String, u64>, RowsError> {
-        self.run(|inner| async move {
-            let mut sums = BTreeMap::new();
-            let text = "SELECT table_name, mebibytes FROM system_views.disk_usage \
-                        WHERE keyspace_name = ?";
-            for (_, answer) in inner.of_each_node(text, Some(&inner.config.keyspace)).await {
-                for (table, mebibytes) in values::sizes(&answer?)? {
-                    *sums.entry(table).or_insert(0) += mebibytes;
-                }
-            }
-            Ok(sums)
-        })
     }
 }
 
@@ -490,9 +398,42 @@ impl Rows for Driver {
         })
     }
 
+    fn read_many(
+        &self,
+        reads: &[Read],
+        consistency: Consistency,
+    ) -> Vec<Result<Vec<Row>, RowsError>> {
+        let (reads, count) = (reads.to_vec(), reads.len());
+        let none = || RowsError::Unknown("its task died".to_owned());
+        let answers = self.run(move |inner| async move {
+            inner.pace.wait().await;
+            let mut tasks = JoinSet::new();
+            for (number, read) in reads.into_iter().enumerate() {
+                let inner = Arc::clone(&inner);
+                let mode = Mode::Read(consistency);
+                tasks.spawn(async move { (number, inner.read(&read, mode).await) });
+            }
+            let mut answers: Vec<_> = (0..count).map(|_| Err(none())).collect();
+            while let Some(done) = tasks.join_next().await {
+                if let Ok((number, answer)) = done
+                    && let Some(place) = answers.get_mut(number)
+                {
+                    *place = answer;
+                }
+            }
+            inner.pace.note(answers.iter().any(Result::is_ok) || count == 0);
+            Ok(answers)
+        });
+        answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+    }
+
     fn change(&self, change: &Change) -> Result<Changed, RowsError> {
         let change = change.clone();
         self.run(move |inner| async move { inner.change_pace.of(inner.change(&change)).await })
+    }
+
+    fn datacenter(&self) -> Option<String> {
+        Some(self.inner.config.local_dc.clone())
     }
 
     fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {

@@ -43,6 +43,8 @@ pub struct Faults {
     pub change_unknown: u64,
     /// A table that is there is not seen when it is to be created.
     pub schema_late: u64,
+    /// A table is not made, or not by all nodes: who asked is not told that it is there.
+    pub create_unknown: u64,
     /// Nodes answer before they sync.
     pub is_periodic: bool,
 }
@@ -56,6 +58,7 @@ impl Faults {
         read_unknown: 2,
         change_unknown: 5,
         schema_late: 50,
+        create_unknown: 0,
         is_periodic: false,
     };
 }
@@ -78,7 +81,10 @@ struct Inner {
     ballot: i64,
     calls: u64,
     reads: u64,
+    rounds: u64,
     stop_at: Option<u64>,
+    /// No node answers who reads tables whose name begins so.
+    mute: Option<String>,
 }
 
 impl Fake {
@@ -95,7 +101,9 @@ impl Fake {
             ballot: BALLOT_FIRST,
             calls: 0,
             reads: 0,
+            rounds: 0,
             stop_at: None,
+            mute: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -103,6 +111,11 @@ impl Fake {
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.inner.lock().faults = faults;
+    }
+
+    /// From now on nobody gets an answer who reads tables whose name begins so; `None` ends it.
+    pub fn mute(&self, tables: Option<&str>) {
+        self.inner.lock().mute = tables.map(str::to_owned);
     }
 
     /// The power of a node goes and comes back.
@@ -135,6 +148,12 @@ impl Fake {
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.inner.lock().reads
+    }
+
+    /// How often somebody waited for reads: those that are asked for at once are one.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        self.inner.lock().rounds
     }
 
     /// The process dies in its `call`-th changing call from now on: of that one a part may be done,
@@ -267,6 +286,9 @@ impl Rows for Fake {
             return Err(dead());
         }
         let faults = inner.faults;
+        if inner.percent(faults.create_unknown) && !inner.schema.contains_key(name) {
+            return Err(RowsError::Unknown("no schema agreement".to_owned()));
+        }
         let is_unseen = inner.percent(faults.schema_late);
         let held = inner.schema.get(name).copied();
         if held.is_none() || (held != Some(id) && is_unseen) {
@@ -304,11 +326,15 @@ impl Rows for Fake {
     fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
         let mut inner = self.inner.lock();
         inner.reads += 1;
+        inner.rounds += 1;
         if inner.stop_at.is_some_and(|stop_at| inner.calls > stop_at) {
             return Err(dead());
         }
         let faults = inner.faults;
         if inner.percent(faults.read_unknown) {
+            return Err(RowsError::Unknown("ReadTimeout".to_owned()));
+        }
+        if inner.mute.as_ref().is_some_and(|mute| read.table.starts_with(mute.as_str())) {
             return Err(RowsError::Unknown("ReadTimeout".to_owned()));
         }
         let table = inner.table(&read.table)?;
@@ -319,6 +345,17 @@ impl Rows for Fake {
             Consistency::Serial => vec![0, 1, 2],
         };
         Ok(inner.rows(table, read, &nodes))
+    }
+
+    fn read_many(
+        &self,
+        reads: &[Read],
+        consistency: Consistency,
+    ) -> Vec<Result<Vec<Row>, RowsError>> {
+        let before = self.inner.lock().rounds;
+        let answers = reads.iter().map(|read| self.read(read, consistency)).collect();
+        self.inner.lock().rounds = before + 1;
+        answers
     }
 
     fn change(&self, change: &Change) -> Result<Changed, RowsError> {

@@ -13,21 +13,26 @@
 //! - What waits is bounded: over the bound an append is refused.
 //! - A writer's periods rise, and begin with the one where the replay of its place begins. So a table
 //!   goes when the replay of every place begins behind its period; rows are not deleted.
+//! - No table is made when a row is written, and nobody waits for the database but who syncs: a record is
+//!   put in line, and a segment ended, while a group is under way.
 //!
-//! Not here: what is in a record; when to sync; who may read a journal (`cluster::ownership`); when a
-//! period begins ([`super::Database::set_period`]).
+//! Not here: what is in a record; when to sync; who may read a journal (`cluster::ownership`); which
+//! periods there are (`periods.rs`).
 
-use super::rows::{
-    Consistency, Key, Read, Rows, Write, create, drop_table, read_all, table_names, write_all,
-};
+mod replay;
+
+pub(super) use replay::replay;
+
+use super::periods::{PERIOD_BITS, Periods};
+use super::rows::{Key, Rows, Write, create, drop_table, table_names, write_all};
 use super::schema::{ints, journal_of, journal_table};
-use cluster::ownership::journal::{Position, Reading, Writer};
+use cluster::ownership::journal::{Position, Writer};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use store::commit_log::{self, Damage, LogSink, ReplayReport, SyncFailed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use store::commit_log::{self, LogSink, SyncFailed};
 use store::{Error, Result};
 
 /// A row has about so many bytes at most.
@@ -43,9 +48,8 @@ const WHOLE: u8 = 0;
 /// A row with a part of a record, behind the part's index and how many there are.
 const PART: u8 = 1;
 
-/// Bits of a bucket in a segment's number, and of a period.
+/// Bits of a bucket in a segment's number.
 const BUCKET_BITS: u32 = 16;
-const PERIOD_BITS: u32 = 24;
 /// Bits of a life in a writer's number.
 const LIFE_BITS: u32 = 32;
 
@@ -77,19 +81,18 @@ impl Segment {
 pub(super) struct Whose {
     pub(super) place: u16,
     pub(super) places: u16,
-    /// The period that has begun.
-    pub(super) period: Arc<AtomicU64>,
+    pub(super) periods: Arc<Periods>,
     /// The period where the replay of the place begins.
     pub(super) floor: Arc<AtomicU64>,
+    /// The bytes that wait in the journals of all places of the process.
+    pub(super) pending_bytes: Arc<AtomicUsize>,
+    /// Is set before this life of the place writes anything.
+    pub(super) is_used: Arc<AtomicBool>,
 }
 
 impl Whose {
     fn writer(&self, life: u64) -> u64 {
         (u64::from(self.place) << LIFE_BITS) | life
-    }
-
-    fn now(&self) -> u64 {
-        self.period.load(Ordering::Relaxed).min((1 << PERIOD_BITS) - 1)
     }
 }
 
@@ -100,7 +103,9 @@ pub(super) struct Journal {
     whose: Whose,
     life: u64,
     config: commit_log::Config,
-    // Guards the order of the rows. Taken before `pending`, and held while the database works.
+    // One group at a time. Taken first, by who syncs, and held while the database works.
+    syncing: Mutex<()>,
+    // Guards the order of the rows. Taken before `pending`, for a moment.
     writer: Mutex<State>,
     // Guards what waits. Held for the copying of one record.
     pending: Mutex<Pending>,
@@ -112,8 +117,8 @@ struct State {
     period: u64,
     /// Rows that are not known to be written; they go in front of the next group.
     refused: Vec<(Position, Write)>,
-    /// The table that is known to be there.
-    table: String,
+    /// Whether rows are on their way, whose places are of this period.
+    is_under_way: bool,
 }
 
 #[derive(Debug, Default)]
@@ -137,37 +142,57 @@ impl Journal {
         config: &commit_log::Config,
     ) -> Result<Self> {
         let from = Segment::of(from_segment).period;
-        let period = whose.now().max(from);
         whose.floor.store(from, Ordering::Relaxed);
-        let table = journal_table(period);
-        create(&*rows, &table)?;
+        if whose.periods.newest() == 0 {
+            whose.periods.make_next(&*rows, whose.periods.hour())?;
+        }
+        let period = whose.periods.newest().max(from);
+        if period > whose.periods.newest() {
+            create(&*rows, &journal_table(period))?;
+            whose.periods.is_there(period);
+        }
         let places = Writer::new(BUCKET_BYTES_MAX);
-        let writer = Mutex::new(State { places, period, refused: Vec::new(), table });
-        Ok(Self { rows, whose, life, config: config.clone(), writer, pending: Mutex::default() })
+        let state = State { places, period, refused: Vec::new(), is_under_way: false };
+        Ok(Self {
+            rows,
+            whose,
+            life,
+            config: config.clone(),
+            syncing: Mutex::new(()),
+            writer: Mutex::new(state),
+            pending: Mutex::default(),
+        })
     }
 
-    /// Goes on to the period that has begun, unless there are rows whose place is given.
+    /// Goes on to the newest period, unless there are rows whose place is given.
     fn turn(&self, state: &mut State) {
-        let now = self.whose.now();
-        if now > state.period && state.refused.is_empty() {
-            state.period = now;
+        let newest = self.whose.periods.newest();
+        if newest > state.period && state.refused.is_empty() && !state.is_under_way {
+            state.period = newest;
             state.places = Writer::new(BUCKET_BYTES_MAX);
         }
     }
 
-    fn write_group(&self, state: &mut State, records: Vec<Vec<u8>>) -> Result<()> {
-        self.turn(state);
+    /// Gives each row its place: those that are to be written now.
+    fn begin_group(&self, records: Vec<Vec<u8>>) -> Vec<(Position, Write)> {
+        let mut state = self.writer.lock();
+        self.turn(&mut state);
         let mut group = mem::take(&mut state.refused);
         for data in rows_of(records) {
             let at = state.places.place(data.len() as u64);
             group.push((at, self.row(state.period, at, data)));
         }
-        let done = self.write_rows(state, &group);
-        match &done {
-            Ok(()) => group.iter().for_each(|(at, _)| state.places.durable(*at)),
-            Err(_) => state.refused = group,
+        state.is_under_way = true;
+        group
+    }
+
+    fn end_group(&self, group: Vec<(Position, Write)>, is_written: bool) {
+        let mut state = self.writer.lock();
+        state.is_under_way = false;
+        match is_written {
+            true => group.iter().for_each(|(at, _)| state.places.durable(*at)),
+            false => state.refused = group,
         }
-        done
     }
 
     fn row(&self, period: u64, at: Position, data: Vec<u8>) -> Write {
@@ -177,16 +202,25 @@ impl Journal {
         Write { table, key, data: Some(data.into()), timestamp: TIMESTAMP }
     }
 
-    fn write_rows(&self, state: &mut State, group: &[(Position, Write)]) -> Result<()> {
-        let mut writes = Vec::with_capacity(group.len());
-        for (_, write) in group {
-            if write.table != state.table {
-                create(&*self.rows, &write.table)?;
-                state.table.clone_from(&write.table);
-            }
-            writes.push(write.clone());
-        }
-        write_all(&*self.rows, &writes, "journal")
+    fn write_group(&self, records: Vec<Vec<u8>>) -> Result<()> {
+        let group = self.begin_group(records);
+        self.whose.is_used.store(true, Ordering::Relaxed);
+        let writes: Vec<Write> = group.iter().map(|(_, write)| write.clone()).collect();
+        let done = write_all(&*self.rows, &writes, "journal");
+        self.end_group(group, done.is_ok());
+        done
+    }
+
+    fn has_refused(&self) -> bool {
+        !self.writer.lock().refused.is_empty()
+    }
+}
+
+/// What still waits is nobody's any more.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let left = self.pending_bytes();
+        self.whose.pending_bytes.fetch_sub(left, Ordering::Relaxed);
     }
 }
 
@@ -197,9 +231,11 @@ impl LogSink for Journal {
             return Err(Error::RecordTooLarge { bytes: payload.len(), bytes_max });
         }
         let mut pending = self.pending.lock();
-        let pending_bytes = pending.bytes + pending.taken_bytes + payload.len();
+        let shared = &self.whose.pending_bytes;
+        let pending_bytes = shared.fetch_add(payload.len(), Ordering::Relaxed) + payload.len();
         let pending_bytes_max = self.config.pending_bytes_max;
         if pending_bytes > pending_bytes_max {
+            shared.fetch_sub(payload.len(), Ordering::Relaxed);
             return Err(Error::LogFull { pending_bytes, pending_bytes_max });
         }
         pending.records.push(payload.to_vec());
@@ -216,18 +252,19 @@ impl LogSink for Journal {
     fn mark_anew(&self) {}
 
     fn sync(&self) -> Result<u64, SyncFailed> {
-        let mut state = self.writer.lock();
+        let _alone = self.syncing.lock();
         let (records, through) = {
             let mut pending = self.pending.lock();
             pending.taken_bytes += pending.bytes;
             pending.bytes = 0;
             (mem::take(&mut pending.records), pending.appended)
         };
-        if records.is_empty() && state.refused.is_empty() {
+        if records.is_empty() && !self.has_refused() {
             return Ok(through);
         }
-        self.write_group(&mut state, records).map_err(|error| SyncFailed { through, error })?;
+        self.write_group(records).map_err(|error| SyncFailed { through, error })?;
         let mut pending = self.pending.lock();
+        self.whose.pending_bytes.fetch_sub(pending.taken_bytes, Ordering::Relaxed);
         pending.written_bytes += pending.taken_bytes as u64;
         pending.taken_bytes = 0;
         pending.synced = through;
@@ -333,138 +370,6 @@ fn end(rows: &mut Vec<Vec<u8>>, mut row: Vec<u8>) {
         let checksum = crc32c::crc32c(&row[4..]);
         row[..4].copy_from_slice(&checksum.to_le_bytes());
         rows.push(row);
-    }
-}
-
-/// Hands the records of all lives of a place before this one to `visit`, from a segment on, up to the
-/// end of each period of each journal: two buckets without a row.
-pub(super) fn replay(
-    rows: &dyn Rows,
-    whose: &Whose,
-    life: u64,
-    from_segment: u64,
-    visit: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<ReplayReport> {
-    let from = Segment::of(from_segment);
-    let tables = table_names(rows)?;
-    let periods: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
-    let mut replay = Replay { visit, parts: Parts::default(), report: ReplayReport::default() };
-    for dead in from.life.max(1)..life {
-        for period in periods.range(from.period..) {
-            let is_first = (dead, *period) == (from.life, from.period);
-            let bucket = if is_first { from.bucket } else { 0 };
-            let mut reading = Reading::new(Some(Position { bucket, seq: 0 }));
-            while let Some((bucket, _)) = reading.next() {
-                reading.read(replay.bucket(rows, *period, whose.writer(dead), bucket)?);
-            }
-            // A record's parts go with one group, so they are in one period.
-            replay.parts = Parts::default();
-        }
-    }
-    Ok(replay.report)
-}
-
-struct Replay<'a> {
-    visit: &'a mut dyn FnMut(&[u8]) -> Result<()>,
-    parts: Parts,
-    report: ReplayReport,
-}
-
-/// The parts of a large record that have come so far.
-#[derive(Debug, Default)]
-struct Parts {
-    next_seq: i64,
-    came: u32,
-    bytes: Vec<u8>,
-}
-
-impl Replay<'_> {
-    /// Reads a bucket; how many rows it has.
-    fn bucket(&mut self, rows: &dyn Rows, period: u64, writer: u64, bucket: u64) -> Result<usize> {
-        let table = journal_table(period);
-        let mut count = 0;
-        let mut first = ints([0]);
-        // By pages, so that a bucket is never in memory whole.
-        loop {
-            let read = Read {
-                table: table.clone(),
-                partition: ints([writer, bucket]),
-                last: None,
-                first: first.clone(),
-                rows_max: PAGE_ROWS,
-            };
-            let page = read_all(rows, &read, Consistency::Quorum)?;
-            for row in &page {
-                let [super::Column::Int(seq)] = row.row[..] else { continue };
-                first = vec![super::Column::Int(seq.saturating_add(1))];
-                count += 1;
-                if self.row(seq, &row.data)?.is_none() {
-                    let sequence = u64::try_from(seq).unwrap_or(0);
-                    self.report.damage.push(Damage {
-                        path: format!("{table} bucket {bucket}"),
-                        offset: sequence,
-                        bytes: row.data.len() as u64,
-                        sequences: Some((sequence, sequence)),
-                    });
-                }
-            }
-            if page.is_empty() {
-                return Ok(count);
-            }
-        }
-    }
-
-    /// Visits what a row holds; `None` if it is damaged.
-    fn row(&mut self, seq: i64, data: &[u8]) -> Result<Option<()>> {
-        let Some((checksum, rest)) = data.split_first_chunk() else { return Ok(None) };
-        if u32::from_le_bytes(*checksum) != crc32c::crc32c(rest) {
-            return Ok(None);
-        }
-        match rest.split_first() {
-            Some((&WHOLE, records)) => self.whole(records),
-            Some((&PART, part)) => self.part(seq, part),
-            _ => Ok(None),
-        }
-    }
-
-    fn whole(&mut self, mut rest: &[u8]) -> Result<Option<()>> {
-        while !rest.is_empty() {
-            let Some((len, behind)) = rest.split_first_chunk() else { return Ok(None) };
-            let Some((record, behind)) = behind.split_at_checked(u32::from_le_bytes(*len) as usize)
-            else {
-                return Ok(None);
-            };
-            self.visit(record)?;
-            rest = behind;
-        }
-        Ok(Some(()))
-    }
-
-    /// Parts that do not follow each other belong to a record that was never acknowledged.
-    fn part(&mut self, seq: i64, part: &[u8]) -> Result<Option<()>> {
-        let Some((index, rest)) = part.split_first_chunk() else { return Ok(None) };
-        let Some((count, bytes)) = rest.split_first_chunk() else { return Ok(None) };
-        let (index, count) = (u32::from_le_bytes(*index), u32::from_le_bytes(*count));
-        if index == 0 {
-            self.parts = Parts::default();
-        } else if (self.parts.came, self.parts.next_seq) != (index, seq) {
-            self.parts = Parts::default();
-            return Ok(Some(()));
-        }
-        self.parts.came = index + 1;
-        self.parts.next_seq = seq.saturating_add(1);
-        self.parts.bytes.extend_from_slice(bytes);
-        if self.parts.came == count {
-            let record = mem::take(&mut self.parts).bytes;
-            self.visit(&record)?;
-        }
-        Ok(Some(()))
-    }
-
-    fn visit(&mut self, record: &[u8]) -> Result<()> {
-        self.report.records += 1;
-        self.report.payload_bytes += record.len() as u64;
-        (self.visit)(record)
     }
 }
 

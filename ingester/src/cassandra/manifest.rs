@@ -87,6 +87,8 @@ pub(super) struct RowManifest {
     asked: u64,
     /// Whether another life has taken the guard over.
     is_fenced: Arc<AtomicBool>,
+    /// Is set before this life changes anything.
+    is_used: Arc<AtomicBool>,
     /// What an edit may have changed whose outcome is not known.
     doubtful: BTreeMap<Name, Option<Arc<[u8]>>>,
 }
@@ -106,18 +108,19 @@ impl RowManifest {
         let state = load(&*rows, place, guard)?;
         disk.learn(&state);
         let (life, asked) = (guard.life, guard.number);
-        let (is_fenced, doubtful) = (Arc::default(), BTreeMap::new());
-        Ok((Self { rows, place, disk, state, guard, asked, is_fenced, doubtful }, life))
+        let (is_fenced, is_used, doubtful) = (Arc::default(), Arc::default(), BTreeMap::new());
+        Ok((Self { rows, place, disk, state, guard, asked, is_fenced, is_used, doubtful }, life))
     }
 
-    /// Tells when another life has taken the guard over.
-    pub(super) fn tells(mut self, is_fenced: Arc<AtomicBool>) -> Self {
-        self.is_fenced = is_fenced;
+    /// Tells when another life has taken the guard over, and when this one has changed something.
+    pub(super) fn tells(mut self, is_fenced: Arc<AtomicBool>, is_used: Arc<AtomicBool>) -> Self {
+        (self.is_fenced, self.is_used) = (is_fenced, is_used);
         self
     }
 
     /// The change that makes these edits, and puts right what is doubtful.
     fn change(&mut self, edits: &[Edit]) -> Change {
+        self.is_used.store(true, Ordering::Relaxed);
         self.asked += 1;
         let mut rows = self.doubtful.clone();
         rows.extend(edits.iter().map(row_of));
@@ -222,14 +225,20 @@ fn take_over(
     for _ in 0..TRIES {
         let found = read_guard(rows, place)?;
         let before = found.as_deref().map(Guard::decode).transpose()?;
-        if let Some(guard) = before.filter(|guard| guard.incarnation == incarnation) {
-            return Ok(guard);
-        }
         if before.is_some_and(|guard| guard.ring_version > ring_version) {
             return Err(Error::Fenced { path: schema::MANIFEST.to_owned() });
         }
-        let life = before.map_or(0, |guard| guard.life) + 1;
-        let guard = Guard { life, incarnation, ring_version, number: 0 };
+        let guard = match before {
+            // Taken over by a try before this one.
+            Some(own) if own.incarnation == incarnation && own.ring_version == ring_version => {
+                return Ok(own);
+            }
+            Some(own) if own.incarnation == incarnation => Guard { ring_version, ..own },
+            _ => {
+                let life = before.map_or(0, |guard| guard.life) + 1;
+                Guard { life, incarnation, ring_version, number: 0 }
+            }
+        };
         let change = Change {
             table: schema::MANIFEST.to_owned(),
             partition: ints([place.into()]),

@@ -14,10 +14,13 @@
 //! - An ask that has no answer after [`ASK_TIMEOUT_MS`](cluster::ownership::lease::ASK_TIMEOUT_MS) is unknown, and what comes later is not heard.
 //! - A lease that is lost ends this incarnation: everything is let go of, and another begins.
 //!
-//! Not here: what is asked and when (`member/state.rs`), opening and closing (`member/opening.rs`), threads
-//! (`member/threads.rs`), requests (`member/serve.rs`), which process is asked
+//! Not here: what is asked and when (`member/state.rs`), opening (`member/opening.rs`), giving away
+//! (`member/giving.rs`), upkeep (`member/keeping.rs`), threads (`member/threads.rs`), requests (`member/serve.rs`), which process is asked
 //! (`fleet.rs`).
 
+mod backoff;
+mod giving;
+mod keeping;
 mod open;
 mod opening;
 mod placing;
@@ -26,6 +29,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod told;
 
 pub use placing::Placing;
 pub use serve::Places;
@@ -34,7 +38,9 @@ pub use threads::Driver;
 use super::Database;
 use super::agreement::{self, Asker};
 use super::rows::{Rows, RowsError};
+use super::settings;
 use crate::config::Config;
+use crate::embedded::Bounds;
 use crate::error::Error;
 use crate::telemetry::{StoreSizes, Telemetry};
 use cluster::ownership::ring_row::RingRow;
@@ -48,9 +54,9 @@ use state::{Flush, State};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use store::RetentionConfig;
+use told::Told;
 
-/// A period of the journal.
-const PERIOD_MS: u64 = 3_600_000;
 /// A place whose replay would begin so many periods ago is flushed, also if nothing came: else the
 /// journals of all would be kept for it.
 const PERIODS_MAX: u64 = 3;
@@ -106,6 +112,11 @@ pub struct Member {
     config: Config,
     placing: Placing,
     telemetry: Arc<Telemetry>,
+    told: Told,
+    /// What is in work in all places together.
+    bounds: Bounds,
+    /// How long samples are kept. Replaced whole. A leaf.
+    rules: RwLock<Arc<RetentionConfig>>,
     // Taken for a look and for decisions, never while something blocks.
     state: Mutex<State>,
     // Replaced whole. A leaf.
@@ -137,8 +148,19 @@ pub enum Task {
         /// The ring version that gave it.
         ring_version: u64,
     },
-    /// Flush, and close what is given away.
+    /// Flush what is owed.
     Flush,
+    /// Close a place that is given away, and bring what it has into sstables.
+    Give {
+        /// Which.
+        place: usize,
+        /// Names the hold that it is given away under.
+        hold: u64,
+    },
+    /// Make the table of the journals' next period.
+    Period,
+    /// Look at what all processes keep to.
+    Settings,
     /// Flush a place whose journal is long.
     Roll {
         /// Which.
@@ -155,7 +177,13 @@ impl Member {
     pub fn new(parts: MemberParts) -> Result<Arc<Self>, Error> {
         agreement::create_tables(&*parts.rows)?;
         agreement::agree_on_places(&*parts.rows, parts.places)?;
+        if let Some(local_dc) = parts.rows.datacenter() {
+            agreement::agree_on_datacenter(&*parts.rows, &local_dc)?;
+        }
+        let own_rules = crate::embedded::retention(&parts.limits);
+        let rules = settings::agree_on_retention(&*parts.rows, &own_rules)?;
         let telemetry = Arc::new(Telemetry::new(&parts.registry)?);
+        let told = Told::new(&parts.registry)?;
         let open = Arc::new(RwLock::new(Arc::new(Open::new(parts.chance.draw()))));
         let stats_of = Arc::clone(&open);
         let sizes = StoreSizes::new(move || Arc::clone(&stats_of.read()).stats())?;
@@ -165,16 +193,22 @@ impl Member {
         let database = Database::new(rows, parts.chance.draw(), parts.places, periodic)?;
         let state = Mutex::new(State::begin(&parts, Arc::new(database)));
         let (config, placing) = (of_place(&parts.config, parts.places), Placing::new(parts.places));
-        Ok(Arc::new(Self {
+        let bounds = Bounds::of(&parts.config);
+        let member = Self {
             parts,
             config,
             placing,
             telemetry,
+            told,
+            bounds,
+            rules: RwLock::new(Arc::new(rules)),
             state,
             open,
             #[cfg(test)]
             plant: tests::Plant::of_this_thread(),
-        }))
+        };
+        member.say_differences(&member.rules.read(), &own_rules);
+        Ok(Arc::new(member))
     }
 
     /// Whether a bug is planted: nobody looks again before an answer leaves.
@@ -189,6 +223,14 @@ impl Member {
     fn is_rash(&self) -> bool {
         #[cfg(test)]
         return self.plant == tests::Plant::ServesBeforeItIsOpen;
+        #[cfg(not(test))]
+        false
+    }
+
+    /// Whether a bug is planted: who is meant is not asked about.
+    pub(super) fn is_impostor(&self) -> bool {
+        #[cfg(test)]
+        return self.plant == tests::Plant::AnswersForWhoItWas;
         #[cfg(not(test))]
         false
     }
@@ -276,7 +318,6 @@ impl Member {
     pub fn due(&self) -> Vec<Task> {
         let now = self.parts.boot.now();
         let mut state = self.state.lock();
-        state.database.set_period(self.hours());
         state.give_up_late_asks(now);
         if state.owner.is_over() {
             self.let_go(|_, _| true);
@@ -288,6 +329,7 @@ impl Member {
         let open = Arc::clone(&self.open.read());
         open.by_place.keys().for_each(|place| state.owner.has_opened(*place));
         let mut tasks = state.poll(&open, now);
+        self.keep(&mut state, now, &mut tasks);
         self.reconcile(&mut state, now, &mut tasks);
         tasks
     }
@@ -299,9 +341,13 @@ impl Member {
         self.let_go(|place, served| row.owner(place) != me || served.is_fenced());
         let open = Arc::clone(&self.open.read());
         state.opening.retain(|place, _| row.owner(*place) == me);
+        state.failed.retain(|place, _| row.owner(*place) == me);
+        self.give_what_is_held(state, tasks);
+        let mut shut = 0;
         for place in row.places_of(me) {
             let is_wanted = state.owner.keeps(place) && !open.by_place.contains_key(&place);
-            let is_time = state.open_at.get(&place).is_none_or(|at| now >= *at);
+            shut += i64::from(is_wanted);
+            let is_time = state.failed.get(&place).is_none_or(|failed| failed.backoff.is_over(now));
             if !is_wanted
                 || !is_time
                 || state.at_work.contains(&place)
@@ -315,6 +361,7 @@ impl Member {
             state.at_work.insert(place);
             tasks.push(Task::Open { place, ticket, ring_version: row.version() });
         }
+        self.told.places_shut.set(shut);
         self.roll(state, &open, now, tasks);
         if let Flush::DueAt(at) = state.flush
             && now >= at
@@ -325,19 +372,15 @@ impl Member {
     }
 
     fn roll(&self, state: &mut State, open: &Open, now: BootMs, tasks: &mut Vec<Task>) {
-        let hours = self.hours();
+        let newest = state.database.period();
         for (place, served) in &open.by_place {
-            let is_long = served.store.replay_from() + PERIODS_MAX <= hours;
+            let is_long = served.store.replay_from() + PERIODS_MAX <= newest;
             let is_time = state.roll_at.get(place).is_none_or(|at| now >= *at);
             if is_long && is_time && state.owner.keeps(*place) {
                 state.roll_at.insert(*place, now.plus_ms(ROLL_AGAIN_MS));
                 tasks.push(Task::Roll { place: *place });
             }
         }
-    }
-
-    fn hours(&self) -> u64 {
-        u64::try_from(self.parts.clock.now().0).unwrap_or(0) / PERIOD_MS
     }
 
     /// Lets go of open places, without a flush: whoever opens one next reads its journal.
@@ -368,6 +411,9 @@ impl Member {
             }
             Task::Open { place, ticket, ring_version } => self.open(place, ticket, ring_version),
             Task::Flush => self.flush_owed(),
+            Task::Give { place, hold } => self.give(place, hold),
+            Task::Period => self.make_period(),
+            Task::Settings => self.look_at_settings(),
             Task::Roll { place } => {
                 let served = self.open.read().by_place.get(&place).cloned();
                 if let Some(Err(error)) = served.map(|served| served.embedded.flush_now()) {
@@ -378,16 +424,17 @@ impl Member {
     }
 
     /// A task will not be done.
-    fn give_up(&self, task: &Task) {
+    fn give_up(&self, task: Task) {
         let mut state = self.state.lock();
         match task {
             // In time it is called unknown.
             Task::Ask { .. } => {}
             Task::Open { place, .. } => {
-                state.at_work.remove(place);
-                state.opening.remove(place);
+                state.at_work.remove(&place);
+                state.opening.remove(&place);
             }
             Task::Flush => state.flush = Flush::DueAt(self.parts.boot.now()),
+            Task::Give { .. } | Task::Period | Task::Settings => state.later.push(task),
             Task::Roll { .. } => {}
         }
     }

@@ -31,8 +31,10 @@ const PIECES_PER_PART: u64 = 256;
 const AHEAD: u64 = 8;
 /// So many pieces are in flight.
 const IN_FLIGHT_MAX: usize = 8;
+/// So many are brought near ahead of a read: half of what is kept.
+const FETCHED_MAX: usize = CACHED_MAX / 2;
 /// The end's place: a part that holds nothing else.
-const END: u64 = u32::MAX as u64;
+pub(super) const END: u64 = u32::MAX as u64;
 /// The timestamp of every row, and that of its deletion.
 const WRITTEN: i64 = 1;
 pub(super) const DELETED: i64 = 2;
@@ -78,15 +80,19 @@ impl FileAt {
         is_it.then(|| bytes.into())
     }
 
-    /// Reads a piece.
-    fn piece(&self, rows: &dyn Rows, piece: u64) -> Result<Option<Arc<[u8]>>> {
-        let read = Read {
+    fn read(&self, piece: u64) -> Read {
+        Read {
             table: self.table.clone(),
             partition: self.partition(piece),
             first: ints([piece]),
             last: Some(ints([piece])),
             rows_max: 1,
-        };
+        }
+    }
+
+    /// Reads a piece.
+    fn piece(&self, rows: &dyn Rows, piece: u64) -> Result<Option<Arc<[u8]>>> {
+        let read = self.read(piece);
         for consistency in [Consistency::One, Consistency::Quorum] {
             let found = read_all(rows, &read, consistency)?;
             if let Some(bytes) = found.first().and_then(|row| self.checked(piece, row)) {
@@ -108,6 +114,14 @@ impl FileAt {
         let found = read_all(rows, &read, Consistency::One)?;
         let piece = |piece| found.iter().find_map(|row| self.checked(piece, row));
         Ok((first..first + count).map(piece).collect())
+    }
+
+    /// Its length, if it was finished; from what is near, if its end is.
+    pub(super) fn known_len(&self, rows: &dyn Rows, cache: &PieceCache) -> Result<Option<u64>> {
+        match cache.get((self.file, END)) {
+            Some(end) => Ok(Some(u64::from_be_bytes((*end).try_into().unwrap_or_default()))),
+            None => self.len(rows),
+        }
     }
 
     /// Its length, if it was finished.
@@ -153,6 +167,22 @@ impl FileAt {
         write_all(rows, &[gone(END)], &self.path())?;
         let parts: Vec<Write> = (0..parts).map(gone).collect();
         write_all(rows, &parts, &self.path())
+    }
+}
+
+/// Brings pieces near that are not, so many of them at once. What does not come right is left to who reads it.
+pub(super) fn fetch(rows: &dyn Rows, cache: &PieceCache, wanted: &[(FileAt, u64)]) {
+    let far = wanted.iter().filter(|(at, piece)| cache.get((at.file, *piece)).is_none());
+    let far: Vec<&(FileAt, u64)> = far.take(FETCHED_MAX).collect();
+    for some in far.chunks(IN_FLIGHT_MAX) {
+        let reads: Vec<Read> = some.iter().map(|(at, piece)| at.read(*piece)).collect();
+        let found = rows.read_many(&reads, Consistency::One);
+        for ((at, piece), found) in some.iter().zip(found) {
+            let row = found.ok().and_then(|rows| rows.into_iter().next());
+            if let Some(bytes) = row.and_then(|row| at.checked(*piece, &row)) {
+                cache.put((at.file, *piece), bytes);
+            }
+        }
     }
 }
 

@@ -9,19 +9,21 @@
 //!
 //! Not here: pieces (`pieces.rs`); what is live (`manifest.rs`).
 
-use super::pieces::{FileAt, PieceCache, Sink, Source};
+use super::pieces::{self, END, FileAt, PIECE_BYTES, PieceCache, Sink, Source};
 use super::rows::{Rows, create, drop_table, refused, table_names};
 use super::schema::{self, SegmentTable};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use store::disk::{ClassWindow, Disk, DiskFile, DiskReader};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use store::disk::{ClassWindow, Disk, DiskFile, DiskReader, FileRange};
 use store::manifest::{RetentionClass, SstableMeta, State};
 use store::{Error, Result};
 
 /// More than any reserve asks for: the database has its own limits.
 const ROOM_BYTES: u64 = 1 << 50;
+
+const PIECE: u64 = PIECE_BYTES as u64;
 
 /// A file that this life knows of.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub(super) struct RowDisk {
     place: u16,
     /// So many places share the tables.
     places: u16,
+    /// Is set before this life writes a file.
+    is_used: Arc<AtomicBool>,
     // A leaf.
     held: Mutex<Held>,
 }
@@ -58,10 +62,10 @@ impl RowDisk {
     pub(super) fn new(
         rows: Arc<dyn Rows>,
         cache: Arc<PieceCache>,
-        place: u16,
-        places: u16,
+        (place, places): (u16, u16),
+        is_used: Arc<AtomicBool>,
     ) -> Self {
-        Self { rows, cache, place, places, held: Mutex::default() }
+        Self { rows, cache, place, places, is_used, held: Mutex::default() }
     }
 
     /// Takes in where the files are that a manifest names.
@@ -84,6 +88,7 @@ impl RowDisk {
 
     fn create_in(&self, path: &str, table: String) -> Result<Box<dyn DiskFile>> {
         let file = file_of(path)?;
+        self.is_used.store(true, Ordering::Relaxed);
         let (is_there, is_dropped) = {
             let held = self.held.lock();
             (held.tables.contains(&table), held.dropped.contains(&table))
@@ -113,6 +118,14 @@ impl RowDisk {
             used.extend(state.sstables.values().map(|meta| table_of(&state, meta)));
         }
         Ok(used)
+    }
+
+    /// A file's length, if it was finished and its table is there. An error says nothing of the file.
+    fn len_of(&self, at: &FileAt) -> Result<Option<u64>> {
+        match at.known_len(&*self.rows, &self.cache) {
+            Err(_) if !table_names(&*self.rows)?.contains(&at.table) => Ok(None),
+            len => len,
+        }
     }
 
     fn known(&self, path: &str) -> Option<Known> {
@@ -191,9 +204,30 @@ impl Disk for RowDisk {
     fn open(&self, path: &str) -> Result<Arc<dyn DiskReader>> {
         let missing = || Error::corrupt(path, 0, "it is missing");
         let at = self.known(path).ok_or_else(missing)?.at;
-        let bytes = at.len(&*self.rows)?.ok_or_else(missing)?;
+        let bytes = self.len_of(&at)?.ok_or_else(missing)?;
         let (rows, cache) = (Arc::clone(&self.rows), Arc::clone(&self.cache));
         Ok(Arc::new(Source { rows, at, bytes, cache, next: AtomicU64::new(0) }))
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn fetch(&self, ranges: &[FileRange]) {
+        let mut wanted: Vec<(FileAt, u64)> = Vec::new();
+        for FileRange { path, offset, len } in ranges {
+            let Some(Known { at, .. }) = self.known(path) else { continue };
+            // Who reads its start is about to open it.
+            let end = (*offset == 0).then_some(END);
+            let (first, last) =
+                (offset / PIECE, offset.saturating_add(len.saturating_sub(1)) / PIECE);
+            for piece in end.into_iter().chain(first..=last) {
+                if !wanted.contains(&(at.clone(), piece)) {
+                    wanted.push((at.clone(), piece));
+                }
+            }
+        }
+        pieces::fetch(&*self.rows, &self.cache, &wanted);
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {
@@ -201,7 +235,7 @@ impl Disk for RowDisk {
     }
 
     fn len(&self, path: &str) -> Result<Option<u64>> {
-        self.known(path).map_or(Ok(None), |known| known.at.len(&*self.rows))
+        self.known(path).map_or(Ok(None), |known| self.len_of(&known.at))
     }
 
     /// A file is known by its number, whatever its name: it is there when its end is.
@@ -250,3 +284,6 @@ impl Disk for RowDisk {
         Ok(ROOM_BYTES)
     }
 }
+
+#[cfg(test)]
+mod tests;

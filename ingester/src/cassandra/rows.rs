@@ -163,11 +163,25 @@ pub trait Rows: Debug + Send + Sync {
     /// [`RowsError`].
     fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError>;
 
+    /// Reads several times, all in flight at once; the answers in the order of the reads.
+    fn read_many(
+        &self,
+        reads: &[Read],
+        consistency: Consistency,
+    ) -> Vec<Result<Vec<Row>, RowsError>> {
+        reads.iter().map(|read| self.read(read, consistency)).collect()
+    }
+
     /// Makes a change on condition.
     ///
     /// # Errors
     /// [`RowsError::Unknown`]: it may have been made, and may be yet while its condition holds.
     fn change(&self, change: &Change) -> Result<Changed, RowsError>;
+
+    /// The data centre whose quorum acknowledges, if that is known.
+    fn datacenter(&self) -> Option<String> {
+        None
+    }
 
     /// What each node says of its commit log.
     ///
@@ -177,10 +191,10 @@ pub trait Rows: Debug + Send + Sync {
 }
 
 impl RowsError {
-    /// The store's word for it: a sender keeps its samples and tries again.
+    /// The store's word for it: a sender keeps its samples and tries again, and nobody calls it damage.
     #[must_use]
     pub fn on(self, path: &str) -> Error {
-        refused("reach", path, self)
+        Error::Unreachable { path: path.to_owned(), why: self.to_string() }
     }
 }
 

@@ -36,6 +36,19 @@ pub trait Scan: Rows {
     /// # Errors
     /// [`RowsError`].
     fn partitions(&self, table: &str) -> std::result::Result<Vec<Vec<Column>>, RowsError>;
+
+    /// How long ago a partition's guard was changed, by the database's own clock, in milliseconds; `None` if
+    /// it has none, or that is not known.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    fn guard_age_ms(
+        &self,
+        _table: &str,
+        _partition: &[Column],
+    ) -> std::result::Result<Option<u64>, RowsError> {
+        Ok(None)
+    }
 }
 
 /// What is said about the schema.
@@ -212,7 +225,7 @@ fn live(rows: &Arc<dyn Scan>) -> Result<BTreeMap<u16, Live>> {
         let Ok(place) = u16::try_from(place) else { continue };
         let (life, state) = manifest::look(&**rows, place)?;
         let all = Arc::clone(rows) as Arc<dyn Rows>;
-        let disk = RowDisk::new(all, Arc::default(), place, 0);
+        let disk = RowDisk::new(all, Arc::default(), (place, 0), Arc::default());
         disk.learn(&state);
         places.insert(place, Live { life, state, files: disk.files() });
     }

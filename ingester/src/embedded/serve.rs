@@ -17,7 +17,7 @@ use model::{
 };
 use std::sync::Arc;
 use store::Engine;
-use store::engine::{AppendLimits, Appended};
+use store::engine::{AppendLimits, Appended, Together};
 use wire::replica::{Answer, Replica, ReplicaError};
 
 /// Mutations of more samples than this are appended off the async threads.
@@ -41,14 +41,16 @@ impl Inner {
             mutation.context.tenant.clone(),
             (mutation.values.len() + mutation.histograms.len()) as u64,
         );
-        let append = move || {
-            let limits = inner.append_limits(&mutation.context.tenant);
-            inner.engine.append(&mutation, limits, inner.clock.now())
+        let limits = self.append_limits(&mutation.context.tenant);
+        // Here, unless it takes its time, or somebody would have to be waited for.
+        let here = match heavy {
+            true => None,
+            false => self.engine.try_append(&mutation, limits, self.clock.now()),
         };
-        let appended = if heavy {
-            self.clone().blocking(None, append).await?
-        } else {
-            append().map_err(|error| self.store_error(&error))?
+        let append = move || inner.engine.append(&mutation, limits, inner.clock.now());
+        let appended = match here {
+            Some(appended) => appended.map_err(|error| self.store_error(&error))?,
+            None => self.clone().blocking(None, append).await?,
         };
         let answer = match appended {
             Appended::NeedLabels => WriteAnswer::NeedLabels,
@@ -80,7 +82,7 @@ impl Inner {
         &self,
         work: impl FnOnce(&Engine) -> store::Result<T>,
     ) -> Option<Result<T, ReplicaError>> {
-        let _permit = self.reads.try_acquire().ok()?;
+        let _entry = self.reads.try_enter()?;
         self.telemetry.reads.inc();
         Some(work(&self.engine).map_err(|error| self.store_error(&error)))
     }
@@ -118,6 +120,22 @@ pub(super) fn share(limit: guard::Limit, of: impl Fn(u64) -> u64) -> u64 {
     match limit.0 {
         0 => u64::MAX,
         max => of(max),
+    }
+}
+
+impl Embedded {
+    /// As [`Replica::select`], of one of several stores that answer together.
+    pub(crate) fn select_together(
+        &self,
+        context: Arc<Context>,
+        selection: Selection,
+        together: Arc<Together>,
+    ) -> Answer<Vec<SeriesColumns>> {
+        let now = self.now(&context);
+        let work = move |engine: &Engine| {
+            engine.select_together(&context.tenant, &selection, now, together)
+        };
+        Box::pin(self.inner.clone().read(work))
     }
 }
 

@@ -1,15 +1,19 @@
 //! The commands, and how the configuration becomes a session.
 
+mod oversight;
+
 use super::Error;
 use crate::cli::cassandra::{CassandraCommand, InitFlags};
+use crate::config;
 use crate::config::cassandra::Cassandra;
 use ingester::cassandra::driver::{Config, Driver, TlsFiles};
 use ingester::cassandra::rows::CommitLogSync;
 use ingester::cassandra::upkeep::{self, Scan, TABLES_MAX};
-use ingester::cassandra::{Rows, RowsError, cql, schema};
+use ingester::cassandra::{Rows, RowsError, cql, schema, settings as shared};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use store::RetentionConfig;
 
 impl From<RowsError> for Error {
     fn from(error: RowsError) -> Self {
@@ -18,7 +22,9 @@ impl From<RowsError> for Error {
 }
 
 /// Runs the command and prints what it found.
-pub(crate) fn run(settings: &Cassandra, command: &CassandraCommand) -> Result<(), Error> {
+pub(crate) fn run(config: &config::Config, command: &CassandraCommand) -> Result<(), Error> {
+    let settings = &config.cassandra;
+    let own = ingester::embedded::retention(&config.limit_table());
     match command {
         CassandraCommand::Init(flags) if flags.dry_run && flags.replication.is_some() => {
             // Of a keyspace that is to be: nobody has to be asked.
@@ -26,7 +32,8 @@ pub(crate) fn run(settings: &Cassandra, command: &CassandraCommand) -> Result<()
             Ok(())
         }
         CassandraCommand::Init(flags) => init(settings, flags),
-        CassandraCommand::Status => status(settings),
+        CassandraCommand::Status => status(settings, &own),
+        CassandraCommand::Retention { apply } => retention(settings, &own, *apply),
         CassandraCommand::Check { remove_orphans } => check(settings, *remove_orphans),
     }
 }
@@ -122,7 +129,7 @@ fn look(settings: &Cassandra) -> Result<Arc<Driver>, Error> {
     }
 }
 
-fn status(settings: &Cassandra) -> Result<(), Error> {
+fn status(settings: &Cassandra, own: &RetentionConfig) -> Result<(), Error> {
     let driver = look(settings)?;
     let scan = Arc::clone(&driver) as Arc<dyn Scan>;
     let status = upkeep::status(&scan)?;
@@ -140,6 +147,7 @@ fn status(settings: &Cassandra) -> Result<(), Error> {
         let _ = writeln!(text, "node {node} {sync}");
     }
     let _ = writeln!(text, "places were opened {} times", status.lives);
+    oversight::tell(&ingester::cassandra::oversight::look(&scan)?, own, &mut text);
     let disk = driver.disk_usage().unwrap_or_default();
     let head = ["table", "files", "bytes", "samples", "MiB on disk"];
     let _ = writeln!(
@@ -157,6 +165,19 @@ fn status(settings: &Cassandra) -> Result<(), Error> {
         let _ =
             writeln!(text, "{count} tables: above {TABLES_MAX} they cost the nodes much memory");
     }
+    crate::print(&text);
+    Ok(())
+}
+
+/// How long samples are kept by all processes, and whether this configuration says the same.
+fn retention(settings: &Cassandra, own: &RetentionConfig, apply: bool) -> Result<(), Error> {
+    let driver = look(settings)?;
+    upkeep::require_schema(&*driver)?;
+    if apply {
+        shared::set_retention(&*driver, own)?;
+    }
+    let mut text = String::new();
+    oversight::tell_retention(shared::retention(&*driver)?.as_ref(), own, &mut text);
     crate::print(&text);
     Ok(())
 }

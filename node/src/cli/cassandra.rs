@@ -8,9 +8,17 @@ pub enum CassandraCommand {
     /// Make the keyspace and the tables, or bring them up to this version; a newer schema is left alone
     #[command(after_help = INIT)]
     Init(InitFlags),
-    /// Show the schema's version, what the nodes say of their commit logs, and each table with its
-    /// size
+    /// Show the schema's version, what the nodes say of their commit logs, who serves what, how old
+    /// journals are, and each table with its size
     Status,
+    /// Show how long samples are kept by all processes: what the first one said, or the last `--apply`;
+    /// and where this configuration says something else
+    Retention {
+        /// From now on what this configuration says holds for all processes; those that run see it
+        /// within a minute
+        #[arg(long)]
+        apply: bool,
+    },
     /// Read every piece of every live file against its hash, and name files that nothing names any
     /// more; exit status 1 if something is missing or damaged
     Check {

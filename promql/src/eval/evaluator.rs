@@ -10,7 +10,7 @@ use super::value::{Scalar, Series, Val, drop_reserved};
 use super::{aggregate, binary, call, selector, stored};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
-use crate::plan::{Need, Times, needs};
+use crate::plan::{Need, Times, needs, united};
 use crate::source::SeriesSource;
 use model::{Matcher, QueryShard, SeriesColumns};
 use std::cell::{Cell, RefCell};
@@ -43,8 +43,8 @@ pub(crate) struct Evaluator<'a> {
     repeats: Repeats,
     /// How often something was noted down.
     noted: Cell<u64>,
-    /// What is fetched when its selector is evaluated.
-    deferred: HashMap<Vec<Matcher>, Deferred>,
+    /// What is fetched when its selector is evaluated, by matchers.
+    deferred: HashMap<Vec<Matcher>, Vec<Deferred>>,
     source: &'a dyn SeriesSource,
 }
 
@@ -62,17 +62,24 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Self, EvalError> {
         let times = Times::new(params);
         let bounds = params.limits.select_bounds();
-        let (mut fetched, mut deferred) = (Fetched::new(), HashMap::new());
+        let mut deferred: HashMap<_, Vec<Deferred>> = HashMap::new();
+        let mut at_once = Vec::new();
         for need in needs(query.expr, grid, &times)? {
             cancel.check()?;
             let whole = need.selection(QueryShard::ALL, bounds);
             if need.in_shards {
                 let count = shards::count_for(source.estimate(&whole)?, &need.wanted, params);
                 if count > 1 {
-                    deferred.insert(need.matchers.clone(), Deferred { need, count });
+                    let of_matchers = deferred.entry(need.matchers.clone()).or_default();
+                    of_matchers.push(Deferred { need, count });
                     continue;
                 }
             }
+            at_once.push(Need { in_shards: false, ..need });
+        }
+        let mut fetched = Fetched::new();
+        for need in united(at_once) {
+            cancel.check()?;
             let series = stored::fetch(source, &need, QueryShard::ALL, params)?;
             fetched.entry(need.matchers.clone()).or_default().push((need, series));
         }
@@ -210,7 +217,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn eval_node(&self, expr: &Expr, grid: Grid) -> Result<Val, EvalError> {
-        if let Some(deferred) = self.deferred_of(expr) {
+        if let Some(deferred) = self.deferred_of(expr, grid) {
             return shards::eval(self, expr, deferred, grid);
         }
         match expr {
@@ -229,11 +236,15 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The selection of a [leaf](shards::leaf), if it was deferred.
-    pub(crate) fn deferred_of(&self, expr: &Expr) -> Option<&Deferred> {
+    pub(crate) fn deferred_of(&self, expr: &Expr, grid: Grid) -> Option<&Deferred> {
         if self.deferred.is_empty() {
             return None;
         }
-        self.deferred.get(&shards::leaf(expr)?.matchers)
+        let of_matchers = self.deferred.get(&shards::leaf(expr)?.matchers)?;
+        let (first_ms, last_ms) = shards::leaf_range(expr, grid, &self.times)?;
+        let holds = |need: &Need| need.first_ms <= first_ms && last_ms <= need.last_ms;
+        let holding = of_matchers.iter().filter(|deferred| holds(&deferred.need));
+        holding.min_by_key(|deferred| deferred.need.last_ms.abs_diff(deferred.need.first_ms))
     }
 
     fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {

@@ -18,7 +18,7 @@ use super::params::EvalParams;
 use super::value::{Series, Val, drop_reserved};
 use crate::annotations::Annotations;
 use crate::ast::{Aggregation, Expr, VectorSelector};
-use crate::plan::Need;
+use crate::plan::{Need, Times};
 use model::QueryShard;
 use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How many samples a shard should have: some that a core's cache can hold. What series share
 /// (moments, and the windows over them) is shared within a shard only.
-const SAMPLES_WANTED: u64 = 400_000;
+const SAMPLES_WANTED: u64 = 200_000;
 /// How many samples the labels of a series are worth.
 const SERIES_WORTH: u64 = 16;
 /// Each shard costs a walk over all series that match.
@@ -68,6 +68,21 @@ pub(crate) fn leaf(expr: &Expr) -> Option<&VectorSelector> {
         }
         _ => None,
     }
+}
+
+/// From when to when a [`leaf`] looks at samples over the steps of `grid`.
+pub(crate) fn leaf_range(expr: &Expr, grid: Grid, times: &Times) -> Option<(i64, i64)> {
+    if let Expr::Vector(node) = expr {
+        let (_, first_ms, last_ms) = times.vector_range(node, grid).ok()?;
+        return Some((first_ms, last_ms));
+    }
+    let Expr::Call(node) = expr else { return None };
+    let matrix = node.args.iter().map(bare).find_map(|arg| match arg {
+        Expr::Matrix(matrix) => Some(matrix),
+        _ => None,
+    })?;
+    let (_, _, first_ms, last_ms) = times.matrix_range(matrix, grid).ok()?;
+    Some((first_ms, last_ms))
 }
 
 /// A selection that was not fetched yet, because it is worked through in shards.

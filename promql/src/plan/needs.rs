@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! - Selections of equal matchers whose ranges touch are one selection, of which all is wanted that
-//!   any of them looks at.
+//!   any of them looks at; but those that can be worked through in shards stay apart.
 //! - What is left out is never seen: an aggregation says so for the selector that it stands around
 //!   itself, and nothing between them.
 //!
@@ -27,8 +27,7 @@ pub(crate) struct Need {
     pub(crate) last_ms: i64,
     /// Whether the reset hints of its histograms can be seen in the answer.
     pub(crate) shows_hints: bool,
-    /// Whether it is of one selector only, and that stands where one series after the other can be
-    /// worked through.
+    /// Whether its selectors stand where one series after the other can be worked through.
     pub(crate) in_shards: bool,
     /// What of its series is looked at.
     pub(crate) wanted: Wanted,
@@ -242,8 +241,9 @@ fn collect_call(
     args.try_for_each(|arg| collect(arg, grid, times, &asker, found))
 }
 
-/// Joins needs of equal matchers whose ranges touch; those that are left ascend in time.
-fn united(found: Vec<Need>) -> Vec<Need> {
+/// Joins needs of equal matchers whose ranges touch, if one of them has to be there as a whole. Those
+/// that are left ascend in time.
+pub(crate) fn united(found: Vec<Need>) -> Vec<Need> {
     let mut places: HashMap<Vec<Matcher>, usize> = HashMap::new();
     let mut groups: Vec<Vec<Need>> = Vec::new();
     for need in found.into_iter().filter(|need| need.first_ms <= need.last_ms) {
@@ -255,7 +255,7 @@ fn united(found: Vec<Need>) -> Vec<Need> {
     }
     let mut united: Vec<Need> = Vec::new();
     for mut group in groups {
-        group.sort_by_key(|need| need.first_ms);
+        group.sort_by_key(|need| (need.first_ms, need.last_ms));
         let start = united.len();
         for need in group {
             match united[start..].last_mut() {
@@ -265,7 +265,10 @@ fn united(found: Vec<Need>) -> Vec<Need> {
                     last.in_shards &= need.in_shards;
                     last.wanted = std::mem::take(&mut last.wanted).or(need.wanted);
                 }
-                Some(last) if need.first_ms <= last.last_ms.saturating_add(1) => {
+                Some(last)
+                    if need.first_ms <= last.last_ms.saturating_add(1)
+                        && !(last.in_shards && need.in_shards) =>
+                {
                     last.last_ms = last.last_ms.max(need.last_ms);
                     last.shows_hints |= need.shows_hints;
                     last.in_shards = false;
@@ -274,8 +277,6 @@ fn united(found: Vec<Need>) -> Vec<Need> {
                 _ => united.push(need),
             }
         }
-        let is_one = united.len() == start + 1;
-        united[start..].iter_mut().for_each(|need| need.in_shards &= is_one);
     }
     united
 }
@@ -344,8 +345,13 @@ mod tests {
     #[test]
     fn selections_that_touch_are_asked_for_once() {
         let found = vec![need("a", 0, 10), need("b", 0, 10), need("a", 21, 30), need("a", 11, 20)];
-        let together = Need { in_shards: false, ..need("a", 0, 30) };
-        assert_eq!(united(found), [together, need("b", 0, 10)]);
+        let whole = |need: Need| Need { in_shards: false, ..need };
+        let all_whole = found.iter().cloned().map(whole).collect();
+        assert_eq!(united(all_whole), [whole(need("a", 0, 30)), whole(need("b", 0, 10))]);
+        let apart = [need("a", 0, 10), need("a", 11, 20), need("a", 21, 30), need("b", 0, 10)];
+        assert_eq!(united(found), apart, "in shards");
+        let one_whole = vec![need("a", 0, 10), whole(need("a", 5, 15)), need("a", 40, 50)];
+        assert_eq!(united(one_whole), [whole(need("a", 0, 15)), need("a", 40, 50)]);
         assert_eq!(united(vec![need("a", 0, 10), need("a", 0, 10)]), [need("a", 0, 10)]);
     }
 }

@@ -13,10 +13,11 @@ use crate::head::{Resolved, Tenant};
 use crate::record;
 use model::mutation::{MetricMetadata, Mutation, Written};
 use model::{SeriesRef, TimestampMs};
+use parking_lot::RwLockReadGuard;
 use std::sync::atomic::Ordering;
 
 impl Engine {
-    /// Puts a mutation in line for the disk and into the head.
+    /// Puts a mutation in line for the disk and into the head. Waits while somebody is alone with the log.
     ///
     /// # Errors
     /// [`Error::DiskReserve`] while the disk is nearly full, [`Error::LogFull`] and
@@ -28,8 +29,30 @@ impl Engine {
         limits: AppendLimits,
         now: TimestampMs,
     ) -> Result<Appended> {
+        let shared = self.gate.read();
+        self.append_within(&shared, mutation, limits, now)
+    }
+
+    /// As [`Engine::append`], for who may not wait: `None` while somebody wants to be alone, and nothing
+    /// was done. That may take as long as the log takes to sync.
+    pub fn try_append(
+        &self,
+        mutation: &Mutation,
+        limits: AppendLimits,
+        now: TimestampMs,
+    ) -> Option<Result<Appended>> {
+        let shared = self.gate.try_read()?;
+        Some(self.append_within(&shared, mutation, limits, now))
+    }
+
+    fn append_within(
+        &self,
+        _shared: &RwLockReadGuard<'_, ()>,
+        mutation: &Mutation,
+        limits: AppendLimits,
+        now: TimestampMs,
+    ) -> Result<Appended> {
         self.reserve.check()?;
-        let _shared = self.gate.read();
         let tenant = self.tenant(&mutation.context.tenant);
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));

@@ -252,3 +252,18 @@ fn reads_beside_deletes_purges_passes_expiry_imports_and_flushes_are_right() {
     check(&engine, &done, SLOTS);
     assert!(done.rounds.load(Ordering::Acquire) >= SLOTS);
 }
+
+#[test]
+fn who_may_not_wait_is_told_when_somebody_is_alone_with_the_log() {
+    let (engine, _) = open_with(&SimDisk::new(1), Config::default());
+    let mut one = mutation("t");
+    one.push(SeriesRef::Labels(of_slot(1)), [(NOW.0, 1.0)]);
+    let alone = engine.gate.write();
+    assert!(engine.try_append(&one, AppendLimits::NONE, NOW).is_none());
+    drop(alone);
+    let appended = engine.try_append(&one, AppendLimits::NONE, NOW);
+    assert!(
+        matches!(appended, Some(Ok(Appended::Queued { .. }))),
+        "nothing of it was there before"
+    );
+}

@@ -11,7 +11,7 @@
 use super::deleted_read::{self, DeletedRead};
 use super::{Engine, READ_SSTABLES_WARN};
 use crate::error::{Error, Result};
-use crate::select::{Gather, Query, Want};
+use crate::select::{Gather, Query, Together, Want};
 use crate::tombstone::{Tombstones, Touching};
 use model::matcher::CompiledMatcher;
 use model::read::{
@@ -34,7 +34,33 @@ impl Engine {
         selection: &Selection,
         now: TimestampMs,
     ) -> Result<Vec<SeriesColumns>> {
+        self.gathered(tenant, selection, now, Gather::new(selection.bounds))
+    }
+
+    /// As [`Engine::select`], of one of several stores that answer together: while they gather, all of them
+    /// hold no more than one may.
+    ///
+    /// # Errors
+    /// As [`Engine::select`].
+    pub fn select_together(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+        together: Arc<Together>,
+    ) -> Result<Vec<SeriesColumns>> {
         let mut gather = Gather::new(selection.bounds);
+        gather.count_together(together);
+        self.gathered(tenant, selection, now, gather)
+    }
+
+    fn gathered(
+        &self,
+        tenant: &TenantId,
+        selection: &Selection,
+        now: TimestampMs,
+        mut gather: Gather,
+    ) -> Result<Vec<SeriesColumns>> {
         if let Some(mut query) = Query::of_selection(selection)? {
             query.clip = self.retention.read().clip(tenant, now);
             gather.look_at(selection.wanted.clone());

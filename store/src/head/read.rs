@@ -4,6 +4,7 @@
 //! are decoded after that.
 
 use super::Tenant;
+use super::query_shard::ShardFilter;
 use super::series::Series;
 use super::shard::Shard;
 use super::symbols::Symbols;
@@ -12,7 +13,7 @@ use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::merge::Run;
 use crate::postings::List;
-use crate::select::{Gather, Query, ShardFilter, Want};
+use crate::select::{Gather, Query, Want};
 use model::matcher::CompiledMatcher;
 use model::read::{Estimate, Steps};
 use model::{HistogramSample, Sample, Text};
@@ -251,11 +252,10 @@ impl Tenant {
             self.mark(query, &hides, &mut plans, &symbols, gather);
             return hits;
         }
-        let mut filter = ShardFilter::new(query, symbols.len());
+        let mut filter = ShardFilter::new(query, &symbols);
         for shard in self.shards() {
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
-                let pairs = symbols.pairs(&series.labels);
-                if filter.as_mut().is_some_and(|filter| !filter.holds(pairs, symbols.texts())) {
+                if filter.as_mut().is_some_and(|filter| !filter.holds(&series.labels, &symbols)) {
                     return;
                 }
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
@@ -423,8 +423,8 @@ fn has_sample(series: &Series, query: &Query) -> bool {
     near.into_iter().any(|(head, bytes)| query.is_present(&head, bytes).unwrap_or(true))
 }
 
-/// Visits the matching series of a shard: those that the most selective matcher leaves, each tried
-/// by its labels.
+/// Visits the series of a shard that match and may have a sample in the range: those that the most
+/// selective matcher leaves, each tried by its labels.
 fn for_each_match(
     shard: &Shard,
     query: &Query,
@@ -432,6 +432,9 @@ fn for_each_match(
     symbols: &Symbols,
     mut visit: impl FnMut(&Series),
 ) {
+    if shard.samples == 0 {
+        return;
+    }
     let candidates = narrowest(shard, plans, symbols);
     let mut visit_if = |series: &Series| {
         if series.may_overlap(query.start_ms, query.end_ms)

@@ -20,6 +20,8 @@ use hashbrown::{HashMap, HashTable};
 use model::read::{SelectBounds, Steps, Wanted};
 use model::{DayBucket, Text};
 use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So many partitions of one read are named that came out of many sstables.
 const WIDE_MAX: usize = 8;
@@ -35,6 +37,8 @@ pub(crate) struct Gather {
     series: Vec<Gathered>,
     by_key: HashTable<u32>,
     samples: u64,
+    /// What others that answer the same question have found, too.
+    together: Option<Arc<Together>>,
     hasher: FixedState,
     /// If texts are wanted and not series: the label whose values, or `None` for the names.
     values_of: Option<Text>,
@@ -58,6 +62,12 @@ pub(crate) struct Gather {
     sstables: Option<HashMap<(Text, DayBucket), u32, FixedState>>,
 }
 
+/// What several stores that answer one question hold together: none may hold what only one of them may.
+#[derive(Debug, Default)]
+pub struct Together {
+    samples: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Gathered {
     key_start: usize,
@@ -76,6 +86,7 @@ impl Gather {
             series: Vec::new(),
             by_key: HashTable::new(),
             samples: 0,
+            together: None,
             hasher: FixedState::default(),
             values_of: None,
             wants_texts: false,
@@ -88,6 +99,11 @@ impl Gather {
             texts_max: usize::MAX,
             sstables: None,
         }
+    }
+
+    /// The bounds hold for this and all others that count there.
+    pub(crate) fn count_together(&mut self, together: Arc<Together>) {
+        self.together = Some(together);
     }
 
     /// From now on what nobody looks at is left out.
@@ -239,7 +255,10 @@ impl Gather {
         self.samples += added;
         // Sources may hold the same sample; whether there are too many is known after the join.
         // But no answer may need twice the memory of the largest one.
-        if self.samples > self.bounds.samples_max.saturating_mul(2) {
+        let held = self.together.as_ref().map_or(self.samples, |together| {
+            together.samples.fetch_add(added, Ordering::Relaxed).saturating_add(added)
+        });
+        if held > self.bounds.samples_max.saturating_mul(2) {
             return Err(Error::TooManySamples { samples_max: self.bounds.samples_max });
         }
         Ok(())

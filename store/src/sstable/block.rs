@@ -181,9 +181,13 @@ pub(crate) fn read_range(reader: &dyn DiskReader, path: &str, at: BlockRef) -> R
 }
 
 /// Bytes that the disk does not give are as good as wrong ones: rot is mostly a sector that cannot
-/// be read. The path is the one that the manifest knows, and not that of the operating system.
+/// be read. The path is the one that the manifest knows, and not that of the operating system. What was
+/// not asked for, since nobody answered, is no damage.
 pub(crate) fn unreadable(path: &str, offset: u64, error: &Error) -> Error {
-    Error::corrupt(path, offset, format!("it cannot be read: {error}"))
+    match error {
+        Error::Unreachable { .. } => error.clone(),
+        _ => Error::corrupt(path, offset, format!("it cannot be read: {error}")),
+    }
 }
 
 impl Footer {

@@ -15,8 +15,10 @@ use super::partition::{PartitionIndex, block_ranges};
 use super::values::NO_VALUE;
 use crate::bytes::Damaged;
 use crate::chunk::ChunkHead;
+use model::Text;
+use model::query_shard::{pair_hash, text_hash};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Places of a partition: runs that ascend and are apart, as (first, after the last).
 pub(crate) type Places = Vec<(u32, u32)>;
@@ -63,6 +65,8 @@ pub(crate) struct Partition {
     chunk_ends: Vec<u32>,
     /// The blocks of chunks.
     pub(crate) blocks: Vec<BlockRef>,
+    /// The hash of each series, once a shard of them was asked for.
+    hashes: OnceLock<Box<[u64]>>,
 }
 
 impl Partition {
@@ -85,6 +89,7 @@ impl Partition {
             chunks: Vec::new(),
             chunk_ends: Vec::new(),
             blocks: ranges.iter().map(block_ref).collect(),
+            hashes: OnceLock::new(),
         };
         partition.place_chunks(&index, &ranges)?;
         Ok(partition)
@@ -149,6 +154,26 @@ impl Partition {
         if self.series == 0 { Vec::new() } else { vec![(0, self.series)] }
     }
 
+    /// For each place the hash that tells its series' shard (`model::query_shard`). All shards of a
+    /// question ask for it.
+    pub(crate) fn hashes(&self, symbols: &[Text]) -> &[u64] {
+        self.hashes.get_or_init(|| {
+            let hash = |symbol: u32| symbols.get(symbol as usize).map_or(0, |text| text_hash(text));
+            let mut known = vec![None; symbols.len()];
+            let mut hashes = vec![0_u64; self.series as usize];
+            for column in &self.columns {
+                let name = hash(column.name);
+                column.for_each_in(&self.all(), |value, start, end| {
+                    let Some(known) = known.get_mut(value as usize) else { return };
+                    let pair = pair_hash(name, *known.get_or_insert_with(|| hash(value)));
+                    let of_run = hashes.get_mut(start as usize..end as usize).unwrap_or_default();
+                    of_run.iter_mut().for_each(|sum| *sum = sum.wrapping_add(pair));
+                });
+            }
+            hashes.into()
+        })
+    }
+
     /// The chunks of the series at a place.
     pub(crate) fn chunks(&self, place: u32) -> &[ChunkAt] {
         self.chunks.get(self.chunk_range(place)).unwrap_or(&[])
@@ -183,7 +208,9 @@ impl Partition {
             + self.heads.len() * size_of::<ChunkHead>()
             + self.chunks.len() * size_of::<ChunkAt>()
             + self.chunk_ends.len() * 4
-            + self.blocks.len() * size_of::<BlockRef>();
+            + self.blocks.len() * size_of::<BlockRef>()
+            // The hashes, which may come later.
+            + self.series as usize * 8;
         for (index, column) in self.columns.iter().enumerate() {
             let before = index.checked_sub(1).and_then(|before| self.columns.get(before));
             let is_shared = before.is_some_and(|b| Arc::ptr_eq(&b.ends, &column.ends));

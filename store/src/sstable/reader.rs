@@ -51,6 +51,11 @@ impl Sstable {
         Ok((table, directory))
     }
 
+    /// Where its directory is.
+    pub(crate) fn directory_at(&self) -> BlockRef {
+        self.footer.directory
+    }
+
     /// Its bytes, for a scrub.
     pub(crate) fn reader(&self) -> &dyn DiskReader {
         &*self.reader

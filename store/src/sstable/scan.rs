@@ -19,7 +19,7 @@ use super::times::DenseReader;
 use super::values::Values;
 use crate::compaction::cut::Cut;
 use crate::error::{Error, Result};
-use crate::select::{Gather, Query, ShardFilter, Want};
+use crate::select::{Gather, Query, Want};
 use model::read::Estimate;
 use model::{METRIC_NAME, Text};
 use std::sync::Arc;
@@ -44,8 +44,6 @@ pub(crate) struct Scan<'a> {
     marked: Vec<bool>,
     /// What is not shown.
     cut: Option<&'a dyn Cut>,
-    /// Which series are asked for, if not all that match.
-    shard: Option<ShardFilter>,
 }
 
 impl<'a> Scan<'a> {
@@ -60,8 +58,8 @@ impl<'a> Scan<'a> {
         matchers.sort_by_key(Values::breadth);
         let (texts, marked) = (Vec::new(), Vec::new());
         let dense = DenseReader::default();
-        let (cut, shard) = (None, ShardFilter::new(query, symbols.len()));
-        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut, shard }
+        let cut = None;
+        Self { source, query, tenant, part, symbols, matchers, dense, texts, marked, cut }
     }
 
     /// Shows nothing of what is cut.

@@ -1,5 +1,6 @@
 //! The live sstables.
 
+use super::ahead;
 use super::reader::{Source, Sstable};
 use super::scan::Scan;
 use super::window::Window;
@@ -25,6 +26,7 @@ pub(crate) struct Tables {
 
 /// Visits what each table has of a tenant, if it may hold what is asked for.
 fn for_each_scan(
+    disk: &dyn Disk,
     tables: &[&Arc<Table>],
     tenant: &TenantId,
     query: &Query,
@@ -32,7 +34,12 @@ fn for_each_scan(
 ) -> Result<()> {
     let metric_matchers = query.matchers.iter().filter(|m| *m.name == *METRIC_NAME);
     let metric = metric_matchers.filter_map(|matcher| matcher.equal_to()).next();
-    for table in tables {
+    for (at, table) in tables.iter().enumerate() {
+        if at % ahead::FILES == 0 && disk.is_far() {
+            let next = tables.get(at..).unwrap_or_default();
+            let next = next.get(..ahead::FILES).unwrap_or(next);
+            ahead::of_scan(disk, next, (tenant, metric), query);
+        }
         let meta = &table.meta;
         let hides = query.clip.of_file(meta.retention_version);
         let sstable = table.state.as_ref().map_err(Clone::clone)?;
@@ -72,10 +79,18 @@ impl Retired {
 
 /// A live sstable, or why it cannot be read.
 #[derive(Debug)]
-struct Table {
+pub(super) struct Table {
     meta: SstableMeta,
     state: Result<Sstable>,
     cache: Arc<Cache>,
+}
+
+impl Table {
+    /// To read from, if it could be opened.
+    pub(super) fn source(&self) -> Option<Source<'_>> {
+        let sstable = self.state.as_ref().ok()?;
+        Some(Source { sstable, id: self.meta.id, cache: &self.cache })
+    }
 }
 
 /// Nobody reads the file any more, and no later file has its number.
@@ -116,12 +131,18 @@ impl Tables {
     ) -> Result<Self> {
         let cache = Arc::new(Cache::new(config.cache_bytes_max));
         let mut tables = Self { disk, list: Vec::new(), cache };
-        for meta in state.sstables.values() {
+        let metas: Vec<&SstableMeta> = state.sstables.values().collect();
+        for (at, meta) in metas.iter().enumerate() {
+            if at % ahead::FILES == 0 && tables.disk.is_far() {
+                let next = metas.get(at..).unwrap_or_default();
+                ahead::of_opening(&*tables.disk, next.get(..ahead::FILES).unwrap_or(next));
+            }
             let path = manifest::sstable_path(meta.id);
             let state = match open(&*tables.disk, meta) {
                 Ok(table) => Ok(table),
-                Err(Error::NewerFormat { path, found, known }) => {
-                    return Err(Error::NewerFormat { path, found, known });
+                // Of a file that nobody was let see nothing is known: it is asked for again.
+                Err(error @ (Error::NewerFormat { .. } | Error::Unreachable { .. })) => {
+                    return Err(error);
                 }
                 Err(error) => {
                     let error = match tables.disk.len(&path)? {
@@ -136,7 +157,7 @@ impl Tables {
                 }
             };
             tables.list.push(Arc::new(Table {
-                meta: meta.clone(),
+                meta: (*meta).clone(),
                 state,
                 cache: Arc::clone(&tables.cache),
             }));
@@ -218,7 +239,7 @@ impl Tables {
         let tables = self.asked(query);
         query.sources.set(tables.len() + 1);
         gather.count_sstables(tables.len());
-        for_each_scan(&tables, tenant, query, |mut scan| scan.run(gather))
+        for_each_scan(&*self.disk, &tables, tenant, query, |mut scan| scan.run(gather))
     }
 
     /// Adds what the tables are likely to hold of a selection.
@@ -228,7 +249,9 @@ impl Tables {
         query: &Query,
         estimate: &mut Estimate,
     ) -> Result<()> {
-        for_each_scan(&self.asked(query), tenant, query, |mut scan| scan.estimate(estimate))
+        for_each_scan(&*self.disk, &self.asked(query), tenant, query, |mut scan| {
+            scan.estimate(estimate)
+        })
     }
 
     /// The tables that may hold what is asked for, in the order of their times, so that most series

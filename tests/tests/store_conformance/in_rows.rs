@@ -45,7 +45,11 @@ impl<D: Database> Place for InRows<D> {
             let database =
                 cassandra::Database::new(self.database.rows(), incarnation, places, false);
             let opened = database.and_then(|database| {
-                database.set_period(now.0.unsigned_abs() / 3_600_000);
+                let hour = now.0.unsigned_abs() / 3_600_000;
+                database.set_hour(hour);
+                if database.make_next_period()? < hour {
+                    database.make_next_period()?;
+                }
                 let store = database.place(place, 0);
                 let parts = parts(store.disk(), self.chance.draw());
                 Engine::open_on(&store, parts, config.clone(), now)

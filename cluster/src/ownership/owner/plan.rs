@@ -10,6 +10,9 @@ use super::{BootMs, Hold, Incarnation, Owner};
 use crate::ownership::ring_row::{RingRow, Stage, Standing};
 use std::collections::BTreeSet;
 
+/// Who leaves has so many places at once that are held back and not flushed yet.
+const HELD_TO_LEAVE_MAX: usize = 4;
+
 impl Owner {
     /// The next version of the ring row, if something is to be changed.
     pub(super) fn plan(&self, now: BootMs) -> Option<RingRow> {
@@ -92,11 +95,18 @@ impl Owner {
         let heirs = self.heirs(row, now);
         let is_stuck = heirs.iter().all(|who| *who == self.me);
         let mine: Vec<usize> = row.places_of(self.me).collect();
-        if self.is_leaving {
+        if self.is_leaving && is_stuck {
             self.hold(&mine);
-            if is_stuck && self.held.values().all(|hold| hold.is_flushed) {
+            if self.held.values().all(|hold| hold.is_flushed) {
                 self.lease.end();
             }
+        } else if self.is_leaving {
+            // The others are served until it is their turn.
+            let unflushed = self.held.values().filter(|hold| !hold.is_flushed).count();
+            let free = HELD_TO_LEAVE_MAX.saturating_sub(unflushed);
+            let next = mine.into_iter().filter(|place| !self.held.contains_key(place));
+            let next: Vec<usize> = next.take(free).collect();
+            self.hold(&next);
         } else if is_stuck {
             if row.version() >= self.given_in {
                 self.held.clear();
@@ -109,7 +119,7 @@ impl Owner {
 
     fn hold(&mut self, places: &[usize]) {
         self.holds += 1;
-        let hold = Hold { number: self.holds, is_flushed: false };
+        let hold = Hold { number: self.holds, is_begun: false, is_flushed: false };
         for place in places {
             self.held.entry(*place).or_insert(hold);
         }

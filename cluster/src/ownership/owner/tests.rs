@@ -89,13 +89,80 @@ fn who_leaves_hands_everything_over_and_gives_up_its_lease() {
     settle(&mut a, &mut cassandra, BootMs(3_000));
     a.leave();
     settle(&mut a, &mut cassandra, BootMs(3_100));
-    assert_eq!(served(&a, BootMs(3_100)), 0);
-    let cover = a.flush_began();
-    a.flush_done(cover);
-    settle(&mut a, &mut cassandra, BootMs(3_200));
+    assert_eq!(served(&a, BootMs(3_100)), 2, "until it is their turn");
+    for ms in [3_150, 3_200] {
+        let cover = a.flush_began();
+        a.flush_done(cover);
+        settle(&mut a, &mut cassandra, BootMs(ms));
+        assert_eq!(served(&a, BootMs(ms)), 0);
+    }
     settle(&mut b, &mut cassandra, BootMs(4_800));
     assert!(a.is_over());
     assert_eq!(served(&b, BootMs(4_800)), 6);
+    assert!(b.row().unwrap().obligations().is_empty());
+}
+
+#[test]
+fn who_leaves_hands_each_place_over_as_soon_as_it_is_flushed_and_serves_the_others() {
+    let mut cassandra = Cassandra::default();
+    let (mut a, mut b) = two(&mut cassandra);
+    settle(&mut a, &mut cassandra, BootMs(1_600));
+    let all: Vec<usize> = a.held().collect();
+    // It keeps what it may, and gives the rest away, one by one.
+    let (first, rest) = all.split_first().unwrap();
+    let hold = a.begin_give(*first).unwrap();
+    assert_eq!(a.begin_give(*first), None, "it has begun");
+    a.has_given(*first, hold + 1);
+    settle(&mut a, &mut cassandra, BootMs(1_700));
+    assert!(a.row().unwrap().places_of(B).next().is_none(), "another hold's flush");
+    a.has_given(*first, hold);
+    settle(&mut a, &mut cassandra, BootMs(1_800));
+    assert!(a.row().unwrap().places_of(B).eq([*first]), "the others are not waited for");
+    for place in rest {
+        let hold = a.begin_give(*place).unwrap();
+        a.has_given(*place, hold);
+    }
+    settle(&mut a, &mut cassandra, BootMs(1_900));
+    settle(&mut b, &mut cassandra, BootMs(3_400));
+
+    b.leave();
+    settle(&mut b, &mut cassandra, BootMs(3_500));
+    a.leave();
+    settle(&mut a, &mut cassandra, BootMs(3_500));
+    let held = a.held().count();
+    assert!(held == 3, "nobody stays: all are held back, {held}");
+}
+
+#[test]
+fn who_leaves_holds_a_few_places_back_at_a_time() {
+    let mut cassandra = Cassandra::default();
+    let (mut a, mut b) = two(&mut cassandra);
+    settle(&mut a, &mut cassandra, BootMs(1_600));
+    settle(&mut b, &mut cassandra, BootMs(1_700));
+    a.leave();
+    settle(&mut a, &mut cassandra, BootMs(1_800));
+    let held: Vec<usize> = a.held().collect();
+    assert_eq!((held.len(), served(&a, BootMs(1_800))), (4, 2), "the others are served meanwhile");
+    let hold = a.begin_give(held[0]).unwrap();
+    a.has_given(held[0], hold);
+    settle(&mut a, &mut cassandra, BootMs(1_900));
+    assert_eq!((a.held().count(), served(&a, BootMs(1_900))), (4, 1), "one goes, the next is held");
+}
+
+#[test]
+fn debts_without_tails_leave_the_ring_row_with_the_flush_that_settles_them() {
+    let mut cassandra = Cassandra::default();
+    let mut a = Owner::new(A, PLACES);
+    settle(&mut a, &mut cassandra, BootMs(0));
+    let mut b = Owner::new(B, PLACES).without_tails();
+    for ms in (0..20_000).step_by(500) {
+        settle(&mut b, &mut cassandra, BootMs(ms));
+    }
+    assert_eq!(b.row().unwrap().obligations_of(B).count(), 6, "A is silent, and taken over");
+    (0..6).for_each(|place| b.has_opened(place));
+    let cover = b.flush_began();
+    b.flush_done(cover);
+    settle(&mut b, &mut cassandra, BootMs(20_100));
     assert!(b.row().unwrap().obligations().is_empty());
 }
 

@@ -91,7 +91,9 @@ pub enum ConnectError {
 /// How often a connection is asked whether its node lives, and how long the node may take to say so: a
 /// node that is stopped holds up nobody for longer.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node may take to let somebody in: one that hangs is done without.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connects, and finds the data centre. Whoever names none gets the only one there is, and stays in it
 /// when others come: two of them would agree each by itself.
@@ -119,7 +121,7 @@ async fn session_in(config: &Config, local_dc: &str) -> Result<Session, ConnectE
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.contact_points)
         .default_execution_profile_handle(profile.into_handle())
-        .connection_timeout(config.request_timeout)
+        .connection_timeout(config.request_timeout.min(CONNECT_TIMEOUT))
         .keepalive_interval(KEEPALIVE)
         .keepalive_timeout(KEEPALIVE_TIMEOUT)
         .schema_agreement_timeout(super::SCHEMA_TIMEOUT)
@@ -223,4 +225,28 @@ impl TlsFiles {
 
 fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ConnectError {
     ConnectError::File { path: path.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cassandra::driver::Driver;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    /// The system takes the connection, and nobody ever reads from it: a process that was stopped.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
+    fn a_node_that_hangs_holds_up_a_start_for_a_few_seconds_at_most() {
+        let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let points = vec![hangs.local_addr().unwrap().to_string()];
+        let config = Config {
+            request_timeout: Duration::from_secs(30),
+            ..Config::new(points, "cumae".to_owned())
+        };
+        let began = Instant::now();
+        let error = Driver::connect(&config).unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
 }

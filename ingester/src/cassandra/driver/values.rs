@@ -146,6 +146,14 @@ pub(super) fn column_uuid(page: &QueryRowsResult, name: &str) -> Result<Vec<Stri
         .collect())
 }
 
+/// The first of a column of numbers.
+pub(super) fn column_int(page: &QueryRowsResult, name: &str) -> Result<Option<i64>, RowsError> {
+    let place = place(page, name).ok_or_else(|| unreadable(format!("no column {name}")))?;
+    let found = all(page)?;
+    let first = found.first().and_then(|row| row.get(place).copied().flatten());
+    Ok(first.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes))
+}
+
 /// What came of a change on condition.
 pub(super) fn changed(page: &QueryRowsResult) -> Result<Changed, RowsError> {
     let found = all(page)?;

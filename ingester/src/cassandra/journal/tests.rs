@@ -2,10 +2,25 @@
 
 use super::*;
 use crate::cassandra::fake::{Fake, Faults};
+use crate::cassandra::rows::{Change, Changed, CommitLogSync, Consistency, Read, Row, RowsError};
 
 fn whose(place: u16, period: u64) -> Whose {
-    let period = Arc::new(AtomicU64::new(period));
-    Whose { place, places: 2, period, floor: Arc::default() }
+    let periods = Arc::new(Periods::default());
+    periods.set_hour(period);
+    Whose {
+        place,
+        places: 2,
+        periods,
+        floor: Arc::default(),
+        pending_bytes: Arc::default(),
+        is_used: Arc::default(),
+    }
+}
+
+/// A period's table is there.
+fn begin(fake: &Fake, whose: &Whose, period: u64) {
+    create(fake, &journal_table(period)).unwrap();
+    whose.periods.is_there(period);
 }
 
 fn first(life: u64, period: u64) -> u64 {
@@ -81,7 +96,7 @@ fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives_and_periods() 
     let segment = life.roll();
     assert_eq!(life.roll(), segment, "a bucket without a row is not left");
     write(&life, 2);
-    whose.period.store(7, Ordering::Relaxed);
+    begin(&fake, &whose, 7);
     write(&life, 3);
     // A life that wrote nothing.
     opened(&fake, &whose, 2);
@@ -122,10 +137,11 @@ fn a_table_goes_when_every_place_is_past_its_period() {
         let engine = store::Engine::open_on(&store, parts, config, now).unwrap().0;
         move || drop(engine.flush(now).unwrap())
     };
-    database.set_period(5);
+    database.set_hour(5);
     let (one, other) = (open(0), open(1));
     other();
-    database.set_period(6);
+    database.set_hour(6);
+    database.make_next_period().unwrap();
     one();
     assert!(tables().contains(&journal_table(5)), "the other place may need it");
     other();
@@ -139,11 +155,142 @@ fn rows_whose_place_is_given_stay_in_their_period_until_they_are_written() {
     let journal = opened(&fake, &whose, 1);
     journal.append(&[1]).unwrap();
     assert!(journal.sync().is_err());
-    whose.period.store(6, Ordering::Relaxed);
+    begin(&fake, &whose, 6);
     assert_eq!(Segment::of(journal.roll()).period, 5);
     fake.set_faults(Faults::default());
     write(&journal, 2);
     write(&journal, 3);
     assert_eq!(replayed(&fake, 0, 0), [[1], [2], [3]]);
     assert_eq!(replayed(&fake, 0, first(1, 6)), [[3]]);
+}
+
+/// A database that holds up writes to journals.
+#[derive(Debug)]
+struct Slow {
+    fake: Fake,
+    is_held: Mutex<bool>,
+    changed: parking_lot::Condvar,
+    waiting: AtomicU64,
+}
+
+impl Slow {
+    fn new(fake: &Fake) -> Arc<Self> {
+        let (changed, waiting) = (parking_lot::Condvar::new(), AtomicU64::new(0));
+        Arc::new(Self { fake: fake.clone(), is_held: Mutex::new(true), changed, waiting })
+    }
+
+    fn until_one_waits(&self) {
+        while self.waiting.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    fn let_go(&self) {
+        *self.is_held.lock() = false;
+        self.changed.notify_all();
+    }
+}
+
+impl Rows for Slow {
+    fn tables(&self) -> Result<Vec<String>, RowsError> {
+        self.fake.tables()
+    }
+    fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
+        self.fake.create_table(name, id)
+    }
+    fn drop_table(&self, name: &str) -> Result<(), RowsError> {
+        self.fake.drop_table(name)
+    }
+    fn write(&self, rows: &[Write]) -> Result<(), RowsError> {
+        let mut is_held = self.is_held.lock();
+        self.waiting.fetch_add(1, Ordering::Release);
+        while *is_held {
+            self.changed.wait(&mut is_held);
+        }
+        drop(is_held);
+        self.fake.write(rows)
+    }
+    fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
+        self.fake.read(read, consistency)
+    }
+    fn change(&self, change: &Change) -> Result<Changed, RowsError> {
+        self.fake.change(change)
+    }
+    fn commit_log_sync(&self) -> Result<Vec<(String, CommitLogSync)>, RowsError> {
+        self.fake.commit_log_sync()
+    }
+}
+
+#[test]
+fn a_segment_ends_and_records_come_in_line_while_a_group_is_under_way() {
+    let fake = Fake::new(1, Faults::default());
+    let (whose, slow) = (whose(0, 5), Slow::new(&fake));
+    let config = commit_log::Config::default();
+    let rows = Arc::clone(&slow) as Arc<dyn Rows>;
+    let journal = Arc::new(Journal::open(rows, whose.clone(), 1, 0, &config).unwrap());
+    journal.append(&[1]).unwrap();
+    let syncing = Arc::clone(&journal);
+    let sync = std::thread::spawn(move || syncing.sync().unwrap());
+    slow.until_one_waits();
+    // In time, on a thread that would wait for ever.
+    let (told, heard) = std::sync::mpsc::sync_channel(1);
+    let asked = (Arc::clone(&journal), whose.clone(), fake.clone());
+    std::thread::spawn(move || {
+        let (journal, whose, fake) = asked;
+        let before = journal.roll();
+        begin(&fake, &whose, 6);
+        let after = journal.roll();
+        let count = journal.segments_through(u64::MAX).unwrap();
+        told.send((before, after, journal.append(&[2]).unwrap(), count)).unwrap();
+    });
+    let heard = heard.recv_timeout(std::time::Duration::from_secs(20));
+    let (before, after, ticket, count) = heard.expect("nobody waits for the database");
+    assert_eq!((ticket, count), (2, 1));
+    assert_eq!(before, first(1, 5), "a bucket without a durable row is not left");
+    assert_eq!(after, before, "nor is a period, under rows that have their place");
+    slow.let_go();
+    assert_eq!(sync.join().unwrap(), 1);
+    assert_eq!(Segment::of(journal.roll()), Segment { life: 1, period: 6, bucket: 0 });
+    journal.sync().unwrap();
+    assert_eq!(replayed(&fake, 0, 0), [[1], [2]]);
+    assert_eq!(replayed(&fake, 0, first(1, 6)), [[2]]);
+}
+
+#[test]
+fn a_period_whose_table_is_not_made_holds_up_no_write() {
+    let fake = Fake::new(1, Faults::default());
+    let whose = whose(0, 5);
+    let journal = opened(&fake, &whose, 1);
+    write(&journal, 1);
+    fake.set_faults(Faults { create_unknown: 100, ..Faults::default() });
+    whose.periods.set_hour(6);
+    assert!(whose.periods.make_next(&fake, 6).is_err());
+    write(&journal, 2);
+    assert_eq!(Segment::of(journal.roll()).period, 5);
+    assert_eq!(fake.tables().unwrap(), [journal_table(5)]);
+    fake.set_faults(Faults::default());
+    assert_eq!(whose.periods.make_next(&fake, 6).unwrap(), 6);
+    write(&journal, 3);
+    assert_eq!(replayed(&fake, 0, first(1, 6)), [[3]]);
+    assert_eq!(replayed(&fake, 0, 0), [[1], [2], [3]]);
+}
+
+#[test]
+fn what_waits_is_bounded_over_all_places_of_a_process() {
+    let fake = Fake::new(1, Faults { write_unknown: 100, ..Faults::default() });
+    let config = commit_log::Config { pending_bytes_max: 100, ..Default::default() };
+    let one = whose(0, 5);
+    let open = |whose: &Whose| {
+        Journal::open(Arc::new(fake.clone()), whose.clone(), 1, 0, &config).unwrap()
+    };
+    let (first, second) = (open(&one), open(&Whose { place: 1, ..one.clone() }));
+    first.append(&[0; 60]).unwrap();
+    assert!(matches!(second.append(&[0; 41]), Err(Error::LogFull { pending_bytes: 101, .. })));
+    second.append(&[0; 40]).unwrap();
+    assert!(first.sync().is_err() && second.append(&[0]).is_err(), "it waits still");
+    drop(second);
+    first.append(&[0; 40]).unwrap();
+    fake.set_faults(Faults::default());
+    first.sync().unwrap();
+    first.append(&[0; 100]).unwrap();
 }

@@ -9,10 +9,11 @@
 use super::super::RowStore;
 use crate::embedded::{Embedded, SeriesShare};
 use model::TenantId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use store::RetentionConfig;
 use store::engine::Stats;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -23,6 +24,8 @@ pub(super) struct Served {
     pub(super) store: RowStore,
     /// Samples that the journal brought back.
     pub(super) samples: u64,
+    /// How long it keeps samples. A leaf.
+    pub(super) rules: Mutex<Arc<RetentionConfig>>,
 }
 
 impl Served {

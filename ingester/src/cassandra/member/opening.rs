@@ -1,21 +1,20 @@
-//! The store of a place is opened, and given away.
+//! The store of a place is opened.
+//!
+//! # Rules
+//! - What could not be opened is tried again, ever more seldom, as the same life of the place if that has
+//!   written nothing: a database that is away uses up no lives. It is told once.
 //!
 //! Not here: when (`member.rs`); what an open store answers (`member/serve.rs`).
 
 use super::open::{Served, Share};
-use super::state::{Flush, State};
 use super::{Member, halves};
 use crate::cassandra::RowStore;
 use crate::embedded::{Embedded, EmbeddedParts, say_damage};
 use crate::error::Error;
-use std::collections::BTreeSet;
+use parking_lot::Mutex;
 use std::sync::Arc;
+use store::RetentionConfig;
 use store::engine::Parts;
-
-/// How long after a place could not be opened it is tried again.
-const OPEN_AGAIN_MS: u64 = 1_000;
-/// How long after a flush that failed it is tried again.
-const FLUSH_AGAIN_MS: u64 = 1_000;
 
 impl Member {
     /// The store of a place, by a version of the ring row.
@@ -28,40 +27,73 @@ impl Member {
                 crate::cassandra::Database::new(rows, 7, self.parts.places, true)?.place(place, 0)
             );
         }
-        let database = Arc::clone(&self.state.lock().database);
-        Ok(database.place(place, ring_version))
+        let state = self.state.lock();
+        let database = Arc::clone(&state.database);
+        let before = state.failed.get(&usize::from(place)).and_then(|failed| failed.unused);
+        drop(state);
+        Ok(match before {
+            Some(incarnation) => database.place_as(place, ring_version, incarnation),
+            None => database.place(place, ring_version),
+        })
     }
 
     pub(super) fn open(&self, place: usize, ticket: u64, ring_version: u64) {
         let began_ns = self.parts.clock.monotonic_ns();
         let opened = self.try_open(place, ring_version);
-        let now = self.parts.boot.now();
         let mut state = self.state.lock();
         state.at_work.remove(&place);
         let is_wanted = state.opening.get(&place) == Some(&ticket) && state.owner.keeps(place);
         match opened {
             Ok(served) if is_wanted => {
                 state.opening.remove(&place);
-                state.open_at.remove(&place);
+                let failed = state.failed.remove(&place).unwrap_or_default();
+                let tries = failed.backoff.failures() + 1;
                 let (life, samples) = (served.store.life(), served.samples);
                 let open = Arc::clone(&self.open.read());
                 *self.open.write() = Arc::new(open.with(place, served));
                 let ns = self.parts.clock.monotonic_ns().saturating_sub(began_ns);
                 let milliseconds = ns / 1_000_000;
-                tracing::info!(place, life, ring_version, samples, milliseconds, "place opened");
+                tracing::info!(
+                    place,
+                    life,
+                    ring_version,
+                    samples,
+                    milliseconds,
+                    tries,
+                    "place opened"
+                );
             }
             Ok(_) => tracing::info!(place, "a place was opened that is not wanted any more"),
-            Err(error) => {
-                tracing::warn!(place, %error, "a place could not be opened, it is tried again");
+            Err((error, unused)) => {
                 state.opening.remove(&place);
-                state.open_at.insert(place, now.plus_ms(OPEN_AGAIN_MS));
+                self.told.opening_failures.inc();
+                let (now, chance) = (self.parts.boot.now(), self.parts.chance.draw());
+                let failed = state.failed.entry(place).or_default();
+                let why = error.to_string();
+                if failed.why != why {
+                    tracing::warn!(place, why, "a place could not be opened, it is tried again");
+                    failed.why = why;
+                }
+                failed.backoff.failed(now, chance);
+                failed.unused = unused;
             }
         }
     }
 
-    fn try_open(&self, place: usize, ring_version: u64) -> Result<Served, Error> {
+    /// Opens it; after an error, as which incarnation it may be tried again.
+    fn try_open(&self, place: usize, ring_version: u64) -> Result<Served, (Error, Option<u128>)> {
         let number = u16::try_from(place).unwrap_or(u16::MAX);
-        let store = self.store_of(number, ring_version)?;
+        let store = self.store_of(number, ring_version).map_err(|error| (error, None))?;
+        let opened = self.open_store(place, &store);
+        let (embedded, samples, rules) = opened.map_err(|error| (error, store.unused()))?;
+        Ok(Served { embedded, store, samples, rules: Mutex::new(rules) })
+    }
+
+    fn open_store(
+        &self,
+        place: usize,
+        store: &RowStore,
+    ) -> Result<(Arc<Embedded>, u64, Arc<RetentionConfig>), Error> {
         let [seed, ..] = halves(self.parts.chance.draw());
         let share = Share::new(Arc::clone(&self.open), place, self.parts.places);
         let parts = EmbeddedParts {
@@ -76,53 +108,10 @@ impl Member {
             share: Arc::new(share),
             registry: self.parts.registry.clone(),
         };
-        let telemetry = Arc::clone(&self.telemetry);
-        let (embedded, report) = Embedded::open_on(&store, parts, telemetry, &self.config)?;
+        let (telemetry, rules) = (Arc::clone(&self.telemetry), Arc::clone(&self.rules.read()));
+        let settings = (&self.config, &self.bounds, &*rules);
+        let (embedded, report) = Embedded::open_on(store, parts, telemetry, settings)?;
         say_damage(&report, Some(place));
-        Ok(Served { embedded, store, samples: report.samples })
-    }
-
-    /// Flushes what the ring row still owes, and closes what is given away.
-    pub(super) fn flush_owed(&self) {
-        let (cover, given, owed) = {
-            let mut state = self.state.lock();
-            let cover = state.owner.flush_began();
-            let open = Arc::clone(&self.open.read());
-            let (mut given, mut owed) = (Vec::new(), Vec::new());
-            let (mut gone, debts) = (BTreeSet::new(), state.owed_places());
-            for (place, served) in &open.by_place {
-                if !state.owner.keeps(*place) {
-                    gone.insert(*place);
-                    given.push((*place, Arc::clone(served)));
-                } else if debts.contains(place) {
-                    owed.push((*place, Arc::clone(served)));
-                }
-            }
-            *self.open.write() = Arc::new(open.without(&gone));
-            // What is being opened is not wanted any more.
-            let State { owner, opening, .. } = &mut *state;
-            opening.retain(|place, _| owner.keeps(*place));
-            (cover, given, owed)
-        };
-        for (place, served) in given {
-            // What could not be flushed stands in the journal, and is read by who opens the place.
-            if let Err(error) = served.embedded.end() {
-                tracing::warn!(place, %error, "a place is given away unflushed");
-            }
-        }
-        let flushed = owed.into_iter().try_for_each(|(place, served)| {
-            let flushed = served.embedded.flush_now().map(drop);
-            flushed.inspect_err(|error| tracing::warn!(place, %error, "a place is not flushed yet"))
-        });
-        let mut state = self.state.lock();
-        match flushed {
-            Ok(()) => {
-                state.owner.flush_done(cover);
-                state.flush = Flush::Idle;
-            }
-            Err(_) => {
-                state.flush = Flush::DueAt(self.parts.boot.now().plus_ms(FLUSH_AGAIN_MS));
-            }
-        }
+        Ok((embedded, report.samples, rules))
     }
 }

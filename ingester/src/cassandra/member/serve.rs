@@ -24,7 +24,7 @@ use model::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::engine::{JobReport, Stats};
+use store::engine::{JobReport, Stats, Together};
 use wire::replica::{Answer, Replica, ReplicaError};
 
 /// The places of a process as one replica.
@@ -160,7 +160,7 @@ impl Places {
             return Err(self.unavailable(format!("asked by ring version {asked}, it is {known}")));
         }
         let mine: BTreeSet<usize> = about.into_iter().filter(is_mine).collect();
-        if mine.is_empty() {
+        if mine.is_empty() && !self.member.is_impostor() {
             // Only owners are asked: another one is meant, which was found here before this process began.
             return Err(self.unavailable("asked for the places of another process".to_owned()));
         }
@@ -273,7 +273,12 @@ impl Replica for Places {
     fn select(&self, context: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
         let own = self.clone();
         Box::pin(async move {
-            let ask = |one: &Embedded| one.select(Arc::clone(&context), selection.clone());
+            // All places together may bring what one may.
+            let together: Arc<Together> = Arc::default();
+            let ask = |one: &Embedded| {
+                let together = Arc::clone(&together);
+                one.select_together(Arc::clone(&context), selection.clone(), together)
+            };
             let answers = own.about(&context, [&*selection.matchers], ask).await?;
             joined::series(answers, selection.bounds).map_err(|error| own.store_error(&error))
         })

@@ -5,6 +5,8 @@
 //!
 //! Not here: the tasks themselves (`member.rs`, `member/opening.rs`).
 
+use super::backoff::Backoff;
+use super::keeping::Keeping;
 use super::open::Open;
 use super::{MemberParts, Task};
 use crate::cassandra::Database;
@@ -27,12 +29,25 @@ pub(super) struct State {
     pub(super) opening: BTreeMap<usize, u64>,
     /// Places whose opening has not come to its end, wanted or not.
     pub(super) at_work: BTreeSet<usize>,
-    /// When places are tried again that could not be opened.
-    pub(super) open_at: BTreeMap<usize, BootMs>,
+    /// Places that could not be opened.
+    pub(super) failed: BTreeMap<usize, Failed>,
+    /// Tasks for which there was no room.
+    pub(super) later: Vec<Task>,
+    pub(super) keeping: Keeping,
     /// When places may be flushed again for the journal's sake.
     pub(super) roll_at: BTreeMap<usize, BootMs>,
     pub(super) flush: Flush,
     pub(super) is_leaving: bool,
+}
+
+/// A place that could not be opened.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    pub(super) backoff: Backoff,
+    /// As which incarnation it may be tried again, since nothing was written in its name.
+    pub(super) unused: Option<u128>,
+    /// What was told of it.
+    pub(super) why: String,
 }
 
 /// Where a flush that the owner wants stands.
@@ -46,13 +61,15 @@ pub(super) enum Flush {
 impl State {
     pub(super) fn begin(parts: &MemberParts, database: Arc<Database>) -> Self {
         Self {
-            owner: Owner::new(Incarnation(parts.chance.draw()), parts.places),
+            owner: Owner::new(Incarnation(parts.chance.draw()), parts.places).without_tails(),
             database,
             pending: BTreeMap::new(),
             tickets: 0,
             opening: BTreeMap::new(),
             at_work: BTreeSet::new(),
-            open_at: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            later: Vec::new(),
+            keeping: Keeping::new(parts.chance.draw(), parts.boot.now()),
             roll_at: BTreeMap::new(),
             flush: Flush::Idle,
             is_leaving: false,
@@ -64,8 +81,9 @@ impl State {
         tracing::warn!("the lease is lost: this process begins anew, as another incarnation");
         let next = Self::begin(parts, Arc::clone(&self.database));
         let before = std::mem::replace(self, next);
-        // What is at work is at work still, and no ticket comes twice.
+        // What is at work is at work still, no ticket comes twice, and what fails is waited for.
         (self.tickets, self.at_work) = (before.tickets, before.at_work);
+        (self.failed, self.later, self.keeping) = (before.failed, before.later, before.keeping);
     }
 
     pub(super) fn give_up_late_asks(&mut self, now: BootMs) {
@@ -79,7 +97,7 @@ impl State {
 
     /// Asks the owner what it wants; what needs no database is answered at once.
     pub(super) fn poll(&mut self, open: &Open, now: BootMs) -> Vec<Task> {
-        let mut tasks = Vec::new();
+        let mut tasks = std::mem::take(&mut self.later);
         for command in self.owner.poll(now) {
             let reply = match &command.ask {
                 Ask::Flush => {

@@ -1,6 +1,8 @@
 //! Members over one database that goes wrong.
 
 mod equal;
+mod faults;
+mod neighbours;
 mod stories;
 mod world;
 
@@ -17,6 +19,8 @@ pub(super) enum Plant {
     ServesBeforeItIsOpen,
     /// Opening a place shuts nobody out.
     NoFence,
+    /// A restarted process answers when who it was before is meant.
+    AnswersForWhoItWas,
 }
 
 thread_local! {

@@ -101,12 +101,12 @@ fn look(member: &Member, signals: &Receiver<()>, inboxes: &[Inbox]) {
         for task in member.due() {
             let inbox = match task {
                 Task::Ask { .. } => inboxes.first(),
-                Task::Open { .. } | Task::Flush | Task::Roll { .. } => inboxes.last(),
+                _ => inboxes.last(),
             };
             if let Some(inbox) = inbox
                 && let Err(TrySendError::Full(task)) = inbox.try_send(task)
             {
-                member.give_up(&task);
+                member.give_up(task);
             }
         }
         if member.has_left() {

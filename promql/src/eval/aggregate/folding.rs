@@ -75,10 +75,10 @@ pub(super) fn as_they_come(
 ) -> Result<Option<Vec<Series>>, EvalError> {
     let inner = bare(&node.expr);
     // What the query has several times is worked out once, as a whole.
-    if !can_fold(ctx, node) || ctx.is_repeated(inner) {
+    if !can_fold(ctx, node, grid) || ctx.is_repeated(inner) {
         return Ok(None);
     }
-    let folding = match ctx.deferred_of(inner) {
+    let folding = match ctx.deferred_of(inner, grid) {
         Some(deferred) => shards::fold(ctx, node, deferred, grid)?,
         None => {
             let mut folding = Folding::new(ctx.params, node, grid);
@@ -96,7 +96,7 @@ pub(super) fn as_they_come(
 }
 
 /// Whether it takes one series' column after the other, and those of a leaf whose series stay apart.
-fn can_fold(ctx: &Evaluator<'_>, node: &Aggregation) -> bool {
+fn can_fold(ctx: &Evaluator<'_>, node: &Aggregation, grid: Grid) -> bool {
     let folds = match node.op {
         AggregateOp::Sum
         | AggregateOp::Avg
@@ -104,7 +104,9 @@ fn can_fold(ctx: &Evaluator<'_>, node: &Aggregation) -> bool {
         | AggregateOp::Max
         | AggregateOp::Count
         | AggregateOp::Group => true,
-        AggregateOp::Stddev | AggregateOp::Stdvar => ctx.deferred_of(bare(&node.expr)).is_none(),
+        AggregateOp::Stddev | AggregateOp::Stdvar => {
+            ctx.deferred_of(bare(&node.expr), grid).is_none()
+        }
         _ => false,
     };
     let Some(leaf) = shards::leaf(bare(&node.expr)).filter(|_| folds) else { return false };

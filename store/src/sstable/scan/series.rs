@@ -6,7 +6,7 @@ use super::Scan;
 use super::keys::{Keys, text};
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
-use crate::select::{Gather, Query, ShardFilter};
+use crate::select::{Gather, Query};
 use crate::sstable::chunks::Chunks;
 use crate::sstable::columns::{ChunkAt, Partition, Places};
 use crate::sstable::directory::PartitionEntry;
@@ -26,6 +26,16 @@ impl<'a> Scan<'a> {
         Questions { query: self.query, symbols: self.symbols, cut }
     }
 
+    /// Whether the series at a place of the partition is of the query's shard.
+    fn in_shard<'p>(&self, partition: &'p Partition) -> impl Fn(u32) -> bool + use<'p> {
+        let shard = self.query.shard;
+        let hashes = (!shard.is_all()).then(|| partition.hashes(self.symbols));
+        move |place| {
+            let hash = hashes.and_then(|hashes| hashes.get(place as usize));
+            hash.is_none_or(|hash| shard.holds_hash(*hash))
+        }
+    }
+
     /// Adds the label sets of series with a sample in the range.
     pub(super) fn presence(
         &mut self,
@@ -35,12 +45,13 @@ impl<'a> Scan<'a> {
         gather: &mut Gather,
     ) -> Result<()> {
         let is_cut = self.is_cut(entry);
-        let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
+        let mut keys = Keys::new(partition);
+        let in_shard = self.in_shard(partition);
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let mut chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            if !in_shard(self.shard.as_mut(), &mut shard_keys, place, self.symbols) {
+            if !in_shard(place) {
                 continue;
             }
             let narrowed = questions.narrowed(place);
@@ -62,13 +73,14 @@ impl<'a> Scan<'a> {
         places: &Places,
         gather: &mut Gather,
     ) -> Result<()> {
-        let (mut keys, mut shard_keys) = (Keys::new(partition), Keys::new(partition));
+        let mut keys = Keys::new(partition);
+        let in_shard = self.in_shard(partition);
         let mut questions = self.questions(entry, partition);
         let origin = (self.source, self.tenant, self.part);
         let chunks = Chunks::new(origin, partition, self.query, &mut self.dense);
         let mut chunks = chunks.seen_by(gather.steps());
         for place in places.iter().flat_map(|(start, end)| *start..*end) {
-            if !in_shard(self.shard.as_mut(), &mut shard_keys, place, self.symbols) {
+            if !in_shard(place) {
                 continue;
             }
             let narrowed = questions.narrowed(place);
@@ -87,19 +99,6 @@ impl<'a> Scan<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether the series at a place is of the query's shard.
-fn in_shard(
-    shard: Option<&mut ShardFilter>,
-    keys: &mut Keys<'_>,
-    place: u32,
-    symbols: &[Text],
-) -> bool {
-    shard.is_none_or(|shard| {
-        let pairs = keys.at(place, |symbol| symbol).chunks_exact(2);
-        shard.holds(pairs.map(|pair| (pair[0], pair[1])), symbols)
-    })
 }
 
 /// Whether the series at a place has a sample that is asked for.

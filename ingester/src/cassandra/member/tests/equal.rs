@@ -68,7 +68,9 @@ fn embedded(dir: &std::path::Path, world: &World) -> Arc<Embedded> {
         share: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
         registry: prometheus::Registry::new(),
     };
-    Embedded::open(parts, &Config::default()).unwrap().0
+    // No job runs by itself: a purge between two questions would let go of metadata.
+    let config = Config { job_poll_ms: 60_000, ..Config::default() };
+    Embedded::open(parts, &config).unwrap().0
 }
 
 /// Everything that can be asked, as text.

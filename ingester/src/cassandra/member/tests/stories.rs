@@ -9,17 +9,17 @@ use std::sync::Arc;
 use wire::replica::Replica;
 
 /// Everything that is looked at goes well.
-fn quiet(processes: usize) -> World {
+pub(super) fn quiet(processes: usize) -> World {
     let mut world = World::new(1, processes, Faults::default(), Plant::Nothing);
     world.run(15_000);
     world
 }
 
-fn served_by(world: &World) -> Vec<Vec<usize>> {
+pub(super) fn served_by(world: &World) -> Vec<Vec<usize>> {
     (0..usize::from(PLACES)).map(|place| world.servers(place)).collect()
 }
 
-fn until_served(world: &mut World, within_ms: u64) -> u64 {
+pub(super) fn until_served(world: &mut World, within_ms: u64) -> u64 {
     let began = world.time.ms();
     while served_by(world).iter().any(|servers| servers.len() != 1) {
         assert!(world.time.ms() - began < within_ms, "{:?}", served_by(world));
@@ -28,7 +28,7 @@ fn until_served(world: &mut World, within_ms: u64) -> u64 {
     world.time.ms() - began
 }
 
-fn write_everywhere(world: &mut World) {
+pub(super) fn write_everywhere(world: &mut World) {
     for metric in 0..METRICS {
         let place = world.place_of(metric);
         let server = world.servers(place)[0];
@@ -36,7 +36,7 @@ fn write_everywhere(world: &mut World) {
     }
 }
 
-fn read_everywhere(world: &mut World) {
+pub(super) fn read_everywhere(world: &mut World) {
     for metric in 0..METRICS {
         let place = world.place_of(metric);
         let server = world.servers(place)[0];
@@ -359,4 +359,10 @@ fn a_place_that_is_answered_for_before_it_is_open_is_seen() {
 fn a_place_that_is_opened_without_a_fence_is_seen() {
     let fault = seen(Plant::NoFence);
     assert!(fault.contains("has lost") || fault.contains("not served"), "{fault}");
+}
+
+#[test]
+fn a_restarted_process_that_answers_for_who_it_was_before_is_seen() {
+    let fault = seen(Plant::AnswersForWhoItWas);
+    assert!(fault.contains("has lost") || fault.contains("twice"), "{fault}");
 }

@@ -1,34 +1,30 @@
 //! Processes over one fake database, their clocks and their links to it.
 
 use super::super::{BootClock, Chance, Member, MemberParts, Places, Task};
+use super::neighbours::Neighbours;
 use super::{PLANT, Plant};
 use crate::cassandra::fake::{Fake, Faults};
-use crate::cassandra::fleet::{Fleet, Peers};
+use crate::cassandra::fleet::Fleet;
 use crate::cassandra::rows::{
     Change, Changed, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write,
 };
 use crate::config::Config;
-use cluster::ownership::{BootMs, Incarnation};
+use cluster::ownership::BootMs;
 use guard::{LimitTable, Limits};
-use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
-use model::read::{
-    ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, SelectBounds, Selection,
-    Wanted,
-};
+use model::read::{SelectBounds, Selection, Wanted};
 use model::{
-    Clock, Context, DeleteAnswer, DeleteRequest, LabelSet, METRIC_NAME, Matcher, Principal,
-    QueryShard, RequestId, SeriesColumns, SeriesRef, SplitMix64, TenantId, TimeRange, TimestampMs,
-    Tombstone,
+    Clock, Context, LabelSet, METRIC_NAME, Matcher, Principal, QueryShard, RequestId,
+    SeriesColumns, SeriesRef, SplitMix64, TenantId, TimeRange, TimestampMs,
 };
 use parking_lot::{Condvar, Mutex};
 use prometheus::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use wire::replica::{Answer, Replica, ReplicaError};
+use wire::replica::{Replica, ReplicaError};
 
 pub(super) const PLACES: u16 = 4;
 pub(super) const METRICS: usize = 8;
@@ -54,6 +50,22 @@ impl Clock for Time {
     }
     fn monotonic_ns(&self) -> u64 {
         self.ms() * 1_000_000
+    }
+}
+
+/// A machine's clock, which may be wrong.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wrong {
+    time: Time,
+    pub(super) ahead_ms: Arc<AtomicI64>,
+}
+
+impl Clock for Wrong {
+    fn now(&self) -> TimestampMs {
+        Clock::now(&self.time).plus_ms(self.ahead_ms.load(Ordering::Relaxed))
+    }
+    fn monotonic_ns(&self) -> u64 {
+        self.time.monotonic_ns()
     }
 }
 
@@ -193,66 +205,12 @@ pub(super) struct Said {
     pub(super) tried: BTreeMap<usize, BTreeSet<i64>>,
 }
 
-/// The processes as they reach each other: those that live answer, each at once.
-#[derive(Debug)]
-struct Neighbours {
-    places: BTreeMap<Incarnation, Places>,
-}
-
-impl Peers for Neighbours {
-    fn replica(&self, who: Incarnation, _: &str) -> Arc<dyn Replica> {
-        match self.places.get(&who) {
-            Some(places) => Arc::new(places.clone()),
-            None => Arc::new(Nobody),
-        }
-    }
-    fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
-}
-
-/// A process that is gone.
-#[derive(Debug)]
-struct Nobody;
-
-fn nobody<T: Send + 'static>() -> Answer<T> {
-    let error = ReplicaError {
-        replica: "gone".to_owned(),
-        kind: model::Kind::Unavailable,
-        message: "nobody is there".to_owned(),
-    };
-    Box::pin(std::future::ready(Err(error)))
-}
-
-impl Replica for Nobody {
-    fn write(&self, _: Mutation) -> Answer<WriteAnswer> {
-        nobody()
-    }
-    fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
-        nobody()
-    }
-    fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
-        nobody()
-    }
-    fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
-        nobody()
-    }
-    fn exemplars(&self, _: Arc<Context>, _: ExemplarQuery) -> Answer<Vec<SeriesExemplars>> {
-        nobody()
-    }
-    fn delete(&self, _: Arc<Context>, _: DeleteRequest) -> Answer<DeleteAnswer> {
-        nobody()
-    }
-    fn tombstones(&self, _: Arc<Context>) -> Answer<Vec<Tombstone>> {
-        nobody()
-    }
-    fn purge(&self, _: Arc<Context>) -> Answer<()> {
-        nobody()
-    }
-}
-
 pub(super) struct World {
     pub(super) runtime: Runtime,
     pub(super) fake: Fake,
     pub(super) time: Time,
+    /// The time of samples.
+    pub(super) clock: Wrong,
     pub(super) chance: SplitMix64,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) said: Said,
@@ -270,10 +228,12 @@ fn config() -> Config {
 impl World {
     pub(super) fn new(seed: u64, processes: usize, faults: Faults, plant: Plant) -> Self {
         PLANT.set(plant);
+        let time = Time::default();
         let mut world = Self {
+            clock: Wrong { time: time.clone(), ahead_ms: Arc::default() },
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
             fake: Fake::new(seed, faults),
-            time: Time::default(),
+            time,
             chance: SplitMix64::new(seed ^ 0x0b0e),
             processes: Vec::new(),
             said: Said::default(),
@@ -313,7 +273,7 @@ impl World {
             places: PLACES,
             accept_periodic: false,
             cluster_name: "c".to_owned(),
-            clock: Arc::new(self.time.clone()),
+            clock: Arc::new(self.clock.clone()),
             boot: Arc::clone(&boot) as Arc<dyn BootClock>,
             chance: Arc::clone(&chance) as Arc<dyn Chance>,
             limits: Arc::new(LimitTable::new(Limits::default())),
@@ -417,8 +377,9 @@ impl World {
     /// All processes as one replica, as one of them knows them.
     pub(super) fn fleet(&self, number: usize) -> Option<Fleet> {
         let process = self.processes[number].as_ref()?;
-        let of =
-            |process: &Process| (process.member.me(), Places::new(Arc::clone(&process.member)));
+        let of = |process: &Process| {
+            (process.member.address().to_owned(), Places::new(Arc::clone(&process.member)))
+        };
         // Who is stopped does not answer.
         let now = self.time.ms();
         let awake = self.processes.iter().flatten().filter(|process| process.paused_until <= now);
