@@ -103,7 +103,7 @@ async fn a_query_of_512_kib_or_128_levels_passes_and_one_more_of_either_is_400_b
     let server = Server::new(memory(), one_tenant(), Limits::default());
     let ask = async |text: String| server.post("query", &[("query", &text)]).await;
     let long = |bytes: usize| format!("1{}", " ".repeat(bytes - 1));
-    let deep = |levels: usize| format!("{}1{}", "(".repeat(levels - 1), ")".repeat(levels - 1));
+    let deep = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
     for (key, at_limit, past) in [
         ("query.max_text_bytes", long(512 << 10), long((512 << 10) + 1)),
         ("query.max_depth", deep(128), deep(129)),
