@@ -179,6 +179,7 @@ pub struct Cluster {
     pub listen: SocketAddr,
     pub secret: String,
     pub members: Vec<MemberSettings>,
+    pub ingesters: Vec<String>,
     pub replication_factor: usize,
     pub write_consistency: Consistency,
     pub read_consistency: Consistency,
@@ -248,6 +249,7 @@ impl Default for Config {
                 listen: SocketAddr::from(([127, 0, 0, 1], 9010)),
                 secret: String::new(),
                 members: Vec::new(),
+                ingesters: Vec::new(),
                 replication_factor: 0,
                 write_consistency: Consistency::default(),
                 read_consistency: Consistency::default(),
@@ -357,8 +359,8 @@ impl Config {
             faults.push(Fault::new("cluster.members", message));
         }
         if !self.has(Role::Ingester) {
-            let message = "with storage: cassandra every process has the role ingester";
-            faults.push(Fault::new("roles", message));
+            self.check_guest(faults);
+            return;
         }
         if cluster.listen.ip().is_unspecified() {
             let message = "has to be an address that other processes reach: they learn it from \
@@ -368,6 +370,26 @@ impl Config {
         let secret = wire::peer::Secret::new(&cluster.secret);
         if let Err(message) = wire::peer::check_listen(cluster.listen, &secret) {
             faults.push(Fault::new("cluster.secret", message));
+        }
+    }
+
+    /// What a process that keeps no data, of many over one database, cannot be started with.
+    fn check_guest(&self, faults: &mut Vec<Fault>) {
+        let ingesters = &self.cluster.ingesters;
+        if ingesters.is_empty() {
+            let message = "none given; with storage: cassandra a process without the role ingester learns \
+                           from them who has what: say cluster.listen of one or two";
+            faults.push(Fault::new("cluster.ingesters", message));
+        }
+        let secret = wire::peer::Secret::new(&self.cluster.secret);
+        for ingester in ingesters {
+            let checked = match ingester.parse() {
+                Ok(address) => wire::peer::check_listen(address, &secret),
+                Err(_) => Err(format!("`{ingester}` is no address and port, as 10.0.0.1:9010")),
+            };
+            if let Err(message) = checked {
+                faults.push(Fault::new("cluster.ingesters", message));
+            }
         }
     }
 

@@ -340,6 +340,9 @@ fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
          this process is alone.",
         &mut cluster.members,
     );
+    let meaning = "With storage: cassandra, of a process without the role ingester: cluster.listen of some \
+                   ingesters, host:port. It learns the others, and who has what, from them.";
+    v.setting("ingesters", meaning, &mut cluster.ingesters);
     v.setting(
         "replication_factor",
         "Copies of each sample; 0 is 3, or as many as there are ingesters if they are fewer.",
