@@ -280,7 +280,7 @@ impl<'a> Assembly<'a> {
         config.compaction_bytes_per_second = self.config.store.compaction_throughput;
         let cycle_ms = self.config.store.scrub_cycle.as_millis();
         config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
-        let reserve = self.config.store.disk_reserve;
+        let reserve = self.config.disk.reserve;
         config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
         config.tenants_max = self.config.write.tenants_max;
         config.store.compaction = self.config.compaction.clone();
@@ -367,8 +367,16 @@ impl<'a> Assembly<'a> {
             0 => machine::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 2),
             given => given,
         };
-        let settings = querier::Settings::default();
-        querier::Settings { slow_query_ms, cache_bytes, memory_bytes, features, ..settings }
+        let evaluation_interval_ms =
+            i64::try_from(query.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
+        querier::Settings {
+            slow_query_ms,
+            cache_bytes,
+            memory_bytes,
+            features,
+            evaluation_interval_ms,
+            ..querier::Settings::default()
+        }
     }
 
     fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {

@@ -32,6 +32,9 @@ const NAMED: [Named; 6] = [
     ("type-and-unit-labels", |of| &mut of.type_and_unit_labels),
 ];
 
+/// Features of Prometheus that are always on here, or that have become part of the language.
+const ALWAYS_ON: [&str; 3] = ["promql-duration-expr", "promql-per-step-stats", "st-storage"];
+
 impl Features {
     /// The features of a list like `promql-delayed-name-removal,use-start-timestamps`.
     ///
@@ -39,7 +42,8 @@ impl Features {
     /// The name that is no feature's, and those that are.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut features = Self::default();
-        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let names = list.split(',').map(str::trim);
+        for name in names.filter(|name| !name.is_empty() && !ALWAYS_ON.contains(name)) {
             let known = NAMED.iter().find(|(known, _)| *known == name);
             let (_, place) = known.ok_or_else(|| {
                 let names = NAMED.map(|(name, _)| name).join(", ");
@@ -95,6 +99,8 @@ mod tests {
         assert_eq!(some.list(), "promql-experimental-functions,use-start-timestamps");
         let all = NAMED.map(|(name, _)| name).join(",");
         assert_eq!(Features::parse(&all).unwrap().list(), all);
+        let on = Features::parse("promql-per-step-stats, st-storage,promql-duration-expr");
+        assert_eq!(on, Ok(Features::default()), "they are on already");
         assert!(Features::parse("promql-everything").unwrap_err().contains("promql-everything"));
     }
 }

@@ -55,6 +55,7 @@ mod tests;
 mod threads;
 mod time_param;
 mod trace;
+mod turns;
 mod versions;
 mod watched;
 

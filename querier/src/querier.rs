@@ -12,6 +12,7 @@ use crate::name_stats::NameStats;
 use crate::routes;
 use crate::source::Source;
 use crate::threads::EvaluationThreads;
+use crate::turns::Lines;
 use axum::Router;
 use guard::{LimitTable, QueryLimits, Tenancy};
 use model::{Clock, RequestId, TenantId, TimestampMs};
@@ -79,10 +80,7 @@ impl Default for Settings {
 }
 
 /// So many queries at once work on all processors; more would only take turns.
-pub(crate) const HEAVY_MAX: usize = 4;
-
-/// So many of these are one tenant's: another's need not wait for them.
-pub(crate) const HEAVY_OF_TENANT_MAX: u64 = 2;
+const IN_SHARDS_MAX: usize = 4;
 
 /// Answers the query API.
 #[derive(Clone, Debug)]
@@ -102,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) admission: Arc<Admission>,
     /// Whose heavy query is at work: of those that run, so many as there is use for.
-    pub(crate) heavy: Arc<Admission>,
+    pub(crate) lines: Lines,
     pub(crate) threads: EvaluationThreads,
     pub(crate) active: Arc<Active>,
     pub(crate) history: History,
@@ -118,7 +116,7 @@ impl Querier {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// If the registry has metrics of these names already, or the system gives no threads.
+    /// If the registry has metrics of these names already.
     pub fn new(parts: Parts) -> Result<Self, prometheus::Error> {
         let started = parts.clock.now();
         let inner = Inner {
@@ -130,8 +128,12 @@ impl Querier {
             config_yaml: parts.config_yaml,
             metrics: Metrics::new(&parts.registry)?,
             admission: Admission::new(parts.settings.evaluations_max),
-            heavy: Admission::new(HEAVY_MAX),
-            threads: EvaluationThreads::new(parts.settings.evaluations_max)?,
+            lines: Lines {
+                alone: Admission::new(parts.settings.workers),
+                in_shards: Admission::new(IN_SHARDS_MAX),
+                processors: parts.settings.workers,
+            },
+            threads: EvaluationThreads::default(),
             active: Arc::default(),
             history: History::default(),
             flights: Arc::default(),

@@ -5,14 +5,14 @@
 //! - When the caller leaves or the time is up, the evaluation is told, and what it asked of the
 //!   source is dropped.
 
-use crate::admission::{Admission, Ticket};
+use crate::admission::Ticket;
 use crate::cache::VersionedSource;
 use crate::error::Error;
 use crate::memory::Purse;
-use crate::querier::{HEAVY_OF_TENANT_MAX, Querier};
+use crate::querier::Querier;
 use crate::source::{Source, SourceAnswer, VersionAsk};
-use crate::threads;
-use guard::{Limit, QueryLimits};
+use crate::turns::Turns;
+use guard::QueryLimits;
 use model::read::{Estimate, LabelAnswer, LabelQuery, Selection};
 use model::{Clock, Context, Kind, Matcher, SeriesColumns, TimeRange};
 use promql::{Cancel, EvalError, SeriesSource, SourceError};
@@ -129,6 +129,13 @@ pub(crate) async fn run<T: Send + 'static>(
     let ticket = enter(querier, context, deadline).await?;
     let started_ns = clock.monotonic_ns();
     let stop = Stop::default();
+    let turns = Arc::new(Turns::new(
+        querier.inner.lines.clone(),
+        context.tenant.clone(),
+        Arc::clone(&clock),
+        Handle::current(),
+        stop.told.subscribe(),
+    ));
     let source = BlockingQuery {
         source: Arc::clone(&querier.inner.source),
         context: until(context, deadline),
@@ -139,18 +146,20 @@ pub(crate) async fn run<T: Send + 'static>(
         samples_read: Arc::default(),
         purse: querier.inner.memory.purse(),
         estimated: Mutex::default(),
-        gate: Arc::clone(&querier.inner.heavy),
-        heavy: Mutex::default(),
+        turns: Arc::clone(&turns),
     };
     let read = Arc::clone(&source.samples_read);
-    let cancel = Cancel::new(Arc::clone(&stop.flag));
+    let cancel = Cancel::new(Arc::clone(&stop.flag)).with_turns(move || turns.go_on());
     let desk = Desk { source, cancel, clock: Arc::clone(&clock) };
     let work = querier.inner.threads.spawn(move || {
         // The right to run goes back when the work has ended, not when its caller leaves.
         let _right = ticket;
         work(&desk)
     });
-    let work = work.ok_or_else(|| Error::new(Kind::Unavailable, "queries are no longer taken"))?;
+    let work = work.map_err(|error| {
+        tracing::error!(%error, "no thread for a query");
+        Error::new(Kind::Unavailable, "there is no thread for the query; ask again later")
+    })?;
     let outcome = tokio::time::timeout_at(deadline, work).await;
     let samples_read = read.load(Ordering::Relaxed);
     querier.inner.metrics.samples.inc_by(samples_read);
@@ -211,10 +220,8 @@ pub(crate) struct BlockingQuery {
     pub(crate) purse: Arc<Purse>,
     /// What was last asked how much it is. A leaf.
     estimated: Mutex<Option<(Vec<Matcher>, TimeRange, Estimate)>>,
-    /// Lets heavy work in.
-    gate: Arc<Admission>,
-    /// The right to work on all processors, from the first shard on. Locked while waiting for it.
-    heavy: Mutex<Option<Ticket>>,
+    /// When it is this query's turn, if many go on for long.
+    turns: Arc<Turns>,
 }
 
 impl SeriesSource for BlockingQuery {
@@ -258,23 +265,7 @@ impl SeriesSource for BlockingQuery {
     }
 
     fn begin_shards(&self) -> Result<(), SourceError> {
-        threads::fall_behind_light();
-        let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
-        if heavy.is_none() {
-            // Nobody is sent away here: no more can wait than run.
-            let limits = QueryLimits {
-                max_concurrency: Limit(HEAVY_OF_TENANT_MAX),
-                max_queue: Limit(0),
-                ..QueryLimits::default()
-            };
-            let entered = self.wait(async {
-                let entered = self.gate.enter(&self.context.tenant, &limits).await;
-                entered
-                    .map_err(|error| SourceError { kind: error.kind(), message: error.to_string() })
-            });
-            *heavy = Some(entered?);
-        }
-        Ok(())
+        self.turns.begin_shards()
     }
 }
 
@@ -287,7 +278,10 @@ impl BlockingQuery {
         }) else {
             return unknown_bytes(&self.purse);
         };
-        let samples = estimate.samples.saturating_mul(SAMPLE_BYTES);
+        // Of what a step does not look at nothing is sent.
+        let seen = selection.wanted.steps.map_or(u64::MAX, |steps| steps.count());
+        let samples = estimate.samples.min(estimate.series.saturating_mul(seen));
+        let samples = samples.saturating_mul(SAMPLE_BYTES);
         let bytes = samples.saturating_add(estimate.series.saturating_mul(SERIES_BYTES));
         // Shards differ.
         let of_shard = bytes / u64::from(selection.shard.count.max(1));
@@ -358,6 +352,7 @@ impl BlockingQuery {
         &self,
         answer: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
+        self.turns.pause();
         let mut stopped = self.stopped.clone();
         self.runtime.block_on(async {
             tokio::select! {

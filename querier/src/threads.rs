@@ -2,67 +2,118 @@
 //! when there are too few processors, it is answers that come later and not samples that wait.
 //!
 //! # Invariants
-//! - A thread's rank only ever falls: to rise again would need rights that a server has not.
+//! - A thread's rank only ever falls: to rise again would need rights that a server has not. So one
+//!   that has fallen behind light queries ends with its evaluation.
 //!
-//! Not here: whose query runs next (`admission.rs`).
+//! Not here: whose query runs next and how many do (`admission.rs`), who falls behind (`turns.rs`).
 
+use std::cell::Cell;
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// By how much an evaluation stands behind the rest of the process, as the system counts it: it
 /// gets a third of the time of one that does not.
 const BEHIND_WRITES: i32 = 5;
 
-/// By how much the shards of a heavy query stand behind light ones: again a third.
+/// By how much a heavy query stands behind light ones: again a third.
 const BEHIND_LIGHT: i32 = 5;
 
 /// How long a thread waits for the next evaluation. It is short: an allocator keeps something for
 /// each thread that lives.
 const KEPT: Duration = Duration::from_millis(20);
 
-/// Threads for evaluations; one that is idle ends soon.
-#[derive(Debug)]
+/// Threads for evaluations: as many as there are evaluations; one that is idle ends soon.
+#[derive(Debug, Default)]
 pub(crate) struct EvaluationThreads {
-    /// Of it only the threads that may block are used. `None` once dropped.
-    runtime: Option<Runtime>,
+    idle: Arc<Idle>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that wait for work, and how it is brought to each.
+#[derive(Debug, Default)]
+struct Idle {
+    // A leaf. Whoever takes a thread out of it sends it work; one that is not in it waits for that.
+    threads: Mutex<Vec<(ThreadId, SyncSender<Work>)>>,
 }
 
 impl EvaluationThreads {
-    /// At most so many at once; further evaluations wait.
+    /// Runs it on one of the threads. If it breaks off, there is no answer.
     ///
     /// # Errors
-    /// What the system says.
-    pub(crate) fn new(threads_max: usize) -> io::Result<Self> {
-        let mut builder = Builder::new_current_thread();
-        builder.max_blocking_threads(threads_max.max(1)).thread_name("cumae-query");
-        builder.thread_keep_alive(KEPT);
-        let runtime = builder.on_thread_start(|| fall_behind(BEHIND_WRITES)).build()?;
-        Ok(Self { runtime: Some(runtime) })
-    }
-
-    /// Runs it on one of the threads; `None` if there are none any more.
+    /// What the system says when it gives no thread.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<JoinHandle<T>> {
-        Some(self.runtime.as_ref()?.spawn_blocking(work))
-    }
-}
-
-impl Drop for EvaluationThreads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // The last owner may be an async task, which must not wait for evaluations.
-            runtime.shutdown_background();
+    ) -> io::Result<oneshot::Receiver<T>> {
+        let (done, answer) = oneshot::channel();
+        let mut work: Work = Box::new(move || {
+            // Nobody may wait for it any more.
+            let _ = done.send(work());
+        });
+        loop {
+            let Some((_, idle)) = self.idle.lock().pop() else { break };
+            match idle.send(work) {
+                Ok(()) => return Ok(answer),
+                Err(returned) => work = returned.0,
+            }
         }
+        let idle = Arc::clone(&self.idle);
+        let thread = thread::Builder::new().name("cumae-query".to_owned());
+        thread.spawn(move || serve(work, &idle))?;
+        Ok(answer)
     }
 }
 
-/// Puts the calling thread, which an evaluation has started for its shards, behind light queries.
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, Vec<(ThreadId, SyncSender<Work>)>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the thread was among them, and is not now.
+    fn leave(&self, id: ThreadId) -> bool {
+        let mut threads = self.lock();
+        let place = threads.iter().position(|(of, _)| *of == id);
+        place.inspect(|place| drop(threads.swap_remove(*place))).is_some()
+    }
+}
+
+/// Works as long as there is work and this thread is of the rank that it needs.
+fn serve(mut work: Work, idle: &Idle) {
+    fall_behind(BEHIND_WRITES);
+    let (id, (bring, brought)) = (thread::current().id(), sync_channel(1));
+    loop {
+        work();
+        if HAS_FALLEN.get() {
+            return;
+        }
+        idle.lock().push((id, bring.clone()));
+        work = match brought.recv_timeout(KEPT) {
+            Ok(work) => work,
+            Err(_) if idle.leave(id) => return,
+            // Somebody took it out just now.
+            Err(_) => match brought.recv() {
+                Ok(work) => work,
+                Err(_) => return,
+            },
+        };
+    }
+}
+
+thread_local! {
+    /// Whether this thread stands behind light queries.
+    static HAS_FALLEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Puts the calling thread, which works on a heavy query, behind light ones.
 pub(crate) fn fall_behind_light() {
-    fall_behind(BEHIND_LIGHT);
+    if !HAS_FALLEN.replace(true) {
+        fall_behind(BEHIND_LIGHT);
+    }
 }
 
 fn fall_behind(by: i32) {
@@ -80,19 +131,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_evaluation_stands_behind_its_process_and_its_shards_behind_light_ones() {
-        let (threads, own) = (EvaluationThreads::new(2).unwrap(), rank());
+    async fn an_evaluation_stands_behind_its_process_and_a_heavy_one_behind_light_ones() {
+        let (threads, own) = (EvaluationThreads::default(), rank());
         let ranks = threads.spawn(move || {
-            let of_shard = std::thread::spawn(|| {
+            let of_shard = thread::spawn(|| {
                 fall_behind_light();
                 rank()
             });
-            (rank(), of_shard.join().unwrap(), rank())
+            let light = (rank(), of_shard.join().unwrap());
+            fall_behind_light();
+            (light, rank(), thread::current().id())
         });
-        let (light, heavy, light_after) = ranks.unwrap().await.unwrap();
+        let ((light, of_shard), heavy, thread) = ranks.unwrap().await.unwrap();
         let lowest = |rank: i32| rank.min(19);
-        assert_eq!(light, lowest(own + 5));
-        assert_eq!(heavy, lowest(own + 10));
-        assert_eq!((light_after, rank()), (light, own), "others keep theirs");
+        assert_eq!((light, of_shard, heavy), (lowest(own + 5), lowest(own + 10), lowest(own + 10)));
+        let next = threads.spawn(|| (rank(), thread::current().id())).unwrap().await.unwrap();
+        assert_eq!(
+            next.0,
+            lowest(own + 5),
+            "a light one is not served by a thread that has fallen"
+        );
+        assert_ne!(next.1, thread);
+        assert_eq!(rank(), own, "others keep theirs");
+    }
+
+    #[tokio::test]
+    async fn a_thread_works_on_one_after_the_other_and_what_breaks_off_has_no_answer() {
+        let threads = EvaluationThreads::default();
+        let first = threads.spawn(|| thread::current().id()).unwrap().await.unwrap();
+        let is_idle = || threads.idle.lock().iter().any(|(id, _)| *id == first);
+        while !is_idle() {
+            tokio::task::yield_now().await;
+        }
+        let second = threads.spawn(|| thread::current().id()).unwrap().await.unwrap();
+        assert_eq!(first, second);
+        let broken = threads.spawn(|| std::panic::resume_unwind(Box::new(()))).unwrap();
+        assert!(broken.await.is_err());
+        let after = threads.spawn(|| 7).unwrap().await;
+        assert_eq!(after, Ok(7));
+        while !threads.idle.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -10,5 +10,6 @@ mod hostile {
     mod noisy;
     mod regexes;
     mod stack;
+    mod subqueries;
     mod texts;
 }

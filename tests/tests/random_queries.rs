@@ -9,6 +9,7 @@ mod cached;
 use model::sample::is_stale;
 use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
 use promql::{Cancel, EvalParams, Evaluation, Expr, ParseOptions, Query, SeriesSource, parse};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tests::StoreSource;
@@ -302,6 +303,20 @@ fn caught(source: &MemorySource, wrong: impl Fn(&Expr, &Question) -> Answered) -
         difference(&expr, &want, &wrong(&expr, &question)).is_some()
     };
     (0..2_000).filter(is_caught).count()
+}
+
+/// `tests/external/plant_engine_bugs.py` breaks the engine in these ways and asks the queries above.
+#[test]
+fn every_bug_that_can_be_planted_has_its_place_in_the_engine() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("external/engine_bugs.json")).unwrap();
+    let plants: Vec<BTreeMap<String, String>> = serde_json::from_str(&text).unwrap();
+    assert!(plants.len() >= 8);
+    for plant in plants {
+        let source = fs::read_to_string(root.join("../promql/src").join(&plant["file"])).unwrap();
+        assert_eq!(source.matches(&plant["right"]).count(), 1, "{plant:?}");
+        assert_ne!(plant["right"], plant["wrong"]);
+    }
 }
 
 #[test]

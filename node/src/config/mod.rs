@@ -99,6 +99,7 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub disk: Disk,
     pub storage: Storage,
     pub cassandra: cassandra::Cassandra,
     pub store: Store,
@@ -133,6 +134,13 @@ pub struct Data {
     pub dir: PathBuf,
 }
 
+/// The disk that data lies on.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Disk {
+    pub reserve: u64,
+}
+
 /// What queries of all tenants share; the bounds of their texts are in `limits`.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "`settings` documents each key")]
@@ -140,6 +148,7 @@ pub struct Query {
     pub slow_query: Duration,
     pub cache_bytes: u64,
     pub memory_bytes: u64,
+    pub evaluation_interval: Duration,
     pub features: promql::Features,
 }
 
@@ -158,7 +167,6 @@ pub struct Write {
 pub struct Store {
     pub cache_bytes: u64,
     pub compaction_throughput: u64,
-    pub disk_reserve: u64,
     pub scrub_cycle: Duration,
 }
 
@@ -216,12 +224,12 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            disk: Disk { reserve: 0 },
             storage: Storage::Embedded,
             cassandra: cassandra::Cassandra::default(),
             store: Store {
                 cache_bytes: 64 << 20,
                 compaction_throughput: 64 << 20,
-                disk_reserve: 0,
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
@@ -230,6 +238,7 @@ impl Default for Config {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,
                 memory_bytes: 0,
+                evaluation_interval: Duration::from_secs(60),
                 features: promql::Features::default(),
             },
             limits: Limits::default(),
@@ -310,6 +319,10 @@ impl Config {
         if self.store.compaction_throughput == 0 {
             let message = "0 would never compact; say how many bytes per second";
             faults.push(Fault::new("store.compaction_throughput", message));
+        }
+        if self.query.evaluation_interval.as_millis() == 0 {
+            let message = "a subquery without a step needs one; say 1m";
+            faults.push(Fault::new("query.evaluation_interval", message));
         }
         for fault in self.compaction.validate() {
             faults.push(Fault::new("store", fault));

@@ -146,6 +146,12 @@ impl<'a> Budget<'a> {
         self.fits(0)
     }
 
+    /// Has from now on what was taken elsewhere.
+    pub(crate) fn adopt(&self, mut kept: Kept<'_>) {
+        let bytes = if self.cancel.meter().is_some() { std::mem::take(&mut kept.bytes) } else { 0 };
+        self.reserved.set(self.reserved.get().saturating_add(bytes));
+    }
+
     /// Whether so many samples more would fit.
     pub(crate) fn fits(&self, more: u64) -> Result<(), EvalError> {
         let samples = self.samples.get().saturating_add(more);

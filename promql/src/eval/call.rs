@@ -91,7 +91,7 @@ fn each_over_windows(
         _ => edge_kernel(name)?,
     };
     let work = Work { ctx, node, blamed: blamed(node, index), windows, kernel };
-    let (mut looked_at, mut column) = (Vec::new(), Vec::new());
+    let (mut asked, mut column) = (Asked::new(&scalars, grid.len), Vec::new());
     for series in series {
         let mut series = series?;
         if !mixed::knows_starts(name) {
@@ -99,13 +99,10 @@ fn each_over_windows(
         }
         column = work.run(&series, column, sink)?;
         if has_params(name) {
-            looked_at.push(series);
+            asked.look(&series, &work.windows);
         }
     }
-    if !looked_at.is_empty() {
-        check_params(&work, &scalars, &looked_at)?;
-    }
-    Ok(())
+    asked.finish(&work)
 }
 
 /// What is named as the place of a fault: the first argument. Upstream has replaced subqueries by
@@ -198,35 +195,50 @@ fn has_params(name: &str) -> bool {
     ["quantile_over_time", "double_exponential_smoothing"].contains(&name)
 }
 
-fn check_params(
-    work: &Work<'_, '_>,
-    scalars: &[Scalar],
-    series: &[RangeSeries<'_>],
-) -> Result<(), EvalError> {
-    let (ctx, windows) = (work.ctx, &work.windows);
-    match scalars {
-        [q] => {
-            for step in steps_with_samples(series, windows, q) {
-                let q = q.at(step);
-                if !(0.0..=1.0).contains(&q) {
-                    ctx.note(|notes| notes.invalid_quantile(q, work.blamed));
-                }
-            }
-        }
-        [level, trend] => {
-            // Asked where there are samples only; the first series says which fault is named.
-            for series in series {
-                for step in filled_steps(series, windows) {
-                    let fault = regression::smoothing_fault(level.at(step), trend.at(step));
-                    if let Some(fault) = fault {
-                        return Err(EvalError::Unexecutable(fault));
-                    }
-                }
-            }
-        }
-        _ => {}
+/// Where parameters were looked at, and what is wrong with them there.
+struct Asked<'s> {
+    scalars: &'s [Scalar],
+    /// The steps at which the window of some series has a float.
+    has: Vec<bool>,
+    fault: Option<String>,
+}
+
+impl<'s> Asked<'s> {
+    fn new(scalars: &'s [Scalar], len: usize) -> Self {
+        Self { scalars, has: vec![false; len], fault: None }
     }
-    Ok(())
+
+    fn look(&mut self, series: &RangeSeries<'_>, windows: &Windows<'_>) {
+        match self.scalars {
+            // One step is enough for what is the same at all of them.
+            [Scalar::Same(_)] if self.has.contains(&true) => {}
+            [_] => {
+                windows.slide(&series.samples.times_ms, |window| self.has[window.step] = true);
+            }
+            // Asked where there are samples only; the first series says which fault is named.
+            [level, trend] if self.fault.is_none() => {
+                let mut steps = filled_steps(series, windows).into_iter();
+                self.fault = steps
+                    .find_map(|step| regression::smoothing_fault(level.at(step), trend.at(step)));
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(self, work: &Work<'_, '_>) -> Result<(), EvalError> {
+        if let Some(fault) = self.fault {
+            return Err(EvalError::Unexecutable(fault));
+        }
+        let [q] = self.scalars else { return Ok(()) };
+        let steps = self.has.iter().enumerate().filter(|(_, has)| **has).map(|(step, _)| step);
+        let at_most = if matches!(q, Scalar::Same(_)) { 1 } else { self.has.len() };
+        for q in steps.take(at_most).map(|step| q.at(step)) {
+            if !(0.0..=1.0).contains(&q) {
+                work.ctx.note(|notes| notes.invalid_quantile(q, work.blamed));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The steps at which the window of a series has a sample of either kind.
@@ -239,21 +251,6 @@ fn filled_steps(series: &RangeSeries<'_>, windows: &Windows<'_>) -> Vec<usize> {
         Ok(())
     });
     (0..has.len()).filter(|step| has[*step]).collect()
-}
-
-/// The steps at which some window has a sample; one of them is enough if the scalar is constant.
-fn steps_with_samples(
-    series: &[RangeSeries<'_>],
-    windows: &Windows<'_>,
-    scalar: &Scalar,
-) -> Vec<usize> {
-    let mut has = vec![false; windows.grid.len];
-    for series in series {
-        windows.slide(&series.samples.times_ms, |window| has[window.step] = true);
-    }
-    let steps = has.iter().enumerate().filter(|(_, has)| **has).map(|(step, _)| step);
-    let at_most = if matches!(scalar, Scalar::Same(_)) { 1 } else { has.len() };
-    steps.take(at_most).collect()
 }
 
 /// Fills one series' column; answers the most samples of a window.

@@ -336,6 +336,11 @@ pub(crate) struct ShardParts<'a> {
 }
 
 impl<'a> ShardParts<'a> {
+    /// The same within these limits.
+    pub(crate) fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
     /// Tells the source that this thread begins to work through shards.
     pub(crate) fn begin(&self) -> Result<(), EvalError> {
         Ok(self.source.begin_shards()?)

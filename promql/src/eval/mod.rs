@@ -118,6 +118,10 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
         }
         let weight: u64 = of.histograms.values.iter().map(|histogram| histogram.samples()).sum();
         ctx.budget.take_samples(of.samples.values.len() as u64 + weight)?;
+        if matches!(expr, Expr::Subquery(_)) {
+            // A time and a value for each: nothing that was fetched has them.
+            ctx.budget.take_column(of.samples.values.len().saturating_mul(2))?;
+        }
         let histograms = HistogramColumn {
             values: of.histograms.values.iter().map(|of| Arc::new(of.to_stored())).collect(),
             timestamps_ms: of.histograms.times_ms,

@@ -104,10 +104,11 @@ impl EvalParams {
     }
 }
 
-/// Stops an evaluation from outside: by a flag, or when a deadline has passed.
+/// Stops an evaluation from outside: by a flag, or when a deadline has passed; or lets it wait.
 #[derive(Clone, Default)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
+    turns: Option<Arc<dyn Fn() + Send + Sync>>,
     meter: Option<Arc<Meter>>,
     expired: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
@@ -125,6 +126,13 @@ impl Cancel {
         Self { expired: Some(Arc::new(expired)), ..self }
     }
 
+    /// Lets the evaluation take turns with others: `go_on` is called wherever it may stop, and may
+    /// block until it is to go on. It is called often: make it cheap.
+    #[must_use]
+    pub fn with_turns(self, go_on: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { turns: Some(Arc::new(go_on)), ..self }
+    }
+
     /// Measures the evaluation, which ends too when the meter's memory is used up.
     #[must_use]
     pub fn with_meter(self, meter: Arc<Meter>) -> Self {
@@ -138,6 +146,9 @@ impl Cancel {
 
     /// Asks whether to stop.
     pub(crate) fn check(&self) -> Result<(), EvalError> {
+        if let Some(go_on) = &self.turns {
+            go_on();
+        }
         if self.flag.load(Ordering::Relaxed) {
             return Err(EvalError::Canceled);
         }

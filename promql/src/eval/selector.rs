@@ -16,7 +16,7 @@ use crate::plan::Ends;
 use crate::print::labels_text;
 use model::histogram::ResetHint;
 use model::sample::is_stale;
-use model::{Column, Matcher, SeriesColumns};
+use model::{Column, Matcher, SeriesColumns, Timestamps};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -222,7 +222,7 @@ fn last_until(times_ms: &[i64], next: &mut usize, moment: i64) -> Option<(usize,
 
 /// A range vector: every series' samples, and the windows over them.
 pub(crate) struct RangeVector<'a> {
-    /// The series, those without a sample left out; of a selector each is looked at as it is taken.
+    /// The series, those without a sample left out; each is looked at as it is taken.
     pub(crate) series: Box<dyn Iterator<Item = Result<RangeSeries<'a>, EvalError>> + 'a>,
     /// The windows.
     pub(crate) windows: Windows<'a>,
@@ -352,43 +352,63 @@ fn subquery<'a>(
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
     let windows =
         Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
-    let series = match inner {
+    let series: Box<dyn Iterator<Item = _>> = match inner {
         Some(inner) => {
             let series = subquery_series(ctx, node, inner);
-            series.map_err(|error| error.in_subquery(inner.len))?
+            Box::new(series.map_err(|error| error.in_subquery(inner.len))?)
         }
-        None => Vec::new(),
+        None => Box::new(std::iter::empty()),
     };
-    Ok(RangeVector { series: Box::new(series.into_iter().map(Ok)), windows })
+    Ok(RangeVector { series, windows })
 }
 
-/// The series of a subquery, at all of its steps.
-fn subquery_series<'a>(
-    ctx: &Evaluator<'_>,
+/// The series of a subquery at all of its steps; the samples of each are put together as it is taken.
+fn subquery_series<'a, 'e>(
+    ctx: &'a Evaluator<'e>,
     node: &Subquery,
     inner: Grid,
-) -> Result<Vec<RangeSeries<'a>>, EvalError> {
+) -> Result<impl Iterator<Item = Result<RangeSeries<'a>, EvalError>> + use<'a, 'e>, EvalError> {
     ctx.budget.check_steps(inner.len)?;
     let vector = ctx.wanting(BucketsWanted::All, || ctx.eval_vector(&node.expr, inner))?;
-    let mut series = Vec::with_capacity(vector.len());
-    for of in vector {
+    // The moments that series share, and of one series at a time its own and its values: its column
+    // is there still.
+    ctx.budget.take_column(inner.len.saturating_mul(3))?;
+    let mut shared = None;
+    Ok(vector.into_iter().map(move |of| range_series(ctx, of, inner, &mut shared)))
+}
+
+/// What a series is to windows over its steps. Those that are there at each share their moments.
+fn range_series<'a>(
+    ctx: &Evaluator<'_>,
+    of: Series,
+    inner: Grid,
+    shared: &mut Option<Timestamps>,
+) -> Result<RangeSeries<'a>, EvalError> {
+    let histograms = unhinted(&of, inner);
+    let (labels, drop_name, column) = (Cow::Owned(of.labels), of.drop_name, of.values);
+    let mut absent = 0;
+    for piece in column.chunks(PIECE) {
+        ctx.budget.tick(piece.len())?;
+        absent += piece.iter().filter(|value| is_absent(**value)).count();
+    }
+    let samples = if absent == 0 {
+        let all = || (0..inner.len).map(|step| inner.at(step)).collect();
+        let moments = Moments::within(shared.get_or_insert_with(all), 0..inner.len);
+        Samples { times_ms: moments, values: Cow::Owned(column) }
+    } else {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        for (piece, of) in of.values.chunks(PIECE).enumerate() {
-            // A time and a value for each; its column is there still.
-            ctx.budget.take_bytes(16 * of.len() as u64)?;
+        times.reserve_exact(column.len() - absent);
+        values.reserve_exact(column.len() - absent);
+        for (piece, of) in column.chunks(PIECE).enumerate() {
             ctx.budget.tick(of.len())?;
             let present = of.iter().enumerate().filter(|(_, value)| !is_absent(**value));
             let moment = |step| inner.at(piece * PIECE + step);
             times.extend(present.clone().map(|(step, _)| moment(step)));
             values.extend(present.map(|(_, value)| *value));
         }
-        let samples = Samples { times_ms: times.into(), values: Cow::Owned(values) };
-        let histograms = unhinted(&of, inner);
-        let (drop_name, starts) = (of.drop_name, Starts::default());
-        let labels = Cow::Owned(of.labels);
-        series.push(RangeSeries { labels, drop_name, samples, histograms, starts });
-    }
-    Ok(series)
+        Samples { times_ms: times.into(), values: Cow::Owned(values) }
+    };
+    Ok(RangeSeries { labels, drop_name, samples, histograms, starts: Starts::default() })
 }
 
 /// The histograms of a subquery. Their hints speak of samples that it may not have taken, or has

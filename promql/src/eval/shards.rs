@@ -14,8 +14,8 @@ use super::error::EvalError;
 use super::evaluator::{Evaluator, bare};
 use super::grid::Grid;
 use super::merge;
-use super::params::EvalParams;
-use super::value::{Series, Val, drop_reserved};
+use super::params::{Cancel, EvalParams, Limits};
+use super::value::{Series, Val, drop_reserved, samples_of};
 use crate::annotations::Annotations;
 use crate::ast::{Aggregation, Expr, VectorSelector};
 use crate::plan::{Need, Times};
@@ -105,9 +105,17 @@ pub(crate) fn eval(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Val, EvalError> {
+    let together = Together::new(ctx);
+    let parts = each(ctx, deferred, &together, |part| {
+        let vector = part.eval_vector(expr, grid)?;
+        let bytes = vector.iter().map(Series::bytes).sum();
+        let kept = together.keep(samples_of(&vector), bytes)?;
+        Ok((vector, kept))
+    })?;
     let mut vector = Vec::new();
-    for (part, notes) in each(ctx, deferred, |part| part.eval_vector(expr, grid))? {
+    for ((part, kept), notes) in parts {
         vector.extend(part);
+        ctx.budget.adopt(kept);
         ctx.note(|all| all.absorb(notes));
     }
     finish(ctx, vector, grid)
@@ -121,25 +129,16 @@ pub(crate) fn fold<'n>(
     deferred: &Deferred,
     grid: Grid,
 ) -> Result<Option<Folding<'n>>, EvalError> {
-    let (samples, bytes, is_spoiled) =
-        (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let (params, cancel, bytes_max) =
-        (ctx.params, ctx.budget.cancel(), ctx.budget.left().bytes_max);
-    let parts = each(ctx, deferred, |part| {
+    let (together, is_spoiled, params) = (Together::new(ctx), AtomicBool::new(false), ctx.params);
+    let parts = each(ctx, deferred, &together, |part| {
         let mut folding = Folding::new(params, node, grid);
         if is_spoiled.load(Ordering::Relaxed) || folding.is_spoiled_by(part, true) {
             is_spoiled.store(true, Ordering::Relaxed);
             return Ok((folding, None));
         }
         folding.add_leaf(part, grid)?;
-        // Samples and memory of all shards together have to fit.
-        let own = folding.samples();
-        part.budget.fits(samples.fetch_add(own, Ordering::Relaxed).saturating_add(own))?;
-        let own = folding.bytes();
-        if bytes.fetch_add(own, Ordering::Relaxed).saturating_add(own) > bytes_max {
-            return Err(EvalError::TooManyBytes(params.limits.bytes_max));
-        }
-        Ok((folding, Some(Kept::new(cancel, own)?)))
+        let kept = together.keep(folding.samples(), folding.bytes())?;
+        Ok((folding, Some(kept)))
     })?;
     if is_spoiled.into_inner() {
         return Ok(None);
@@ -153,11 +152,49 @@ pub(crate) fn fold<'n>(
     Ok(Some(all))
 }
 
+/// What is left of the shards that are done: all of it together has to fit.
+struct Together<'a> {
+    limits: Limits,
+    cancel: &'a Cancel,
+    samples: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl<'a> Together<'a> {
+    fn new(ctx: &Evaluator<'a>) -> Self {
+        let (limits, cancel) = (ctx.budget.left(), ctx.budget.cancel());
+        Self { limits, cancel, samples: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    /// Takes the memory of what is left of a shard.
+    fn keep(&self, samples: u64, bytes: u64) -> Result<Kept<'a>, EvalError> {
+        let add = |to: &AtomicU64, own| to.fetch_add(own, Ordering::Relaxed).saturating_add(own);
+        let samples = add(&self.samples, samples);
+        if samples > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        if let Some(meter) = self.cancel.meter() {
+            meter.see_samples(samples);
+        }
+        if add(&self.bytes, bytes) > self.limits.bytes_max {
+            return Err(EvalError::TooManyBytes(self.limits.bytes_max));
+        }
+        Kept::new(self.cancel, bytes)
+    }
+
+    /// What the next shard may use.
+    fn left(&self) -> Limits {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        Limits { bytes_max: self.limits.bytes_max.saturating_sub(bytes), ..self.limits }
+    }
+}
+
 /// Works out something of each shard, on several threads; what comes of all and what is to be said of
 /// them, in their order.
 fn each<T: Send>(
     ctx: &Evaluator<'_>,
     deferred: &Deferred,
+    together: &Together<'_>,
     work_out: impl Fn(&Evaluator<'_>) -> Result<T, EvalError> + Sync,
 ) -> Result<Vec<(T, Annotations)>, EvalError> {
     // Names are dropped behind the shards: with their own labels series come back into order.
@@ -174,6 +211,7 @@ fn each<T: Send>(
             }
             let shard = QueryShard { index, count: deferred.count };
             let begun = begun.take().unwrap_or(Ok(()));
+            let parts = parts.within(together.left());
             let done = begun.and_then(|()| parts.shard(&params, &deferred.need, shard, &work_out));
             let Ok(mut gathered) = gathered.lock() else { return };
             match done {
@@ -198,8 +236,13 @@ fn each<T: Send>(
     let gathered = gathered.into_inner();
     let broke_off = |_| EvalError::internal("a shard broke off");
     let Gathered { mut done, error } = gathered.map_err(broke_off)?;
-    if let Some((_, error)) = error {
-        return Err(error);
+    match error {
+        // A shard has what the query and the others have left of it.
+        Some((_, EvalError::TooManyBytes(_))) => {
+            return Err(EvalError::TooManyBytes(ctx.params.limits.bytes_max));
+        }
+        Some((_, error)) => return Err(error),
+        None => {}
     }
     done.sort_by_key(|(index, ..)| *index);
     Ok(done.into_iter().map(|(_, part, notes)| (part, notes)).collect())

@@ -247,3 +247,20 @@ fn a_running_query_is_listed_with_what_it_asks_and_stopped_by_its_id() {
     assert!(cumae.log().contains("query canceled as asked"), "{}", cumae.log());
     assert!(cumae.log().contains(&format!("query_id={id}")), "{}", cumae.log());
 }
+
+#[test]
+fn a_slow_query_has_a_line_in_the_log_that_says_whose_it_was_and_what_it_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cumae, end_s) = filled(&dir, "query: {slow_query: 1ms}\n");
+    fill(&cumae, "default", end_s);
+    let text = "sum(stddev_over_time(m[1h:1s]))";
+    let answer = cumae.api("query", &[("query", text), ("time", &end_s.to_string())]);
+    assert_eq!(answer["status"], "success", "{answer}");
+    let line = || cumae.log().lines().find(|line| line.contains("slow query")).map(str::to_owned);
+    assert!(eventually(|| line().is_some()), "{}", cumae.log());
+    let line = line().unwrap();
+    let samples = format!("samples_read={}", 50 * 240);
+    for part in ["WARN", text, "tenant=", "default", "took_ms=", &samples, "outcome=", "success"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}

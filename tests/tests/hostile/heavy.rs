@@ -12,7 +12,7 @@ use std::time::Duration;
 use tests::memory::MemorySource;
 
 /// The limits of a query as a server has them by default.
-fn server_limits() -> Limits {
+pub(super) fn server_limits() -> Limits {
     Limits {
         samples_max: 50_000_000,
         series_max: 500_000,

@@ -4,9 +4,11 @@ use super::door::{TEN_SECONDS, ask, fill, filled};
 use bench::http::{self, Connection};
 use bench::remote_write::{HEADERS, Series, body};
 use std::time::Duration;
-use tests::process::{Cumae, now};
+use tests::process::{Cumae, eventually, now};
 
 const ROUNDS: usize = 100;
+const P50: usize = ROUNDS / 2;
+const P99: usize = ROUNDS - 2;
 
 /// How long the small tenant's reads and writes take, each ascending.
 fn small_ones(cumae: &Cumae, end_s: i64) -> [Vec<Duration>; 2] {
@@ -36,6 +38,10 @@ fn small_ones(cumae: &Cumae, end_s: i64) -> [Vec<Duration>; 2] {
     [reads, writes]
 }
 
+/// So many times both are measured, for a machine that others use too: the median of the ratios
+/// counts.
+const TIMES: usize = 5;
+
 #[test]
 fn o4_fifty_heavy_queries_of_one_tenant_fail_nothing_and_stall_nothing_of_another() {
     let dir = tempfile::tempdir().unwrap();
@@ -43,29 +49,49 @@ fn o4_fifty_heavy_queries_of_one_tenant_fail_nothing_and_stall_nothing_of_anothe
     let (cumae, end_s) = filled(&dir, config);
     fill(&cumae, "small", end_s);
     fill(&cumae, "heavy", end_s);
-    let alone = small_ones(&cumae, end_s);
-    let heavy: Vec<_> = (0..50).map(|_| ask(&cumae, "heavy", TEN_SECONDS[0], end_s)).collect();
-    let beside = small_ones(&cumae, end_s);
-    let listed =
-        cumae.send("GET", "/api/v1/status/active_queries", &[("X-Scope-OrgID", "heavy")], b"");
-    assert_eq!(listed.text().matches("\"id\":").count(), 50, "all of them are still there");
-    drop(heavy);
-    for (what, alone, beside) in
-        [("reads", &alone[0], &beside[0]), ("writes", &alone[1], &beside[1])]
-    {
-        let (p50, p99) = (ROUNDS / 2, ROUNDS - 2);
-        let ratio = |at: usize| beside[at].as_secs_f64() / alone[at].as_secs_f64();
-        println!(
-            "{what}: p50 {:?} alone, {:?} beside ({:.2} x); p99 {:?}, {:?} ({:.2} x)",
-            alone[p50],
-            beside[p50],
-            ratio(p50),
-            alone[p99],
-            beside[p99],
-            ratio(p99)
-        );
-        // The heavy ones hold every processor: a turn of the scheduler, not of a query, is waited for.
-        assert!(beside[p50] < alone[p50] * 2 + Duration::from_millis(100), "{what}");
-        assert!(beside[p99] < alone[p99] * 2 + Duration::from_millis(400), "{what}");
+    drop(small_ones(&cumae, end_s));
+    let mut ratios: [Vec<(f64, f64)>; 2] = Default::default();
+    for _ in 0..TIMES {
+        let alone = small_ones(&cumae, end_s);
+        // No two are the same: those would be answered together.
+        let heavy = |number: u32| format!("{} + {number}", TEN_SECONDS[0]);
+        let heavy: Vec<_> =
+            (0..50).map(|number| ask(&cumae, "heavy", &heavy(number), end_s)).collect();
+        assert!(eventually(|| listed(&cumae) == 50), "all of them are there");
+        let beside = small_ones(&cumae, end_s);
+        assert_eq!(listed(&cumae), 50, "all of them are still there");
+        drop(heavy);
+        assert!(eventually(|| listed(&cumae) == 0), "they end with their callers");
+        for (of, ratios) in ratios.iter_mut().enumerate() {
+            let ratio = |at: usize| beside[of][at].as_secs_f64() / alone[of][at].as_secs_f64();
+            println!(
+                "{}: p50 {:?} alone, {:?} beside ({:.2} x); p99 {:?}, {:?} ({:.2} x)",
+                ["reads", "writes"][of],
+                alone[of][P50],
+                beside[of][P50],
+                ratio(P50),
+                alone[of][P99],
+                beside[of][P99],
+                ratio(P99)
+            );
+            ratios.push((ratio(P50), ratio(P99)));
+        }
     }
+    for (what, mut ratios, most) in
+        [("reads", ratios[0].clone(), 1.5), ("writes", ratios[1].clone(), 1.25)]
+    {
+        ratios.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let p99 = ratios[TIMES / 2].1;
+        ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let p50 = ratios[TIMES / 2].0;
+        println!("{what}: median p50 {p50:.2} x, p99 {p99:.2} x");
+        assert!(p50 <= most && p99 <= most, "{what}: p50 {p50:.2} x, p99 {p99:.2} x");
+    }
+}
+
+/// How many queries of the tenant `heavy` wait or run.
+fn listed(cumae: &Cumae) -> usize {
+    let tenant = [("X-Scope-OrgID", "heavy")];
+    let listed = cumae.send("GET", "/api/v1/status/active_queries", &tenant, b"");
+    listed.text().matches("\"id\":").count()
 }

@@ -1,0 +1,253 @@
+//! A query that goes on for long takes turns with others that do. As many are at work as there are
+//! processors; the rest waits for its turn, which goes round, tenant by tenant. And whoever goes on
+//! for long stands behind light queries.
+//!
+//! # Invariants
+//! - A light query never waits here.
+//! - A turn is given up on every way out, and while it is waited for, who is told to stop stops.
+//!
+//! Not here: who may begin (`admission.rs` holds both lines).
+
+use crate::admission::{Admission, Ticket};
+use crate::threads;
+use guard::{Limit, QueryLimits};
+use model::{Clock, TenantId};
+use promql::SourceError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// How long a query is light, and how long a turn is, in nanoseconds. Shorter ones cost more changes,
+/// longer ones let others wait.
+const TURN_NS: u64 = 50_000_000;
+
+/// So many of the queries at once that work on all processors are one tenant's: another's need not
+/// wait for them.
+const IN_SHARDS_OF_TENANT_MAX: u64 = 2;
+
+/// The lines in which long queries wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    /// Of those that work on one processor.
+    pub(crate) alone: Arc<Admission>,
+    /// Of those that work on all of them.
+    pub(crate) in_shards: Arc<Admission>,
+    /// How many processors there are.
+    pub(crate) processors: usize,
+}
+
+/// One query's turns.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    lines: Lines,
+    tenant: TenantId,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    stopped: watch::Receiver<bool>,
+    /// When it has to look again.
+    look_ns: AtomicU64,
+    /// Locked while a turn is waited for: whoever else works on this query waits too.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// It has not gone on for long.
+    Nothing,
+    /// The right to work on one processor.
+    Turn(#[expect(dead_code, reason = "it is held")] Ticket),
+    /// The right to work on all processors, from the first shard on.
+    Shards(#[expect(dead_code, reason = "it is held")] Ticket),
+}
+
+impl Turns {
+    /// Those of a query that begins now.
+    pub(crate) fn new(
+        lines: Lines,
+        tenant: TenantId,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let look_ns = AtomicU64::new(clock.monotonic_ns().saturating_add(TURN_NS));
+        Self { lines, tenant, clock, runtime, stopped, look_ns, held: Mutex::new(Held::Nothing) }
+    }
+
+    /// Looks whether it is another's turn, and waits until it is this query's again. Asked often.
+    pub(crate) fn go_on(&self) {
+        let now_ns = self.clock.monotonic_ns();
+        if now_ns < self.look_ns.load(Ordering::Relaxed) {
+            return;
+        }
+        threads::fall_behind_light();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::Shards(_)) {
+            // Given up first: who waits longest has it then.
+            *held = Held::Nothing;
+            let of_tenant = u64::try_from(self.lines.processors).unwrap_or(u64::MAX);
+            if let Ok(ticket) = self.enter(&self.lines.alone, of_tenant) {
+                *held = Held::Turn(ticket);
+            }
+        }
+        let next_ns = self.clock.monotonic_ns().saturating_add(TURN_NS);
+        self.look_ns.store(next_ns, Ordering::Relaxed);
+    }
+
+    /// Waits for the right to work on all processors, if it is not there.
+    ///
+    /// # Errors
+    /// If the query is told to stop meanwhile.
+    pub(crate) fn begin_shards(&self) -> Result<(), SourceError> {
+        threads::fall_behind_light();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*held, Held::Shards(_)) {
+            *held = Held::Nothing;
+            *held = Held::Shards(self.enter(&self.lines.in_shards, IN_SHARDS_OF_TENANT_MAX)?);
+        }
+        Ok(())
+    }
+
+    /// Gives the turn up: something else is waited for. The next look is for another one.
+    pub(crate) fn pause(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*held, Held::Turn(_)) {
+            *held = Held::Nothing;
+            self.look_ns.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, line: &Arc<Admission>, of_tenant_max: u64) -> Result<Ticket, SourceError> {
+        // Nobody is sent away here: no more can wait than run.
+        let limits = QueryLimits {
+            max_concurrency: Limit(of_tenant_max),
+            max_queue: Limit(0),
+            ..QueryLimits::default()
+        };
+        let mut stopped = self.stopped.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                entered = line.enter(&self.tenant, &limits) => entered
+                    .map_err(|error| SourceError { kind: error.kind(), message: error.to_string() }),
+                _ = stopped.wait_for(|stopped| *stopped) => Err(crate::run::canceled()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TimestampMs;
+    use std::thread;
+
+    #[derive(Debug, Default)]
+    struct Hands(AtomicU64);
+
+    impl Clock for Hands {
+        fn now(&self) -> TimestampMs {
+            TimestampMs(0)
+        }
+
+        fn monotonic_ns(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    /// One processor, and a clock that is moved by hand.
+    struct Machine {
+        runtime: tokio::runtime::Runtime,
+        lines: Lines,
+        clock: Arc<Hands>,
+        stop: watch::Sender<bool>,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let lines =
+                Lines { alone: Admission::new(1), in_shards: Admission::new(1), processors: 1 };
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
+            let (clock, stop) = (Arc::default(), watch::Sender::new(false));
+            Self { runtime: runtime.unwrap(), lines, clock, stop }
+        }
+
+        fn query(&self, tenant: &str) -> Arc<Turns> {
+            let tenant = TenantId::parse(tenant).unwrap();
+            let (handle, stopped) = (self.runtime.handle().clone(), self.stop.subscribe());
+            let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+            Arc::new(Turns::new(self.lines.clone(), tenant, clock, handle, stopped))
+        }
+
+        fn pass_a_turn(&self) {
+            self.clock.0.fetch_add(TURN_NS, Ordering::SeqCst);
+        }
+    }
+
+    fn has_turn(query: &Turns) -> bool {
+        query.held.try_lock().is_ok_and(|held| matches!(*held, Held::Turn(_)))
+    }
+
+    /// Looks on a thread of its own, which may have to wait.
+    fn look(query: &Arc<Turns>) -> thread::JoinHandle<()> {
+        let query = Arc::clone(query);
+        thread::spawn(move || query.go_on())
+    }
+
+    fn until(mut happened: impl FnMut() -> bool) {
+        while !happened() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_light_query_does_not_wait_and_long_ones_have_one_turn_after_the_other() {
+        let machine = Machine::new();
+        let (first, second) = (machine.query("a"), machine.query("a"));
+        first.go_on();
+        assert!(!has_turn(&first), "it is light");
+        machine.pass_a_turn();
+        first.go_on();
+        assert!(has_turn(&first));
+        machine.query("b").go_on();
+        let waits = look(&second);
+        until(|| second.held.try_lock().is_err());
+        first.go_on();
+        assert!(has_turn(&first) && !waits.is_finished(), "its turn has not passed");
+        machine.pass_a_turn();
+        let waits_again = look(&first);
+        waits.join().unwrap();
+        assert!(has_turn(&second));
+        drop(second);
+        waits_again.join().unwrap();
+        assert!(has_turn(&first));
+        // Alone, it goes on and on, also behind a pause.
+        machine.pass_a_turn();
+        first.go_on();
+        assert!(has_turn(&first));
+        first.pause();
+        assert!(!has_turn(&first));
+        first.go_on();
+        assert!(has_turn(&first));
+    }
+
+    #[test]
+    fn a_turn_goes_to_the_tenant_that_has_none() {
+        let machine = Machine::new();
+        let queries: Vec<_> = ["a", "a", "a", "b"].iter().map(|of| machine.query(of)).collect();
+        machine.pass_a_turn();
+        queries[0].go_on();
+        let mut waiting = Vec::new();
+        for query in &queries[1..] {
+            waiting.push(look(query));
+            until(|| query.held.try_lock().is_err());
+        }
+        machine.pass_a_turn();
+        let first = look(&queries[0]);
+        waiting.pop().unwrap().join().unwrap();
+        assert!(has_turn(&queries[3]), "b came last and has its turn first");
+        machine.stop.send_replace(true);
+        waiting.into_iter().chain([first]).for_each(|thread| thread.join().unwrap());
+        assert!(queries[..3].iter().all(|query| !has_turn(query)), "who is told to stop stops");
+    }
+}
