@@ -98,13 +98,19 @@ fn hear(
 
 fn consistency(sending: &Sending, unavailable: Unavailable, causes: &[ReplicaError]) -> Error {
     let parts = sending.distributor.parts();
-    let all_late = causes.iter().all(|cause| cause.kind == Kind::Timeout);
+    let all_are = |kind| !causes.is_empty() && causes.iter().all(|cause| cause.kind == kind);
+    let kind = match () {
+        () if all_are(Kind::Timeout) => Kind::Timeout,
+        // It is so again when it comes again.
+        () if all_are(Kind::TooLarge) => Kind::TooLarge,
+        () => Kind::Unavailable,
+    };
     Error::Consistency {
         required: unavailable.required,
         replicas: parts.topology.placement.replication_factor(),
         alive: unavailable.alive,
         cause: causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        kind: if all_late && !causes.is_empty() { Kind::Timeout } else { Kind::Unavailable },
+        kind,
     }
 }
 

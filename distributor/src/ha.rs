@@ -167,6 +167,11 @@ impl HaGate {
         self.held.lock().settle(&owed.cluster);
     }
 
+    /// Lets go of what is held: nobody speaks any more.
+    pub(crate) fn let_go(&self) {
+        *self.held.lock() = Held::default();
+    }
+
     /// Every cluster, by name.
     pub(crate) fn status(&self, now_ns: u64) -> Vec<ClusterStatus> {
         self.tracker.lock().status(now_ns)

@@ -10,6 +10,8 @@
 //! - Their memory is reserved from a budget of their own. Who finds no room there is not held.
 //! - While somebody owes, nobody else is elected, and the next heir's requests stay held. Who owes, is
 //!   silent, and comes back before it is written has left a gap of its own silence.
+//! - What is refused for what it is, and not for the state of a replica, is owed no more: it keeps
+//!   nobody from being elected. A replica that restarts never refuses so.
 //! - What is held was answered with 202: it is lost with the process, as if nobody had held it.
 //!
 //! Not here: who is heir and who is elected (`guard::ha`); which samples are left out when they are

@@ -267,7 +267,8 @@ impl Translator<'_> {
         if points > 0 {
             let refusals = &mut self.translated.refusals;
             refusals.receive(Item::Float, points);
-            let tell = || format!("metric {:?}: {}", shown(metric.name), fault.text);
+            let tenant = &self.output.tenant.id;
+            let tell = || format!("metric {:?}: {}", shown(metric.name), fault.told(tenant));
             refusals.refuse(Item::Float, points, fault.reason, tell);
         }
     }

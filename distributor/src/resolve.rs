@@ -282,7 +282,7 @@ fn remove_rows(batch: &mut Batch, out: &[(u32, Removed)]) {
                 Removed::Refused(fault) => {
                     let (body, symbols) = (&batch.body[..batch.body_len], batch.symbols.as_ref());
                     let raw = raw_labels(body, symbols, &batch.gathered, &row);
-                    let tell = || format!("{}: {}", series_text(raw), fault.text);
+                    let tell = || format!("{}: {}", series_text(raw), fault.told(&batch.tenant.id));
                     batch.refusals.refuse(item, count, fault.reason, tell);
                 }
             }

@@ -129,6 +129,12 @@ impl SeriesCache {
         self.evictions
     }
 
+    /// Forgets every series, and gives back what they took.
+    pub(crate) fn clear(&mut self) {
+        let evictions = self.evictions + 1;
+        *self = Self { evictions, ..Self::new(self.numbers.len(), self.entries_max) };
+    }
+
     /// The entry that followed `entry` the last time, and the length of its raw labels.
     #[inline]
     pub(crate) fn predict(&self, entry: u32) -> Option<(u32, usize)> {

@@ -1,11 +1,14 @@
 //! The distributor put together: its parts, and the way of one write through it.
+//!
+//! Not here: what an HA replica sends while it waits (`service/owed.rs`).
+
+mod owed;
 
 use crate::batch::Batch;
 use crate::config::{Config, Fault};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
-use crate::ha::{HaGate, Heard};
-use crate::held::{HeldBody, Owed};
+use crate::ha::Heard;
 use crate::label_hash::LabelHasher;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
@@ -271,7 +274,7 @@ impl Distributor {
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
         batch.described = translated.metadata;
         let resolved = self.resolve_batch(batch)?;
-        if heir_of(&resolved.0).is_some() {
+        if owed::heir_of(&resolved.0).is_some() {
             let Batch { body, body_len, .. } = &resolved.0;
             let raw = remote_write::compress(body.get(..*body_len).unwrap_or_default())?;
             let form = Form { version: Version::Two, encoding: Encoding::Snappy };
@@ -324,7 +327,14 @@ impl Distributor {
         let epoch = epoch_at(now_ns);
         let resolver = Resolver { hasher: &inner.hasher, now, now_ns, epoch };
         let planner = Planner { routing: &inner.routing, topology: &inner.topology, now };
-        let plan = resolver.run(&mut batch, |batch, cache| planner.plan(batch, cache))?;
+        let plan = resolver.run(&mut batch, |batch, cache| {
+            // A request of which all samples are refused begins no tenant.
+            let is_refused = batch.rows.is_empty() && batch.refusals.received_in_all() > 0;
+            if is_refused && !batch.tenant.has_begun() {
+                batch.metadata.clear();
+            }
+            planner.plan(batch, cache)
+        })?;
         for Heard { cluster, replica, verdict, .. } in &batch.heard {
             if let Ok(HaVerdict::Elected { took_over: true, .. }) = verdict {
                 inner.telemetry.failed_over(&batch.tenant.id);
@@ -386,47 +396,6 @@ impl Distributor {
         self.inner.telemetry.refused(&tenant, &refusals);
         Ok((refusals, heard))
     }
-
-    /// Holds a request if all that it has is of one heir.
-    fn hold(&self, batch: &Batch, form: Form, raw: &[u8]) {
-        let Some((ha, heir)) = heir_of(batch) else { return };
-        let tenant = &batch.tenant.id;
-        let mut paid = self.inner.held_budget.reserve(tenant);
-        if paid.raise_to(raw.len() as u64).is_err() {
-            self.inner.telemetry.not_held(tenant);
-            return;
-        }
-        let (newest_ms, at_ns) = (heir.newest_ms, self.inner.clock.monotonic_ns());
-        ha.hold(heir, HeldBody { form, raw: raw.into(), newest_ms, at_ns, _paid: paid });
-    }
-
-    /// Writes what a replica sent while it waited. What cannot be written now waits for the next
-    /// request of its cluster.
-    async fn catch_up(self, tenant: Arc<Tenant>, mut owed: Owed) {
-        let Some(ha) = &tenant.gate.ha else { return };
-        while let Some(body) = owed.bodies.pop_front() {
-            let context = self.context(
-                tenant.id.clone(),
-                Principal::Anonymous,
-                RequestId(self.inner.random()),
-            );
-            let mut raw = self.inner.bodies.take();
-            raw.clear();
-            raw.extend_from_slice(&body.raw);
-            let reservation = self.inner.budget.reserve(&tenant.id);
-            let written = match self.decode(context, body.form, raw, reservation).await {
-                Ok((batch, plan, now)) => self.deliver(batch, plan, now).await.map(drop),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = written {
-                let tenant = tenant.id.as_str();
-                tracing::warn!(tenant, %error, "what an HA replica sent while it waited is not written yet");
-                owed.bodies.push_front(body);
-                return ha.put_back(owed);
-            }
-        }
-        ha.settle(&owed);
-    }
 }
 
 /// The CPU work of one request.
@@ -453,12 +422,6 @@ impl Decode {
         }
         Ok(resolved)
     }
-}
-
-/// The heir, if all that a batch has is of one, and where its requests are held.
-fn heir_of(batch: &Batch) -> Option<(&HaGate, &Heard)> {
-    let (Some(ha), [heir]) = (batch.tenant.gate.ha.as_deref(), &*batch.heard) else { return None };
-    (heir.is_heir() && heir.newest_ms > i64::MIN).then_some((ha, heir))
 }
 
 impl Inner {

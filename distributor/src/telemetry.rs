@@ -10,6 +10,10 @@ use prometheus::{
 };
 use std::sync::OnceLock;
 
+/// All tenants of which nothing was ever written are counted as one, under the name that none can have:
+/// whoever invents names would pile them up.
+const NOT_BEGUN: &str = "";
+
 /// The counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
@@ -49,7 +53,7 @@ impl Telemetry {
             )?,
             refused: vec(
                 "cumae_distributor_samples_refused_total",
-                "Samples and exemplars that were refused one by one, by kind: float, histogram, exemplar.",
+                "Samples and exemplars that were refused one by one, by kind: float, histogram, exemplar. Those of tenants of which nothing was written yet have no tenant.",
                 &["tenant", "kind", "reason"],
             )?,
             dropped: vec(
@@ -79,7 +83,7 @@ impl Telemetry {
             )?,
             not_held: vec(
                 "cumae_distributor_ha_not_held_total",
-                "Requests of waiting HA replicas that were not held for a fail-over, for want of room.",
+                "Requests of waiting HA replicas that were not held for a fail-over, for want of room, or that no replica takes.",
                 &["tenant"],
             )?,
             duration: Histogram::with_opts(
@@ -112,16 +116,18 @@ impl Telemetry {
         collectors.into_iter().try_for_each(|one| registry.register(one)).map_err(internal)
     }
 
-    /// Counts what came with a request of a tenant that has begun: the names of others would pile up.
+    /// Counts what came with a request.
     pub(crate) fn receive(&self, tenant: &Tenant, refusals: &Refusals) {
-        if !tenant.has_begun() {
-            return;
-        }
         for (item, counter) in Item::ALL.into_iter().zip(&tenant.counters.received) {
             let count = refusals.received(item);
-            if count > 0 {
-                let labels = [tenant.id.as_str(), item.name()];
-                counter.get_or_init(|| self.received.with_label_values(&labels)).inc_by(count);
+            if count == 0 {
+                continue;
+            }
+            let of = |name: &str| self.received.with_label_values(&[name, item.name()]);
+            match tenant.has_begun() {
+                true => counter.get_or_init(|| of(tenant.id.as_str())).inc_by(count),
+                // The tenant may begin yet: its own counter is not to be this one.
+                false => of(NOT_BEGUN).inc_by(count),
             }
         }
     }
@@ -142,19 +148,16 @@ impl Telemetry {
         }
     }
 
-    /// Counts what was refused and dropped of a tenant that has begun.
+    /// Counts what was refused and dropped of a request.
     pub(crate) fn refused(&self, tenant: &Tenant, refusals: &Refusals) {
-        if !tenant.has_begun() {
-            return;
-        }
-        let tenant = &tenant.id;
+        let tenant = if tenant.has_begun() { tenant.id.as_str() } else { NOT_BEGUN };
         for item in Item::ALL {
             for (reason, count) in refusals.by_reason(item) {
-                let labels = [tenant.as_str(), item.name(), reason.name()];
+                let labels = [tenant, item.name(), reason.name()];
                 self.refused.with_label_values(&labels).inc_by(count);
             }
             for (cause, count) in refusals.dropped_by_cause(item) {
-                let labels = [tenant.as_str(), item.name(), cause.name()];
+                let labels = [tenant, item.name(), cause.name()];
                 self.dropped.with_label_values(&labels).inc_by(count);
             }
         }

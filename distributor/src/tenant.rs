@@ -5,6 +5,9 @@
 //!   counts from then on. Before that it is the request's own, and goes with it; nothing is counted
 //!   under its name. But one whose HA pairs are told apart begins with its first request: of two at once
 //!   both have to find the same elections.
+//! - What an idle tenant takes most of, the series that it sent, goes with the first request of an
+//!   epoch, whoever's it is. Its place stays until another needs it: after a long outage all come
+//!   back at once, and shall not have to begin one by one.
 
 use crate::gate::{Gate, Seen};
 use crate::series_cache::SeriesCache;
@@ -53,6 +56,10 @@ impl Tenant {
         self.has_begun.load(Relaxed)
     }
 
+    fn is_idle(&self, epoch: u32) -> bool {
+        self.used_at.load(Relaxed).saturating_add(IDLE_EPOCHS) <= epoch
+    }
+
     /// The error of a request with more series than the tenant may send.
     pub(crate) fn too_many_series(&self) -> Error {
         self.too_large("series", self.limits.max_request_series.0, "max_request_series")
@@ -97,6 +104,8 @@ impl Tenant {
 pub(crate) struct Tenants {
     // Guards the map; held for one look-up. The cache locks of tenants are never taken under it.
     by_id: RwLock<Known>,
+    /// In which epoch it was last looked for what idle tenants have.
+    tended_in: AtomicU32,
     limits: Arc<LimitTable>,
     beginnings: Beginnings,
     replicas: usize,
@@ -119,7 +128,8 @@ const ENTRIES_MAX: u64 = 16_000_000;
 
 impl Tenants {
     pub(crate) fn new(limits: Arc<LimitTable>, beginnings: Beginnings, replicas: usize) -> Self {
-        Self { by_id: RwLock::default(), limits, beginnings, replicas }
+        let tended_in = AtomicU32::new(0);
+        Self { by_id: RwLock::default(), tended_in, limits, beginnings, replicas }
     }
 
     /// Whether one more may begin now.
@@ -132,14 +142,38 @@ impl Tenants {
 
     /// The tenant: the one that is known, or one that may [begin](Self::begin).
     pub(crate) fn get(&self, id: &TenantId, telemetry: &Telemetry, epoch: u32) -> Arc<Tenant> {
-        if let Some(tenant) = self.known(id) {
+        let known = self.known(id);
+        if let Some(tenant) = &known {
             tenant.used_at.store(epoch, Relaxed);
+        }
+        if self.tended_in.load(Relaxed) < epoch {
+            self.tend(epoch);
+        }
+        if let Some(tenant) = known {
             return tenant;
         }
         let tenant = Arc::new(self.new_tenant(id, epoch));
         match tenant.gate.ha {
             None => tenant,
             Some(_) => self.begin(tenant, telemetry, epoch),
+        }
+    }
+
+    /// Gives back what idle tenants take, once an epoch.
+    fn tend(&self, epoch: u32) {
+        if self.tended_in.fetch_max(epoch, Relaxed) >= epoch {
+            return;
+        }
+        let idle = |tenant: &&Arc<Tenant>| tenant.is_idle(epoch);
+        let idle: Vec<Arc<Tenant>> =
+            self.by_id.read().tenants.values().filter(idle).cloned().collect();
+        for tenant in idle {
+            if tenant.cache.read().len() > 0 {
+                tenant.cache.write().clear();
+            }
+            if let Some(ha) = &tenant.gate.ha {
+                ha.let_go();
+            }
         }
     }
 
@@ -217,7 +251,7 @@ impl Known {
 
     fn forget_idle(&mut self, telemetry: &Telemetry, epoch: u32) {
         self.tenants.retain(|id, tenant| {
-            let is_idle = tenant.used_at.load(Relaxed).saturating_add(IDLE_EPOCHS) <= epoch;
+            let is_idle = tenant.is_idle(epoch);
             if is_idle {
                 telemetry.forget_tenant(id);
             }
@@ -225,5 +259,35 @@ impl Known {
         });
         self.sweep_at = self.tenants.len() * 2;
         self.swept_in = Some(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::label_hash::LabelHash;
+    use crate::testing::id;
+
+    #[test]
+    fn an_idle_tenants_series_go_when_anybody_writes_and_its_place_stays() {
+        let telemetry = Telemetry::new(&prometheus::Registry::new()).unwrap();
+        let tenants = Tenants::new(Arc::default(), Beginnings::new(0), 1);
+        let begin = |name: &str, epoch| {
+            let tenant = tenants.get(&id(name), &telemetry, epoch);
+            let tenant = tenants.begin(tenant, &telemetry, epoch);
+            tenant.cache.write().insert(LabelHash::of_parts(1, 2, 3), &"m".into(), epoch);
+            tenant
+        };
+        let (idle, busy) = (begin("idle", 8), begin("busy", 8));
+        let held = || (idle.cache.read().len(), busy.cache.read().len());
+        for epoch in 9..8 + IDLE_EPOCHS {
+            tenants.get(&id("busy"), &telemetry, epoch);
+            assert_eq!(held(), (1, 1), "{epoch}");
+        }
+        let evictions = idle.cache.read().evictions();
+        tenants.get(&id("busy"), &telemetry, 8 + IDLE_EPOCHS);
+        assert_eq!(held(), (0, 1));
+        assert_ne!(idle.cache.read().evictions(), evictions, "who holds entries is told");
+        assert!(tenants.known(&id("idle")).is_some());
     }
 }

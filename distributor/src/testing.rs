@@ -70,6 +70,8 @@ impl Clock for StandingClock {
 pub(crate) enum Mood {
     Well,
     Fails(Kind),
+    /// What has a sample of this time is too large, and nothing else.
+    TooLargeAt(i64),
     Silent,
     RefusesNewSeries,
     AlwaysNeedsLabels,
@@ -256,6 +258,11 @@ impl Replica for FakeReplica {
                 replica: self.name.clone(),
                 kind,
                 message: "connection refused".to_owned(),
+            }),
+            Mood::TooLargeAt(at) if mutation.timestamps_ms.contains(&at) => Err(ReplicaError {
+                replica: self.name.clone(),
+                kind: Kind::TooLarge,
+                message: "a record of too many bytes".to_owned(),
             }),
             _ => Ok(state.keep(&mutation)),
         };

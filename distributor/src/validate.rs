@@ -8,7 +8,7 @@
 
 use crate::refusal::Reason;
 use guard::{Limit, Limits};
-use model::{LabelSet, Retention, Text, TimestampMs};
+use model::{LabelSet, Retention, TenantId, Text, TimestampMs};
 use std::fmt::Write as _;
 use wire::remote_write::{Error, RawLabels};
 
@@ -17,6 +17,16 @@ use wire::remote_write::{Error, RawLabels};
 pub(crate) struct SeriesFault {
     pub(crate) reason: Reason,
     pub(crate) text: String,
+}
+
+impl SeriesFault {
+    /// The sentence, and whose limit it is if it is one.
+    pub(crate) fn told(&self, tenant: &TenantId) -> String {
+        match self.reason.limit_key() {
+            "" => self.text.clone(),
+            _ => format!("{} of tenant {tenant}", self.text),
+        }
+    }
 }
 
 fn fault<T>(reason: Reason, text: impl Into<String>) -> Result<T, SeriesFault> {

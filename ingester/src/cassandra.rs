@@ -18,6 +18,7 @@ pub mod driver;
 pub mod fake;
 pub mod fleet;
 mod guarded;
+pub mod guest;
 mod joined;
 mod journal;
 mod manifest;

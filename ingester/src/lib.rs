@@ -14,6 +14,7 @@ mod pace;
 mod rates;
 mod scrub_pace;
 mod telemetry;
+mod told;
 
 pub use compaction_thread::Sealed;
 pub use config::Config;

@@ -4,7 +4,9 @@
 
 mod report;
 
-use crate::cli::load::{BenchCommand, BenchRead, BenchVerify, BenchWrite, VerifyWrite};
+use crate::cli::load::{
+    BenchCommand, BenchRead, BenchVerify, BenchWrite, VerifyWatch, VerifyWrite,
+};
 use bench::workload::Size;
 use bench::{process, read, verify, write};
 use serde_json::Value;
@@ -56,6 +58,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Error> {
         }
         BenchCommand::Verify(BenchVerify::Read(flags)) => {
             let report = verify::read(flags.target, &flags.prefix, &flags.ledger)?;
+            crate::print(&text(&report, flags.json, report::verify));
+            if report["holds"] == true { Ok(()) } else { Err(Error::Broken) }
+        }
+        BenchCommand::Verify(BenchVerify::Watch(flags)) => {
+            let report = verify::watch(&watch_plan(flags))?;
             crate::print(&text(&report, flags.json, report::verify));
             if report["holds"] == true { Ok(()) } else { Err(Error::Broken) }
         }
@@ -124,11 +131,27 @@ fn read_queries(flags: &BenchRead) -> Result<Value, write::Error> {
 
 fn verify_plan(flags: &VerifyWrite) -> verify::WritePlan {
     verify::WritePlan {
-        target: flags.target,
+        targets: flags.target.clone(),
         path: flags.path.clone(),
         ledger: flags.ledger.clone(),
         series: flags.series,
+        batch_series: flags.batch,
+        metrics: flags.metrics,
+        connections: flags.connections,
         span: Duration::from_secs(flags.seconds.into()),
         interval: Duration::from_millis(flags.interval.into()),
+        shift_ms: flags.shift,
+    }
+}
+
+fn watch_plan(flags: &VerifyWatch) -> verify::WatchPlan {
+    verify::WatchPlan {
+        targets: flags.target.clone(),
+        prefix: flags.prefix.clone(),
+        ledger: flags.ledger.clone(),
+        log: flags.log.clone(),
+        span: Duration::from_secs(flags.seconds.into()),
+        interval: Duration::from_millis(flags.interval.into()),
+        past: Duration::from_secs(flags.past.into()),
     }
 }

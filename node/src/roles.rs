@@ -4,13 +4,17 @@
 //! one in another process through `wire::peer`; distributor and querier cannot tell the difference.
 //! Alone, the table has one line and no socket is opened.
 //!
+//! Not here: processes over a database (`roles/database.rs`).
+//!
 //! # Invariants
 //! - Whatever was started is ended, in the order: own metrics, peers, replica. So the replica's
 //!   flush comes last and sees everything that was accepted.
 
+mod database;
+
 use crate::config::{Config, Role, Storage};
 use crate::data_dir::DataDir;
-use crate::parts::{SleeplessClock, SystemChance, random_bytes, random_u64};
+use crate::parts::{random_bytes, random_u64};
 use crate::places::OverDatabase;
 use crate::routes::{Keeper, Peers};
 use crate::self_metrics::SelfMetrics;
@@ -19,8 +23,6 @@ use axum::Router;
 use cluster::{NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
-use ingester::cassandra::Rows;
-use ingester::cassandra::member::MemberParts;
 use ingester::{Embedded, EmbeddedParts, Exchange};
 use model::Clock;
 use prometheus::Registry;
@@ -73,7 +75,7 @@ pub(crate) struct Roles {
     router: Router,
     ingester: Option<Arc<Embedded>>,
     /// Of a process over a database instead.
-    member: Option<OverDatabase>,
+    over: Option<OverDatabase>,
     peers: BTreeMap<NodeIndex, Arc<PeerClient>>,
     peer_server: Option<(CancellationToken, JoinHandle<()>)>,
     self_metrics: Option<JoinHandle<()>>,
@@ -118,8 +120,8 @@ impl Roles {
         });
         let self_metrics = config.self_metrics.then(|| assembly.self_metrics(distributor).start());
         let topology = assembly.topology;
-        let member = None;
-        Ok(Self { router, ingester, member, peers, peer_server, self_metrics, exchange, topology })
+        let over = None;
+        Ok(Self { router, ingester, over, peers, peer_server, self_metrics, exchange, topology })
     }
 
     /// The routes of all roles.
@@ -129,8 +131,8 @@ impl Roles {
 
     /// Which peers can be reached, for readiness.
     pub(crate) fn peers(&self) -> Peers {
-        if let Some(over) = &self.member {
-            return Peers::of_member(Arc::clone(&over.member));
+        if let Some(over) = &self.over {
+            return Peers::over_database(over.fleet.clone());
         }
         let clients = self.peers.values().cloned().collect();
         Peers::new(&self.topology, clients)
@@ -154,7 +156,7 @@ impl Roles {
             // Aborted is what we asked for.
             let _ = task.await;
         }
-        if let Some(over) = self.member {
+        if let Some(over) = self.over {
             over.stop().await;
         }
         if let Some((stop, task)) = self.peer_server {
@@ -238,66 +240,6 @@ impl<'a> Assembly<'a> {
         Ok((router, distributor))
     }
 
-    /// Starts as one of many over a database: what distributor and querier see is one replica.
-    async fn over_database(&self) -> Result<Roles, Error> {
-        let rows = self.rows().await?;
-        let address = self.config.cluster.listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| Error::Listen { address, source })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
-        let address = address.to_string();
-        tracing::info!(peers = %address, "peers can connect");
-        let mut peer_parts = self.peer_parts.clone();
-        let mut peer_config = (*peer_parts.config).clone();
-        peer_config.node.clone_from(&address);
-        peer_config.takes_any_name = true;
-        peer_parts.config = Arc::new(peer_config);
-        let settings = &self.config.cassandra;
-        let parts = MemberParts {
-            name: address.clone(),
-            address,
-            rows,
-            places: u16::try_from(settings.places).unwrap_or(u16::MAX),
-            accept_periodic: settings.accept_periodic_commitlog,
-            cluster_name: self.config.cluster.name.clone(),
-            clock: Arc::clone(&self.clock),
-            boot: Arc::new(SleeplessClock),
-            chance: Arc::new(SystemChance),
-            limits: Arc::clone(&self.limits),
-            registry: self.registry.clone(),
-            config: self.ingester_config(),
-        };
-        let over = OverDatabase::start(parts, peer_parts, listener).await?;
-        let all: Arc<dyn Replica> = Arc::new(over.fleet.clone());
-        let keeper = Keeper::Places(over.places.clone());
-        let (router, distributor) =
-            self.router(BTreeMap::from([(self.local, all)]), Some(keeper))?;
-        let self_metrics = self.config.self_metrics.then(|| self.self_metrics(distributor).start());
-        Ok(Roles {
-            router,
-            ingester: None,
-            member: Some(over),
-            peers: BTreeMap::new(),
-            peer_server: None,
-            self_metrics,
-            exchange: None,
-            topology: Arc::clone(&self.topology),
-        })
-    }
-
-    #[cfg(feature = "cassandra")]
-    async fn rows(&self) -> Result<Arc<dyn Rows>, Error> {
-        let settings = self.config.cassandra.clone();
-        let connect = move || crate::cassandra::connect(&settings);
-        let driver = tokio::task::spawn_blocking(connect).await.map_err(Error::Died)??;
-        Ok(Arc::new(driver))
-    }
-
-    #[cfg(not(feature = "cassandra"))]
-    async fn rows(&self) -> Result<Arc<dyn Rows>, Error> {
-        Err(crate::cassandra::Error::NotBuilt.into())
-    }
-
     /// Opens the replica. Replay takes its time, so it runs off the async threads.
     async fn ingester(&self) -> Result<Arc<Embedded>, Error> {
         let disk = store::disk::FileDisk::open(self.data_dir.path().join("store"))?;
@@ -338,7 +280,7 @@ impl<'a> Assembly<'a> {
         config.compaction_bytes_per_second = self.config.store.compaction_throughput;
         let cycle_ms = self.config.store.scrub_cycle.as_millis();
         config.scrub_cycle_ms = u64::try_from(cycle_ms).unwrap_or(u64::MAX);
-        let reserve = self.config.store.disk_reserve;
+        let reserve = self.config.disk.reserve;
         config.store.disk_reserve_bytes = (reserve > 0).then_some(reserve);
         config.tenants_max = self.config.write.tenants_max;
         config.store.compaction = self.config.compaction.clone();
@@ -425,8 +367,16 @@ impl<'a> Assembly<'a> {
             0 => machine::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 2),
             given => given,
         };
-        let settings = querier::Settings::default();
-        querier::Settings { slow_query_ms, cache_bytes, memory_bytes, features, ..settings }
+        let evaluation_interval_ms =
+            i64::try_from(query.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
+        querier::Settings {
+            slow_query_ms,
+            cache_bytes,
+            memory_bytes,
+            features,
+            evaluation_interval_ms,
+            ..querier::Settings::default()
+        }
     }
 
     fn self_metrics(&self, distributor: Distributor) -> SelfMetrics {

@@ -8,7 +8,8 @@ use axum::routing::{get, post};
 use cluster::Topology;
 use http::{StatusCode, header};
 use ingester::Embedded;
-use ingester::cassandra::member::{Member, Places};
+use ingester::cassandra::fleet::Fleet;
+use ingester::cassandra::member::Places;
 use model::Kind;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
@@ -22,8 +23,8 @@ pub(crate) struct Peers {
     clients: Vec<Arc<PeerClient>>,
     /// So many may be out of reach, and every write and read still finds its replicas.
     missing_max: usize,
-    /// Of processes over one database this one.
-    member: Option<Arc<Member>>,
+    /// Of a process over a database instead.
+    fleet: Option<Fleet>,
 }
 
 impl Peers {
@@ -33,18 +34,18 @@ impl Peers {
         let levels = [topology.write_consistency, topology.read_consistency];
         let needed = levels.map(|level| level.required(copies)).into_iter().max();
         let missing_max = copies.saturating_sub(needed.unwrap_or(copies));
-        Self { clients, missing_max, member: None }
+        Self { clients, missing_max, fleet: None }
     }
 
     /// The peers of one of many processes over one database: it learns them from there.
-    pub(crate) fn of_member(member: Arc<Member>) -> Self {
-        Self { clients: Vec::new(), missing_max: 0, member: Some(member) }
+    pub(crate) fn over_database(fleet: Fleet) -> Self {
+        Self { clients: Vec::new(), missing_max: 0, fleet: Some(fleet) }
     }
 
     /// Who is out of reach, if too many are.
     fn missing(&self) -> Option<String> {
-        if let Some(member) = &self.member {
-            return member.why_not_ready();
+        if let Some(fleet) = &self.fleet {
+            return fleet.why_not_ready();
         }
         let missing: Vec<&str> = self
             .clients

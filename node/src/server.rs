@@ -20,7 +20,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -216,6 +216,9 @@ fn ambiguity<B>(request: &Request<B>) -> Option<&'static str> {
     }
     let differs = |authority: &str| host.is_some_and(|host| *host != *authority);
     let authority = Uri::authority(request.uri());
+    if host.is_none() && authority.is_none() && request.version() == Version::HTTP_11 {
+        return Some("header Host is missing");
+    }
     if authority.is_some_and(|authority| differs(authority.as_str())) {
         return Some("header Host is another one than that of the request line");
     }

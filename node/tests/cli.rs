@@ -41,15 +41,51 @@ fn what_config_print_prints_config_check_accepts() {
 
 #[test]
 fn the_files_in_deploy_are_configurations_that_start() {
-    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/cluster");
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     let mut seen = 0;
-    for entry in std::fs::read_dir(deploy).unwrap() {
-        let path = entry.unwrap().path();
-        let checked = cumae(&["config", "check", "--config", path.to_str().unwrap()]);
-        assert!(checked.status.success(), "{}: {checked:?}", path.display());
-        seen += 1;
+    for directory in ["cluster", "cassandra", "cassandra/compose"] {
+        for entry in std::fs::read_dir(deploy.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() || path.ends_with("compose.yaml") {
+                continue;
+            }
+            let checked = cumae(&["config", "check", "--config", path.to_str().unwrap()]);
+            assert!(checked.status.success(), "{}: {checked:?}", path.display());
+            seen += 1;
+        }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn the_compose_file_starts_what_its_configurations_name() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/cassandra");
+    let text = std::fs::read_to_string(deploy.join("compose.yaml")).unwrap();
+    let compose: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let services = compose["services"].as_object().unwrap();
+    let address = |service: &str| {
+        let network = &services[service]["networks"]["cumae"]["ipv4_address"];
+        network.as_str().unwrap_or_else(|| panic!("{service} has no address")).to_owned()
+    };
+    for entry in std::fs::read_dir(deploy.join("compose")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(services[name]["command"][1].as_str().unwrap().ends_with(&format!("/{name}.yaml")));
+        for number in [1, 2, 3] {
+            let node = address(&format!("cassandra-{number}"));
+            assert_eq!(text.contains(&node), name.starts_with("ingester"), "{name}: {node}");
+        }
+        let found: Vec<_> = ["ingester-1", "ingester-2"]
+            .map(address)
+            .into_iter()
+            .filter(|at| text.contains(&format!("{at}:9010")))
+            .collect();
+        assert_eq!(found.len(), if name.starts_with("ingester") { 1 } else { 2 }, "{name}");
+        if name.starts_with("ingester") {
+            assert_eq!(found[0], address(name));
+        }
+    }
 }
 
 fn stderr(output: &Output) -> String {

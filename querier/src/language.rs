@@ -153,8 +153,11 @@ mod tests {
             let params = Params::parse(None, Some(&format!("query={text}"))).unwrap();
             parse(&query_text(&params, &limits, Features::default()).unwrap())
         };
-        assert!(parsed("((a))").is_ok());
-        let refused = parsed("(((((a)))))").unwrap_err();
-        assert!(refused.ends_with("query is nested deeper than 3 levels"), "{refused}");
+        assert!(parsed("(((a)))").is_ok(), "at it");
+        for past in ["((((a))))", "(((((a)))))"] {
+            let refused = parsed(past).unwrap_err();
+            let told = "query is nested deeper than 3 levels (query.max_depth)";
+            assert!(refused.ends_with(told), "{refused}");
+        }
     }
 }

@@ -43,7 +43,7 @@ pub struct Config {
     pub tombstone_bytes_max: u64,
     /// With less free on the disk writers are refused, so that flushes, expiry and small compactions
     /// go on; it takes the place of `commit_log.free_bytes_min`. Default `None`: 5 % of the disk,
-    /// at most 1 GiB.
+    /// at most 10 GiB.
     pub disk_reserve_bytes: Option<u64>,
     /// Which sstables are merged when.
     pub compaction: CompactionConfig,

@@ -295,6 +295,8 @@ mod late_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod path_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod read_tests;

@@ -84,7 +84,9 @@ pub enum Error {
     #[error("`{directory}` is not empty: a snapshot is restored into an empty directory only")]
     NotEmpty { directory: String },
     /// The disk is nearly full: writes wait, reads and expiry go on.
-    #[error("{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back")]
+    #[error(
+        "{free_bytes} bytes free on the data disk, {reserve_bytes} are kept back (disk.reserve)"
+    )]
     DiskReserve { free_bytes: u64, reserve_bytes: u64 },
 }
 

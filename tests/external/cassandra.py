@@ -50,10 +50,15 @@ class Cumae:
         self.binary, self.directory = binary, pathlib.Path(directory)
 
     def run(self, settings, *arguments):
+        """`cumae cassandra …`; `serve` is a process that serves, which has to end by itself."""
         config = self.directory / "cumae.yaml"
-        config.write_text("cassandra:\n" + "".join(f"  {key}: {value}\n" for key, value in settings.items()))
-        done = subprocess.run([self.binary, "--config", config, "cassandra", *arguments],
-                              capture_output=True, text=True, timeout=120)
+        text = "cassandra:\n" + "".join(f"  {key}: {value}\n" for key, value in settings.items())
+        command = ["cassandra", *arguments]
+        if arguments == ("serve",):
+            text += f"storage: cassandra\ncluster: {{listen: '127.0.0.1:{servers.free_port()}'}}\n"
+            command = ["--listen", f"127.0.0.1:{servers.free_port()}"]
+        config.write_text(text)
+        done = subprocess.run([self.binary, "--config", config, *command], capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout + done.stderr
 
     def says(self, settings, arguments, status, *words):
@@ -84,11 +89,12 @@ def on_a_sound_node(cumae, node):
     cumae.says(at, ["init"], 1, "`definitions` has the id", "made by hand")
     session.run("DROP TABLE says.definitions")
     session.run("UPDATE says.settings SET guard = textAsBlob('7') WHERE kind = 'schema'")
-    for command in ["status", "init", "check"]:
+    for command in ["status", "init", "check", "serve"]:
         cumae.says(at, [command], 1, "version 7", "use a newer cumae")
     session.run("DROP TABLE says.manifest")
     session.run("UPDATE says.settings SET guard = textAsBlob('1') WHERE kind = 'schema'")
-    cumae.says(at, ["status"], 1, "`manifest` is not there", "from a backup")
+    for command in ["status", "serve"]:
+        cumae.says(at, [command], 1, "`manifest` is not there", "from a backup")
 
 
 def on_a_node_with_roles(cumae, node):
@@ -102,13 +108,16 @@ def on_a_node_with_roles(cumae, node):
     accepting = {**login, "accept_periodic_commitlog": "true"}
     cumae.says(accepting, ["init", "--replication", ONE_COPY], 0, "is ready")
     cumae.says(login, ["status"], 0, "answers before it syncs")
+    cumae.says(login, ["serve"], 1, "commitlog_sync: periodic", "accept_periodic_commitlog")
 
     session = node.session("cassandra", "cassandra")
     session.run("CREATE ROLE guest WITH PASSWORD = 'guest' AND LOGIN = true")
     secret.write_text("guest\n")
-    cumae.says({**login, "username": "guest"}, ["status"], 1, "permission", "the role needs SELECT")
+    for command in ["status", "serve"]:
+        cumae.says({**login, "username": "guest"}, [command], 1, "permission", "the role needs SELECT")
     secret.write_text("wrong\n")
-    cumae.says(login, ["status"], 1, "let `cassandra` in", "password_file")
+    for command in ["status", "serve"]:
+        cumae.says(login, [command], 1, "let `cassandra` in", "password_file")
 
 
 def says(binary):

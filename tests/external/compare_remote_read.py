@@ -176,7 +176,7 @@ def of_compliance(_):
         ("query", {"query": query, "time": END_S}) for query in queries]
 
 
-def main():
+def s10_a_prometheus_gives_the_same_json_whether_it_reads_its_own_storage_or_with_read_recent_true_ours_by_remote_read_both_response_types():
     binary, directory = sys.argv[1], tempfile.mkdtemp(prefix="cumae-remote-read-")
     end_ms = int(time.time()) // 60 * 60_000 - 60_000
     moment = end_ms / 1000 - 200 + 0.95
@@ -200,4 +200,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    s10_a_prometheus_gives_the_same_json_whether_it_reads_its_own_storage_or_with_read_recent_true_ours_by_remote_read_both_response_types()

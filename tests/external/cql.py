@@ -36,8 +36,54 @@ class Cql:
         return read
 
     def run(self, statement):
-        """Runs a statement at ONE; an error ends the run."""
+        """Runs a statement at ONE, and returns what is answered; an error ends the run."""
         text = statement.encode()
         opcode, body = self._ask(0x07, struct.pack("!i", len(text)) + text + struct.pack("!HB", 1, 0))
         if opcode == 0x00:
             raise SystemExit(f"FAILED: {statement}: {body[6:].decode(errors='replace')}")
+        return body
+
+    def rows(self, statement):
+        """The rows of a SELECT, all at once: numbers, texts, bytes."""
+        result = Result(self.run(statement))
+        if result.int() != 2:
+            raise SystemExit(f"FAILED: {statement}: no rows are answered")
+        flags, columns = result.int(), result.int()
+        if flags & 1:
+            result.text(), result.text()
+        kinds = []
+        for _ in range(columns):
+            if not flags & 1:
+                result.text(), result.text()
+            result.text()
+            kinds.append(result.short())
+        return [[result.value(kind) for kind in kinds] for _ in range(result.int())]
+
+
+class Result:
+    """The body of an answer."""
+
+    def __init__(self, body):
+        self.body, self.at = body, 0
+
+    def take(self, count):
+        self.at += count
+        return self.body[self.at - count:self.at]
+
+    def short(self):
+        return struct.unpack("!H", self.take(2))[0]
+
+    def int(self):
+        return struct.unpack("!i", self.take(4))[0]
+
+    def text(self):
+        return self.take(self.short()).decode()
+
+    def value(self, kind):
+        length = self.int()
+        if length < 0:
+            return None
+        data = self.take(length)
+        if kind in (0x02, 0x09):
+            return int.from_bytes(data, "big", signed=True)
+        return data.decode() if kind == 0x0D else data

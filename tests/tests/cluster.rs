@@ -334,6 +334,38 @@ fn one_death_under_load_costs_one_retry_and_two_deaths_are_503_until_they_return
 }
 
 #[test]
+fn s8_a_stale_marker_ends_a_series_at_once_in_an_instant_query_through_every_replica_and_after_compaction()
+ {
+    let trio = Trio::start();
+    let now = wall_ms() / 1_000 * 1_000;
+    let write = |node: usize, at: i64, value: f64| {
+        let series = [Series::new("up", &[("job", "a")], &[(at, value)])];
+        assert_eq!(push(trio.http[node], "red", &series).unwrap().status, 204, "{}", trio.logs());
+    };
+    let is_there = |node: usize, at: i64| {
+        let answer = data(&ask(trio.http[node], "red", &query_path("up", at)).unwrap());
+        !answer["result"].as_array().unwrap().is_empty()
+    };
+    write(0, now - 10_000, 1.0);
+    assert!((0..3).all(|node| is_there(node, now)), "within the lookback");
+    write(1, now - 5_000, f64::from_bits(model::sample::STALE_NAN_BITS));
+    let ends = |when: &str| {
+        for node in 0..3 {
+            assert!(is_there(node, now - 5_001), "{when}: {node}");
+            assert!(!is_there(node, now - 5_000) && !is_there(node, now), "{when}: {node}");
+        }
+    };
+    ends("in memory");
+    for path in ["/ingester/flush", "/ingester/flush?seal=true"] {
+        for address in trio.http {
+            let flushed = http::request(address, "POST", path, &[], b"").unwrap();
+            assert_eq!(flushed.status, 204, "{path}: {}", flushed.text());
+        }
+        ends(path);
+    }
+}
+
+#[test]
 fn a_node_with_another_secret_or_member_list_is_refused_by_name_in_both_logs() {
     for (from, to, told) in [
         ("secret: a long secret of the trio", "secret: another", "cluster.secret differs"),

@@ -164,7 +164,7 @@ fn compliance_queries_are_answered_as_upstream_does() {
 }
 
 #[test]
-fn compliance_queries_are_answered_so_over_http_too() {
+fn s9_its_promql_queries_agree_with_prometheus_within_1e_5_with_no_tweaks() {
     let dir = tempfile::tempdir().unwrap();
     check_compliance(&mut HttpSubject::default(dir.path()));
 }

@@ -2,25 +2,34 @@
 //! of section 12 that concern reading, limits of section 14 that the store keeps, and the sentences of
 //! section 13. Where each of these is tested:
 //!
-//! | sentence | here, or elsewhere |
+//! | sentence | where |
 //! | --- | --- |
-//! | 1, 2, 5, 8, 16 | `contracts/writing.rs` |
-//! | 3, 4, 6, 7; 2 and 5 at the door | `distributor/src/routes/tests/version2.rs` |
-//! | 4, 8 through every replica | `cluster.rs` |
-//! | 9 | `conformance.rs`, `distributor/src/routes/tests.rs` |
+//! | 1, 2, 3, 5, 6, 16 | `contracts/writing.rs` |
+//! | 4 | `distributor/src/routes/tests/version2.rs` |
+//! | 7 | `contracts/vectors.rs` |
+//! | 8 | `cluster.rs` |
+//! | 9 | `distributor/src/routes/tests/version2/receiver.rs`, `conformance.rs` |
 //! | 10 | `external/run`: `compare_remote_read.py` |
-//! | 11, 13, 15 | here; 13 in `smoke.rs` too |
-//! | 12 | `querier/src/tests/openapi.rs` |
-//! | 14 | here for remote read, `doors/inlets.rs` for writes |
+//! | 11, 14, 15 | here |
+//! | 12 | `contracts/openapi.rs` |
+//! | 13 | `contracts/tenants.rs` |
+//!
+//! `contracts/sentences.rs` holds that each is there under its name. Of section 14 the rest is in
+//! `distributor/src/routes/tests/limits.rs`, `querier/src/tests/limits.rs` and `cost.rs`,
+//! `store/src/engine/delete/tests/limits.rs`, `ingester/src/told.rs` and `doors/abuse.rs`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use bench::http::{self, Response};
-use bench::remote_write::{self, Series};
+use bench::remote_write::Series;
 use serde_json::{Value as Json, json};
 use tests::process::{Cumae, Launch, wall_ms};
 
 mod contracts {
     mod limits;
+    mod openapi;
+    mod sentences;
+    mod tenants;
+    mod vectors;
     mod writing;
 
     use super::{Json, Server, data, http, json, nulls};
@@ -68,13 +77,6 @@ impl Server {
         ];
         self.cumae.send("POST", &format!("/api/v1/{path}"), &headers, http::form(form).as_bytes())
     }
-
-    /// Remote read of a message, packed here.
-    fn read(&self, tenant: &str, message: &[u8]) -> Response {
-        let headers = [("X-Scope-OrgID", tenant), ("Content-Encoding", "snappy")];
-        let body = remote_write::compress(message);
-        self.cumae.send("POST", "/api/v1/read", &headers, &body)
-    }
 }
 
 fn json(response: &Response) -> Json {
@@ -101,20 +103,28 @@ fn nulls(json: &Json) -> usize {
 }
 
 #[test]
-fn grafanas_list_passes_on_an_empty_and_on_a_filled_tenant() {
-    let server = Server::start();
-    for (tenant, is_filled) in [("empty", false), ("filled", true)] {
-        save_and_open(&server, tenant);
-        pick_a_metric(&server, tenant, is_filled);
-        panel(&server, tenant, is_filled);
-        let refused = server.post(tenant, "query", &[("query", "sum(")]);
-        assert_eq!(refused.status, 400);
-        assert_eq!(json(&refused)["errorType"], "bad_data");
-        assert!(json(&refused)["error"].as_str().unwrap().contains("parse error"));
-        let rules = server.get(tenant, "rules", &[("group_limit", "40"), ("type", "alert")]);
-        assert_eq!(data(&rules), json!({"groups": []}));
-        assert_eq!(data(&server.get(tenant, "alerts", &[])), json!({"alerts": []}));
-    }
+fn s15_grafana_s_list_of_section_11_passes_on_an_empty_tenant() {
+    replay(&Server::start(), "empty", false);
+}
+
+#[test]
+fn grafanas_list_of_section_11_passes_on_a_filled_tenant() {
+    replay(&Server::start(), "filled", true);
+}
+
+/// Section 11, step by step.
+fn replay(server: &Server, tenant: &str, is_filled: bool) {
+    save_and_open(server, tenant);
+    pick_a_metric(server, tenant, is_filled);
+    panel(server, tenant, is_filled);
+    let refused = server.post(tenant, "query", &[("query", "sum(")]);
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.header("content-type"), Some("application/json"));
+    assert_eq!(json(&refused)["errorType"], "bad_data");
+    assert!(json(&refused)["error"].as_str().unwrap().contains("parse error"));
+    let rules = server.get(tenant, "rules", &[("group_limit", "40"), ("type", "alert")]);
+    assert_eq!(data(&rules), json!({"groups": []}));
+    assert_eq!(data(&server.get(tenant, "alerts", &[])), json!({"alerts": []}));
 }
 
 fn save_and_open(server: &Server, tenant: &str) {
@@ -173,7 +183,7 @@ fn panel(server: &Server, tenant: &str, is_filled: bool) {
 }
 
 #[test]
-fn eleven_thousand_and_one_points_pass_and_one_more_does_not() {
+fn s11_11_001_points_pass_and_11_002_do_not() {
     let server = Server::start();
     let ask = |steps: &str| {
         let parameters = [("query", "vector(1)"), ("start", "0"), ("end", steps), ("step", "1")];
@@ -187,100 +197,27 @@ fn eleven_thousand_and_one_points_pass_and_one_more_does_not() {
 }
 
 #[test]
-fn a_snappy_block_that_declares_4_gib_is_refused_by_remote_read_without_taking_memory() {
+fn s14_a_snappy_block_that_declares_4_gib_is_refused_without_taking_memory() {
     let server = Server::start();
-    let before = server.cumae.rss_bytes();
-    let headers = [("X-Scope-OrgID", "filled"), ("Content-Encoding", "snappy")];
     let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
-    let refused = server.cumae.send("POST", "/api/v1/read", &headers, &bomb);
-    assert_eq!(refused.status, 413, "{}", refused.text());
-    assert!(server.cumae.rss_bytes() < before + (64 << 20));
-}
-
-#[test]
-fn the_contracts_vectors_of_reading_are_what_the_door_takes_and_gives() {
-    const UP: &[u8] = b"\x0a\x1e\x08\x80\xd0\x95\xff\xbc1\x10\xe0\xa4\x99\xff\xbc1\x1a\x0e\x12\x08__name__\x1a\x02up\x12\x02\x01\x00";
-    const FRAME: &[u8] = b"\x3d\x9f\xf3\x6b\x6d\x0a\x3b\x0a\x0e\x0a\x08__name__\x12\x02up\x12\x29\x08\x80\xd0\x95\xff\xbc\x31\x10\xb0\xba\x97\xff\xbc\x31\x18\x01\x22\x17\x00\x03\x80\xa0\xab\xfe\xf9\x62\x3f\xf0\x00\x00\x00\x00\x00\x00\x98\x75\xc2\x5f\xff\x6d\x06";
-    let server = Server::start();
-    let at = |n: i64| 1_700_000_000_000 + 15_000 * n;
-    let up = Series::new("up", &[], &[(at(0), 1.0), (at(1), 2.0), (at(2), 2.5)]);
-    assert_eq!(server.cumae.push_as("vectors", &[up]).status, 204);
-    let read = server.read("vectors", UP);
-    assert_eq!(read.status, 200, "{}", read.text());
-    let media_type = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
-    assert_eq!(read.header("content-type"), Some(media_type));
-    assert_eq!(read.body, FRAME);
-    assert_eq!(server.read("empty", UP).body, b"");
-}
-
-#[test]
-fn no_tenant_sees_another_by_remote_read_federation_statistics_or_counts() {
-    let server = Server::start();
-    let matches = [("match[]", "{__name__!=\"\"}"), ("label_names[]", "job")];
-    for path in [
-        "status/tsdb",
-        "cardinality/label_names",
-        "cardinality/label_values",
-        "series/count",
-        "series",
+    let v1 = [("Content-Type", "application/x-protobuf")];
+    let v2 = [("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+    let before = server.cumae.rss_bytes();
+    for (path, content_type) in [
+        ("/api/v1/read", v1),
+        ("/api/v1/push", v1),
+        ("/api/v1/push", v2),
+        ("/prometheus/api/v1/write", v1),
+        ("/api/prom/push", v2),
     ] {
-        assert_eq!(server.get("filled", path, &matches).status, 200, "{path}");
-        let theirs = server.get("other", path, &matches).text();
-        let nothing = server.get("empty", path, &matches).text();
-        assert_eq!(theirs, nothing, "{path}");
-        assert!(!theirs.contains("h:1") && !theirs.contains("http.requests"), "{path}: {theirs}");
+        let headers =
+            [("X-Scope-OrgID", "filled"), ("Content-Encoding", "snappy"), content_type[0]];
+        for _ in 0..20 {
+            let refused = server.cumae.send("POST", path, &headers, &bomb);
+            assert_eq!(refused.status, 413, "{path}: {}", refused.text());
+        }
     }
-    let federate = |tenant: &str| {
-        let path = format!("/federate?{}", http::form(&matches));
-        server.cumae.send("GET", &path, &[("X-Scope-OrgID", tenant)], b"").text()
-    };
-    assert!(federate("filled").contains("up{instance=\"h:1\",job=\"a\"} 0 "));
-    assert_eq!(federate("other"), "");
-}
-
-#[test]
-fn a_tenant_that_is_deleted_is_found_no_more_and_may_begin_anew_and_others_are_left_alone() {
-    let server = Server::start();
-    let other = Series::new("up", &[], &[(server.now_s * 1_000, 1.0)]);
-    let again = Series::new("again", &[], &[(server.now_s * 1_000 + 600_000, 1.0)]);
-    assert_eq!(server.cumae.push_as("other", &[other]).status, 204);
-    let status = |tenant: &str| {
-        let headers = [("X-Scope-OrgID", tenant)];
-        json(&server.cumae.send("GET", "/purger/delete_tenant_status", &headers, b""))
-    };
-    assert_eq!(status("filled"), json!({"tenant_id": "filled", "blocks_deleted": false}));
-    let delete = |tenant: &str| {
-        server.cumae.send("POST", "/purger/delete_tenant", &[("X-Scope-OrgID", tenant)], b"").status
-    };
-    assert_eq!((delete("filled|other"), delete("filled")), (400, 200));
-    assert_eq!(status("filled"), json!({"tenant_id": "filled", "blocks_deleted": true}));
-    let whole = [("match[]", "{__name__!=\"\"}"), ("start", "0")];
-    assert_eq!(data(&server.get("filled", "series", &whole)), json!([]));
-    assert_eq!(data(&server.get("other", "series", &whole)).as_array().unwrap().len(), 1);
-    assert_eq!(status("other")["blocks_deleted"], false);
-    assert!(server.cumae.log().contains("tenant deleted as asked"));
-    assert_eq!(server.cumae.push_as("filled", &[again]).status, 204);
-    assert_eq!(data(&server.get("filled", "series", &whole)).as_array().unwrap().len(), 1);
-}
-
-#[test]
-fn a_tenants_activity_is_its_own_and_only_operators_see_all() {
-    let server = Server::start();
-    let of = |tenant: &str| json(&server.get(tenant, "user_stats", &[]));
-    assert_eq!(
-        (of("filled")["numSeries"].clone(), of("empty")["numSeries"].clone()),
-        (3.into(), 0.into())
-    );
-    for key in ["ingestionRate", "APIIngestionRate", "RuleIngestionRate"] {
-        assert!(of("filled")[key].is_number(), "{key}");
-    }
-    let all = |headers: &[(&str, &str)]| {
-        server.cumae.send("GET", "/distributor/all_user_stats", headers, b"")
-    };
-    assert_eq!(all(&[("X-Scope-OrgID", "filled")]).status, 403);
-    for path in ["/config", "/runtime_config"] {
-        assert_eq!(server.cumae.get(path).status, 403, "{path}");
-    }
+    assert!(server.cumae.rss_bytes() < before + (64 << 20));
 }
 
 #[test]

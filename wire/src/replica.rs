@@ -88,6 +88,18 @@ pub trait Replica: Send + Sync + fmt::Debug {
             message: "nothing is counted here".to_owned(),
         })))
     }
+    /// The ring of processes over one database, as this replica knows it. Whoever has no part in it learns
+    /// from the answer whom to ask for what.
+    ///
+    /// A replica that is in no such ring is [`Kind::Unsupported`].
+    fn ring(&self, context: Arc<Context>) -> Answer<RingAnswer> {
+        drop(context);
+        Box::pin(std::future::ready(Err(ReplicaError {
+            replica: String::new(),
+            kind: Kind::Unsupported,
+            message: "this process is in no ring over a database".to_owned(),
+        })))
+    }
     /// Deletes samples of the context's tenant. The answer comes when the tombstones are on this
     /// replica's disk, and its reads leave out what they hide.
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer>;
@@ -95,6 +107,15 @@ pub trait Replica: Send + Sync + fmt::Debug {
     fn tombstones(&self, context: Arc<Context>) -> Answer<Vec<Tombstone>>;
     /// Asks for deleted bytes to leave the disk soon. The answer does not wait for it.
     fn purge(&self, context: Arc<Context>) -> Answer<()>;
+}
+
+/// A ring of processes over one database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RingAnswer {
+    /// The ring row's bytes, as they lie in the database.
+    pub row: Vec<u8>,
+    /// Where each member is found by its peers, as far as it is known: incarnation and `host:port`.
+    pub addresses: Vec<(u128, String)>,
 }
 
 /// Why a replica did not answer, or answered no.

@@ -26,7 +26,7 @@ pub(crate) struct Growth<'r> {
 pub(super) struct Output<'t> {
     message: Message,
     metadata_bytes: usize,
-    tenant: &'t Tenant,
+    pub(super) tenant: &'t Tenant,
     growth: Growth<'t>,
     reserved: usize,
 }

@@ -98,7 +98,7 @@ impl Pass<'_> {
             }
             Aside::Refused(fault) => {
                 let labels = self.labels_of(&row, view)?;
-                format!("{}: {}", self.shown(&labels), fault.text)
+                format!("{}: {}", self.shown(&labels), fault.told(&self.tenant.id))
             }
         };
         for (item, count) in Item::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0) {

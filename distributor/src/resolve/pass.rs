@@ -232,7 +232,7 @@ impl Pass<'_> {
             self.extras.reserve(bytes, self.body_reserved_bytes, self.tenant, reservation)?;
             if let Some(fault) = fault {
                 let series = RawLabels::new(&labels, symbols);
-                let tell = || format!("{}: {}", series_text(series), fault.text);
+                let tell = || format!("{}: {}", series_text(series), fault.told(&self.tenant.id));
                 self.out.refusals.refuse(item, 1, fault.reason, tell);
             }
         }
@@ -315,7 +315,7 @@ impl Pass<'_> {
                 kept += 1;
             } else {
                 let fault = times.fault(timestamp_ms);
-                let tell = || format!("{}: {}", series_text(series), fault.text);
+                let tell = || format!("{}: {}", series_text(series), fault.told(&self.tenant.id));
                 self.out.refusals.refuse(Item::Float, 1, fault.reason, tell);
             }
         }

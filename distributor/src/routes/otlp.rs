@@ -131,7 +131,7 @@ async fn take(
 
     let mut reservation = parts.budget.reserve(&tenant);
     let raw = collect(distributor, &tenant, &limits, &head.headers, body, &mut reservation).await?;
-    let context = Arc::new(distributor.context(tenant, Principal::Anonymous, request_id));
+    let context = Arc::new(distributor.context(tenant.clone(), Principal::Anonymous, request_id));
     let is_small = raw.len() <= INLINE_RAW_BYTES_MAX && !is_gzip;
     let decode =
         Decode { distributor: distributor.clone(), context, raw, form, is_gzip, reservation };
@@ -142,14 +142,16 @@ async fn take(
         task.await.map_err(|error| Error::Internal(error.to_string()))??
     };
     let Translated { points, refusals: untranslated, .. } = translated;
-    let Some((batch, plan, now)) = planned else {
-        return Ok(Taken { points, refusals: untranslated });
-    };
-    let (tenant, items) = (Arc::clone(&batch.tenant), batch.refusals.charged());
-    if items > 0 {
-        parts.charge(&tenant, items)?;
+    let mut refusals = Refusals::default();
+    if let Some((batch, plan, now)) = planned {
+        let items = batch.refusals.charged();
+        if items > 0 {
+            parts.charge(&batch.tenant, items)?;
+        }
+        refusals = distributor.send(batch, plan, now).await?;
     }
-    let mut refusals = distributor.send(batch, plan, now).await?;
+    // It may have begun just now.
+    let tenant = distributor.tenant(&tenant);
     parts.telemetry.receive(&tenant, &untranslated);
     parts.telemetry.refused(&tenant, &untranslated);
     refusals.follow(untranslated);

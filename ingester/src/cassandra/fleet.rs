@@ -12,8 +12,9 @@
 //!
 //! Not here: who has which place (`cluster::ownership`); how bytes travel (`wire::peer`).
 
+use super::guest::Guest;
 use super::joined;
-use super::member::{Member, Places};
+use super::member::{Member, Places, Placing};
 use cluster::ownership::Incarnation;
 use cluster::ownership::ring_row::RingRow;
 use model::exemplar::SeriesExemplars;
@@ -26,8 +27,7 @@ use model::{
     Context, DeleteAnswer, DeleteRequest, Kind, Matcher, SeriesColumns, SeriesRef, TimeRange,
     Tombstone,
 };
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,14 +47,20 @@ pub trait Peers: Debug + Send + Sync {
     fn keep_only(&self, members: &BTreeSet<Incarnation>);
 }
 
+/// What this process is to the ring.
+#[derive(Clone, Debug)]
+enum Here {
+    /// It has places, or may be given some.
+    Member(Places, Arc<Member>),
+    /// It sends requests to who has.
+    Guest(Arc<Guest>),
+}
+
 /// All processes as one replica.
 #[derive(Clone, Debug)]
 pub struct Fleet {
-    member: Arc<Member>,
-    own: Places,
+    here: Here,
     peers: Arc<dyn Peers>,
-    // Where members are. A leaf.
-    addresses: Arc<Mutex<BTreeMap<Incarnation, String>>>,
     ask_again: usize,
 }
 
@@ -63,7 +69,22 @@ impl Fleet {
     #[must_use]
     pub fn new(member: Arc<Member>, peers: Arc<dyn Peers>) -> Self {
         let own = Places::new(Arc::clone(&member));
-        Self { member, own, peers, addresses: Arc::default(), ask_again: ASK_AGAIN }
+        Self { here: Here::Member(own, member), peers, ask_again: ASK_AGAIN }
+    }
+
+    /// All processes, as one knows them that keeps no data.
+    #[must_use]
+    pub fn of_guest(guest: Arc<Guest>, peers: Arc<dyn Peers>) -> Self {
+        Self { here: Here::Guest(guest), peers, ask_again: ASK_AGAIN }
+    }
+
+    /// Why this process does not take requests, if it does not.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        match &self.here {
+            Here::Member(_, member) => member.why_not_ready(),
+            Here::Guest(guest) => guest.why_not_ready(),
+        }
     }
 
     /// The same, of which each read is asked once.
@@ -74,22 +95,49 @@ impl Fleet {
 
     /// Makes sure that every member can be reached, before somebody asks for it.
     pub async fn meet(&self) {
-        let Ok(row) = self.ring() else { return };
-        self.forget(&row);
-        for who in row.members().keys() {
-            // Who is not found now is looked for again.
-            drop(self.replica(*who).await);
+        let mut members = Vec::new();
+        if let Ok(row) = self.ring() {
+            self.forget(&row);
+            for who in row.members().keys() {
+                // Who is not found now is looked for again.
+                members.extend(self.replica(*who).await);
+            }
+        }
+        if let Here::Guest(guest) = &self.here {
+            guest.look(members).await;
         }
     }
 
     fn ring(&self) -> Result<RingRow, ReplicaError> {
-        self.member.ring().ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
+        let row = match &self.here {
+            Here::Member(_, member) => member.ring(),
+            Here::Guest(guest) => guest.known().map(|known| known.row.clone()),
+        };
+        row.ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
+    }
+
+    fn placing(&self) -> Result<Placing, ReplicaError> {
+        match &self.here {
+            Here::Member(_, member) => Ok(member.placing().clone()),
+            Here::Guest(guest) => {
+                let known = guest.known().map(|known| known.placing.clone());
+                known.ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
+            }
+        }
+    }
+
+    /// The places of this process, if it is this member.
+    fn own(&self, who: Incarnation) -> Option<&Places> {
+        match &self.here {
+            Here::Member(own, member) => (member.me() == who).then_some(own),
+            Here::Guest(_) => None,
+        }
     }
 
     /// The replica of a member.
     async fn replica(&self, who: Incarnation) -> Result<Arc<dyn Replica>, ReplicaError> {
-        if who == self.member.me() {
-            return Ok(Arc::new(self.own.clone()));
+        if let Some(own) = self.own(who) {
+            return Ok(Arc::new(own.clone()));
         }
         let address = self.address(who).await?;
         Ok(self.peers.replica(who, &address))
@@ -97,20 +145,25 @@ impl Fleet {
 
     /// Where a member is found.
     async fn address(&self, who: Incarnation) -> Result<String, ReplicaError> {
-        if who == self.member.me() {
-            return Ok(self.member.address().to_owned());
-        }
-        let known = self.addresses.lock().get(&who).cloned();
-        if let Some(address) = known {
-            return Ok(address);
-        }
-        let member = Arc::clone(&self.member);
-        let asked = tokio::task::spawn_blocking(move || member.address_of(who)).await;
-        let found = asked.ok().and_then(Result::ok).flatten();
-        let why = || unavailable(format!("where {:032x} is found is not known", who.0));
-        let address = found.ok_or_else(why)?;
-        self.addresses.lock().insert(who, address.clone());
-        Ok(address)
+        let found = match &self.here {
+            Here::Guest(guest) => {
+                guest.known().and_then(|known| known.addresses.get(&who).cloned())
+            }
+            Here::Member(_, member) => match member.address_of(who) {
+                Some(address) => Some(address),
+                None => {
+                    let member = Arc::clone(member);
+                    let asked = tokio::task::spawn_blocking(move || member.find(who)).await;
+                    asked.ok().and_then(Result::ok).flatten()
+                }
+            },
+        };
+        found.ok_or_else(|| unavailable(format!("where {:032x} is found is not known", who.0)))
+    }
+
+    /// Whether a bug is planted in this member.
+    fn is_impostor(&self) -> bool {
+        matches!(&self.here, Here::Member(_, member) if member.is_impostor())
     }
 
     /// Whether each of them is found where nobody else is. Who was restarted has the address of who it was
@@ -119,7 +172,7 @@ impl Fleet {
         let mut addresses = BTreeSet::new();
         for who in owners {
             let address = self.address(*who).await?;
-            if !addresses.insert(address.clone()) && !self.member.is_impostor() {
+            if !addresses.insert(address.clone()) && !self.is_impostor() {
                 let why = format!("two members are found at {address}: one of them has ended");
                 return Err(unavailable(why));
             }
@@ -129,10 +182,12 @@ impl Fleet {
 
     /// Forgets who is no member any more.
     fn forget(&self, row: &RingRow) {
-        let mut addresses = self.addresses.lock();
-        if addresses.keys().any(|who| !row.members().contains_key(who)) {
-            addresses.retain(|who, _| row.members().contains_key(who));
-            drop(addresses);
+        let is_changed = match &self.here {
+            Here::Member(_, member) => member.forget_others(row),
+            // It forgot when it learned this row.
+            Here::Guest(_) => true,
+        };
+        if is_changed {
             self.peers.keep_only(&row.members().keys().copied().collect());
         }
     }
@@ -182,20 +237,21 @@ impl Fleet {
         sets: impl IntoIterator<Item = &'a [Matcher]>,
         ask: impl Fn(&dyn Replica, Arc<Context>) -> Answer<T>,
     ) -> Result<Vec<T>, ReplicaError> {
-        let about = self.member.placing().of_matchers(&context.tenant, sets);
+        let about = self.placing()?.of_matchers(&context.tenant, sets);
         self.over(context, about, ask).await
     }
 
     async fn write(self, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
         let row = self.ring()?;
-        let me = self.member.me();
-        if row.ring().vnodes().iter().all(|(_, owner)| *owner == me) {
-            return self.own.write(mutation).await;
+        let mut owners = row.ring().vnodes().iter().map(|(_, owner)| *owner);
+        let only = owners.next().filter(|first| owners.all(|owner| owner == *first));
+        if let Some(own) = only.and_then(|only| self.own(only)) {
+            return own.write(mutation).await;
         }
         if mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_))) {
             return Ok(WriteAnswer::NeedLabels);
         }
-        let parts = self.member.placing().cut(&mutation, |place| row.owner(place));
+        let parts = self.placing()?.cut(&mutation, |place| row.owner(place));
         let context =
             Arc::new(Context { ring_version: row.version(), ..(*mutation.context).clone() });
         drop(mutation);
@@ -281,7 +337,8 @@ impl Replica for Fleet {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let all = self.clone();
         Box::pin(async move {
-            let place = |metric| all.member.placing().of_metric(&context.tenant, metric);
+            let placing = all.placing()?;
+            let place = |metric| placing.of_metric(&context.tenant, metric);
             let about = query.metric.as_deref().map(|metric| BTreeSet::from([place(metric)]));
             let ask = |one: &dyn Replica, context| one.metadata(context, query.clone());
             Ok(joined::metadata(all.over(&context, about, ask).await?))

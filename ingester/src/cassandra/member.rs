@@ -51,7 +51,7 @@ use open::{Open, Served};
 use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use state::{Flush, State};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use store::RetentionConfig;
@@ -121,6 +121,8 @@ pub struct Member {
     state: Mutex<State>,
     // Replaced whole. A leaf.
     open: Arc<RwLock<Arc<Open>>>,
+    // Where the others are. A leaf.
+    addresses: Mutex<BTreeMap<Incarnation, String>>,
     #[cfg(test)]
     plant: tests::Plant,
 }
@@ -204,6 +206,7 @@ impl Member {
             rules: RwLock::new(Arc::new(rules)),
             state,
             open,
+            addresses: Mutex::default(),
             #[cfg(test)]
             plant: tests::Plant::of_this_thread(),
         };
@@ -261,12 +264,6 @@ impl Member {
         self.state.lock().owner.me()
     }
 
-    /// Where its peers find it.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        &self.parts.address
-    }
-
     /// Where places are.
     #[must_use]
     pub fn placing(&self) -> &Placing {
@@ -306,12 +303,39 @@ impl Member {
         self.state.lock().owner.heard_of(version);
     }
 
-    /// Where another process is found by its peers, if it ever began. Blocks.
+    /// Where members are found by their peers, as far as it is known: this one among them.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<Incarnation, String> {
+        let mut all = self.addresses.lock().clone();
+        all.insert(self.me(), self.parts.address.clone());
+        all
+    }
+
+    /// Where a member is found by its peers, if it is known.
+    #[must_use]
+    pub fn address_of(&self, who: Incarnation) -> Option<String> {
+        match self.me() == who {
+            true => Some(self.parts.address.clone()),
+            false => self.addresses.lock().get(&who).cloned(),
+        }
+    }
+
+    /// Looks where a process is found by its peers, and remembers it; `None` if it never began. Blocks.
     ///
     /// # Errors
     /// What the database says.
-    pub fn address_of(&self, who: Incarnation) -> Result<Option<String>, RowsError> {
-        agreement::address(&*self.parts.rows, who)
+    pub fn find(&self, who: Incarnation) -> Result<Option<String>, RowsError> {
+        let found = agreement::address(&*self.parts.rows, who)?;
+        self.addresses.lock().extend(found.clone().map(|address| (who, address)));
+        Ok(found)
+    }
+
+    /// Forgets where those are that are no members any more; whether there were any.
+    pub fn forget_others(&self, row: &RingRow) -> bool {
+        let mut addresses = self.addresses.lock();
+        let before = addresses.len();
+        addresses.retain(|who, _| row.members().contains_key(who));
+        addresses.len() < before
     }
 
     /// What is to be done now. To be called after each task, and at least every half second.

@@ -155,33 +155,76 @@ pub struct BenchRead {
 /// `cumae bench verify …`.
 #[derive(Debug, Subcommand)]
 pub enum BenchVerify {
-    /// Write samples that describe themselves, and note each acknowledgement
+    /// Write samples that describe themselves, and note each attempt; what fails is sent again
     Write(VerifyWrite),
     /// Read them back; exit status 1 if one is missing, wrong, there twice or was never sent
     Read(VerifyRead),
+    /// Read the newest while they are written: exit status 1 if an answer is short or wrong; an error is none
+    Watch(VerifyWatch),
 }
 
 /// Flags of `cumae bench verify write`.
 #[derive(Debug, Args)]
 pub struct VerifyWrite {
-    /// Where the server serves HTTP; one that does not answer is tried again
+    /// Where a server serves HTTP; may be given more than once: what one does not take the next is sent
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9009")]
-    pub target: SocketAddr,
+    pub target: Vec<SocketAddr>,
     /// The path that takes remote write 1.0
     #[arg(long, value_name = "PATH", default_value = "/api/v1/write")]
     pub path: String,
-    /// Where acknowledgements are noted; a new file
+    /// Where attempts are noted; a new file
     #[arg(long, value_name = "FILE")]
     pub ledger: PathBuf,
-    /// Series, in hundreds
+    /// Series, in whole batches
     #[arg(long, default_value_t = 1_000)]
     pub series: u32,
+    /// Series of one request
+    #[arg(long, value_name = "SERIES", default_value_t = 100)]
+    pub batch: u32,
+    /// Metrics that the series are of
+    #[arg(long, default_value_t = 1)]
+    pub metrics: u32,
+    /// Connections, each with batches of its own
+    #[arg(long, default_value_t = 1)]
+    pub connections: u32,
     /// How many seconds to go on
     #[arg(long, default_value_t = 60)]
     pub seconds: u32,
     /// At least so many milliseconds between two samples of a series
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     pub interval: u32,
+    /// Milliseconds that are added to the samples' times
+    #[arg(long, value_name = "MS", default_value_t = 0, allow_negative_numbers = true)]
+    pub shift: i64,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `cumae bench verify watch`.
+#[derive(Debug, Args)]
+pub struct VerifyWatch {
+    /// Where a server serves HTTP; may be given more than once: they are asked in turn
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9009")]
+    pub target: Vec<SocketAddr>,
+    /// What is before /api/v1, as /prometheus
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub prefix: String,
+    /// What is being written
+    #[arg(long, value_name = "FILE")]
+    pub ledger: PathBuf,
+    /// A line for each question: when it ended, milliseconds that it took, status, faults so far, who was asked; a new file
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// How many seconds to go on
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u32,
+    /// At least so many milliseconds between two questions
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    pub interval: u32,
+    /// Seconds of the past that are asked for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub past: u32,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,

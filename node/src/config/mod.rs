@@ -99,6 +99,7 @@ pub struct Config {
     pub self_metrics: bool,
     pub server: Server,
     pub data: Data,
+    pub disk: Disk,
     pub storage: Storage,
     pub cassandra: cassandra::Cassandra,
     pub store: Store,
@@ -133,6 +134,13 @@ pub struct Data {
     pub dir: PathBuf,
 }
 
+/// The disk that data lies on.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`settings` documents each key")]
+pub struct Disk {
+    pub reserve: u64,
+}
+
 /// What queries of all tenants share; the bounds of their texts are in `limits`.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "`settings` documents each key")]
@@ -140,6 +148,7 @@ pub struct Query {
     pub slow_query: Duration,
     pub cache_bytes: u64,
     pub memory_bytes: u64,
+    pub evaluation_interval: Duration,
     pub features: promql::Features,
 }
 
@@ -158,7 +167,6 @@ pub struct Write {
 pub struct Store {
     pub cache_bytes: u64,
     pub compaction_throughput: u64,
-    pub disk_reserve: u64,
     pub scrub_cycle: Duration,
 }
 
@@ -171,6 +179,7 @@ pub struct Cluster {
     pub listen: SocketAddr,
     pub secret: String,
     pub members: Vec<MemberSettings>,
+    pub ingesters: Vec<String>,
     pub replication_factor: usize,
     pub write_consistency: Consistency,
     pub read_consistency: Consistency,
@@ -215,12 +224,12 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(20),
             },
             data: Data { dir: "cumae-data".into() },
+            disk: Disk { reserve: 0 },
             storage: Storage::Embedded,
             cassandra: cassandra::Cassandra::default(),
             store: Store {
                 cache_bytes: 64 << 20,
                 compaction_throughput: 64 << 20,
-                disk_reserve: 0,
                 scrub_cycle: Duration::from_secs(7 * 24 * 3600),
             },
             compaction: store::config::CompactionConfig::default(),
@@ -229,6 +238,7 @@ impl Default for Config {
                 slow_query: Duration::from_secs(10),
                 cache_bytes: 256 << 20,
                 memory_bytes: 0,
+                evaluation_interval: Duration::from_secs(60),
                 features: promql::Features::default(),
             },
             limits: Limits::default(),
@@ -239,6 +249,7 @@ impl Default for Config {
                 listen: SocketAddr::from(([127, 0, 0, 1], 9010)),
                 secret: String::new(),
                 members: Vec::new(),
+                ingesters: Vec::new(),
                 replication_factor: 0,
                 write_consistency: Consistency::default(),
                 read_consistency: Consistency::default(),
@@ -309,6 +320,10 @@ impl Config {
             let message = "0 would never compact; say how many bytes per second";
             faults.push(Fault::new("store.compaction_throughput", message));
         }
+        if self.query.evaluation_interval.as_millis() == 0 {
+            let message = "a subquery without a step needs one; say 1m";
+            faults.push(Fault::new("query.evaluation_interval", message));
+        }
         for fault in self.compaction.validate() {
             faults.push(Fault::new("store", fault));
         }
@@ -344,8 +359,8 @@ impl Config {
             faults.push(Fault::new("cluster.members", message));
         }
         if !self.has(Role::Ingester) {
-            let message = "with storage: cassandra every process has the role ingester";
-            faults.push(Fault::new("roles", message));
+            self.check_guest(faults);
+            return;
         }
         if cluster.listen.ip().is_unspecified() {
             let message = "has to be an address that other processes reach: they learn it from \
@@ -355,6 +370,26 @@ impl Config {
         let secret = wire::peer::Secret::new(&cluster.secret);
         if let Err(message) = wire::peer::check_listen(cluster.listen, &secret) {
             faults.push(Fault::new("cluster.secret", message));
+        }
+    }
+
+    /// What a process that keeps no data, of many over one database, cannot be started with.
+    fn check_guest(&self, faults: &mut Vec<Fault>) {
+        let ingesters = &self.cluster.ingesters;
+        if ingesters.is_empty() {
+            let message = "none given; with storage: cassandra a process without the role ingester learns \
+                           from them who has what: say cluster.listen of one or two";
+            faults.push(Fault::new("cluster.ingesters", message));
+        }
+        let secret = wire::peer::Secret::new(&self.cluster.secret);
+        for ingester in ingesters {
+            let checked = match ingester.parse() {
+                Ok(address) => wire::peer::check_listen(address, &secret),
+                Err(_) => Err(format!("`{ingester}` is no address and port, as 10.0.0.1:9010")),
+            };
+            if let Err(message) = checked {
+                faults.push(Fault::new("cluster.ingesters", message));
+            }
         }
     }
 

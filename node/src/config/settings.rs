@@ -52,6 +52,10 @@ pub(super) fn walk(visitor: &mut impl Visitor, config: &mut Config) {
     visitor.section("cassandra", "Which Cassandra; also for `cumae cassandra`.", |v| {
         cassandra::walk(v, &mut config.cassandra);
     });
+    visitor.section("disk", "The disk that data.dir is on.", |v| {
+        let meaning = "Kept free: with less, writes get 503. 0 is 5 % of it, at most 10GiB.";
+        size(v, "reserve", meaning, &mut config.disk.reserve);
+    });
     visitor.section("store", "The store of this process.", |v| walk_store(v, config));
     visitor.section("write", "Writes, the same for all tenants.", |v| {
         walk_write(v, &mut config.write);
@@ -78,8 +82,6 @@ fn walk_store(v: &mut impl Visitor, config: &mut Config) {
     let meaning = "Bytes that compaction reads and writes per second, together.";
     v.setting("compaction_throughput", meaning, &mut throughput);
     config.store.compaction_throughput = throughput.0;
-    let meaning = "Kept free on the disk: with less, writes get 503. 0 is 5 %, at most 1 GiB.";
-    size(v, "disk_reserve", meaning, &mut config.store.disk_reserve);
     let meaning = "In this time every byte on disk is read and checked once; 0 is never.";
     v.setting("scrub_cycle", meaning, &mut config.store.scrub_cycle);
     v.section("compaction", "Which sstables are merged when.", |v| {
@@ -94,6 +96,8 @@ fn walk_query(v: &mut impl Visitor, config: &mut Config) {
     size(v, "cache_bytes", meaning, &mut config.query.cache_bytes);
     let meaning = "Memory of all queries together; 0 is 40 % of the machine's. More get 503.";
     size(v, "memory", meaning, &mut config.query.memory_bytes);
+    let meaning = "The step of a subquery that names none, as in x[1h:].";
+    v.setting("evaluation_interval", meaning, &mut config.query.evaluation_interval);
     let meaning = "Experiments that are on, with Prometheus' names and commas between them.";
     v.setting("features", meaning, &mut config.query.features);
     let query = &mut config.limits.query;
@@ -336,6 +340,9 @@ fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
          this process is alone.",
         &mut cluster.members,
     );
+    let meaning = "With storage: cassandra, of a process without the role ingester: cluster.listen of some \
+                   ingesters, host:port. It learns the others, and who has what, from them.";
+    v.setting("ingesters", meaning, &mut cluster.ingesters);
     v.setting(
         "replication_factor",
         "Copies of each sample; 0 is 3, or as many as there are ingesters if they are fewer.",

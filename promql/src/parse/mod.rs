@@ -229,7 +229,8 @@ impl<'t> Parser<'t> {
 
     fn too_deep<T>(&mut self) -> Parsed<T> {
         let token = self.peek()?;
-        let message = format!("query is nested deeper than {} levels", self.depth_max());
+        let levels = self.depth_max();
+        let message = format!("query is nested deeper than {levels} levels (query.max_depth)");
         self.fault(Span::new(token.start, token.end), message)
     }
 }

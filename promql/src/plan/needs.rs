@@ -305,7 +305,8 @@ mod tests {
         assert_eq!(read("rate(up[1m])"), [(940_001, 1_060_001)]);
         assert_eq!(read("up @ 100"), [(-199_999, 100_001)]);
         assert_eq!(read("max_over_time(up[1m:10s])"), [(650_001, 1_060_001)]);
-        assert_eq!(read("up - rate(up[10m])"), [(400_001, 1_060_001)]);
+        assert_eq!(read("up - rate(up[10m])"), [(400_001, 1_060_001), (700_001, 1_060_001)]);
+        assert_eq!(read("timestamp(up) - rate(up[10m])"), [(400_001, 1_060_001)]);
         assert_eq!(read("up - up offset 1h"), [(-2_899_999, -2_539_999), (700_001, 1_060_001)]);
         assert_eq!(read("1 + time()"), []);
     }

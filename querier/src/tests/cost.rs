@@ -204,3 +204,35 @@ async fn for_samples_that_no_step_looks_at_no_memory_is_reserved() {
     assert!(status == 422 && text.contains("query.memory"), "{text}");
     assert_eq!(taken(&server), 0.0);
 }
+
+#[tokio::test]
+async fn queries_have_the_memory_of_all_to_its_last_byte_and_with_one_less_it_is_503() {
+    // What comes of a query while the answer of another waits to be read.
+    let beside = async |memory_bytes: u64| {
+        let settings = Settings { memory_bytes, ..Settings::default() };
+        let server = Server::with(memory(), one_tenant(), Limits::default(), settings);
+        let query = encode(&[("query", "{__name__=~\"up|c_total\"}[1h]")]);
+        let path = format!("/api/v1/query?{query}");
+        let first = server.router().oneshot(Request::get(path).body(Body::empty()).unwrap());
+        let first = first.await.unwrap();
+        assert_eq!(first.status(), 200);
+        let second = server.get("query", &[("query", "up + 1")]).await;
+        drop(first);
+        assert_eq!(taken(&server), 0.0);
+        second
+    };
+    let (mut refused, mut taken_at) = (69_000, 300_000);
+    while refused + 1 < taken_at {
+        let middle = u64::midpoint(refused, taken_at);
+        match beside(middle).await.status.as_u16() {
+            200 => taken_at = middle,
+            _ => refused = middle,
+        }
+    }
+    assert_eq!(beside(taken_at).await.status, 200);
+    let second = beside(taken_at - 1).await;
+    assert!(second.headers.contains_key("retry-after"));
+    let (status, kind, text) = second.error();
+    assert_eq!((status, kind.as_str()), (503, "unavailable"), "{text}");
+    assert!(text.contains(&format!("{} bytes of `query.memory`", taken_at - 1)), "{text}");
+}

@@ -1,10 +1,14 @@
 //! `/api/v1/export`.
 
-use super::support::{Data, Got, NOW_MS, Server, encode, filled};
+use super::support::{Data, Got, Memory, NOW_MS, Server, encode, filled, one_tenant};
 use axum::body::Body;
 use axum::http::Request;
+use guard::Limits;
 use model::sample::stale_marker;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn export(server: &Server, params: &[(&str, &str)]) -> Got {
     let request = Request::get(format!("/api/v1/export?{}", encode(params)));
@@ -117,4 +121,52 @@ async fn more_series_than_a_piece_has_come_in_several_too_also_of_one_moment() {
     let got = export(&Server::single(data), &[("match[]", "m")]).await;
     let (read, lines) = read_back(got.text());
     assert_eq!((read.len(), lines), (40_000, 40_000));
+}
+
+/// What comes over a socket, to its end, for `GET /api/v1/export?match[]=m`.
+async fn over_a_socket(server: &Server) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = server.router();
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "GET /api/v1/export?match[]=m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut got = Vec::new();
+    // How it ends is what is looked at.
+    let _ = stream.read_to_end(&mut got).await;
+    serving.abort();
+    String::from_utf8(got).unwrap()
+}
+
+#[tokio::test]
+async fn an_export_that_cannot_go_on_ends_without_the_end_of_its_body_and_the_caller_knows() {
+    let selects = Arc::new(AtomicU64::new(0));
+    let with = |selects_max: Option<u64>| {
+        let mut data = Data::default();
+        for number in 0..40_000 {
+            data = data.series(&[("__name__", "m"), ("i", &number.to_string())], &[(0, 1.0)]);
+        }
+        selects.store(0, Ordering::SeqCst);
+        let memory = Memory {
+            tenants: [("default".to_owned(), data)].into(),
+            selects: Arc::clone(&selects),
+            selects_max,
+            ..Memory::default()
+        };
+        Server::new(memory, one_tenant(), Limits::default())
+    };
+    let whole = over_a_socket(&with(None)).await;
+    assert!(whole.starts_with("HTTP/1.1 200 OK\r\n"), "{}", &whole[..200]);
+    assert!(whole.to_ascii_lowercase().contains("transfer-encoding: chunked"));
+    assert!(whole.ends_with("\r\n0\r\n\r\n"), "its last chunk says that it is all");
+    // All of its pieces but the last one come.
+    let pieces = selects.load(Ordering::SeqCst);
+    let part = over_a_socket(&with(Some(pieces - 1))).await;
+    assert!(part.starts_with("HTTP/1.1 200 OK\r\n") && part.len() > 100_000, "{}", part.len());
+    assert!(part.len() < whole.len() && !part.contains("\r\n0\r\n\r\n"), "no last chunk");
+    // What fails from the start is an answer of its own.
+    let refused = over_a_socket(&with(Some(0))).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.to_ascii_lowercase().contains("\r\nretry-after: "), "{refused}");
 }

@@ -99,6 +99,24 @@ async fn more_series_than_a_query_may_read_are_422_and_name_the_limit() {
 }
 
 #[tokio::test]
+async fn a_query_of_512_kib_or_128_levels_passes_and_one_more_of_either_is_400_by_its_key() {
+    let server = Server::new(memory(), one_tenant(), Limits::default());
+    let ask = async |text: String| server.post("query", &[("query", &text)]).await;
+    let long = |bytes: usize| format!("1{}", " ".repeat(bytes - 1));
+    let deep = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
+    for (key, at_limit, past) in [
+        ("query.max_text_bytes", long(512 << 10), long((512 << 10) + 1)),
+        ("query.max_depth", deep(128), deep(129)),
+    ] {
+        let got = ask(at_limit).await;
+        assert_eq!(got.status, 200, "{key}: {}", got.text());
+        let (status, kind, text) = ask(past).await.error();
+        assert_eq!((status, kind.as_str()), (400, "bad_data"), "{key}");
+        assert!(text.contains(key), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn more_memory_or_samples_than_a_query_may_use_are_422_and_name_the_limit() {
     let table = [
         (

@@ -15,7 +15,6 @@ mod labels;
 mod language;
 mod limits;
 mod name_stats;
-mod openapi;
 mod parameters;
 mod properties;
 mod query_status;

@@ -121,6 +121,8 @@ pub(crate) struct Memory {
     pub(crate) tenants: BTreeMap<String, Data>,
     pub(crate) stuck: bool,
     pub(crate) fault: Option<SourceError>,
+    /// Behind so many selections all others fail, if there are to be any.
+    pub(crate) selects_max: Option<u64>,
     /// The version of everything; as long as it is 0 there are none.
     pub(crate) version: Arc<AtomicU64>,
     /// What came late, of all tenants.
@@ -181,7 +183,11 @@ impl Source for Memory {
         context: Arc<Context>,
         selection: Selection,
     ) -> SourceAnswer<Vec<SeriesColumns>> {
-        self.selects.fetch_add(1, Ordering::SeqCst);
+        let before = self.selects.fetch_add(1, Ordering::SeqCst);
+        if self.selects_max.is_some_and(|max| before >= max) {
+            let (kind, message) = (model::Kind::Unavailable, "two replicas are gone".to_owned());
+            return Box::pin(std::future::ready(Err(SourceError { kind, message })));
+        }
         let mut found = self.of(&context).matching(&[selection.matchers], selection.range);
         found.retain(|one| selection.shard.holds(&one.labels));
         if let Some(late) = self.races.lock().unwrap().take() {

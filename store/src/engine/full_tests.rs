@@ -405,3 +405,14 @@ fn the_spare_comes_back_when_there_is_room_and_takes_no_more_than_half_of_what_i
     engine.check_disk().unwrap();
     assert_eq!(spare(), Some(bytes));
 }
+
+#[test]
+fn five_hundredths_of_a_disk_are_kept_back_and_no_more_than_10_gib() {
+    let kept_of = |gib: u64| {
+        let disk = SimDisk::new(3);
+        disk.set_capacity_bytes(Some(gib << 30));
+        super::tests::open(&disk).0.stats().disk_reserve_bytes
+    };
+    assert_eq!([20, 100, 200].map(kept_of), [1 << 30, 5 << 30, 10 << 30]);
+    assert_eq!([201, 4_000].map(kept_of), [10 << 30; 2]);
+}

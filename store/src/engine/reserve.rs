@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The reserve is one of so many parts of the disk …
 const DISK_SHARE: u64 = 20;
 /// … and at most this.
-const RESERVE_BYTES_MAX: u64 = 1 << 30;
+const RESERVE_BYTES_MAX: u64 = 10 << 30;
 /// With less than this part of the disk free, people want to know.
 const LOW_SHARE: u64 = 4;
 /// Writers come back when this part of the reserve is free on top of it.

@@ -483,7 +483,7 @@ fn a_nearly_full_disk_refuses_writers_and_nobody_else_and_takes_them_again_by_it
     write(&engine, &some);
     let used = (1 << 40) - Disk::free_bytes(&disk).unwrap();
     let reserve = engine.stats().disk_reserve_bytes;
-    assert_eq!(reserve, 1 << 30);
+    assert_eq!(reserve, 10 << 30);
     disk.set_capacity_bytes(Some(used + reserve));
     assert!(!engine.check_disk().unwrap().is_short, "all of the reserve is free");
     disk.set_capacity_bytes(Some(used + reserve - 1));

@@ -1,4 +1,5 @@
-//! Limits of section 14 that the store keeps, at their values and one past them, at the door.
+//! Section 14: the defaults; and limits that the store keeps, at their values and one past them, at the
+//! door.
 
 use bench::remote_write::{HEADERS, Series, compress};
 use model::histogram::{Counts, ResetHint, Span};
@@ -26,6 +27,60 @@ fn metric(cumae: &Cumae, name: &str) -> String {
     line.unwrap_or("none").to_owned()
 }
 
+/// Key and default, as `cumae config print` says them.
+const DEFAULTS: &str = "
+    limits.max_request_bytes 32MiB           limits.max_decoded_bytes 32MiB
+    limits.max_request_series 50000          limits.max_request_samples 500000
+    limits.ingestion_rate 1000000            limits.ingestion_burst 0
+    limits.max_series 5000000                limits.max_series_per_metric 1000000
+    limits.max_labels 64                     limits.max_label_name_bytes 1KiB
+    limits.max_label_value_bytes 2KiB        limits.max_labels_bytes 16KiB
+    limits.max_future 10m                    limits.retention 0s
+    limits.max_exemplars 100000              limits.max_metadata 100000
+    limits.max_native_histogram_buckets 160  query.max_text_bytes 512KiB
+    query.max_depth 128                      query.evaluation_interval 1m
+    limits.max_query_series 500000           limits.max_query_samples 50000000
+    limits.max_query_bytes 512MiB            limits.query_timeout 2m
+    limits.max_query_concurrency 20          limits.max_query_queue 100
+    query.memory 0                           limits.max_query_tombstones 100000
+    disk.reserve 0                           server.max_connections 10000
+    server.max_connections_per_address 1000";
+
+#[test]
+fn the_defaults_are_those_of_section_14() {
+    let printed = tests::process::command(&["config", "print"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let (mut section, mut found) = ("", std::collections::BTreeMap::new());
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        match (line.starts_with("  "), line.trim().split_once(':')) {
+            (false, Some((name, ""))) => section = name,
+            (true, Some((key, value))) => {
+                found.insert(format!("{section}.{key}"), value.trim().to_owned());
+            }
+            _ => {}
+        }
+    }
+    let words: Vec<&str> = DEFAULTS.split_whitespace().collect();
+    for pair in words.chunks(2) {
+        assert_eq!(found.get(pair[0]).map(String::as_str), Some(pair[1]), "{}", pair[0]);
+    }
+    // What 0 stands for where it is not "none".
+    for part in ["0 is 5 % of it, at most 10GiB", "0 is 40 % of the machine's", "two seconds of"] {
+        assert!(text.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_subquery_without_a_step_has_that_of_the_configuration() {
+    for (config, points) in [("", "5"), ("query: {evaluation_interval: 30s}\n", "10")] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = format!("self_metrics: false\n{config}");
+        let cumae = Launch::new(&dir.path().join("data")).config(&config).start();
+        let found = cumae.query("count_over_time(vector(1)[5m:])", 1_700_000_040.0);
+        assert_eq!(found[0]["value"][1], points);
+    }
+}
+
 #[test]
 fn max_series_per_metric_takes_its_value_and_refuses_one_more_by_its_key() {
     let dir = tempfile::tempdir().unwrap();
@@ -47,6 +102,24 @@ fn max_series_per_metric_takes_its_value_and_refuses_one_more_by_its_key() {
     assert_eq!(of("m", "2").status, 204, "known ones go on");
     assert_eq!(of("other", "4").status, 204, "and other metrics");
     assert_eq!(cumae.query("count(m)", seconds(at))[0]["value"][1], "3");
+}
+
+#[test]
+fn max_series_takes_its_value_and_refuses_one_more_by_its_key_and_known_ones_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = limited(&dir, "max_series: 3");
+    let at = wall_ms();
+    let of = |metric: &str| cumae.push(&[Series::new(metric, &[], &[(at, 1.0)])]);
+    for metric in ["a", "b", "c"] {
+        assert_eq!(of(metric).status, 204, "at the limit");
+    }
+    let past = of("d");
+    assert_eq!(past.status, 400);
+    for part in ["1 of 1 samples refused", "limit of 3", "(max_series)", "metric d", "default"] {
+        assert!(past.text().contains(part), "{part}: {}", past.text());
+    }
+    assert_eq!(of("b").status, 204, "known ones go on");
+    assert_eq!(cumae.query("count({__name__=~\".+\"})", seconds(at))[0]["value"][1], "3");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Sentences of section 13 that concern what is written, and that it can be read.
+//! Sentences of section 13 that concern what is written, and that it can be read; 7 is in `vectors.rs`.
 
 use super::{Json, data, http, json, nulls};
 use bench::remote_write::{HEADERS, HEADERS_V2, Series, compress};
@@ -91,7 +91,8 @@ fn s1_a_series_written_by_v1_v2_otlp_and_text_import_under_the_same_labels_is_on
 }
 
 #[test]
-fn s2_of_a_request_with_one_bad_sample_among_four_three_are_readable() {
+fn s2_a_request_with_one_bad_sample_among_four_is_400_reports_three_written_and_the_three_are_readable()
+ {
     let dir = tempfile::tempdir().unwrap();
     let cumae = alone(&dir);
     let now = wall_ms() / 1_000 * 1_000;
@@ -107,6 +108,50 @@ fn s2_of_a_request_with_one_bad_sample_among_four_three_are_readable() {
     assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("3"));
     let found = cumae.query("up[1m]", seconds(now))[0]["values"].take();
     assert_eq!(found.as_array().unwrap().len(), 3, "{found}");
+}
+
+/// One sample of `c_total{job="a"}` that began a second before.
+fn counted(at_ms: i64) -> Vec<u8> {
+    let mut request = RequestV2::default();
+    request.begin([("__name__", "c_total"), ("job", "a")]);
+    request.sample(at_ms, 1.0, at_ms - 1_000);
+    request.end();
+    compress(&request.finish())
+}
+
+#[test]
+fn s3_sending_a_request_twice_changes_nothing_and_both_answers_are_204_with_full_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = alone(&dir);
+    let now = wall_ms() / 1_000 * 1_000;
+    let found = || {
+        let window = cumae.query("c_total[1m]", seconds(now));
+        (window, cumae.api("series", &[("match[]", "c_total")])["data"].clone())
+    };
+    let mut before = None;
+    for _ in 0..2 {
+        let answer = cumae.send("POST", "/api/v1/push", &HEADERS_V2, &counted(now));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        for (kind, count) in [("samples", "1"), ("histograms", "0"), ("exemplars", "0")] {
+            let header = format!("x-prometheus-remote-write-{kind}-written");
+            assert_eq!(answer.header(&header), Some(count), "{kind}");
+        }
+        let found = found();
+        assert_eq!(found.0[0]["values"], json!([[now / 1_000, "1"]]));
+        assert_eq!(*before.get_or_insert(found.clone()), found);
+    }
+}
+
+#[test]
+fn s6_application_x_protobuf_proto_io_prometheus_write_v2_request_with_a_blank_stores_its_samples()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = alone(&dir);
+    let now = wall_ms() / 1_000 * 1_000;
+    let content_type = "application/x-protobuf; proto=io.prometheus.write.v2.Request";
+    let headers = [("Content-Type", content_type), ("Content-Encoding", "snappy")];
+    assert_eq!(cumae.send("POST", "/api/v1/push", &headers, &counted(now)).status, 204);
+    assert_eq!(cumae.query("c_total", seconds(now))[0]["value"][1], "1");
 }
 
 #[test]
@@ -130,7 +175,7 @@ fn s5_samples_sent_newest_first_or_an_hour_late_are_all_readable() {
 }
 
 #[test]
-fn s8_a_stale_marker_ends_a_series_at_once_in_an_instant_query_and_after_compaction() {
+fn a_stale_marker_ends_a_series_at_once_also_flushed_and_sealed_and_it_may_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let cumae = alone(&dir);
     let now = wall_ms() / 1_000 * 1_000;

@@ -110,7 +110,6 @@ fn what_two_servers_could_read_differently_is_refused_or_ends_its_connection() {
     let cumae = launched(&dir, "header_timeout: 1s, idle_timeout: 2s");
     let get = "GET /-/ready HTTP/1.1\r\n";
     let post = "POST /api/v1/push HTTP/1.1\r\nHost: x\r\n";
-    let hidden = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n";
     let many: String = (0..101).map(|number| format!("h{number}: 1\r\n")).collect();
     let rows = [
         ("two lengths", format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "400"),
@@ -121,7 +120,14 @@ fn what_two_servers_could_read_differently_is_refused_or_ends_its_connection() {
         ("a blank before the colon", format!("{get}Host : x\r\n\r\n"), "400"),
         ("two hosts", format!("{get}Host: x\r\nHost: y\r\n\r\n"), "400"),
         ("another host", "GET http://y/-/ready HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
-        ("two credentials", format!("{get}Authorization: a\r\nAuthorization: b\r\n\r\n"), "400"),
+        (
+            "two credentials",
+            format!("{get}Host: x\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n"),
+            "400",
+        ),
+        ("no host", format!("{get}\r\n"), "400"),
+        ("a carriage return alone", "GET /-/ready HTTP/1.1\rHost: x\r\r".to_owned(), "400"),
+        ("a header of no text", format!("{get}Host: x\r\nA: \0\r\n\r\n"), "400"),
         (
             "an old version in chunks",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
@@ -130,6 +136,39 @@ fn what_two_servers_could_read_differently_is_refused_or_ends_its_connection() {
         ("101 headers", format!("{get}Host: x\r\n{many}\r\n"), "431"),
         ("a header of 70 KiB", format!("{get}Host: x\r\nA: {}\r\n\r\n", "a".repeat(70_000)), "431"),
         ("a path of 70 KiB", format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), "4"),
+    ];
+    for (what, request, status) in &rows {
+        ends_with(&cumae, what, request, status);
+    }
+    // HTTP/2 is not spoken: who begins with it is told nothing, and at once.
+    let preface = exchange(&cumae, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(preface.as_deref(), Some(""));
+    for values in [["default", "default"], ["default", "other"]] {
+        let headers = values.map(|value| ("X-Scope-OrgID", value));
+        assert_eq!(cumae.send("GET", "/api/v1/labels", &headers, b"").status, 400);
+    }
+    let joined = [("X-Scope-OrgID", "default,other")];
+    assert_eq!(cumae.send("POST", "/api/v1/push", &joined, b"").status, 400);
+}
+
+#[test]
+fn where_a_body_ends_is_read_as_everybody_reads_it_or_it_is_the_last_of_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let cumae = launched(&dir, "header_timeout: 1s, idle_timeout: 2s");
+    let post = "POST /api/v1/push HTTP/1.1\r\nHost: x\r\n";
+    let chunks = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
+    let hidden = "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n";
+    let rows = [
+        ("not chunked at all", format!("{post}Transfer-Encoding: identity\r\n\r\n{hidden}"), "400"),
+        ("nearly chunked", format!("{post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), "400"),
+        ("a line feed alone behind a chunk's length", format!("{chunks}0\n\n{hidden}"), "400"),
+        ("a line feed alone in an extension", format!("{chunks}0;a\nb\r\n\r\n{hidden}"), "400"),
+        ("an extension of a chunk", format!("{chunks}0;a=b\r\n\r\n{hidden}"), "204"),
+        (
+            "a tenant in a trailer",
+            format!("{chunks}0\r\nX-Scope-OrgID: a|b\r\n\r\n{hidden}"),
+            "204",
+        ),
         (
             "a length and chunks",
             format!(
@@ -148,12 +187,6 @@ fn what_two_servers_could_read_differently_is_refused_or_ends_its_connection() {
     for (what, request, status) in &rows {
         ends_with(&cumae, what, request, status);
     }
-    for values in [["default", "default"], ["default", "other"]] {
-        let headers = values.map(|value| ("X-Scope-OrgID", value));
-        assert_eq!(cumae.send("GET", "/api/v1/labels", &headers, b"").status, 400);
-    }
-    let joined = [("X-Scope-OrgID", "default,other")];
-    assert_eq!(cumae.send("POST", "/api/v1/push", &joined, b"").status, 400);
 }
 
 #[test]

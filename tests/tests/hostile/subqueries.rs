@@ -20,7 +20,8 @@ struct Asked {
 }
 
 fn source(series: u32, in_shards: bool) -> Asked {
-    let mut source = MemorySource { says_much: in_shards, ..MemorySource::default() };
+    let mut source = MemorySource::default();
+    source.says_much = in_shards;
     for number in 0..series {
         let mut labels = LabelSet::default();
         labels.set("__name__", "m");

@@ -13,7 +13,7 @@ use crate::peer::config::{Entropy, PeerConfig};
 use crate::peer::frame::FRAME_BYTES_MAX;
 use crate::peer::lane::{Call, Lane, Shared};
 use crate::peer::message::{Request, Response};
-use crate::replica::{Answer, Replica, ReplicaError};
+use crate::replica::{Answer, Replica, ReplicaError, RingAnswer};
 use cluster::{Member, Topology};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{Mutation, WriteAnswer};
@@ -174,6 +174,13 @@ impl Replica for PeerClient {
     fn activity(&self, context: Arc<Context>) -> Answer<Activity> {
         self.call(Request::Activity(context), |response| match response {
             Response::Activity(activity) => Ok(activity),
+            other => Err(other),
+        })
+    }
+
+    fn ring(&self, context: Arc<Context>) -> Answer<RingAnswer> {
+        self.call(Request::Ring(context), |response| match response {
+            Response::Ring(ring) => Ok(ring),
             other => Err(other),
         })
     }

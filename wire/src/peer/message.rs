@@ -25,7 +25,7 @@ use crate::peer::mutation::{
 use crate::peer::query::{
     read_label_query, read_range, read_selection, write_label_query, write_range, write_selection,
 };
-use crate::replica::{RANGES_MAX, ReplicaError};
+use crate::replica::{RANGES_MAX, ReplicaError, RingAnswer};
 use model::exemplar::SeriesExemplars;
 use model::mutation::{MetricMetadata, Mutation, WriteAnswer};
 use model::read::{
@@ -59,6 +59,8 @@ pub enum Request {
     Versions(Arc<Context>, Vec<TimeRange>),
     /// What there is of the tenant just now.
     Activity(Arc<Context>),
+    /// Who has what, over a database.
+    Ring(Arc<Context>),
     /// Delete this.
     Delete(Arc<Context>, DeleteRequest),
     /// All tombstones.
@@ -86,6 +88,8 @@ pub enum Response {
     Versions(Vec<u64>),
     /// To a question about what there is just now.
     Activity(Activity),
+    /// To a question about the ring.
+    Ring(RingAnswer),
     /// To a delete.
     Delete(DeleteAnswer),
     /// To a question about tombstones.
@@ -110,6 +114,7 @@ impl Request {
             | Self::Versions(context, _)
             | Self::Delete(context, _)
             | Self::Activity(context)
+            | Self::Ring(context)
             | Self::Tombstones(context)
             | Self::Purge(context) => context,
         }
@@ -128,6 +133,7 @@ impl Request {
             Self::Estimate(..) => 5,
             Self::Versions(..) => 6,
             Self::Activity(_) => 7,
+            Self::Ring(_) => 8,
             Self::Delete(..) => 16,
             Self::Tombstones(_) => 17,
             Self::Purge(_) => 18,
@@ -150,7 +156,7 @@ impl Request {
                 ranges.iter().for_each(|range| write_range(&mut out, *range));
             }
             Self::Delete(_, request) => write_delete(&mut out, request),
-            Self::Activity(_) | Self::Tombstones(_) | Self::Purge(_) => {}
+            Self::Activity(_) | Self::Ring(_) | Self::Tombstones(_) | Self::Purge(_) => {}
         }
         out.out
     }
@@ -179,6 +185,7 @@ impl Request {
             5 => Self::Estimate(context, read_selection(&mut from)?),
             6 => Self::Versions(context, read_ranges(&mut from)?),
             7 => Self::Activity(context),
+            8 => Self::Ring(context),
             16 => Self::Delete(context, read_delete(&mut from)?),
             17 => Self::Tombstones(context),
             18 => Self::Purge(context),
@@ -208,6 +215,7 @@ impl Response {
                 out.u64(*series);
                 out.u64(*samples);
             })],
+            Self::Ring(ring) => vec![part(10, |out| write_ring(out, ring))],
             Self::Delete(answer) => vec![part(16, |out| write_delete_answer(out, *answer))],
             Self::Tombstones(list) => parts_of(17, list, tombstone_bytes, write_tombstones),
             Self::Purge => vec![part(18, |_| {})],
@@ -264,6 +272,7 @@ fn decode_part(bytes: &[u8]) -> Result<Response, DecodeError> {
         }
         8 => Response::Versions(from.list(8, Reader::u64_fixed)?),
         9 => Response::Activity(Activity { series: from.u64()?, samples: from.u64()? }),
+        10 => Response::Ring(read_ring(&mut from)?),
         16 => Response::Delete(read_delete_answer(&mut from)?),
         17 => Response::Tombstones(read_tombstones(&mut from)?),
         18 => Response::Purge,
@@ -340,6 +349,22 @@ fn go_on(all: &mut Vec<SeriesColumns>, more: Vec<SeriesColumns>) -> Result<(), D
 fn read_ranges(from: &mut Reader<'_>) -> Result<Vec<TimeRange>, DecodeError> {
     let ranges = from.list(2, read_range)?;
     if ranges.len() > RANGES_MAX { bad("too many ranges") } else { Ok(ranges) }
+}
+
+fn write_ring(out: &mut Writer, ring: &RingAnswer) {
+    out.bytes(&ring.row);
+    out.len(ring.addresses.len());
+    for (who, address) in &ring.addresses {
+        out.out.extend_from_slice(&who.to_be_bytes());
+        out.text(address);
+    }
+}
+
+fn read_ring(from: &mut Reader<'_>) -> Result<RingAnswer, DecodeError> {
+    let row = from.bytes()?.to_vec();
+    let address =
+        |from: &mut Reader<'_>| Ok((u128::from_be_bytes(from.array()?), from.text()?.to_owned()));
+    Ok(RingAnswer { row, addresses: from.list(17, address)? })
 }
 
 fn write_versions(out: &mut Writer, versions: &[u64]) {

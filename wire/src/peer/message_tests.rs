@@ -169,6 +169,7 @@ fn request() -> impl Strategy<Value = Request> {
         (context(), exemplars).prop_map(|(context, of)| Request::Exemplars(context, of)),
         (context(), selection()).prop_map(|(context, of)| Request::Estimate(context, of)),
         context().prop_map(Request::Activity),
+        context().prop_map(Request::Ring),
         (context(), delete).prop_map(|(context, of)| Request::Delete(context, of)),
         context().prop_map(Request::Tombstones),
         context().prop_map(Request::Purge),
@@ -259,6 +260,8 @@ fn response() -> impl Strategy<Value = Response> {
             Response::Estimate(Estimate { partitions, series, samples })
         }),
         vec(any::<u64>(), 0..5).prop_map(Response::Versions),
+        (vec(any::<u8>(), 0..9), vec((any::<u128>(), "[a-z:0-9]{0,9}"), 0..3))
+            .prop_map(|(row, addresses)| Response::Ring(RingAnswer { row, addresses })),
         (0..13_usize, "[a-z ]{0,9}").prop_map(|(at, text)| Response::Failed(KINDS[at], text)),
     ]
 }

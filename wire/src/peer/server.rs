@@ -317,6 +317,7 @@ async fn ask(replica: &dyn Replica, request: Request) -> Response {
             replica.versions(context, ranges).await.map(Response::Versions)
         }
         Request::Activity(context) => replica.activity(context).await.map(Response::Activity),
+        Request::Ring(context) => replica.ring(context).await.map(Response::Ring),
         Request::Delete(context, request) => {
             replica.delete(context, request).await.map(Response::Delete)
         }

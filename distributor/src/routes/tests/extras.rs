@@ -209,7 +209,7 @@ async fn resolution_is_lowered_to_what_is_kept_and_to_the_limit() {
     let sent = samples(&[wide(20), wide(8), wide(-4), custom()]);
     let response = server.push(&message(&up(), &sent, &[])).await;
     assert_eq!(response.status, 400);
-    let text = "2 of 4 samples refused: {__name__=\"up\", job=\"a\"}: histogram at 1700000000002 has 4 buckets, over the limit of 2 at the lowest resolution (max_native_histogram_buckets)\n";
+    let text = "2 of 4 samples refused: {__name__=\"up\", job=\"a\"}: histogram at 1700000000002 has 4 buckets, over the limit of 2 at the lowest resolution (max_native_histogram_buckets) of tenant default\n";
     assert_eq!(response.body, text);
     let (kept, _) = server.rig.replicas[0].extras("default", &up());
     let kept: Vec<_> =

@@ -345,6 +345,27 @@ async fn what_is_owed_outlives_the_next_heir_and_who_owes_it() {
 }
 
 #[tokio::test]
+async fn what_is_owed_and_can_never_be_written_keeps_nobody_from_being_elected() {
+    let server = pairs(Limits::default()).await;
+    say(&server, "a", 0, 1.0).await;
+    assert_eq!(say(&server, "b", 7_000, 2.0).await, 202);
+    assert_eq!(say(&server, "b", 8_000, 2.0).await, 202);
+    server.rig.replicas[0].set_mood(Mood::TooLargeAt(NOW_MS + 7_000));
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "b", 30_000, 2.0).await, 204);
+    let lost = counter(&server.rig.registry, "cumae_distributor_ha_not_held_total");
+    assert_eq!(lost["default"], 1.0);
+    // b has fallen silent, too.
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "c", 62_000, 3.0).await, 204);
+    let kept: Vec<i64> = kept_of(&server).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(kept, [0, 8_000, 30_000, 62_000]);
+    // Who sends such a thing itself is told so, and not to come again.
+    server.rig.replicas[0].set_mood(Mood::TooLargeAt(NOW_MS + 63_000));
+    assert_eq!(say(&server, "c", 63_000, 3.0).await, 413);
+}
+
+#[tokio::test]
 async fn an_heir_that_sends_more_than_there_is_room_for_is_counted_and_what_had_room_is_kept() {
     let ha = guard::HaLimits { is_on: true, ..guard::HaLimits::default() };
     let limits = Limits { ha, ..Limits::default() };

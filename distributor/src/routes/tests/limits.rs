@@ -53,7 +53,10 @@ async fn each_limit_of_a_series_takes_its_value_and_refuses_one_more_by_its_key(
         assert_eq!((taken.status, &*taken.body), (204, ""), "{key}");
         let refused = answer(limits, &past).await;
         assert_eq!(refused.status, 400, "{key}");
-        assert!(refused.body.contains(&format!("({key})")), "{key}: {}", refused.body);
+        // Its limit is named, its key, whose it is, and of which series.
+        let named = format!("({key}) of tenant default\n");
+        assert!(refused.body.ends_with(&named), "{key}: {}", refused.body);
+        assert!(refused.body.contains("__name__=\"up\""), "{key}: {}", refused.body);
     }
 }
 
@@ -180,6 +183,58 @@ async fn tenants_begin_at_their_rate_up_to_their_number_at_every_door_and_known_
         let names = metrics.iter().flat_map(|family| family.get_metric());
         let mut names = names.flat_map(|metric| metric.get_label());
         assert!(!names.any(|label| label.value().starts_with("nobody")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_of_tenants_that_never_wrote_is_counted_together_by_its_reason() {
+    let json: &[(&str, &str)] = &[("Content-Type", "application/json")];
+    for (path, headers, key) in [
+        (PUSH, &[][..], "float,too_far_in_future,"),
+        ("/otlp/v1/metrics", json, "float,temporality,"),
+        ("/api/v1/import/prometheus", &[], "float,too_far_in_future,"),
+    ] {
+        let server =
+            Server::new(rig(RigConfig { tenancy: Tenancy::Multi, ..RigConfig::default() })).await;
+        let body = match path {
+            "/api/v1/import/prometheus" => format!("up 1 {}\n", NOW_MS + 86_400_000).into_bytes(),
+            path => future_of(path),
+        };
+        for tenant in ["nobody", "somebody", "nobody"] {
+            server.post(path, &[headers, &[("X-Scope-OrgID", tenant)]].concat(), &body).await;
+        }
+        let count = |name: &str| {
+            let family = format!("cumae_distributor_samples_{name}_total");
+            counter(&server.rig.registry, &family)
+        };
+        assert_eq!(count("refused").into_iter().collect::<Vec<_>>(), [(key.to_owned(), 3.0)]);
+        assert_eq!(count("received")["float,"], 3.0, "{path}");
+        // Who begins is counted by its name from then on.
+        let wrote = server.post(PUSH, &[("X-Scope-OrgID", "nobody")], &bytes_of(RW1)).await;
+        assert_eq!(wrote.status, 204);
+        server.post(path, &[headers, &[("X-Scope-OrgID", "nobody")]].concat(), &body).await;
+        let named = format!("{key}nobody");
+        assert_eq!((count("refused")[key], count("refused")[&*named]), (3.0, 1.0), "{path}");
+        assert_eq!((count("received")["float,"], count("received")["float,nobody"]), (3.0, 2.0));
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_samples_are_all_refused_begins_no_tenant_by_what_it_says_of_its_metrics() {
+    let at = NOW_MS + 86_400_000;
+    let text = format!("# HELP up it is\n# TYPE up gauge\nup 1 {at}\n").into_bytes();
+    let otlp = String::from_utf8(OTLP_GAUGE.to_vec()).unwrap();
+    let otlp = otlp.replace("1700000000000000000", "1800000000000000000").into_bytes();
+    let json: &[(&str, &str)] = &[("Content-Type", "application/json")];
+    for (path, headers, body) in
+        [("/otlp/v1/metrics", json, otlp), ("/api/v1/import/prometheus", &[], text)]
+    {
+        let server = server().await;
+        server.post(path, headers, &body).await;
+        assert_eq!(server.rig.replicas[0].metadata(), [], "{path}");
+        assert_eq!(server.post(PUSH, &[], &bytes_of(RW1)).await.status, 204);
+        server.post(path, headers, &body).await;
+        assert_eq!(server.rig.replicas[0].metadata_names(), ["up".into()], "{path}");
     }
 }
 

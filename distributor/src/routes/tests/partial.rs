@@ -96,7 +96,7 @@ async fn samples_too_far_ahead_or_behind_are_refused_and_the_rest_of_the_series_
     let response = server.push(&body).await;
     assert_eq!(response.status, 400);
     let expected = format!(
-        "2 of 5 samples refused: {{__name__=\"up\", job=\"a\"}}: sample at {} is 1001 ms old, the retention is 1000 ms (retention)\n",
+        "2 of 5 samples refused: {{__name__=\"up\", job=\"a\"}}: sample at {} is 1001 ms old, the retention is 1000 ms (retention) of tenant default\n",
         min - 1
     );
     assert_eq!(response.body, expected);

@@ -53,7 +53,7 @@ fn c_total() -> LabelSet {
 }
 
 #[tokio::test]
-async fn a_created_timestamp_in_either_layout_comes_back_the_same() {
+async fn a_created_timestamp_in_either_layout_is_kept_the_same() {
     for body in [bytes_of(OLD_LAYOUT), compressed(&bytes_of(NEW_LAYOUT))] {
         let server = server().await;
         let response = server.post(PUSH, &[V2], &body).await;
@@ -78,7 +78,7 @@ async fn a_created_timestamp_in_either_layout_comes_back_the_same() {
 }
 
 #[tokio::test]
-async fn application_x_protobuf_with_a_blank_before_its_proto_stores_its_samples() {
+async fn the_content_type_of_version_2_may_have_blanks_quotes_and_capitals() {
     for content_type in [
         "application/x-protobuf; proto=io.prometheus.write.v2.Request",
         "application/x-protobuf ;proto=\"io.prometheus.write.v2.Request\"",
@@ -157,8 +157,7 @@ async fn starts_are_cut_by_days_and_replicas_as_their_samples_are() {
 }
 
 #[tokio::test]
-async fn a_request_with_one_bad_sample_among_four_is_400_reports_three_written_and_the_three_are_readable()
- {
+async fn one_bad_sample_among_four_is_counted_out_and_the_three_are_kept() {
     let server = server().await;
     let nameless = labels(&[("job", "a")]);
     let body = request_v2(&[
@@ -175,7 +174,7 @@ async fn a_request_with_one_bad_sample_among_four_is_400_reports_three_written_a
 }
 
 #[tokio::test]
-async fn sending_a_request_twice_changes_nothing_and_both_answers_are_204_with_full_counts() {
+async fn a_request_that_comes_twice_is_kept_once_and_both_answers_are_204_with_full_counts() {
     let server = server().await;
     for _ in 0..2 {
         let response = server.post(PUSH, &[V2], &bytes_of(OLD_LAYOUT)).await;
@@ -209,8 +208,8 @@ async fn samples_sent_newest_first_or_an_hour_late_are_all_kept() {
 }
 
 #[tokio::test]
-async fn with_two_of_three_replicas_gone_a_write_is_503_with_retry_after_and_afterwards_it_is_204()
-{
+async fn s4_with_two_of_three_replicas_gone_a_write_is_503_with_retry_after_and_after_they_return_the_retried_write_is_204()
+ {
     let config = RigConfig { members: 3, replication_factor: 3, ..RigConfig::default() };
     let server = Server::new(rig(config)).await;
     let body = request_v2(&[(&up(), one(&[(NOW_MS, 1.0, 0)]))]);

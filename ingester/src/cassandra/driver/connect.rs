@@ -8,7 +8,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::NewSessionError;
 use scylla::frame::types::{Consistency, SerialConsistency};
-use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::load_balancing::{DefaultPolicy, LatencyAwarenessBuilder};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,14 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node may take to let somebody in: one that hangs is done without.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A node that takes so many times as long as the fastest one is asked only if no other can be. Requests of
+/// all kinds count together and each takes its own time, so nodes that are well differ by some.
+const SLOW_TIMES: f64 = 4.0;
+/// How often a node that was slow is tried again; those that are asked meanwhile wait for it.
+const SLOW_AGAIN: Duration = Duration::from_secs(60);
+/// So many answers are waited for before one is called slow.
+const SLOW_ANSWERS: usize = 20;
+
 /// Connects, and finds the data centre. Whoever names none gets the only one there is, and stays in it
 /// when others come: two of them would agree each by itself.
 pub(super) async fn session(config: &Config) -> Result<(Session, String), ConnectError> {
@@ -113,7 +121,11 @@ async fn session_in(config: &Config, local_dc: &str) -> Result<Session, ConnectE
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(SerialConsistency::LocalSerial))
         .request_timeout(Some(config.request_timeout));
-    let mut policy = DefaultPolicy::builder().token_aware(true);
+    let slow = LatencyAwarenessBuilder::new()
+        .exclusion_threshold(SLOW_TIMES)
+        .retry_period(SLOW_AGAIN)
+        .minimum_measurements(SLOW_ANSWERS);
+    let mut policy = DefaultPolicy::builder().token_aware(true).latency_awareness(slow);
     if !local_dc.is_empty() {
         policy = policy.prefer_datacenter(local_dc.to_owned()).permit_dc_failover(false);
     }

@@ -9,6 +9,7 @@
 
 use super::open::{Open, Served};
 use super::{Member, Placing};
+use crate::cassandra::agreement::ring_bytes;
 use crate::cassandra::joined;
 use crate::compaction_thread::Sealed;
 use crate::embedded::Embedded;
@@ -25,7 +26,7 @@ use model::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::engine::{JobReport, Stats, Together};
-use wire::replica::{Answer, Replica, ReplicaError};
+use wire::replica::{Answer, Replica, ReplicaError, RingAnswer};
 
 /// The places of a process as one replica.
 #[derive(Clone, Debug)]
@@ -342,6 +343,16 @@ impl Replica for Places {
             let answers = own.over(&places, |one| one.activity(Arc::clone(&context))).await?;
             Ok(joined::activity(&answers))
         })
+    }
+
+    fn ring(&self, context: Arc<Context>) -> Answer<RingAnswer> {
+        drop(context);
+        let row = self.member.ring();
+        let answer = row.ok_or_else(|| self.unavailable("the ring is not known yet".to_owned()));
+        let addresses = self.member.addresses().into_iter().map(|(who, address)| (who.0, address));
+        let addresses = addresses.collect();
+        let answer = answer.map(|row| RingAnswer { row: ring_bytes(&row), addresses });
+        Box::pin(std::future::ready(answer))
     }
 
     fn delete(&self, context: Arc<Context>, request: DeleteRequest) -> Answer<DeleteAnswer> {

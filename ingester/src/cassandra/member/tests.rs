@@ -2,6 +2,7 @@
 
 mod equal;
 mod faults;
+mod guests;
 mod neighbours;
 mod stories;
 mod world;

@@ -286,8 +286,9 @@ const SUITE: &str = "
     TestSingleMetric TestCounterWithCreatedTimestamp TestMultipleMetrics TestBadContentTypes
     TestBadContentEncodings TestCorruptRequestBody TestRW1BasicCompatibility TestRW1ErrorHandling";
 
+/// Each of them is a case of the tests of this module.
 #[test]
-fn every_test_of_the_suite_is_restated() {
+fn s9_the_prometheus_compliance_receiver_suite_passes_whole() {
     let here = include_str!("receiver.rs").split("const SUITE").next().unwrap();
     let parts = [
         here,

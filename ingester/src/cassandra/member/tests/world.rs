@@ -4,7 +4,7 @@ use super::super::{BootClock, Chance, Member, MemberParts, Places, Task};
 use super::neighbours::Neighbours;
 use super::{PLANT, Plant};
 use crate::cassandra::fake::{Fake, Faults};
-use crate::cassandra::fleet::Fleet;
+use crate::cassandra::fleet::{Fleet, Peers};
 use crate::cassandra::rows::{
     Change, Changed, CommitLogSync, Consistency, Read, Row, Rows, RowsError, Write,
 };
@@ -377,19 +377,28 @@ impl World {
     /// All processes as one replica, as one of them knows them.
     pub(super) fn fleet(&self, number: usize) -> Option<Fleet> {
         let process = self.processes[number].as_ref()?;
+        Some(Fleet::new(Arc::clone(&process.member), self.peers()).that_asks_once())
+    }
+
+    /// How those are reached that live just now.
+    pub(super) fn peers(&self) -> Arc<dyn Peers> {
         let of = |process: &Process| {
-            (process.member.address().to_owned(), Places::new(Arc::clone(&process.member)))
+            let address = process.member.address_of(process.member.me()).unwrap_or_default();
+            (address, Places::new(Arc::clone(&process.member)))
         };
         // Who is stopped does not answer.
         let now = self.time.ms();
         let awake = self.processes.iter().flatten().filter(|process| process.paused_until <= now);
-        let peers = Arc::new(Neighbours { places: awake.map(of).collect() });
-        Some(Fleet::new(Arc::clone(&process.member), peers).that_asks_once())
+        Arc::new(Neighbours { places: awake.map(of).collect() })
     }
 
     /// Reads all metrics through a process from all that have any, and judges the answer if there is one.
     pub(super) fn read_all(&mut self, number: usize) -> Result<bool, String> {
-        let Some(fleet) = self.fleet(number) else { return Ok(false) };
+        self.fleet(number).map_or(Ok(false), |fleet| self.read_all_by(number, &fleet))
+    }
+
+    /// The same, whoever knows all.
+    pub(super) fn read_all_by(&mut self, number: usize, fleet: &Fleet) -> Result<bool, String> {
         let every = Matcher::new(METRIC_NAME, model::matcher::MatchOp::Regex, "m.*");
         let selection = Selection { matchers: vec![every], ..all(0) };
         let answer = self.runtime.block_on(async { fleet.select(context(), selection).await });

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Faults with real processes: three nodes of Cassandra behind a proxy, processes of cumae over them, samples that prove themselves.
+
+    cassandra_faults.py CUMAE [--short] [--row NAME,...] [--rounds N] [--load SERIES] [--report FILE]
+
+Plays each row of the table of faults (docs/cassandra.md) and rounds of kill -9, and ends with status 1 if a promise does not hold. While it is written everything is read back: an error is no answer, a short answer is a fault. At the end of a row each
+process says whether every acknowledged sample is there, once. `--short` is what `.ci/run` does: two rounds and each row once, with small
+load, some at once; without it ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer.
+
+CUMAE is built with the feature `cassandra`. Nodes listen on 127.0.0.N, the proxy on 127.0.0.1N.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+import time
+
+from cassandra import JARS, SCRIPT
+from cassandra_cluster import Cluster, Nodes
+from cassandra_rows import ROWS, kill_round
+from cassandra_story import Story
+
+
+# Rows that leave the nodes alone: `--short` plays these lists at once, each over a keyspace of its own, since they mostly wait.
+AT_ONCE = [
+    ["rounds", "killed", "killed-in-replay"],
+    ["killed-in-flush", "killed-at-midnight", "three-days", "refused-at-start"],
+    ["cut-off", "paused", "roles", "table-dropped"],
+]
+
+
+def rounds(story, count):
+    """Rounds of kill -9."""
+    for number in range(count):
+        kill_round(story, number, story.either(6, 120))
+    if not story.is_short:
+        # 100,000 samples a second: every series once a second, by requests as a Prometheus sends them.
+        kill_round(story, count, 900, series=100_000, interval_ms=1000, batch=500, connections=16, past=5)
+
+
+def play(story, name, count):
+    """One row."""
+    row = ROWS.get(name) or (lambda story: rounds(story, count))
+    print(f"== {name}: {(row.__doc__ or rounds.__doc__).strip()}", flush=True)
+    story.row, began = name, time.monotonic()
+    row(story)
+    print(f"  {name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+class Stage:
+    """The nodes, and a cluster of processes for each keyspace."""
+
+    def __init__(self, flags, directory, report):
+        self.flags, self.report, self.clusters = flags, report, []
+        self.nodes = Nodes(directory, 3, flags.heap)
+
+    def play(self, keyspace, names):
+        """Rows, one after the other, over a keyspace; those that failed."""
+        cluster = Cluster(self.flags.binary, self.nodes, keyspace)
+        self.clusters.append(cluster)
+        story, failed = Story(cluster, self.flags.short, self.flags.load, self.report), []
+        try:
+            for name in names:
+                story.fresh("a", "b")
+                try:
+                    play(story, name, self.flags.rounds)
+                except SystemExit as why:
+                    failed.append(name)
+                    story.say(f"{why}")
+                    story.afresh()
+        finally:
+            cluster.end()
+        return failed
+
+    def play_all(self, names):
+        """All of them; those that failed."""
+        failed, alone = [], names
+        if self.flags.short and not self.flags.one_by_one:
+            lists = [[name for name in some if name in names] for some in AT_ONCE]
+            with concurrent.futures.ThreadPoolExecutor(len(lists)) as lanes:
+                playing = [lanes.submit(self.play, f"lane{number}", some) for number, some in enumerate(lists) if some]
+                for one in playing:
+                    failed += one.result()
+            alone = [name for name in names if not any(name in some for some in AT_ONCE)]
+        return failed + (self.play("faults", alone) if alone else [])
+
+    def end(self):
+        for cluster in self.clusters:
+            cluster.end()
+        self.nodes.stop()
+
+
+def header(flags, version):
+    memory = next(line for line in pathlib.Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    return [
+        "Faults of docs/cassandra.md, played with real processes by tests/external/cassandra_faults.py",
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {version}, Apache Cassandra 5.0.6, three nodes of {flags.heap}, RF 3, two "
+        "processes (a third where a row needs one)",
+        f"{os.cpu_count()} processors, {int(memory.split()[1]) / 1e6:.0f} GB, {platform.system()} {platform.release()}; all of it and the "
+        "load on this machine",
+        f"{'short' if flags.short else 'whole'}: {flags.load:,} series, a sample each half second unless said otherwise",
+        "",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--one-by-one", action="store_true", help="nothing at once, however short it is")
+    parser.add_argument("--row", default=",".join(["rounds", *ROWS]))
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--load", type=int, help="series")
+    parser.add_argument("--heap", default="512m")
+    parser.add_argument("--report")
+    flags = parser.parse_args()
+    flags.load = flags.load or (400 if flags.short else 2_000)
+    flags.rounds = flags.rounds or (2 if flags.short else 10)
+    names = flags.row.split(",")
+    if unknown := set(names) - {"rounds", *ROWS}:
+        raise SystemExit(f"no such row: {', '.join(unknown)}; there are rounds, {', '.join(ROWS)}")
+    subprocess.run([SCRIPT, "fetch", JARS], check=True)
+    version = subprocess.run([flags.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    report, began = header(flags, version), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cumae-faults-", ignore_cleanup_errors=True) as directory:
+        stage = Stage(flags, directory, report)
+        try:
+            print(f"== three nodes serve ({time.monotonic() - began:.0f} s)", flush=True)
+            failed = stage.play_all(names)
+        finally:
+            stage.end()
+            if flags.report:
+                pathlib.Path(flags.report).write_text("\n".join(report) + "\n")
+    if failed:
+        raise SystemExit(f"FAILED: {', '.join(failed)}")
+    print(f"cassandra_faults: {len(names)} rows hold ({time.monotonic() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
