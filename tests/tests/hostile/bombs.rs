@@ -21,7 +21,7 @@ const AT_A_MOMENT: &[(&str, &str)] = &[
     ("max_over_time(count_values(\"v\", vector(time()))[1h:50ms])", "bytes of memory"),
     ("max_over_time(count_values(\"v\", m)[1h:50ms])", "bytes of memory"),
     ("max_over_time((m + on (i) group_left m)[1h:50ms])", "bytes of memory"),
-    ("max_over_time((m or on (i) m)[1h:50ms])", "bytes of memory"),
+    ("max_over_time((m or on (i) m)[5h:50ms])", "bytes of memory"),
     ("max_over_time(topk(1e9, m)[1h:50ms])", "bytes of memory"),
     ("max_over_time(label_replace(m, \"x\", \"$1\", \"i\", \"(.*)\")[1h:50ms])", "bytes of memory"),
     ("max_over_time(sort(m)[1h:50ms])", "bytes of memory"),
