@@ -103,6 +103,12 @@ impl Admission {
         mine.await.map_err(|_| Error::new(Kind::Unavailable, "queries are no longer taken"))
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().gates.values().map(|gate| gate.waiting.len()).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }

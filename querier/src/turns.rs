@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// One processor, and a clock that is moved by hand.
+    /// Some processors, and a clock that is moved by hand.
     struct Machine {
         runtime: tokio::runtime::Runtime,
         lines: Lines,
@@ -164,9 +164,9 @@ mod tests {
     }
 
     impl Machine {
-        fn new() -> Self {
-            let lines =
-                Lines { alone: Admission::new(1), in_shards: Admission::new(1), processors: 1 };
+        fn new(processors: usize) -> Self {
+            let (alone, in_shards) = (Admission::new(processors), Admission::new(1));
+            let lines = Lines { alone, in_shards, processors };
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
             let (clock, stop) = (Arc::default(), watch::Sender::new(false));
             Self { runtime: runtime.unwrap(), lines, clock, stop }
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_light_query_does_not_wait_and_long_ones_have_one_turn_after_the_other() {
-        let machine = Machine::new();
+        let machine = Machine::new(1);
         let (first, second) = (machine.query("a"), machine.query("a"));
         first.go_on();
         assert!(!has_turn(&first), "it is light");
@@ -211,7 +211,7 @@ mod tests {
         assert!(has_turn(&first));
         machine.query("b").go_on();
         let waits = look(&second);
-        until(|| second.held.try_lock().is_err());
+        until(|| machine.lines.alone.waiting() == 1);
         first.go_on();
         assert!(has_turn(&first) && !waits.is_finished(), "its turn has not passed");
         machine.pass_a_turn();
@@ -233,21 +233,22 @@ mod tests {
 
     #[test]
     fn a_turn_goes_to_the_tenant_that_has_none() {
-        let machine = Machine::new();
+        let machine = Machine::new(2);
         let queries: Vec<_> = ["a", "a", "a", "b"].iter().map(|of| machine.query(of)).collect();
         machine.pass_a_turn();
-        queries[0].go_on();
+        queries[..2].iter().for_each(|query| query.go_on());
         let mut waiting = Vec::new();
-        for query in &queries[1..] {
+        for query in &queries[2..] {
             waiting.push(look(query));
-            until(|| query.held.try_lock().is_err());
+            until(|| machine.lines.alone.waiting() == waiting.len());
         }
         machine.pass_a_turn();
         let first = look(&queries[0]);
         waiting.pop().unwrap().join().unwrap();
         assert!(has_turn(&queries[3]), "b came last and has its turn first");
+        assert!(has_turn(&queries[1]), "its turn has not been looked at");
         machine.stop.send_replace(true);
         waiting.into_iter().chain([first]).for_each(|thread| thread.join().unwrap());
-        assert!(queries[..3].iter().all(|query| !has_turn(query)), "who is told to stop stops");
+        assert!(!has_turn(&queries[0]) && !has_turn(&queries[2]), "who is told to stop stops");
     }
 }
