@@ -242,9 +242,9 @@ impl<'a> Evaluator<'a> {
         }
         let of_matchers = self.deferred.get(&shards::leaf(expr)?.matchers)?;
         let (first_ms, last_ms) = shards::leaf_range(expr, grid, &self.times)?;
-        let holds = |need: &Need| need.first_ms <= first_ms && last_ms <= need.last_ms;
-        let holding = of_matchers.iter().filter(|deferred| holds(&deferred.need));
-        holding.min_by_key(|deferred| deferred.need.last_ms.abs_diff(deferred.need.first_ms))
+        // One of a longer range may look at less of its series.
+        let is_of = |need: &Need| (need.first_ms, need.last_ms) == (first_ms, last_ms);
+        of_matchers.iter().find(|deferred| is_of(&deferred.need))
     }
 
     fn chain(&self, node: &BinaryChain, grid: Grid) -> Result<Val, EvalError> {

@@ -256,7 +256,8 @@ fn finish(ctx: &Evaluator<'_>, mut vector: Vec<Series>, grid: Grid) -> Result<Va
         ctx.budget.take_column(grid.len)?;
         ctx.budget.fits(series.samples())?;
     }
-    if !ctx.params.delayed_name_removal {
+    // Who keep their names are as different as they were fetched; nobody looks at what is not.
+    if !ctx.params.delayed_name_removal && vector.iter().any(|series| series.drop_name) {
         let drops = vector.iter_mut().filter(|series| series.drop_name);
         drops.for_each(|series| drop_reserved(&mut series.labels));
         if merge::has_same_labels(&vector) {
