@@ -377,6 +377,18 @@ fn subquery_series<'a, 'e>(
     Ok(vector.into_iter().map(move |of| range_series(ctx, of, inner, &mut shared)))
 }
 
+/// The moments of all steps.
+fn moments_of(ctx: &Evaluator<'_>, inner: Grid) -> Result<Timestamps, EvalError> {
+    let mut moments = Vec::new();
+    moments.reserve_exact(inner.len);
+    for first in (0..inner.len).step_by(PIECE) {
+        let steps = first..inner.len.min(first + PIECE);
+        ctx.budget.tick(steps.len())?;
+        moments.extend(steps.map(|step| inner.at(step)));
+    }
+    Ok(moments.into())
+}
+
 /// What a series is to windows over its steps. Those that are there at each share their moments.
 fn range_series<'a>(
     ctx: &Evaluator<'_>,
@@ -392,8 +404,11 @@ fn range_series<'a>(
         absent += piece.iter().filter(|value| is_absent(**value)).count();
     }
     let samples = if absent == 0 {
-        let all = || (0..inner.len).map(|step| inner.at(step)).collect();
-        let moments = Moments::within(shared.get_or_insert_with(all), 0..inner.len);
+        let all = match shared.take() {
+            Some(known) => known,
+            None => moments_of(ctx, inner)?,
+        };
+        let moments = Moments::within(shared.insert(all), 0..inner.len);
         Samples { times_ms: moments, values: Cow::Owned(column) }
     } else {
         let (mut times, mut values) = (Vec::new(), Vec::new());
