@@ -91,6 +91,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> TimestampMs;
     /// Nanoseconds since some fixed moment; never goes back.
     fn monotonic_ns(&self) -> u64;
+    /// For how long the calling thread has had a processor since some fixed moment, in nanoseconds. A
+    /// clock that cannot tell says that it always had one.
+    fn thread_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,13 @@ impl Clock for SystemClock {
         let elapsed: Duration = self.start.elapsed();
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     }
+
+    fn thread_ns(&self) -> u64 {
+        let worked = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let [seconds, ns] =
+            [worked.tv_sec, worked.tv_nsec].map(|of| u64::try_from(of).unwrap_or(0));
+        seconds.saturating_mul(1_000_000_000).saturating_add(ns)
+    }
 }
 
 /// The machine's clock that goes on while the machine, or the process, sleeps.

@@ -44,6 +44,8 @@ mod routes;
 mod rules;
 mod run;
 pub mod select;
+#[cfg(target_os = "linux")]
+mod slice;
 mod source;
 mod stats;
 mod status;

@@ -15,14 +15,28 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// By how much an evaluation stands behind the rest of the process, as the system counts it: it
-/// gets a third of the time of one that does not.
-const BEHIND_WRITES: i32 = 5;
+/// How far a thread stands behind others.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// By how much, as the system counts it.
+    ranks: i32,
+    /// For how long it runs at most if others want to. Whoever has a shorter time (a few milliseconds,
+    /// unless said otherwise) does not wait for it to be over.
+    slice_ns: u64,
+}
 
-/// By how much a heavy query stands behind light ones: to the last rank. It gets what all others leave
-/// and a seventieth of a processor that they do not leave. With a tenth the others' slowest answers
-/// waited for it, a tick of the system's clock each time (docs/BENCHMARKS.md).
-const BEHIND_LIGHT: i32 = 14;
+/// How far an evaluation stands behind the rest of the process: it gets a third of the time of one that
+/// does not.
+const BEHIND_WRITES: Behind = Behind { ranks: 5, slice_ns: 1_000_000 };
+
+/// How far a heavy query stands behind light ones: at the last rank. It gets what all others leave and a
+/// seventieth of a processor that they do not leave. With a tenth the others' slowest answers waited for
+/// it, a tick of the system's clock each time (docs/BENCHMARKS.md).
+const BEHIND_LIGHT: Behind = Behind { ranks: 14, slice_ns: 3_000_000 };
+
+/// The last rank.
+#[cfg(target_os = "linux")]
+const RANK_MAX: i32 = 19;
 
 /// How long a thread waits for the next evaluation. It is short: an allocator keeps something for
 /// each thread that lives.
@@ -118,10 +132,23 @@ pub(crate) fn fall_behind_light() {
     }
 }
 
-fn fall_behind(by: i32) {
+fn fall_behind(behind: Behind) {
     // On Linux it is this thread's rank alone. A system that refuses leaves it where it was.
-    let ranked = rustix::process::nice(by);
+    let ranked = give_rank(behind);
     ranked.err().inspect(|error| tracing::debug!(%error, "a query's thread keeps its rank"));
+}
+
+#[cfg(target_os = "linux")]
+fn give_rank(behind: Behind) -> io::Result<()> {
+    let own = rustix::process::getpriority_process(None)?;
+    let given = crate::slice::set((own + behind.ranks).min(RANK_MAX), behind.slice_ns);
+    // Where only the slice is forbidden.
+    given.or_else(|_| rustix::process::nice(behind.ranks).map(drop).map_err(io::Error::from))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_rank(behind: Behind) -> io::Result<()> {
+    rustix::process::nice(behind.ranks).map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// How long a query is light, in nanoseconds.
-const LIGHT_NS: u64 = 20_000_000;
+/// How long a query is light, in nanoseconds of work: it does not become heavy by waiting for others.
+const LIGHT_NS: u64 = 3_000_000;
 
 /// How long a turn is, in nanoseconds. Shorter ones cost more changes, longer ones let others wait.
 const TURN_NS: u64 = 50_000_000;
@@ -60,8 +60,13 @@ pub(crate) struct Turns {
 enum Held {
     /// It has gone on for long, and is between two turns.
     Nothing,
-    /// It has not gone on for long.
-    Light(#[expect(dead_code, reason = "it is held")] Ticket),
+    /// It has not worked for long.
+    Light {
+        #[expect(dead_code, reason = "it is held")]
+        ticket: Ticket,
+        /// Until when it may, by the clock of the thread that it works on, once that is known.
+        until_ns: Option<u64>,
+    },
     /// The right to work on one processor.
     Turn(#[expect(dead_code, reason = "it is held")] Ticket),
     /// The right to work on all processors, from the first shard on.
@@ -69,7 +74,7 @@ enum Held {
 }
 
 impl Turns {
-    /// Those of a query that begins now.
+    /// Those of a query that has not begun to work.
     pub(crate) fn new(
         lines: Lines,
         tenant: TenantId,
@@ -77,11 +82,10 @@ impl Turns {
         runtime: Handle,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let (held, look_ns) = match lines.light.try_enter(&tenant, lines.processors) {
-            Some(ticket) => (Held::Light(ticket), clock.monotonic_ns().saturating_add(LIGHT_NS)),
-            None => (Held::Nothing, 0),
-        };
-        let (look_ns, held) = (AtomicU64::new(look_ns), Mutex::new(held));
+        let light = lines.light.try_enter(&tenant, lines.processors);
+        let held = light.map(|ticket| Held::Light { ticket, until_ns: None });
+        let held = Mutex::new(held.unwrap_or(Held::Nothing));
+        let look_ns = AtomicU64::new(0);
         Self { lines, tenant, clock, runtime, stopped, look_ns, held }
     }
 
@@ -91,8 +95,12 @@ impl Turns {
         if now_ns < self.look_ns.load(Ordering::Relaxed) {
             return;
         }
-        threads::fall_behind_light();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left_ns) = self.light_for(&mut held) {
+            self.look_ns.store(now_ns.saturating_add(left_ns), Ordering::Relaxed);
+            return;
+        }
+        threads::fall_behind_light();
         if !matches!(*held, Held::Shards(_)) {
             // Given up first: who waits longest has it then.
             *held = Held::Nothing;
@@ -103,6 +111,14 @@ impl Turns {
         }
         let next_ns = self.clock.monotonic_ns().saturating_add(TURN_NS);
         self.look_ns.store(next_ns, Ordering::Relaxed);
+    }
+
+    /// How much longer the query is light, if it is.
+    fn light_for(&self, held: &mut Held) -> Option<u64> {
+        let Held::Light { until_ns, .. } = held else { return None };
+        let worked_ns = self.clock.thread_ns();
+        let until_ns = *until_ns.get_or_insert(worked_ns.saturating_add(LIGHT_NS));
+        until_ns.checked_sub(worked_ns).filter(|left_ns| *left_ns > 0)
     }
 
     /// Waits for the right to work on all processors, if it is not there.
@@ -154,7 +170,10 @@ mod tests {
     use std::thread;
 
     #[derive(Debug, Default)]
-    struct Hands(AtomicU64);
+    struct Hands {
+        passed_ns: AtomicU64,
+        worked_ns: AtomicU64,
+    }
 
     impl Clock for Hands {
         fn now(&self) -> TimestampMs {
@@ -162,7 +181,11 @@ mod tests {
         }
 
         fn monotonic_ns(&self) -> u64 {
-            self.0.load(Ordering::SeqCst)
+            self.passed_ns.load(Ordering::SeqCst)
+        }
+
+        fn thread_ns(&self) -> u64 {
+            self.worked_ns.load(Ordering::SeqCst)
         }
     }
 
@@ -190,8 +213,14 @@ mod tests {
             Arc::new(Turns::new(self.lines.clone(), tenant, clock, handle, stopped))
         }
 
+        /// Passes a turn in which nobody has worked.
+        fn wait(&self) {
+            self.clock.passed_ns.fetch_add(TURN_NS, Ordering::SeqCst);
+        }
+
         fn pass_a_turn(&self) {
-            self.clock.0.fetch_add(TURN_NS, Ordering::SeqCst);
+            self.wait();
+            self.clock.worked_ns.fetch_add(TURN_NS, Ordering::SeqCst);
         }
     }
 
@@ -215,8 +244,11 @@ mod tests {
     fn a_light_query_does_not_wait_and_long_ones_have_one_turn_after_the_other() {
         let machine = Machine::new(1);
         let (first, second) = (machine.query("a"), machine.query("a"));
-        first.go_on();
-        assert!(!has_turn(&first), "it is light");
+        for _ in 0..2 {
+            first.go_on();
+            assert!(!has_turn(&first), "it is light");
+            machine.wait();
+        }
         machine.pass_a_turn();
         first.go_on();
         assert!(has_turn(&first));
@@ -244,10 +276,11 @@ mod tests {
 
     #[test]
     fn of_a_tenant_that_asks_a_lot_at_once_no_more_are_light_than_there_are_processors() {
-        let is_light = |query: &Turns| matches!(*query.held.lock().unwrap(), Held::Light(_));
+        let is_light = |query: &Turns| matches!(*query.held.lock().unwrap(), Held::Light { .. });
         let machine = Machine::new(1);
         let (first, second, other) = (machine.query("a"), machine.query("a"), machine.query("b"));
         assert_eq!([&first, &second, &other].map(|query| is_light(query)), [true, false, true]);
+        first.go_on();
         second.go_on();
         assert!(has_turn(&second), "it has to have one from its beginning");
         machine.pass_a_turn();
@@ -262,6 +295,9 @@ mod tests {
     fn a_turn_goes_to_the_tenant_that_has_none() {
         let machine = Machine::new(2);
         let queries: Vec<_> = ["a", "a", "a", "b"].iter().map(|of| machine.query(of)).collect();
+        for light in [0, 1, 3] {
+            queries[light].go_on();
+        }
         machine.pass_a_turn();
         queries[..2].iter().for_each(|query| query.go_on());
         let mut waiting = Vec::new();

@@ -66,6 +66,14 @@ impl ChunkHead {
         self.is_dense() == other.is_dense() && times(self) == times(other)
     }
 
+    /// How many of its samples lie in `[start_ms, end_ms)`, if they are spread evenly.
+    pub(crate) fn likely(&self, start_ms: i64, end_ms: i64) -> u64 {
+        let span = |first: i64, last: i64| (i128::from(last) - i128::from(first) + 1).max(0);
+        let within = span(self.first_ms.max(start_ms), self.last_ms.min(end_ms.saturating_sub(1)));
+        let likely = i128::from(self.count) * within / span(self.first_ms, self.last_ms).max(1);
+        u64::try_from(likely).unwrap_or(0)
+    }
+
     /// Whether some of its samples may lie in `[start_ms, end_ms)`.
     pub(crate) fn overlaps(&self, start_ms: i64, end_ms: i64) -> bool {
         self.first_ms < end_ms && start_ms <= self.last_ms

@@ -39,10 +39,10 @@ pub fn count_for(estimate: Estimate, wanted: &Wanted, params: &EvalParams) -> u3
     let samples = estimate.samples.min(estimate.series.saturating_mul(seen));
     let work = estimate.series.saturating_mul(SERIES_WORTH).saturating_add(samples);
     let workers = params.workers.max(1) as u64;
-    // A tenth of what one shard may have pays for a thread each; who has more than two waits less
-    // for the slowest.
+    // Half of what one shard may have pays for a thread each, and for standing behind those that need
+    // but one; who has more than two waits less for the slowest.
     let count = match work {
-        _ if work < SAMPLES_WANTED / 10 => 1,
+        _ if work < SAMPLES_WANTED / 2 => 1,
         _ if work < SAMPLES_WANTED => workers,
         _ => (work / SAMPLES_WANTED).max(2 * workers).next_multiple_of(workers),
     };

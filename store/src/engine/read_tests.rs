@@ -327,6 +327,36 @@ fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
 }
 
 #[test]
+fn an_estimate_of_what_is_in_memory_is_of_the_range() {
+    let engine = open(&SimDisk::new(1), 1, 1 << 30);
+    for at in 0..600 {
+        write(
+            &engine,
+            1,
+            &[row("m", "i1", &[(at * 1_000, 1.0)]), row("m", "i2", &[(at * 1_000, 2.0)])],
+        );
+    }
+    let of = |from_s: i64, to_s: i64| {
+        let range = TimeRange::new(TimestampMs(from_s * 1_000), TimestampMs(to_s * 1_000));
+        let selection = Selection {
+            matchers: vec![Matcher::equal("__name__", "m")],
+            range,
+            days: None,
+            shard: model::QueryShard::ALL,
+            bounds: SelectBounds::NONE,
+            wanted: model::read::Wanted::ALL,
+        };
+        let estimate = engine.estimate(&tenant(), &selection, NOW).unwrap();
+        (estimate.series, estimate.samples)
+    };
+    assert_eq!(of(0, 600), (2, 1_200));
+    let (series, samples) = of(540, 600);
+    assert_eq!(series, 2);
+    assert!((110..=130).contains(&samples), "{samples}");
+    assert_eq!(of(1_000, 2_000), (0, 0));
+}
+
+#[test]
 fn what_was_asked_before_is_not_read_again() {
     let disk = SimDisk::new(1);
     flushed(&disk);

@@ -275,19 +275,28 @@ impl Tenant {
     }
 }
 
+/// Of so many series of a shard an estimate looks at what they hold: it waits for memory each time.
+const LOOKED_AT: u64 = 64;
+
 impl Tenant {
-    /// Adds what is likely to match, by labels and what series hold in all.
+    /// Adds what is likely to match: by labels, and by what some of the series hold in the range.
     pub(crate) fn estimate(&self, query: &Query, estimate: &mut Estimate) {
         let symbols = self.symbols.read();
         let mut plans: Vec<Plan<'_>> =
             query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
         let mut series = 0;
         for shard in self.shards() {
-            let before = series;
-            for_each_match(&shard, query, &mut plans, &symbols, |_| series += 1);
-            let of_all = u128::from(shard.samples) * u128::from(series - before);
-            let samples = of_all / u128::from(shard.len() as u64).max(1);
+            let (mut own, mut samples) = (0_u64, 0_u64);
+            for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                own += 1;
+                if own <= LOOKED_AT {
+                    samples += series.likely(query.start_ms, query.end_ms);
+                }
+            });
+            let of_all = u128::from(samples) * u128::from(own);
+            let samples = of_all / u128::from(own.clamp(1, LOOKED_AT));
             estimate.samples += u64::try_from(samples).unwrap_or(u64::MAX);
+            series += own;
         }
         estimate.series += series;
         estimate.partitions += u64::from(series > 0);

@@ -356,6 +356,18 @@ impl Series {
         open.into_iter().chain(rest).map(|at| TimestampMs(at).day())
     }
 
+    /// How many samples lie in `[start_ms, end_ms)`, about, by the ends of its chunks.
+    pub(crate) fn likely(&self, start_ms: i64, end_ms: i64) -> u64 {
+        let (closed, late) = self.closed();
+        let (histograms, late_histograms) = self.histograms();
+        let open = [self.open(), histograms].into_iter().flatten().map(|(head, _)| head);
+        let chunks = open.chain(closed.map(|chunk| chunk.head));
+        let late = late.iter().map(|sample| sample.timestamp_ms);
+        let late = late.chain(late_histograms.iter().map(|sample| sample.timestamp_ms));
+        chunks.map(|head| head.likely(start_ms, end_ms)).sum::<u64>()
+            + late.filter(|at| (start_ms..end_ms).contains(at)).count() as u64
+    }
+
     /// Whether a sample may lie in `[start_ms, end_ms)`, by the ends of its chunks.
     pub(crate) fn may_overlap(&self, start_ms: i64, end_ms: i64) -> bool {
         let open = self.open.count() > 0 && self.open.head(0).overlaps(start_ms, end_ms);
