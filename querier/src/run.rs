@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How many bytes one sample takes while it is read: its time and its value.
@@ -347,17 +348,21 @@ impl BlockingQuery {
         self.wait(self.source.labels(Arc::clone(&self.context), query))
     }
 
-    /// Waits for an answer, or until nobody wants it any more.
-    fn wait<T>(
-        &self,
-        answer: impl Future<Output = Result<T, SourceError>>,
-    ) -> Result<T, SourceError> {
+    /// Waits for an answer, or until nobody wants it any more. It is worked out on the runtime's
+    /// threads: what they begin is of their rank, and not of this thread's, which falls.
+    fn wait<T: Send + 'static>(&self, answer: SourceAnswer<T>) -> Result<T, SourceError> {
         self.turns.pause();
         let mut stopped = self.stopped.clone();
+        // Dropping it gives the work up.
+        let mut asked = JoinSet::new();
+        asked.spawn_on(answer, &self.runtime);
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                answer = answer => answer,
+                answer = asked.join_next() => match answer {
+                    Some(Ok(answer)) => answer,
+                    _ => Err(broke_off()),
+                },
                 _ = stopped.wait_for(|stopped| *stopped) => Err(canceled()),
             }
         })
@@ -403,6 +408,10 @@ fn to_u64(number: usize) -> u64 {
 pub(crate) fn canceled() -> SourceError {
     let message = "query was canceled in query execution".to_owned();
     SourceError { kind: Kind::Canceled, message }
+}
+
+fn broke_off() -> SourceError {
+    SourceError { kind: Kind::Internal, message: "the source broke off".to_owned() }
 }
 
 fn too_much(what: &str) -> SourceError {

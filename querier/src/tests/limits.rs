@@ -43,6 +43,17 @@ async fn who_finds_the_queue_full_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn what_a_query_waits_for_is_worked_out_on_threads_that_do_not_stand_behind_writes() {
+    let (memory, own) = (memory(), rustix::process::getpriority_process(None).unwrap());
+    let rank = memory.rank.clone();
+    let server = Server::new(memory, one_tenant(), Limits::default());
+    rank.store(i32::MAX, Ordering::SeqCst);
+    let up = server.get("query", &[("query", "up")]).await;
+    assert_eq!(up.status, 200, "{}", up.text());
+    assert_eq!(rank.load(Ordering::SeqCst), own);
+}
+
+#[tokio::test]
 async fn a_query_that_takes_too_long_is_503_timeout() {
     let memory = Memory { stuck: true, ..memory() };
     let waiting = memory.waiting.clone();

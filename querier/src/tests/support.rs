@@ -20,7 +20,7 @@ use model::{
 use promql::SourceError;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -137,6 +137,8 @@ pub(crate) struct Memory {
     pub(crate) open: Option<watch::Receiver<bool>>,
     /// Answers that are waited for.
     pub(crate) waiting: Arc<AtomicU64>,
+    /// By how much the thread that answered last stands behind others, as the system counts it.
+    pub(crate) rank: Arc<AtomicI32>,
     /// How many samples every selection is said to have; 0 is few.
     pub(crate) estimated: u64,
     /// Deletes that were asked for, and of which tenant.
@@ -164,8 +166,11 @@ impl Memory {
         let (stuck, fault, open) = (self.stuck, self.fault.clone(), self.open.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let waiting = Waiting(self.waiting.clone());
+        let rank = self.rank.clone();
         Box::pin(async move {
             let _waiting = waiting;
+            let own = rustix::process::getpriority_process(None).unwrap();
+            rank.store(own, Ordering::SeqCst);
             if stuck {
                 std::future::pending::<()>().await;
             }
