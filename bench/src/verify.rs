@@ -9,8 +9,8 @@
 //! - A time is in the ledger before it is sent, and its acknowledgement before the next of its batch is
 //!   sent. So what is found was sent, and what is missing was acknowledged or not, whoever was killed.
 //! - Every acknowledged sample must be found once, nothing that was not sent, and nothing twice. What one
-//!   request has for one metric is found as a whole or not at all. What was seen stays, unless an attempt at it
-//!   has failed.
+//!   request has for one metric is found as a whole or not at all, once nobody writes it any more. What was seen
+//!   stays, unless an attempt at it has failed.
 
 mod asked;
 mod judge;

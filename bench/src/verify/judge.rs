@@ -95,7 +95,6 @@ pub(super) fn judge(run: Run, batch: u32, times: &Times, found: &Found, faults: 
         let samples = found.get(&series).unwrap_or(&none);
         judge_series(run.run, series, times, samples, faults);
     }
-    judge_parts(run, batch, times, found, faults);
 }
 
 fn judge_series(run: u64, series: u32, times: &Times, samples: &[(i64, f64)], faults: &mut Faults) {
@@ -122,8 +121,8 @@ fn judge_series(run: u64, series: u32, times: &Times, samples: &[(i64, f64)], fa
     }
 }
 
-/// What a request has for one metric is there as a whole or not at all.
-fn judge_parts(run: Run, batch: u32, times: &Times, found: &Found, faults: &mut Faults) {
+/// What a request has for one metric is there as a whole or not at all, once nobody is at work on it.
+pub(super) fn judge_parts(run: Run, batch: u32, times: &Times, found: &Found, faults: &mut Faults) {
     for (at, _) in times.iter().filter(|(_, of)| !of.is_promised()) {
         let mut parts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
         for series in run.series_of(batch) {

@@ -70,6 +70,7 @@ fn honest(seed: u64) -> (Times, Found) {
 fn verdict(times: &Times, found: &Found) -> u64 {
     let mut faults = Faults::default();
     judge(RUN, BATCH, times, found, &mut faults);
+    judge_parts(RUN, BATCH, times, found, &mut faults);
     faults.count()
 }
 

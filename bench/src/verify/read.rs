@@ -1,7 +1,7 @@
 //! Reads back all that a ledger says was written, and asks the same in other words.
 
 use super::asked::Asked;
-use super::judge::{Faults, Found, Times, is_it, judge};
+use super::judge::{Faults, Found, Times, is_it, judge, judge_parts};
 use super::ledger::{Ledger, Run};
 use super::{Error, is_stale, value_of};
 use serde_json::{Value, json};
@@ -62,6 +62,7 @@ impl Reading {
             let found = self.asked.samples(self.run, batch, start_ms, end_ms)?;
             let times = times.range(start_ms + 1..=end_ms).map(|(at, is)| (*at, *is)).collect();
             judge(self.run, batch, &times, &found, &mut self.faults);
+            judge_parts(self.run, batch, &times, &found, &mut self.faults);
             self.count(&times, &found);
             let counts = self.asked.counts(self.run, batch, start_ms, end_ms)?;
             let of_samples =

@@ -9,7 +9,7 @@
 //!   of them is asked for each batch in turn.
 
 use super::asked::Asked;
-use super::judge::{Faults, Found, Times, judge};
+use super::judge::{Faults, Found, Times, judge, judge_parts};
 use super::ledger::{Outcome, Run, Tail};
 use super::{Error, is_stale, value_of};
 use crate::process;
@@ -73,7 +73,7 @@ pub fn watch(plan: &WatchPlan) -> Result<Value, Error> {
 fn report(watched: Vec<Watched<'_>>) -> Value {
     let sum = |of: fn(&Watched<'_>) -> u64| watched.iter().map(of).sum::<u64>();
     let (answers, samples) = (sum(|one| one.answers()), sum(|one| one.samples));
-    let refused = sum(|one| one.refused);
+    let (refused, halves) = (sum(|one| one.refused), sum(|one| one.halves));
     let least = watched.iter().map(|one| one.least()).min().unwrap_or(0);
     let first_error = watched.iter().find_map(|one| one.first_error.clone());
     let mut faults = Faults::default();
@@ -83,6 +83,7 @@ fn report(watched: Vec<Watched<'_>>) -> Value {
     report["least_answers_of_one_for_a_batch"] = json!(least);
     report["samples_found"] = json!(samples);
     report["questions_refused"] = json!(refused);
+    report["requests_seen_in_part"] = json!(halves);
     report["first_error"] = json!(first_error);
     report["holds"] = json!(faults.count() == 0 && least > 0);
     report
@@ -127,6 +128,8 @@ struct Watched<'a> {
     samples: u64,
     refused: u64,
     first_error: Option<String>,
+    /// How often a request that was under way was seen in part.
+    halves: u64,
     faults: Faults,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Watched<'a> {
             samples: 0,
             refused: 0,
             first_error: None,
+            halves: 0,
             faults: Faults::default(),
         }
     }
@@ -228,6 +232,10 @@ impl<'a> Watched<'a> {
         };
         let times: Times = after.iter().map(due).collect();
         judge(self.run, batch, &times, found, &mut self.faults);
+        // A request that is being written may be half there: that is counted, and judged when all is written.
+        let mut parts = Faults::default();
+        judge_parts(self.run, batch, &times, found, &mut parts);
+        self.halves += parts.torn;
         self.samples += found.values().map(|all| all.len() as u64).sum::<u64>();
         let rows = found.iter().flat_map(|(series, all)| all.iter().map(|of| (of.0, *series)));
         let now: BTreeSet<(i64, u32)> = rows.collect();
