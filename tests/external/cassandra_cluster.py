@@ -13,6 +13,8 @@ from cassandra import JARS, PORTS, SCRIPT
 from cql import Cql
 from proxy import Proxy
 
+# So long before its end an attempt may be under way, and is not judged by what came of it.
+UNDER_WAY_S = 3
 # What who watches counts as wrong.
 FAULTS = ("missing", "wrong_value", "never_sent", "twice", "torn", "seen_and_gone", "other_answers")
 # So long after its start a process may be given places, one after the other.
@@ -295,8 +297,10 @@ class Load:
 
 
 def begun(all_of, since, until):
-    """Of (when it ended, seconds that it took, …) those that began in that time, in order."""
-    return sorted(one for one in all_of if since <= one[0] - one[1] and (until is None or one[0] - one[1] < until))
+    """Of (when it ended, seconds that it took, …) those that began in that time, in order. What was under way at its end is what came
+    next's, unless it had waited for long by then."""
+    is_of = lambda at, took: since <= at - took and (until is None or at < until or at - took < until - UNDER_WAY_S)
+    return sorted(one for one in all_of if is_of(one[0], one[1]))
 
 
 def quantile(numbers, part):
