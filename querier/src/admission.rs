@@ -83,16 +83,12 @@ impl Admission {
         let (turn, mine) = oneshot::channel();
         let arrival = {
             let mut line = self.lock();
-            let slots_free = line.slots_free;
+            if line.enter(tenant, bound(limits.max_concurrency)) {
+                return Ok(self.ticket(tenant));
+            }
             line.arrivals += 1;
             let arrival = line.arrivals;
             let gate = line.gates.entry(tenant.clone()).or_default();
-            gate.running_max = bound(limits.max_concurrency);
-            if slots_free > 0 && gate.running < gate.running_max {
-                gate.running += 1;
-                line.slots_free -= 1;
-                return Ok(self.ticket(tenant));
-            }
             if gate.waiting.len() >= bound(limits.max_queue) {
                 return Err(sent_away(tenant, gate, limits));
             }
@@ -101,6 +97,14 @@ impl Admission {
         };
         let _place = Place { admission: self, tenant, arrival };
         mine.await.map_err(|_| Error::new(Kind::Unavailable, "queries are no longer taken"))
+    }
+
+    /// The right to run, if the tenant has fewer than `most` and a slot is free.
+    pub(crate) fn try_enter(self: &Arc<Self>, tenant: &TenantId, most: usize) -> Option<Ticket> {
+        let mut line = self.lock();
+        let has_entered = line.enter(tenant, most);
+        line.tidy(tenant);
+        has_entered.then(|| self.ticket(tenant))
     }
 
     /// How many wait.
@@ -125,6 +129,18 @@ impl Default for Gate {
 }
 
 impl Line {
+    /// Takes a slot for the tenant, if there is one for it.
+    fn enter(&mut self, tenant: &TenantId, running_max: usize) -> bool {
+        let gate = self.gates.entry(tenant.clone()).or_default();
+        gate.running_max = running_max;
+        let may_enter = self.slots_free > 0 && gate.running < running_max;
+        if may_enter {
+            gate.running += 1;
+            self.slots_free -= 1;
+        }
+        may_enter
+    }
+
     /// Takes the next who may run out of the line, and a slot for them.
     fn next(&mut self) -> Option<(TenantId, oneshot::Sender<Ticket>)> {
         if self.slots_free == 0 {

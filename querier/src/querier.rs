@@ -129,6 +129,7 @@ impl Querier {
             metrics: Metrics::new(&parts.registry)?,
             admission: Admission::new(parts.settings.evaluations_max),
             lines: Lines {
+                light: Admission::new(parts.settings.evaluations_max),
                 alone: Admission::new(parts.settings.workers),
                 in_shards: Admission::new(IN_SHARDS_MAX),
                 processors: parts.settings.workers,

@@ -1,6 +1,7 @@
 //! A query that goes on for long takes turns with others that do. As many are at work as there are
 //! processors; the rest waits for its turn, which goes round, tenant by tenant. And whoever goes on
-//! for long stands behind light queries.
+//! for long stands behind light queries. Of a tenant that asks a lot at once as many are light as
+//! there are processors; the rest counts as long from its beginning.
 //!
 //! # Invariants
 //! - A light query never waits here.
@@ -18,8 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// How long a query is light, and how long a turn is, in nanoseconds. Shorter ones cost more changes,
-/// longer ones let others wait.
+/// How long a query is light, in nanoseconds.
+const LIGHT_NS: u64 = 20_000_000;
+
+/// How long a turn is, in nanoseconds. Shorter ones cost more changes, longer ones let others wait.
 const TURN_NS: u64 = 50_000_000;
 
 /// So many of the queries at once that work on all processors are one tenant's: another's need not
@@ -29,6 +32,8 @@ const IN_SHARDS_OF_TENANT_MAX: u64 = 2;
 /// The lines in which long queries wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
+    /// Of those that are light. Nobody waits in it.
+    pub(crate) light: Arc<Admission>,
     /// Of those that work on one processor.
     pub(crate) alone: Arc<Admission>,
     /// Of those that work on all of them.
@@ -53,8 +58,10 @@ pub(crate) struct Turns {
 
 #[derive(Debug)]
 enum Held {
-    /// It has not gone on for long.
+    /// It has gone on for long, and is between two turns.
     Nothing,
+    /// It has not gone on for long.
+    Light(#[expect(dead_code, reason = "it is held")] Ticket),
     /// The right to work on one processor.
     Turn(#[expect(dead_code, reason = "it is held")] Ticket),
     /// The right to work on all processors, from the first shard on.
@@ -70,8 +77,12 @@ impl Turns {
         runtime: Handle,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let look_ns = AtomicU64::new(clock.monotonic_ns().saturating_add(TURN_NS));
-        Self { lines, tenant, clock, runtime, stopped, look_ns, held: Mutex::new(Held::Nothing) }
+        let (held, look_ns) = match lines.light.try_enter(&tenant, lines.processors) {
+            Some(ticket) => (Held::Light(ticket), clock.monotonic_ns().saturating_add(LIGHT_NS)),
+            None => (Held::Nothing, 0),
+        };
+        let (look_ns, held) = (AtomicU64::new(look_ns), Mutex::new(held));
+        Self { lines, tenant, clock, runtime, stopped, look_ns, held }
     }
 
     /// Looks whether it is another's turn, and waits until it is this query's again. Asked often.
@@ -165,8 +176,8 @@ mod tests {
 
     impl Machine {
         fn new(processors: usize) -> Self {
-            let (alone, in_shards) = (Admission::new(processors), Admission::new(1));
-            let lines = Lines { alone, in_shards, processors };
+            let [light, alone] = [8, processors].map(Admission::new);
+            let lines = Lines { light, alone, in_shards: Admission::new(1), processors };
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
             let (clock, stop) = (Arc::default(), watch::Sender::new(false));
             Self { runtime: runtime.unwrap(), lines, clock, stop }
@@ -229,6 +240,22 @@ mod tests {
         assert!(!has_turn(&first));
         first.go_on();
         assert!(has_turn(&first));
+    }
+
+    #[test]
+    fn of_a_tenant_that_asks_a_lot_at_once_no_more_are_light_than_there_are_processors() {
+        let is_light = |query: &Turns| matches!(*query.held.lock().unwrap(), Held::Light(_));
+        let machine = Machine::new(1);
+        let (first, second, other) = (machine.query("a"), machine.query("a"), machine.query("b"));
+        assert_eq!([&first, &second, &other].map(|query| is_light(query)), [true, false, true]);
+        second.go_on();
+        assert!(has_turn(&second), "it has to have one from its beginning");
+        machine.pass_a_turn();
+        first.pause();
+        assert!(is_light(&first), "who waits for an answer does not look");
+        drop(second);
+        first.go_on();
+        assert!(has_turn(&first) && is_light(&machine.query("a")), "a long one makes room");
     }
 
     #[test]

@@ -22,16 +22,16 @@ impl Damaged {
 }
 
 /// Appends a varint.
-pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_uvarint(out: &mut impl Extend<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
+        out.extend([value.to_le_bytes()[0] | 0x80]);
         value >>= 7;
     }
-    out.push(value.to_le_bytes()[0]);
+    out.extend([value.to_le_bytes()[0]]);
 }
 
 /// Appends a zigzag varint.
-pub(crate) fn put_ivarint(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_ivarint(out: &mut impl Extend<u8>, value: i64) {
     put_uvarint(out, zigzag(value));
 }
 

@@ -8,6 +8,7 @@
 pub(crate) mod decimal;
 pub(crate) mod dense;
 pub(crate) mod fast;
+mod grown;
 pub(crate) mod histogram;
 mod ints;
 pub(crate) mod packed;

@@ -35,14 +35,21 @@ pub(crate) fn encode<'a>(
     series: impl Iterator<Item = (u32, &'a [u32])> + Clone,
 ) {
     let (mut texts, mut shapes) = (Locals::default(), Locals::default());
-    let mut count = 0_u64;
+    let (mut count, mut before) = (0_u64, &[][..]);
     for (_, ids) in series.clone() {
         count += 1;
-        shapes.of(ids.first().copied().unwrap_or(0));
-        for (name, value) in symbols.pairs(ids) {
-            texts.of(name);
-            texts.of(value);
+        if let Some(values) = differing(ids, before) {
+            for value in values {
+                texts.of(value);
+            }
+        } else {
+            shapes.of(ids.first().copied().unwrap_or(0));
+            for (name, value) in symbols.pairs(ids) {
+                texts.of(name);
+                texts.of(value);
+            }
         }
+        before = ids;
     }
     put_uvarint(out, texts.ids.len() as u64);
     for id in &texts.ids {
@@ -65,11 +72,24 @@ pub(crate) fn encode<'a>(
     }
 }
 
-/// More bytes than the definition of one series takes among others.
-pub(crate) fn bytes_max(symbols: &Symbols, ids: &[u32]) -> usize {
-    // Number and shape; each text, its length and its uses: at most five bytes a number.
+/// More bytes than the definition of one series takes behind that of `before`, which is empty for the
+/// first.
+pub(crate) fn bytes_max(symbols: &Symbols, ids: &[u32], before: &[u32]) -> usize {
+    // Each text, its length and its uses: at most five bytes a number.
     let text = |symbol: u32| symbols.text(symbol).len() + 11;
-    20 + symbols.pairs(ids).map(|(name, value)| text(name) + text(value)).sum::<usize>()
+    let texts: usize = match differing(ids, before) {
+        Some(values) => values.map(text).sum(),
+        None => symbols.pairs(ids).map(|(name, value)| text(name) + text(value)).sum(),
+    };
+    // Number and shape, and which values differ.
+    20 + ids.len() / 8 + texts
+}
+
+/// The values of a series that the one before has not; `None` if that is of another shape.
+fn differing<'a>(ids: &'a [u32], before: &'a [u32]) -> Option<impl Iterator<Item = u32> + 'a> {
+    let is_like = !ids.is_empty() && ids.first() == before.first();
+    let both = ids.iter().zip(before).skip(1);
+    is_like.then(|| both.filter(|(own, theirs)| own != theirs).map(|(own, _)| *own))
 }
 
 /// A bit for each value that differs from the base, then those values.
@@ -175,7 +195,10 @@ mod tests {
                 series.iter().map(|(number, labels)| (*number, symbols.intern_labels(labels))).collect();
             let mut bytes = Vec::new();
             encode(&mut bytes, &symbols, ids.iter().map(|(number, ids)| (*number, &**ids)));
-            let bound: usize = ids.iter().map(|(_, ids)| bytes_max(&symbols, ids)).sum();
+            let before = std::iter::once(&[][..]).chain(ids.iter().map(|(_, ids)| &**ids));
+            let bound: usize = ids.iter().zip(before)
+                .map(|((_, ids), before)| bytes_max(&symbols, ids, before))
+                .sum();
             prop_assert!(bytes.len() <= 30 + bound, "{} {bound}", bytes.len());
             let mut back = Vec::new();
             let mut input = Input::new(&bytes);

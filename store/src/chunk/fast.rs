@@ -29,6 +29,7 @@ mod tests;
 pub(crate) use columns::{Columns, decode_columns};
 
 use super::decimal;
+use super::grown::Grown;
 use super::{Chunk, ChunkHead, FAST};
 use crate::bytes::{Damaged, Input, put_ivarint, unzigzag, zigzag};
 use model::Sample;
@@ -51,7 +52,7 @@ const MISSES_MAX: u8 = 4;
 /// A chunk that grows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Encoder {
-    bytes: Vec<u8>,
+    bytes: Grown,
     first_ms: i64,
     last_ms: i64,
     step_ms: i64,
@@ -123,13 +124,6 @@ impl Encoder {
     }
 
     fn push_slow(&mut self, step: i64, bits: u64, start_ms: i64) {
-        if self.bytes.capacity() - self.bytes.len() < 12 {
-            // Most series are constant and need no more than the first of these. Allocators keep a
-            // word of each 16 bytes' multiple for themselves.
-            let wanted = self.bytes.len() + 12 + self.bytes.len() / 4;
-            let capacity = wanted.next_multiple_of(16) + 8;
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
         if step != self.step_ms {
             self.bytes.push(STEP);
             put_ivarint(&mut self.bytes, step.wrapping_sub(self.step_ms));
@@ -196,12 +190,12 @@ impl Encoder {
 
     /// Its samples but the first so many.
     pub(crate) fn without_first(&self, skipped: u32) -> Self {
-        without_first(&self.bytes, self.first_ms, self.count, skipped)
+        without_first(self.bytes(), self.first_ms, self.count, skipped)
     }
 
     /// Its samples so far, coded.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// What is known of it; the times are meaningless without a sample.
@@ -241,14 +235,15 @@ fn xor_code(skip: u8, len: u8) -> u8 {
 
 const XOR_BASE: [u8; 8] = [0, 8, 15, 21, 26, 30, 33, 35];
 
-fn push_xor(out: &mut Vec<u8>, xor: u64) {
+fn push_xor(out: &mut Grown, xor: u64) {
     let skip = xor.trailing_zeros().min(63) / 8;
     let len = 8 - skip - xor.leading_zeros().min(63) / 8;
     let [skip_byte, ..] = skip.to_le_bytes();
     let [len_byte, ..] = len.to_le_bytes();
     out.push(xor_code(skip_byte, len_byte));
     let bytes = xor.to_le_bytes();
-    out.extend(bytes.iter().skip(usize::from(skip_byte)).take(usize::from(len_byte)));
+    let (start, len) = (usize::from(skip_byte), usize::from(len_byte));
+    out.extend_from_slice(bytes.get(start..start + len).unwrap_or(&[]));
 }
 
 fn read_xor(input: &mut Input<'_>, code: u8) -> Result<u64, Damaged> {

@@ -55,11 +55,13 @@ pub(super) fn checkpoint(
     let (mut part, mut bytes, mut written) = (Vec::new(), 0, 0);
     // Shard by shard, but small shards share a frame, so that their strings stand there once.
     for (number, ids) in tenant.definitions().flatten() {
-        let own = definitions::bytes_max(&tenant.symbols.read(), &ids);
+        let bytes_of =
+            |before: &[u32]| definitions::bytes_max(&tenant.symbols.read(), &ids, before);
+        let mut own = bytes_of(part.last().map_or(&[], |(_, before): &(u32, LabelIds)| before));
         if part.len() == FRAME_SERIES_MAX || (!part.is_empty() && bytes + own > FRAME_BYTES) {
             put_series(tenant, &part, &mut frame)?;
             part.clear();
-            bytes = 0;
+            (bytes, own) = (0, bytes_of(&[]));
         }
         part.push((number, ids));
         bytes += own;

@@ -4,7 +4,7 @@ use super::door::{TEN_SECONDS, ask, fill, filled};
 use bench::http::{self, Connection};
 use bench::remote_write::{HEADERS, Series, body};
 use std::time::Duration;
-use tests::process::{Cumae, eventually, now};
+use tests::process::{Cumae, eventually, is_released, now};
 
 const ROUNDS: usize = 100;
 const P50: usize = ROUNDS / 2;
@@ -41,9 +41,13 @@ fn small_ones(cumae: &Cumae, end_s: i64) -> [Vec<Duration>; 2] {
 /// So many times both are measured, for a machine that others use too: the median counts.
 const TIMES: usize = 5;
 
-/// A small tenant's reads and writes take less than a millisecond: a few turns of the system's scheduler
-/// on a machine that other tests use are more than that. What is beyond the ratio, for half and for 99 %.
-const TURNS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// What may be beyond the ratio, for half and for 99 %. A small tenant's reads and writes take less than
+/// a millisecond: a few turns of the system's scheduler on a machine that other tests use are more
+/// than that. What is released is measured alone: there it is less than one tick.
+fn slack() -> [Duration; 2] {
+    let ms = if is_released() { [1, 2] } else { [100, 400] };
+    ms.map(Duration::from_millis)
+}
 
 #[test]
 fn o4_fifty_heavy_queries_of_one_tenant_fail_nothing_and_stall_nothing_of_another() {
@@ -74,12 +78,12 @@ fn o4_fifty_heavy_queries_of_one_tenant_fail_nothing_and_stall_nothing_of_anothe
     }
     let [reads, writes] = &mut taken;
     for (what, most, taken) in [("reads", 1.5, reads), ("writes", 1.25, writes)] {
-        for ((share, turns), taken) in ["p50", "p99"].into_iter().zip(TURNS).zip(taken) {
+        for ((share, slack), taken) in ["p50", "p99"].into_iter().zip(slack()).zip(taken) {
             taken.sort_by_key(|(alone, beside)| beside.saturating_sub(alone.mul_f64(most)));
             let (alone, beside) = taken[TIMES / 2];
             let ratio = beside.as_secs_f64() / alone.as_secs_f64();
             println!("{what}: {share} {alone:?} alone, {beside:?} beside ({ratio:.2} x)");
-            assert!(beside <= alone.mul_f64(most) + turns, "{what}: {share} {alone:?}, {beside:?}");
+            assert!(beside <= alone.mul_f64(most) + slack, "{what}: {share} {alone:?}, {beside:?}");
         }
     }
 }
