@@ -57,6 +57,7 @@ impl OverDatabase {
     ) -> Result<Self, ingester::Error> {
         let member = tokio::task::spawn_blocking(move || Member::new(parts)).await;
         let member = member.unwrap_or(Err(ingester::Error::Panicked { name: "member" }))?;
+        let peer_parts = of_ring(peer_parts, member.ring_number());
         let places = Places::new(Arc::clone(&member));
         let server = PeerServer::new(peer_parts.clone(), Arc::new(places.clone()));
         let stop = CancellationToken::new();
@@ -102,6 +103,15 @@ async fn meet(fleet: Fleet) {
         fleet.meet().await;
         tokio::time::sleep(MEET_EVERY).await;
     }
+}
+
+/// How members of a ring talk to each other: those of two databases may have keyspaces of one name. Guests, who
+/// do not reach the database, know no more than that name.
+fn of_ring(parts: PeerParts, number: u128) -> PeerParts {
+    let mut config = (*parts.config).clone();
+    config.cluster_name_of_guests.clone_from(&config.cluster_name);
+    config.cluster_name = format!("{}, ring {number:032x}", config.cluster_name);
+    PeerParts { config: Arc::new(config), ..parts }
 }
 
 /// A process over a database: its name is where it listens.
@@ -178,7 +188,9 @@ impl Peers for Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use cluster::{Topology, TopologyConfig};
+    use wire::peer::handshake::{self, Identity};
     use wire::peer::{Entropy, PeerConfig, Secret};
 
     fn parts() -> PeerParts {
@@ -187,6 +199,44 @@ mod tests {
             topology: Arc::new(Topology::new(TopologyConfig::alone("cassandra")).unwrap()),
             entropy: Arc::new(Entropy::new([7; 32])),
         }
+    }
+
+    /// What two processes say of each other: the first one connects.
+    async fn meet(client: PeerParts, server: PeerParts) -> Result<(), String> {
+        let topology = Arc::clone(&server.topology);
+        let who = |config| Identity {
+            config,
+            members: &topology.members,
+            topology_hash: topology.hash(),
+        };
+        let (mut near, mut far) = tokio::io::duplex(8_192);
+        let (there, here) = tokio::join!(
+            handshake::accept(&mut far, who(&server.config), [1; 32], |_| Ok(())),
+            handshake::connect(&mut near, who(&client.config), "here", [2; 32]),
+        );
+        assert_eq!(there.is_ok(), here.is_ok());
+        here.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn processes_over_another_keyspace_or_database_are_refused_by_name() {
+        let over = |keyspace: &str| {
+            let mut config = Config::default();
+            keyspace.clone_into(&mut config.cassandra.keyspace);
+            crate::roles::database::as_peer(&parts(), &config, "here")
+        };
+        let of = |keyspace: &str, number| of_ring(over(keyspace), number);
+        assert_eq!(meet(of("a", 1), of("a", 1)).await, Ok(()));
+        assert_eq!(meet(over("a"), of("a", 1)).await, Ok(()), "a guest");
+        let error = meet(of("a", 1), of("b", 1)).await.unwrap_err();
+        assert!(error.contains("over keyspace a") && error.contains("over keyspace b"), "{error}");
+        let error = meet(over("a"), of("b", 1)).await.unwrap_err();
+        assert!(
+            error.contains("over keyspace a\"") && error.contains("over keyspace b"),
+            "{error}"
+        );
+        let error = meet(of("a", 1), of("a", 2)).await.unwrap_err();
+        assert!(error.contains("ring 0") && error.contains("1\" there"), "{error}");
     }
 
     #[tokio::test]

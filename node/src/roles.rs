@@ -10,7 +10,7 @@
 //! - Whatever was started is ended, in the order: own metrics, peers, replica. So the replica's
 //!   flush comes last and sees everything that was accepted.
 
-mod database;
+pub(crate) mod database;
 
 use crate::config::{Config, Role, Storage};
 use crate::data_dir::DataDir;

@@ -4,8 +4,8 @@
     cassandra_faults.py CUMAE [--short] [--row NAME,...] [--rounds N] [--load SERIES] [--report FILE]
 
 Plays each row of the table of faults (docs/cassandra.md) and rounds of kill -9, and ends with status 1 if a promise does not hold. While it is written everything is read back: an error is no answer, a short answer is a fault. At the end of a row each
-process says whether every acknowledged sample is there, once. `--short` is what `.ci/run` does: two rounds and each row once, with small
-load, some at once; without it ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer.
+process says whether every acknowledged sample is there, once. `--short` plays two rounds and each row once, with small load, some at
+once unless `--one-by-one` says otherwise; without it ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer.
 
 CUMAE is built with the feature `cassandra`. Nodes listen on 127.0.0.N, the proxy on 127.0.0.1N.
 """

@@ -13,6 +13,10 @@ P99_FLOOR_S = 0.5
 # Nobody is left without an answer for longer.
 WAIT_MAX_S = 15
 PROBES = 64
+# So many answers are not chance.
+ENOUGH = 3
+# What is not answered takes so long.
+NEVER_S = 1e6
 TAKEN = (200, 204)
 
 
@@ -37,6 +41,10 @@ class Story:
         if not holds:
             raise SystemExit(f"FAILED: {self.row}: {text}")
         self.say(text)
+
+    def expect_quietly(self, holds, text):
+        if not holds:
+            raise SystemExit(f"FAILED: {self.row}: {text}")
 
     def load(self, seconds, **more):
         load = Load(self.cluster, seconds, more.pop("series", self.series), **more)
@@ -75,34 +83,63 @@ class Story:
         """Lets the load go on."""
         time.sleep(seconds)
 
-    def check(self, load):
+    def check(self, load, least=0.1):
+        """Each acknowledged sample is there, and there were enough of them: at least this part of what was to be sent."""
         report = load.wait().check()
         wrote = load.wrote
+        taken = len([one for one in load.attempts(0) if one[2] in TAKEN])
+        wanted = least * load.requests_a_second * load.seconds
+        self.expect(taken >= wanted, f"{taken:,} writes acknowledged (at least {wanted:,.0f})")
         self.say(f"{report['samples_acknowledged']:,} samples acknowledged, each there once; {load.watched['answers']:,} answers meanwhile, "
                  f"none short; {wrote['requests_refused']} requests refused, {wrote['requests_unanswered']} unanswered, "
                  f"p50/p99 {wrote['request_ms']['p50']:.0f}/{wrote['request_ms']['p99']:.0f} ms")
         return report
 
     def back_within(self, load, since, until, seconds=TAKEOVER_MAX_S, what="service", of=None):
-        """When the last write and the last question were asked that failed, after a fault and before the next thing that was done."""
-        failed = lambda all_of: [(at - took - since, took) for at, took, status in all_of if not 200 <= status < 300]
-        # Who watches goes on asking the dead, too, and is not answered.
-        writes, reads = failed(load.attempts(since, until)), failed(one for one in load.questions(since, until, of) if one[2])
-        taken = [at - took - since for at, took, status in load.attempts(since, until) if 200 <= status < 300]
-        (last_write, _), (last_read, _) = max(writes, default=(0.0, 0)), max(reads, default=(0.0, 0))
-        slowest = max((took for _, took in writes + reads), default=0.0)
-        self.expect(max(last_write, last_read) <= seconds and any(asked > last_write for asked in taken),
-                    f"{what} is whole again: the last write that failed was sent after {last_write:.1f} s, the last such question after "
-                    f"{last_read:.1f} s (at most {seconds} s)")
+        """When the last write and the last question were begun that failed, after a fault and before the next thing that was done.
+        No answer is a failure. Processes that live through that time are asked, or these."""
+        of = of or [one for one in load.readers if one.lived(since, until)]
+        writes = load.attempts(since, until)
+        failures, tells = {"write": [one for one in writes if one[2] not in TAKEN]}, []
+        answered = [("writes", writes)]
+        for one in of:
+            asked = load.questions(since, until, one)
+            failures[f"question to {one.name}"] = [each for each in asked if each[2] != 200]
+            answered.append((f"questions to {one.name}", asked))
+        last = {name: max((at - took - since for at, took, _ in all_of), default=0.0) for name, all_of in failures.items()}
+        for name, all_of in answered:
+            good = [at for at, took, status in all_of if status in TAKEN and at - took > since + max(last.values())]
+            tells.append(f"{len(good)} {name}")
+            self.expect_quietly(len(good) >= ENOUGH, f"{what}: {len(good)} {name} were answered after the last failure, after "
+                                                     f"{max(last.values()):.1f} s (at least {ENOUGH})")
+        slowest = max((took for all_of in failures.values() for _, took, _ in all_of), default=0.0)
+        self.expect(bool(of) and max(last.values()) <= seconds,
+                    f"{what} is whole again: " + ", ".join(f"the last {name} that failed was sent after {at:.1f} s" for name, at in last.items())
+                    + f" (at most {seconds} s); then {', '.join(tells)} were answered")
         self.expect(slowest <= WAIT_MAX_S, f"who was told no waited for at most {slowest:.1f} s (at most {WAIT_MAX_S})")
 
+    def goes_on(self, load, since, until, every=5):
+        """In each so many seconds writes are acknowledged, and each process that lives answers."""
+        readers = [one for one in load.readers if one.lived(since, until)]
+        all_of = {"writes": load.attempts(since, until), **{f"questions to {one.name}": load.questions(since, until, one) for one in readers}}
+        counts = {}
+        for name, ones in all_of.items():
+            spans = range(max(1, int((until - since) / every)))
+            counts[name] = min(sum(status in TAKEN and int((at - took - since) / every) == span for at, took, status in ones) for span in spans)
+        least = max(1, int(0.2 * every * load.requests_a_second))
+        self.expect(bool(readers) and counts["writes"] >= least and min(counts.values()) >= ENOUGH,
+                    f"in any {every} s of it at least " + ", ".join(f"{count} {name}" for name, count in counts.items())
+                    + f" were taken and answered (at least {least} writes, {ENOUGH} questions)")
+
     def calm_again(self, load, since, seconds=10, window=10):
-        """p99 of writes from so many seconds after the fault on, against that before it."""
-        p99 = lambda a, b: quantile([took for _, took, status in load.attempts(a, b) if status], 0.99)
-        before, after = p99(since - 10, since), p99(since + seconds, since + seconds + window)
+        """p99 of writes from so many seconds after the fault on, against that before it. One that failed took for ever."""
+        took = lambda a, b: [one[1] if one[2] in TAKEN else NEVER_S for one in load.attempts(a, b)]
+        before, after = took(since - 10, since), took(since + seconds, since + seconds + window)
+        self.expect_quietly(min(len(before), len(after)) >= 10 * ENOUGH, f"{len(before)} writes before and {len(after)} after are enough to judge")
+        before, after = quantile(before, 0.99), quantile(after, 0.99)
         bound = max(2 * before, P99_FLOOR_S)
-        self.expect(after <= bound, f"p99 of writes {1000 * before:.0f} ms before, {1000 * after:.0f} ms from {seconds} s after it on "
-                                    f"(at most {1000 * bound:.0f})")
+        self.expect(after <= bound < NEVER_S, f"p99 of writes {1000 * before:.0f} ms before, {1000 * after:.0f} ms from {seconds} s after it on "
+                                              f"(at most {1000 * bound:.0f})")
 
 
 def request(server, *what):
@@ -132,24 +169,27 @@ def probe(server):
 
 
 class Prober:
-    """Asks one process all the while: (when it was asked, when answered, status) of each probe."""
+    """Writes to one process and asks it, all the while, neither waiting for the other: (when it was begun, when answered, status, which of
+    both) of each."""
 
     def __init__(self, process):
         self.process, self.seen, self.over = process, [], threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        self.threads = [threading.Thread(target=self._run, args=(kind, do), daemon=True) for kind, do in (("write", put), ("question", ask))]
+        for thread in self.threads:
+            thread.start()
 
-    def _run(self):
+    def _run(self, kind, do):
         while not self.over.is_set():
-            asked = time.time()
-            status, _ = probe(self.process.server)
-            self.seen.append((asked, time.time(), status))
+            begun = time.time()
+            status, _ = do(self.process.server)
+            self.seen.append((begun, time.time(), status, kind))
             self.over.wait(0.1)
 
     def stop(self):
         self.over.set()
-        self.thread.join(60)
-        return self.seen
+        for thread in self.threads:
+            thread.join(60)
+        return sorted(self.seen)
 
 
 class Burn:

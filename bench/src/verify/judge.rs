@@ -1,33 +1,48 @@
 //! What a server has of a batch, and whether that is what the ledger says.
+//!
+//! # Invariants
+//! - Whatever an answer holds is judged: series that the batch does not have are faults, too.
+//! - Values are compared by their bits, except for the payload of a NaN, which JSON has no words for.
 
-use super::ledger::Run;
-use super::{Error, METRIC, value_of};
-use crate::http::{self, Connection};
+use super::ledger::{Outcome, Run};
+use super::{METRIC, is_stale, value_of};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 /// So many faults are named.
 const NAMED_MAX: usize = 10;
+/// A series that is none of the batch's, by its labels.
+pub(super) const STRAY: u32 = u32::MAX;
 
 /// The samples that were found, by series, in the order of the answer.
 pub(super) type Found = BTreeMap<u32, Vec<(i64, f64)>>;
+/// The times of a batch that were asked for, and what had come of each.
+pub(super) type Times = BTreeMap<i64, Outcome>;
 
 /// What was found to be wrong.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    /// Acknowledged and not there.
     pub(super) missing: u64,
     pub(super) wrong: u64,
+    /// Never sent, or not under these labels.
     pub(super) unknown: u64,
     pub(super) twice: u64,
-    /// Nobody had acknowledged it, so it is no fault.
+    /// A part of what one request had for one metric.
+    pub(super) torn: u64,
+    /// Seen, and not any more, while no attempt at it had failed.
+    pub(super) flicker: u64,
+    /// A question of another kind has another answer than the samples give.
+    pub(super) other: u64,
+    /// Seen, and not any more, after an attempt that failed: nobody was promised it, so it is no fault.
     pub(super) gone: u64,
     named: Vec<String>,
 }
 
 impl Faults {
     pub(super) fn count(&self) -> u64 {
-        self.missing + self.wrong + self.unknown + self.twice
+        let lost = self.missing + self.torn + self.flicker;
+        lost + self.wrong + self.unknown + self.twice + self.other
     }
 
     pub(super) fn report(&self) -> Value {
@@ -36,26 +51,53 @@ impl Faults {
             "wrong_value": self.wrong,
             "never_sent": self.unknown,
             "twice": self.twice,
+            "torn": self.torn,
+            "seen_and_gone": self.flicker,
+            "other_answers": self.other,
             "unacknowledged_and_gone": self.gone,
             "first_faults": self.named,
         })
     }
 
     pub(super) fn name(&mut self, what: &str, series: u32, timestamp_ms: i64) {
+        self.say(|| format!("{what}: series {series} at {timestamp_ms}"));
+    }
+
+    pub(super) fn say(&mut self, what: impl FnOnce() -> String) {
         if self.named.len() < NAMED_MAX {
-            self.named.push(format!("{what}: series {series} at {timestamp_ms}"));
+            self.named.push(what());
         }
+    }
+
+    /// Those of another judgement, too.
+    pub(super) fn add(&mut self, other: Self) {
+        self.missing += other.missing;
+        self.wrong += other.wrong;
+        self.unknown += other.unknown;
+        self.twice += other.twice;
+        self.torn += other.torn;
+        self.flicker += other.flicker;
+        self.other += other.other;
+        self.gone += other.gone;
+        other.named.into_iter().for_each(|what| self.say(|| what));
     }
 }
 
-/// Compares the samples of a series with the times of its batch.
-pub(super) fn judge(
-    run: u64,
-    series: u32,
-    times: &BTreeMap<i64, bool>,
-    samples: &[(i64, f64)],
-    faults: &mut Faults,
-) {
+/// Compares all that was found of a batch with its times.
+pub(super) fn judge(run: Run, batch: u32, times: &Times, found: &Found, faults: &mut Faults) {
+    let (ours, none) = (run.series_of(batch), Vec::new());
+    for (series, samples) in found.iter().filter(|(series, _)| !ours.contains(series)) {
+        faults.unknown += samples.len().max(1) as u64;
+        let at = samples.first().map_or(0, |sample| sample.0);
+        faults.name("labels that were never sent", *series, at);
+    }
+    for series in ours {
+        let samples = found.get(&series).unwrap_or(&none);
+        judge_series(run.run, series, times, samples, faults);
+    }
+}
+
+fn judge_series(run: u64, series: u32, times: &Times, samples: &[(i64, f64)], faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (timestamp_ms, value) in samples {
         if !seen.insert(*timestamp_ms) {
@@ -64,115 +106,62 @@ pub(super) fn judge(
         } else if !times.contains_key(timestamp_ms) {
             faults.unknown += 1;
             faults.name("never sent", series, *timestamp_ms);
-        } else if value.to_bits() != value_of(run, series, *timestamp_ms).to_bits() {
+        } else if !is_it(*value, value_of(run, series, *timestamp_ms)) {
             faults.wrong += 1;
             faults.name("wrong value", series, *timestamp_ms);
         }
     }
-    for (timestamp_ms, _) in times.iter().filter(|(_, is_acknowledged)| **is_acknowledged) {
-        if !seen.contains(timestamp_ms) {
+    for (timestamp_ms, _) in times.iter().filter(|(_, of)| of.is_promised()) {
+        // No range of samples shows a marker; what it hides is asked for at the end.
+        let is_hidden = is_stale(value_of(run, series, *timestamp_ms));
+        if !is_hidden && !seen.contains(timestamp_ms) {
             faults.missing += 1;
             faults.name("missing", series, *timestamp_ms);
         }
     }
 }
 
-/// Who is asked, over one connection after the other.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) target: SocketAddr,
-    prefix: String,
-    connection: Option<Connection>,
-}
-
-impl Asked {
-    pub(super) fn new(target: SocketAddr, prefix: &str) -> Self {
-        Self { target, prefix: prefix.to_owned(), connection: None }
-    }
-
-    /// What the server has of a batch, later than `start_ms` and up to `end_ms`.
-    pub(super) fn samples(
-        &mut self,
-        run: Run,
-        batch: u32,
-        start_ms: i64,
-        end_ms: i64,
-    ) -> Result<Found, Error> {
-        let of = format!("{{run=\"{}\",batch=\"{batch}\"}}[{}ms]", run.run, end_ms - start_ms);
-        let query = match run.metrics {
-            0 | 1 => format!("{METRIC}_0{of}"),
-            _ => format!("{{__name__=~\"{METRIC}_.*\",{}", of.trim_start_matches('{')),
-        };
-        let at = format!("{}.{:03}", end_ms.div_euclid(1_000), end_ms.rem_euclid(1_000));
-        let form = http::form(&[("query", &query), ("time", &at)]);
-        let answer = self.get(&format!("{}/api/v1/query?{form}", self.prefix))?;
-        let refused = || {
-            let text = String::from_utf8_lossy(&answer.1).trim().to_owned();
-            Error::Refused { target: self.target, status: answer.0, text }
-        };
-        let json: Value = serde_json::from_slice(&answer.1).map_err(|_| refused())?;
-        let result = json["data"]["result"].as_array().ok_or_else(refused)?;
-        let mut found = Found::new();
-        for one in result {
-            let series = one["metric"]["series"].as_str().and_then(|text| text.parse().ok());
-            let series = found.entry(series.unwrap_or(u32::MAX)).or_default();
-            series.extend(one["values"].as_array().into_iter().flatten().filter_map(sample));
+/// What a request has for one metric is there as a whole or not at all, once nobody is at work on it.
+pub(super) fn judge_parts(run: Run, batch: u32, times: &Times, found: &Found, faults: &mut Faults) {
+    for (at, _) in times.iter().filter(|(_, of)| !of.is_promised()) {
+        let mut parts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        for series in run.series_of(batch) {
+            if !is_stale(value_of(run.run, series, *at)) {
+                let has = |all: &Vec<(i64, f64)>| all.iter().any(|sample| sample.0 == *at);
+                let (have, all) = parts.entry(series % run.metrics.max(1)).or_default();
+                *have += u32::from(found.get(&series).is_some_and(has));
+                *all += 1;
+            }
         }
-        Ok(found)
-    }
-
-    fn get(&mut self, path: &str) -> Result<(u16, Vec<u8>), Error> {
-        let target = self.target;
-        let failed = |source| Error::Io { target, source };
-        let mut open = match self.connection.take() {
-            Some(open) => open,
-            None => Connection::open(target).map_err(failed)?,
-        };
-        let answer = open.send("GET", path, &[], b"").map_err(failed)?;
-        self.connection = Some(open);
-        Ok((answer.status, answer.body))
+        for (metric, (have, all)) in
+            parts.into_iter().filter(|(_, (have, all))| 0 < *have && have < all)
+        {
+            faults.torn += 1;
+            faults
+                .say(|| format!("torn: {have} of {all} of batch {batch}, metric {metric} at {at}"));
+        }
     }
 }
 
-/// `[seconds, "value"]`.
-fn sample(row: &Value) -> Option<(i64, f64)> {
-    #[expect(clippy::cast_possible_truncation, reason = "a time of ours in milliseconds")]
-    let timestamp_ms = (row[0].as_f64()? * 1_000.0).round() as i64;
-    Some((timestamp_ms, row[1].as_str()?.parse().ok()?))
+/// Whether a value that was told is the one that was sent.
+pub(super) fn is_it(told: f64, sent: f64) -> bool {
+    told.to_bits() == sent.to_bits() || (told.is_nan() && sent.is_nan() && !is_stale(sent))
+}
+
+/// Which series of a run these labels are of, if they are as they were sent.
+pub(super) fn series_of_labels(run: Run, labels: &Value) -> u32 {
+    let text = |name: &str| labels[name].as_str().unwrap_or_default();
+    let is_ours = |series: &u32| {
+        let batch = series / run.batch_series.max(1);
+        let metric = format!("{METRIC}_{}", series % run.metrics.max(1));
+        text("batch") == batch.to_string()
+            && text("run") == run.run.to_string()
+            && text("__name__") == metric
+            && labels.as_object().is_some_and(|all| all.len() == 4)
+    };
+    text("series").parse().ok().filter(is_ours).unwrap_or(STRAY)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::ledger::Ledger;
-    use super::*;
-
-    /// The faults of series 5 with these samples: missing, wrong, never sent, twice.
-    fn faults(ledger: &Ledger, samples: &[(i64, f64)]) -> [u64; 4] {
-        let mut faults = Faults::default();
-        judge(ledger.run.run, 5, &ledger.batches[&0], samples, &mut faults);
-        [faults.missing, faults.wrong, faults.unknown, faults.twice]
-    }
-
-    #[test]
-    fn what_was_acknowledged_is_there_once_and_nothing_else() {
-        let lines = [
-            "run 7 1 100 1",
-            "try 0 10",
-            "ok 0 10 11 1 204",
-            "try 0 20",
-            "no 0 20 21 1 503",
-            "try 0 30",
-            "no 0 30 31 1 0",
-            "ok 0 30 32 1 204",
-        ];
-        let mut ledger = Ledger::default();
-        lines.iter().for_each(|line| ledger.add(line).unwrap());
-        let [a, b, c] = [10, 20, 30].map(|at| (at, value_of(7, 5, at)));
-        assert_eq!(faults(&ledger, &[a, c]), [0, 0, 0, 0]);
-        assert_eq!(faults(&ledger, &[a, b, c]), [0, 0, 0, 0], "nobody knows of the second");
-        assert_eq!(faults(&ledger, &[a, b]), [1, 0, 0, 0]);
-        assert_eq!(faults(&ledger, &[a, a, c]), [0, 0, 0, 1]);
-        assert_eq!(faults(&ledger, &[a, (30, b.1)]), [0, 1, 0, 0]);
-        assert_eq!(faults(&ledger, &[a, c, (40, value_of(7, 5, 40))]), [0, 0, 1, 0]);
-    }
-}
+#[path = "judge_tests.rs"]
+mod tests;

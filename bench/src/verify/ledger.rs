@@ -57,11 +57,47 @@ impl Writer {
     }
 }
 
-/// What a ledger says: of each batch the times that were sent, and whether they were acknowledged.
+/// What has come of a time of a batch so far. What is worse to lose is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outcome {
+    /// An attempt failed: it may be there, or not, or not any more.
+    Doubtful,
+    /// It is on its way for the first time.
+    Sent,
+    /// It has to be there from now on.
+    Acknowledged,
+    /// The same, by an attempt that came after one that had failed.
+    AcknowledgedLate,
+}
+
+impl Outcome {
+    /// Whether it has to be there.
+    pub(super) fn is_promised(self) -> bool {
+        matches!(self, Self::Acknowledged | Self::AcknowledgedLate)
+    }
+
+    /// Whether an attempt failed, so that what one process had seen of it another one may not have.
+    pub(super) fn has_failed(self) -> bool {
+        matches!(self, Self::Doubtful | Self::AcknowledgedLate)
+    }
+
+    /// After one more line.
+    fn and(self, line: Self) -> Self {
+        let is_promised = self.is_promised() || line.is_promised();
+        match (is_promised, self.has_failed() || line.has_failed()) {
+            (true, true) => Self::AcknowledgedLate,
+            (true, false) => Self::Acknowledged,
+            (false, true) => Self::Doubtful,
+            (false, false) => Self::Sent,
+        }
+    }
+}
+
+/// What a ledger says: of each batch the times that were sent, and what came of them.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Ledger {
     pub(super) run: Run,
-    pub(super) batches: BTreeMap<u32, BTreeMap<i64, bool>>,
+    pub(super) batches: BTreeMap<u32, BTreeMap<i64, Outcome>>,
 }
 
 impl Ledger {
@@ -76,7 +112,7 @@ impl Ledger {
     pub(super) fn add(&mut self, line: &str) -> Option<()> {
         let mut words = line.split(' ');
         let (kind, first, second) = (words.next()?, words.next()?, words.next()?);
-        let is_acknowledged = match kind {
+        let outcome = match kind {
             "run" => {
                 let (run, batches) = (first.parse().ok()?, second.parse().ok()?);
                 let (batch_series, metrics) = (words.next()?, words.next()?);
@@ -84,12 +120,14 @@ impl Ledger {
                 self.run = Run { run, batches, batch_series, metrics };
                 return Some(());
             }
-            "try" | "no" => false,
-            "ok" => true,
+            "try" => Outcome::Sent,
+            "no" => Outcome::Doubtful,
+            "ok" => Outcome::Acknowledged,
             _ => return None,
         };
         let times = self.batches.entry(first.parse().ok()?).or_default();
-        *times.entry(second.parse().ok()?).or_default() |= is_acknowledged;
+        let before = times.entry(second.parse().ok()?).or_insert(outcome);
+        *before = before.and(outcome);
         Some(())
     }
 }
@@ -151,7 +189,10 @@ mod tests {
         assert_eq!((tail.ledger.run, tail.ledger.batches[&1].len()), (run, 1));
         writer.line("0\nno 1 20 23 3 503\n").unwrap();
         tail.follow().unwrap();
-        assert_eq!(tail.ledger.batches[&1], BTreeMap::from([(10, true), (20, false)]));
+        assert_eq!(
+            tail.ledger.batches[&1],
+            BTreeMap::from([(10, Outcome::Acknowledged), (20, Outcome::Doubtful)])
+        );
         assert_eq!(Ledger::read(&path).unwrap(), tail.ledger);
         assert!(Writer::create(&path, run).is_err(), "a ledger is never written over");
         std::fs::remove_file(&path).unwrap();

@@ -1,11 +1,17 @@
 //! Reads what was written lately, all the while that it is written: no answer may be short.
 //!
 //! What was acknowledged before a question was asked has to be in its answer, and what is in it has to be in
-//! the ledger once the answer is there. An error is no answer.
+//! the ledger once the answer is there. What one answer had, whoever gave it, all later ones have to have,
+//! unless an attempt at it has failed. An error is no answer.
+//!
+//! # Invariants
+//! - Each process is asked by a thread of its own, so that one that hangs keeps nobody from being asked, and each
+//!   of them is asked for each batch in turn.
 
-use super::Error;
-use super::judge::{Asked, Faults, Found, judge};
-use super::ledger::Tail;
+use super::asked::Asked;
+use super::judge::{Faults, Found, Times, judge, judge_parts};
+use super::ledger::{Outcome, Run, Tail};
+use super::{Error, is_stale, value_of};
 use crate::process;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,32 +19,31 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What to watch.
 #[derive(Clone, Debug)]
 pub struct WatchPlan {
-    /// Who is asked, in turn.
+    /// Who is asked, all at once.
     pub targets: Vec<SocketAddr>,
     /// What is before `/api/v1`.
     pub prefix: String,
     /// The ledger of who writes; it need not be there yet.
     pub ledger: PathBuf,
     /// A line for each question: when it ended and how long it took, both in milliseconds, the status (0 is
-    /// no answer), how much was wrong so far, and who was asked. A new file.
+    /// no answer), how much was wrong so far by who was asked, and who that is. A new file.
     pub log: Option<PathBuf>,
     /// How long to go on.
     pub span: Duration,
-    /// The least time between two questions.
+    /// The least time between two questions to one process.
     pub interval: Duration,
     /// How much of the past is asked for.
     pub past: Duration,
 }
 
-/// Times of a series that nobody had acknowledged and that were seen: they may go again, which is counted.
-type Seen = BTreeMap<u32, BTreeSet<i64>>;
-
-/// Asks until the time is over. `holds` in the report: there were answers, and all were right.
+/// Asks until the time is over. `holds` in the report: each process answered for each batch, and all answers
+/// were right.
 ///
 /// # Errors
 /// [`Error::Ledger`], [`Error::BadLine`], [`Error::NoTarget`].
@@ -48,76 +53,153 @@ pub fn watch(plan: &WatchPlan) -> Result<Value, Error> {
         File::options().append(true).create_new(true).open(path).map_err(|why| failed(path, why))
     });
     let log = log.transpose()?;
-    let mut asked: Vec<Asked> =
-        plan.targets.iter().map(|target| Asked::new(*target, &plan.prefix)).collect();
-    let targets = asked.len();
-    let end = process::now() + plan.span;
-    let mut tail = wait_for(plan, end)?;
-    let mut watched = Watched::default();
-    for turn in 0.. {
-        let began = process::now();
-        if began >= end {
-            break;
-        }
-        let target = asked.get_mut(turn % targets.max(1)).ok_or(Error::NoTarget)?;
-        let to = target.target;
-        let status = watched.ask(plan, target, turn, &mut tail)?;
-        if let (Some(status), Some(mut log)) = (status, log.as_ref()) {
-            let (at, took) = (process::wall_ms(), began.elapsed().as_millis());
-            let line = format!("{at} {took} {status} {} {to}\n", watched.faults.count());
-            let written = log.write_all(line.as_bytes());
-            written.map_err(|why| failed(plan.log.as_ref().unwrap_or(&plan.ledger), why))?;
-        }
-        process::settle(plan.interval.saturating_sub(began.elapsed()));
+    if plan.targets.is_empty() {
+        return Err(Error::NoTarget);
     }
-    Ok(watched.report())
+    let (end, seen) = (process::now() + plan.span, Seen::default());
+    let watched: Result<Vec<Watched<'_>>, Error> = std::thread::scope(|scope| {
+        let ask = |target: &SocketAddr| {
+            let watched = Watched::new(plan, *target, &seen, log.as_ref());
+            scope.spawn(move || watched.until(end))
+        };
+        let threads: Vec<_> = plan.targets.iter().map(ask).collect();
+        let died = || failed(&plan.ledger, std::io::Error::other("a thread died"));
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|watched| watched.unwrap_or_else(|_| Err(died()))).collect()
+    });
+    Ok(report(watched?))
 }
 
-/// The ledger, once it is there.
-fn wait_for(plan: &WatchPlan, end: std::time::Instant) -> Result<Tail, Error> {
-    loop {
-        match Tail::open(&plan.ledger) {
-            Err(Error::Ledger { .. }) if process::now() < end => process::settle(plan.interval),
-            opened => return opened,
-        }
-    }
+fn report(watched: Vec<Watched<'_>>) -> Value {
+    let sum = |of: fn(&Watched<'_>) -> u64| watched.iter().map(of).sum::<u64>();
+    let (answers, samples) = (sum(|one| one.answers()), sum(|one| one.samples));
+    let (refused, halves) = (sum(|one| one.refused), sum(|one| one.halves));
+    let least = watched.iter().map(|one| one.least()).min().unwrap_or(0);
+    let first_error = watched.iter().find_map(|one| one.first_error.clone());
+    let mut faults = Faults::default();
+    watched.into_iter().for_each(|one| faults.add(one.faults));
+    let mut report = faults.report();
+    report["answers"] = json!(answers);
+    report["least_answers_of_one_for_a_batch"] = json!(least);
+    report["samples_found"] = json!(samples);
+    report["questions_refused"] = json!(refused);
+    report["requests_seen_in_part"] = json!(halves);
+    report["first_error"] = json!(first_error);
+    report["holds"] = json!(faults.count() == 0 && least > 0);
+    report
 }
 
+/// Times of each batch, by series, that were seen before they were acknowledged.
 #[derive(Debug, Default)]
-struct Watched {
-    answers: u64,
+struct Seen {
+    // A leaf.
+    batches: Mutex<BTreeMap<u32, BTreeSet<(i64, u32)>>>,
+}
+
+impl Seen {
+    /// What later answers about a batch have to have, from a time on.
+    fn of(&self, batch: u32, start_ms: i64) -> BTreeSet<(i64, u32)> {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(all) = batches.get_mut(&batch) else { return BTreeSet::new() };
+        // Who asks for more of the past than this asked before.
+        all.retain(|(at, _)| *at > start_ms);
+        all.clone()
+    }
+
+    /// Some were seen, others are not expected any more.
+    fn note(&self, batch: u32, seen: BTreeSet<(i64, u32)>, over: &BTreeSet<(i64, u32)>) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = batches.entry(batch).or_default();
+        all.extend(seen);
+        all.retain(|one| !over.contains(one));
+    }
+}
+
+/// What one process was asked.
+#[derive(Debug)]
+struct Watched<'a> {
+    plan: &'a WatchPlan,
+    asked: Asked,
+    seen: &'a Seen,
+    log: Option<&'a File>,
+    run: Run,
+    /// Answers for each batch.
+    answered: BTreeMap<u32, u64>,
     samples: u64,
     refused: u64,
     first_error: Option<String>,
+    /// How often a request that was under way was seen in part.
+    halves: u64,
     faults: Faults,
-    seen: Seen,
 }
 
-impl Watched {
+impl<'a> Watched<'a> {
+    fn new(plan: &'a WatchPlan, target: SocketAddr, seen: &'a Seen, log: Option<&'a File>) -> Self {
+        Self {
+            plan,
+            asked: Asked::new(target, &plan.prefix),
+            seen,
+            log,
+            run: Run::default(),
+            answered: BTreeMap::new(),
+            samples: 0,
+            refused: 0,
+            first_error: None,
+            halves: 0,
+            faults: Faults::default(),
+        }
+    }
+
+    fn answers(&self) -> u64 {
+        self.answered.values().sum()
+    }
+
+    /// How often it answered for the batch for which it answered least.
+    fn least(&self) -> u64 {
+        let of = |batch| self.answered.get(&batch).copied().unwrap_or(0);
+        (0..self.run.batches).map(of).min().unwrap_or(0)
+    }
+
+    fn until(mut self, end: Instant) -> Result<Self, Error> {
+        let mut tail = wait_for(self.plan, end)?;
+        for turn in 0_u32.. {
+            let began = process::now();
+            if began >= end {
+                break;
+            }
+            tail.follow()?;
+            self.run = tail.ledger.run;
+            if let Some(status) = self.ask(turn % self.run.batches.max(1), &mut tail)? {
+                self.line(began, status)?;
+            }
+            process::settle(self.plan.interval.saturating_sub(began.elapsed()));
+        }
+        Ok(self)
+    }
+
+    fn line(&self, began: Instant, status: u16) -> Result<(), Error> {
+        let Some(mut log) = self.log else { return Ok(()) };
+        let (at, took, to) = (process::wall_ms(), began.elapsed().as_millis(), self.asked.target);
+        let line = format!("{at} {took} {status} {} {to}\n", self.faults.count());
+        let path = self.plan.log.as_ref().unwrap_or(&self.plan.ledger).clone();
+        log.write_all(line.as_bytes()).map_err(|source| Error::Ledger { path, source })
+    }
+
     /// Asks for a batch; the status, if there was something to ask for.
-    fn ask(
-        &mut self,
-        plan: &WatchPlan,
-        target: &mut Asked,
-        turn: usize,
-        tail: &mut Tail,
-    ) -> Result<Option<u16>, Error> {
-        tail.follow()?;
-        let run = tail.ledger.run;
-        let batch = u32::try_from(turn).unwrap_or(0) % run.batches.max(1);
+    fn ask(&mut self, batch: u32, tail: &mut Tail) -> Result<Option<u16>, Error> {
         let times = tail.ledger.batches.get(&batch);
         let Some(end_ms) = times.and_then(|times| times.keys().next_back().copied()) else {
             return Ok(None);
         };
-        let past_ms = i64::try_from(plan.past.as_millis()).unwrap_or(i64::MAX / 4);
+        let past_ms = i64::try_from(self.plan.past.as_millis()).unwrap_or(i64::MAX / 4);
         let start_ms = end_ms - past_ms;
-        let of = |tail: &Tail| -> BTreeMap<i64, bool> {
+        let of = |tail: &Tail| -> Times {
             let times = tail.ledger.batches.get(&batch);
             let times = times.map(|times| times.range(start_ms + 1..=end_ms));
             times.into_iter().flatten().map(|(at, is)| (*at, *is)).collect()
         };
-        let before = of(tail);
-        let found = match target.samples(run, batch, start_ms, end_ms) {
+        let (before, seen) = (of(tail), self.seen.of(batch, start_ms));
+        let found = match self.asked.samples(self.run, batch, start_ms, end_ms) {
             Ok(found) => found,
             Err(error) => {
                 let status = if let Error::Refused { status, .. } = &error { *status } else { 0 };
@@ -127,59 +209,64 @@ impl Watched {
             }
         };
         tail.follow()?;
-        // What was acknowledged meanwhile may be in the answer, or not.
-        let mut times = of(tail);
-        times.iter_mut().for_each(|(at, is)| *is = before.get(at).copied().unwrap_or(false));
-        for series in run.series_of(batch) {
-            self.judge(run.run, series, &times, &found);
-        }
-        self.answers += 1;
+        let after = of(tail);
+        self.judge(batch, (&before, &after), &found, &seen);
+        *self.answered.entry(batch).or_default() += 1;
         Ok(Some(200))
     }
 
-    fn judge(&mut self, run: u64, series: u32, times: &BTreeMap<i64, bool>, found: &Found) {
-        let none = Vec::new();
-        let samples = found.get(&series).unwrap_or(&none);
-        self.samples += samples.len() as u64;
-        judge(run, series, times, samples, &mut self.faults);
-        let doubtful = |at: &i64| times.get(at) == Some(&false);
-        let now: BTreeSet<i64> = samples.iter().map(|(at, _)| *at).filter(doubtful).collect();
-        let seen = self.seen.entry(series).or_default();
-        let gone = seen.iter().filter(|at| doubtful(at) && !now.contains(at)).count();
-        self.faults.gone += gone as u64;
-        if now.is_empty() {
-            self.seen.remove(&series);
-        } else {
-            *seen = now;
+    /// Judges an answer about a batch: what had come of its times before it was asked for and when the answer was
+    /// there, and what had been seen before.
+    fn judge(
+        &mut self,
+        batch: u32,
+        (before, after): (&Times, &Times),
+        found: &Found,
+        seen: &BTreeSet<(i64, u32)>,
+    ) {
+        // What was acknowledged meanwhile may be in the answer, or not.
+        let owed = |at: &i64| before.get(at).is_some_and(|is| is.is_promised());
+        let due = |(at, now): (&i64, &Outcome)| {
+            let is = if owed(at) { Outcome::Acknowledged } else { (*now).min(Outcome::Sent) };
+            (*at, is)
+        };
+        let times: Times = after.iter().map(due).collect();
+        judge(self.run, batch, &times, found, &mut self.faults);
+        // A request that is being written may be half there: that is counted, and judged when all is written.
+        let mut parts = Faults::default();
+        judge_parts(self.run, batch, &times, found, &mut parts);
+        self.halves += parts.torn;
+        self.samples += found.values().map(|all| all.len() as u64).sum::<u64>();
+        let rows = found.iter().flat_map(|(series, all)| all.iter().map(|of| (of.0, *series)));
+        let now: BTreeSet<(i64, u32)> = rows.collect();
+        let mut over = BTreeSet::new();
+        for one in seen.difference(&now).filter(|(at, _)| after.contains_key(at) && !owed(at)) {
+            over.insert(*one);
+            if after.get(&one.0).is_some_and(|is| is.has_failed()) {
+                self.faults.gone += 1;
+            } else {
+                self.faults.flicker += 1;
+                self.faults.name("seen and gone", one.1, one.0);
+            }
         }
+        over.extend(seen.iter().filter(|(at, _)| owed(at)));
+        let fresh = |(at, series): &(i64, u32)| {
+            !owed(at) && !is_stale(value_of(self.run.run, *series, *at))
+        };
+        self.seen.note(batch, now.into_iter().filter(fresh).collect(), &over);
     }
+}
 
-    fn report(&self) -> Value {
-        let mut report = self.faults.report();
-        report["answers"] = json!(self.answers);
-        report["samples_found"] = json!(self.samples);
-        report["questions_refused"] = json!(self.refused);
-        report["first_error"] = json!(self.first_error);
-        report["holds"] = json!(self.faults.count() == 0 && self.answers > 0);
-        report
+/// The ledger, once it is there.
+fn wait_for(plan: &WatchPlan, end: Instant) -> Result<Tail, Error> {
+    loop {
+        match Tail::open(&plan.ledger) {
+            Err(Error::Ledger { .. }) if process::now() < end => process::settle(plan.interval),
+            opened => return opened,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::value_of;
-    use super::*;
-
-    #[test]
-    fn what_was_seen_and_gone_is_counted_and_no_fault_until_it_is_acknowledged() {
-        let times = BTreeMap::from([(10, true), (20, false)]);
-        let [a, b] = [10, 20].map(|at| (at, value_of(7, 0, at)));
-        let mut watched = Watched::default();
-        let mut counts = Vec::new();
-        for found in [vec![a], vec![a, b], vec![a], vec![b]] {
-            watched.judge(7, 0, &times, &Found::from([(0, found)]));
-            counts.push((watched.faults.gone, watched.faults.missing, watched.faults.count()));
-        }
-        assert_eq!(counts, [(0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 1, 1)]);
-    }
-}
+#[path = "watch_tests.rs"]
+mod tests;

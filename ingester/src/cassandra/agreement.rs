@@ -7,6 +7,7 @@
 //! | `ring` | ((0)) | the whole ring row | none |
 //! | `ring` | ((1)) | how many places there are, written once | none |
 //! | `ring` | ((2)) | whose quorum acknowledges, written once | none |
+//! | `ring` | ((3)) | which ring this is, by a number drawn once | none |
 //! | `claims` | ((key)) | holder, number, ring version | none |
 //!
 //! # Invariants
@@ -33,6 +34,7 @@ const VERSION: u8 = 1;
 /// The partitions of the ring's table that are written once.
 const PLACES: u64 = 1;
 const DATACENTER: u64 = 2;
+const NUMBER: u64 = 3;
 /// The row of a lease that says where the process is found.
 const ADDRESS: &str = "address";
 
@@ -87,6 +89,16 @@ pub(super) fn datacenter(rows: &dyn Rows) -> Result<Option<String>> {
     let said = Guard { rows, table: RING, partition: ints([DATACENTER]) };
     let there = persist(RING, || said.read())?;
     Ok(there.map(|bytes| String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned()))
+}
+
+/// Which ring this is: what the first process drew. Two keyspaces of one name have two numbers.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn agree_on_number(rows: &dyn Rows, drawn: u128) -> Result<u128> {
+    let first = said_first(rows, NUMBER, &[&[VERSION][..], &drawn.to_be_bytes()].concat())?;
+    let there = first.get(1..).and_then(|bytes| bytes.try_into().ok()).map(u128::from_be_bytes);
+    there.ok_or_else(|| Error::corrupt(RING, 0, "which ring it is cannot be read"))
 }
 
 /// The ring row, if there is one that this release knows.

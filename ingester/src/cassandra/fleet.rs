@@ -96,7 +96,7 @@ impl Fleet {
     /// Makes sure that every member can be reached, before somebody asks for it.
     pub async fn meet(&self) {
         let mut members = Vec::new();
-        if let Ok(row) = self.ring() {
+        if let Ok((row, _)) = self.known() {
             self.forget(&row);
             for who in row.members().keys() {
                 // Who is not found now is looked for again.
@@ -108,22 +108,16 @@ impl Fleet {
         }
     }
 
-    fn ring(&self) -> Result<RingRow, ReplicaError> {
-        let row = match &self.here {
-            Here::Member(_, member) => member.ring(),
-            Here::Guest(guest) => guest.known().map(|known| known.row.clone()),
-        };
-        row.ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
-    }
-
-    fn placing(&self) -> Result<Placing, ReplicaError> {
-        match &self.here {
-            Here::Member(_, member) => Ok(member.placing().clone()),
+    /// Who has which place, and which place has what. Both are of one look: what is known may change at any
+    /// time, even the number of places.
+    fn known(&self) -> Result<(RingRow, Placing), ReplicaError> {
+        let known = match &self.here {
+            Here::Member(_, member) => member.ring().map(|row| (row, member.placing().clone())),
             Here::Guest(guest) => {
-                let known = guest.known().map(|known| known.placing.clone());
-                known.ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
+                guest.known().map(|known| (known.row.clone(), known.placing.clone()))
             }
-        }
+        };
+        known.ok_or_else(|| unavailable("the ring is not known yet".to_owned()))
     }
 
     /// The places of this process, if it is this member.
@@ -192,20 +186,20 @@ impl Fleet {
         }
     }
 
-    /// Asks everybody who has one of these places, or any.
+    /// Asks everybody who has one of the places that it is about, or any.
     async fn over<T: Send + 'static>(
         &self,
         context: &Context,
-        about: Option<BTreeSet<usize>>,
+        about: impl Fn(&Placing) -> Option<BTreeSet<usize>>,
         ask: impl Fn(&dyn Replica, Arc<Context>) -> Answer<T>,
     ) -> Result<Vec<T>, ReplicaError> {
-        let mut outcome = self.over_once(context, about.as_ref(), &ask).await;
+        let mut outcome = self.over_once(context, &about, &ask).await;
         for _ in 0..self.ask_again {
             if !matches!(&outcome, Err(error) if error.kind == Kind::Unavailable) {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
-            outcome = self.over_once(context, about.as_ref(), &ask).await;
+            outcome = self.over_once(context, &about, &ask).await;
         }
         outcome
     }
@@ -213,12 +207,12 @@ impl Fleet {
     async fn over_once<T: Send + 'static>(
         &self,
         context: &Context,
-        about: Option<&BTreeSet<usize>>,
+        about: &impl Fn(&Placing) -> Option<BTreeSet<usize>>,
         ask: &impl Fn(&dyn Replica, Arc<Context>) -> Answer<T>,
     ) -> Result<Vec<T>, ReplicaError> {
-        let row = self.ring()?;
+        let (row, placing) = self.known()?;
         self.forget(&row);
-        let owners: BTreeSet<Incarnation> = match about {
+        let owners: BTreeSet<Incarnation> = match about(&placing) {
             Some(places) => places.iter().map(|place| row.owner(*place)).collect(),
             None => row.ring().vnodes().iter().map(|(_, owner)| *owner).collect(),
         };
@@ -237,12 +231,13 @@ impl Fleet {
         sets: impl IntoIterator<Item = &'a [Matcher]>,
         ask: impl Fn(&dyn Replica, Arc<Context>) -> Answer<T>,
     ) -> Result<Vec<T>, ReplicaError> {
-        let about = self.placing()?.of_matchers(&context.tenant, sets);
+        let sets: Vec<&[Matcher]> = sets.into_iter().collect();
+        let about = |placing: &Placing| placing.of_matchers(&context.tenant, sets.iter().copied());
         self.over(context, about, ask).await
     }
 
     async fn write(self, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
-        let row = self.ring()?;
+        let (row, placing) = self.known()?;
         let mut owners = row.ring().vnodes().iter().map(|(_, owner)| *owner);
         let only = owners.next().filter(|first| owners.all(|owner| owner == *first));
         if let Some(own) = only.and_then(|only| self.own(only)) {
@@ -251,7 +246,7 @@ impl Fleet {
         if mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_))) {
             return Ok(WriteAnswer::NeedLabels);
         }
-        let parts = self.placing()?.cut(&mutation, |place| row.owner(place));
+        let parts = placing.cut(&mutation, |place| row.owner(place));
         let context =
             Arc::new(Context { ring_version: row.version(), ..(*mutation.context).clone() });
         drop(mutation);
@@ -337,9 +332,10 @@ impl Replica for Fleet {
     fn metadata(&self, context: Arc<Context>, query: MetadataQuery) -> Answer<MetadataAnswer> {
         let all = self.clone();
         Box::pin(async move {
-            let placing = all.placing()?;
-            let place = |metric| placing.of_metric(&context.tenant, metric);
-            let about = query.metric.as_deref().map(|metric| BTreeSet::from([place(metric)]));
+            let about = |placing: &Placing| {
+                let metric = query.metric.as_deref()?;
+                Some(BTreeSet::from([placing.of_metric(&context.tenant, metric)]))
+            };
             let ask = |one: &dyn Replica, context| one.metadata(context, query.clone());
             Ok(joined::metadata(all.over(&context, about, ask).await?))
         })
@@ -363,7 +359,7 @@ impl Replica for Fleet {
         let all = self.clone();
         Box::pin(async move {
             let ask = |one: &dyn Replica, context| one.versions(context, ranges.clone());
-            let answers = all.over(&context, None, ask).await?;
+            let answers = all.over(&context, |_| None, ask).await?;
             Ok(joined::versions(&answers, ranges.len()))
         })
     }
@@ -372,7 +368,7 @@ impl Replica for Fleet {
         let all = self.clone();
         Box::pin(async move {
             let ask = |one: &dyn Replica, context| one.activity(context);
-            Ok(joined::activity(&all.over(&context, None, ask).await?))
+            Ok(joined::activity(&all.over(&context, |_| None, ask).await?))
         })
     }
 
@@ -384,7 +380,7 @@ impl Replica for Fleet {
         let all = self.clone();
         Box::pin(async move {
             let ask = |one: &dyn Replica, context| one.tombstones(context);
-            Ok(joined::tombstones(all.over(&context, None, ask).await?))
+            Ok(joined::tombstones(all.over(&context, |_| None, ask).await?))
         })
     }
 
@@ -392,7 +388,7 @@ impl Replica for Fleet {
         let all = self.clone();
         Box::pin(async move {
             let ask = |one: &dyn Replica, context| one.purge(context);
-            all.over(&context, None, ask).await?;
+            all.over(&context, |_| None, ask).await?;
             Ok(())
         })
     }

@@ -95,7 +95,7 @@ impl Guest {
     }
 
     /// Takes what a member told; whether it was a ring.
-    fn hear(&self, ring: &RingAnswer) -> bool {
+    pub(super) fn hear(&self, ring: &RingAnswer) -> bool {
         let Some(row) = agreement::ring_of(&ring.row) else { return false };
         let mut known = self.known.write();
         let before = known.as_deref();

@@ -108,6 +108,8 @@ pub struct MemberParts {
 #[derive(Debug)]
 pub struct Member {
     parts: MemberParts,
+    /// Which ring this is.
+    number: u128,
     /// The settings of one place.
     config: Config,
     placing: Placing,
@@ -194,10 +196,12 @@ impl Member {
         // A store's incarnation is not the process's: it has one for each opening.
         let database = Database::new(rows, parts.chance.draw(), parts.places, periodic)?;
         let state = Mutex::new(State::begin(&parts, Arc::new(database)));
+        let number = agreement::agree_on_number(&*parts.rows, parts.chance.draw())?;
         let (config, placing) = (of_place(&parts.config, parts.places), Placing::new(parts.places));
         let bounds = Bounds::of(&parts.config);
         let member = Self {
             parts,
+            number,
             config,
             placing,
             telemetry,

@@ -2,7 +2,7 @@
 //! learns from ingesters who has what. What distributor and querier see is one replica, either way.
 
 use super::{Assembly, Error, Roles};
-use crate::config::Role;
+use crate::config::{Config, Role};
 use crate::parts::{SleeplessClock, SystemChance};
 use crate::places::OverDatabase;
 use crate::routes::Keeper;
@@ -70,14 +70,8 @@ impl Assembly<'_> {
         OverDatabase::guest(self.peer_parts_as(&name), &self.config.cluster.ingesters)
     }
 
-    /// How this process talks to its peers, by a name of its own.
     fn peer_parts_as(&self, name: &str) -> PeerParts {
-        let mut peer_parts = self.peer_parts.clone();
-        let mut peer_config = (*peer_parts.config).clone();
-        name.clone_into(&mut peer_config.node);
-        peer_config.takes_any_name = true;
-        peer_parts.config = Arc::new(peer_config);
-        peer_parts
+        as_peer(&self.peer_parts, self.config, name)
     }
 
     #[cfg(feature = "cassandra")]
@@ -92,4 +86,15 @@ impl Assembly<'_> {
     async fn rows(&self) -> Result<Arc<dyn Rows>, Error> {
         Err(crate::cassandra::Error::NotBuilt.into())
     }
+}
+
+/// How a process talks to its peers, by a name of its own. Processes over another keyspace are another cluster,
+/// whatever address they are met at.
+pub(crate) fn as_peer(parts: &PeerParts, config: &Config, name: &str) -> PeerParts {
+    let mut peer_config = (*parts.config).clone();
+    name.clone_into(&mut peer_config.node);
+    peer_config.takes_any_name = true;
+    let keyspace = &config.cassandra.keyspace;
+    peer_config.cluster_name = format!("{} over keyspace {keyspace}", peer_config.cluster_name);
+    PeerParts { config: Arc::new(peer_config), ..parts.clone() }
 }

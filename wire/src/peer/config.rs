@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 pub struct PeerConfig {
     /// The cluster's name; peers of another cluster are refused.
     pub cluster_name: String,
+    /// What a peer may say instead that does not know all of [`Self::cluster_name`]; empty if nobody may.
+    pub cluster_name_of_guests: String,
     /// This node's name in the member list.
     pub node: String,
     /// The id in this node's data directory, if it keeps data: two directories under one name would
@@ -44,6 +46,7 @@ impl PeerConfig {
     pub fn new(cluster_name: impl Into<String>, node: impl Into<String>, secret: Secret) -> Self {
         Self {
             cluster_name: cluster_name.into(),
+            cluster_name_of_guests: String::new(),
             node: node.into(),
             node_id: String::new(),
             takes_any_name: false,

@@ -268,7 +268,10 @@ fn judge(
     if want != blake3::Hash::from_bytes(*proof) {
         return Err(HandshakeError::Secret);
     }
-    if hello.cluster != who.config.cluster_name {
+    let of_guests = Some(&who.config.cluster_name_of_guests).filter(|name| !name.is_empty());
+    if hello.cluster != who.config.cluster_name
+        && of_guests.is_none_or(|name| name != hello.cluster)
+    {
         let (theirs, ours) = (hello.cluster.to_owned(), who.config.cluster_name.clone());
         return Err(HandshakeError::Cluster { theirs, ours });
     }
@@ -339,6 +342,27 @@ mod tests {
             assert!(server.contains(want), "{server}");
             assert!(client.contains(want) && client.contains("refused by the peer"), "{client}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_know_all_of_the_clusters_name_is_let_in_where_that_is_allowed() {
+        let members = members();
+        let enter = async |allowed: &str, said: &str| {
+            let mut server = PeerConfig::new("c, ring 7", "n0", Secret::new("s"));
+            allowed.clone_into(&mut server.cluster_name_of_guests);
+            let client = PeerConfig::new(said, "n1", Secret::new("s"));
+            let (mut near, mut far) = tokio::io::duplex(8192);
+            let of = |config| Identity { config, members: &members, topology_hash: 7 };
+            let (there, here) = tokio::join!(
+                accept(&mut far, of(&server), [1; 32], |_| Ok(())),
+                connect(&mut near, of(&client), "n0", [2; 32]),
+            );
+            assert_eq!(there.is_ok(), here.is_ok());
+            here.is_ok()
+        };
+        assert!(enter("c", "c").await && enter("c", "c, ring 7").await);
+        assert!(!enter("", "c").await && !enter("", "").await && !enter("c", "").await);
+        assert!(!enter("c", "d").await && !enter("c", "c, ring 8").await);
     }
 
     #[tokio::test]

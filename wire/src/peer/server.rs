@@ -48,7 +48,7 @@ pub struct PeerServer {
     present: Mutex<HashMap<String, Presence>>,
 }
 
-/// A peer that is or was connected.
+/// A peer that is connected, or was and is in the member list.
 #[derive(Debug)]
 struct Presence {
     node_id: String,
@@ -160,9 +160,18 @@ impl PeerServer {
     }
 
     fn leave(&self, name: &str) {
-        if let Some(presence) = self.present.lock().get_mut(name) {
-            presence.connections = presence.connections.saturating_sub(1);
+        let mut present = self.present.lock();
+        let Some(presence) = present.get_mut(name) else { return };
+        presence.connections = presence.connections.saturating_sub(1);
+        // Where any name is let in, each life of a peer may bring a new one: who has left is forgotten.
+        if presence.connections == 0 && self.parts.config.takes_any_name {
+            present.remove(name);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Vec<String> {
+        self.present.lock().keys().cloned().collect()
     }
 
     async fn talk(&self, stream: TcpStream, stop: CancellationToken) -> io::Result<()> {

@@ -394,3 +394,29 @@ async fn two_processes_under_one_name_are_told_apart_by_their_node_ids() {
     second.close().await;
     server.end().await;
 }
+
+#[tokio::test]
+async fn where_any_name_is_let_in_who_has_left_is_forgotten() {
+    let (listener, address) = listen().await;
+    let named = |node: &str| {
+        let mut parts = parts("n0", "s", address);
+        let mut config = (*parts.config).clone();
+        (config.node, config.takes_any_name) = (node.into(), true);
+        parts.config = Arc::new(config);
+        parts
+    };
+    let server = PeerServer::new(named("n0"), Arc::new(Echo::open()));
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(Arc::clone(&server).run(listener, stop.clone()));
+    for life in 0..5 {
+        let parts = named(&format!("guest-{life}"));
+        let member = parts.topology.members.as_slice()[0].clone();
+        let guest = PeerClient::start(parts, member);
+        write_until_up(&guest).await;
+        assert!(server.known().contains(&format!("guest-{life}")));
+        guest.close().await;
+    }
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(server.known(), Vec::<String>::new());
+}

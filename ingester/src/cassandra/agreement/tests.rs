@@ -131,3 +131,13 @@ fn the_first_process_says_whose_quorum_acknowledges_and_another_one_is_refused()
     let error = agree_on_datacenter(&fake, "dc2").unwrap_err().to_string();
     assert!(error.contains("`dc1`") && error.contains("cassandra.local_dc"), "{error}");
 }
+
+#[test]
+fn the_first_process_draws_the_number_of_a_ring_and_another_database_has_another_one() {
+    let fake = Fake::new(1, Faults::default());
+    create_tables(&fake).unwrap();
+    assert_eq!([agree_on_number(&fake, 7).unwrap(), agree_on_number(&fake, 8).unwrap()], [7, 7]);
+    let other = Fake::new(1, Faults::default());
+    create_tables(&other).unwrap();
+    assert_eq!(agree_on_number(&other, 8).unwrap(), 8);
+}

@@ -75,6 +75,12 @@ impl Keeping {
 }
 
 impl Member {
+    /// Which ring it is a member of: a number that all processes over its keyspace have, and no others.
+    #[must_use]
+    pub fn ring_number(&self) -> u128 {
+        self.number
+    }
+
     /// What of the upkeep is due.
     pub(super) fn keep(&self, state: &mut State, now: BootMs, tasks: &mut Vec<Task>) {
         let keeping = &mut state.keeping;

@@ -17,8 +17,9 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Asks that are under way at once.
 const ASKERS: usize = 4;
-/// Places that are opened or flushed at once.
-const OPENERS: usize = 4;
+/// Places that are opened or flushed at once. An opening waits for one answer of the database after the other, so
+/// this many go on while one would: with 16 places over two processes a takeover is one round of them.
+const OPENERS: usize = 8;
 /// What waits for either.
 const QUEUE_LEN: usize = 4_096;
 

@@ -1,13 +1,19 @@
 //! A process that keeps no data among those that do.
 
 use super::super::Places;
+use super::neighbours::Neighbours;
 use super::stories::{quiet, until_served};
 use super::world::{METRICS, World, context};
-use crate::cassandra::fleet::Fleet;
+use crate::cassandra::agreement;
+use crate::cassandra::fleet::{Fleet, Peers};
 use crate::cassandra::guest::Guest;
+use cluster::ownership::Incarnation;
+use cluster::ownership::ring_row::{RingRow, Standing};
 use model::mutation::Mutation;
+use model::read::MetadataQuery;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use wire::replica::Replica;
+use wire::replica::{Replica, RingAnswer};
 
 /// A guest that knows these processes, if they live.
 fn guest(world: &World, numbers: &[usize]) -> Arc<Guest> {
@@ -89,4 +95,39 @@ fn a_guest_with_an_old_ring_is_refused_and_learns_the_new_one() {
     assert_eq!(world.read_all_by(9, &old), Ok(false), "a short answer would be the worst");
     meet(&world, &old);
     assert_eq!(world.read_all_by(9, &old), Ok(true));
+}
+
+/// Nobody answers; and whoever asks for somebody has meanwhile been told of another ring.
+#[derive(Debug)]
+struct Changing {
+    guest: Arc<Guest>,
+    next: RingAnswer,
+}
+
+impl Peers for Changing {
+    fn replica(&self, who: Incarnation, address: &str) -> Arc<dyn Replica> {
+        assert!(self.guest.hear(&self.next));
+        Neighbours { places: BTreeMap::new() }.replica(who, address)
+    }
+    fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_learns_of_fewer_places_while_it_asks_looks_for_what_it_asks_for_anew() {
+    let me = Incarnation(1);
+    let told = |row: &RingRow| {
+        let addresses = vec![(me.0, "a:1".to_owned())];
+        RingAnswer { row: agreement::ring_bytes(row), addresses }
+    };
+    let members = BTreeMap::from([(me, Standing::Stays)]);
+    let small = RingRow::of_parts(9, members, &[me], BTreeMap::new()).unwrap();
+    for metric in ["a", "b", "c", "d"] {
+        let guest = Arc::new(Guest::new(Vec::new()));
+        assert!(guest.hear(&told(&RingRow::first(me, 1_024))));
+        let peers = Changing { guest: Arc::clone(&guest), next: told(&small) };
+        let all = Fleet::of_guest(guest, Arc::new(peers));
+        let query = MetadataQuery { metric: Some(metric.into()) };
+        let error = all.metadata(context(), query).await.unwrap_err();
+        assert_eq!(error.kind, model::Kind::Unavailable, "{error}");
+    }
 }
