@@ -329,15 +329,14 @@ fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
 #[test]
 fn an_estimate_of_what_is_in_memory_is_of_the_range() {
     let engine = open(&SimDisk::new(1), 1, 1 << 30);
-    for at in 0..600 {
-        write(
-            &engine,
-            1,
-            &[row("m", "i1", &[(at * 1_000, 1.0)]), row("m", "i2", &[(at * 1_000, 2.0)])],
-        );
-    }
+    let of_both = |at: i64| {
+        let named = |i| LabelSet::from_pairs([("__name__", "m"), ("i", i)]).unwrap();
+        ["1", "2"].map(|i| (named(i), at * 1_000))
+    };
+    write(&engine, &(0..600).flat_map(of_both).collect());
     let of = |from_s: i64, to_s: i64| {
-        let range = TimeRange::new(TimestampMs(from_s * 1_000), TimestampMs(to_s * 1_000));
+        let range =
+            TimeRange { start: TimestampMs(from_s * 1_000), end: TimestampMs(to_s * 1_000) };
         let selection = Selection {
             matchers: vec![Matcher::equal("__name__", "m")],
             range,
