@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 struct Behind {
     /// By how much, as the system counts it.
     ranks: i32,
-    /// For how long it runs at most if others want to. Whoever has a shorter time (a few milliseconds,
-    /// unless said otherwise) does not wait for it to be over.
+    /// For how long it runs if others want to, who are not in more of a hurry: whoever has less (one
+    /// or two milliseconds, unless said otherwise) does not wait for that to be over.
     slice_ns: u64,
 }
 
@@ -31,7 +31,8 @@ const BEHIND_WRITES: Behind = Behind { ranks: 5, slice_ns: 1_000_000 };
 
 /// How far a heavy query stands behind light ones: at the last rank. It gets what all others leave and a
 /// seventieth of a processor that they do not leave. With a tenth the others' slowest answers waited for
-/// it, a tick of the system's clock each time (docs/BENCHMARKS.md).
+/// it, a tick of the system's clock each time; with a slice as long as theirs, too. A long one would
+/// let who holds a lock wait for others of this rank (docs/BENCHMARKS.md).
 const BEHIND_LIGHT: Behind = Behind { ranks: 14, slice_ns: 3_000_000 };
 
 /// The last rank.
