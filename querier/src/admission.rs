@@ -51,8 +51,7 @@ struct Waiter {
 /// One query's right to run; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    // `None` once the right was given back otherwise.
-    admission: Option<Arc<Admission>>,
+    admission: Arc<Admission>,
     tenant: TenantId,
 }
 
@@ -118,7 +117,7 @@ impl Admission {
     }
 
     fn ticket(self: &Arc<Self>, tenant: &TenantId) -> Ticket {
-        Ticket { admission: Some(Arc::clone(self)), tenant: tenant.clone() }
+        Ticket { admission: Arc::clone(self), tenant: tenant.clone() }
     }
 }
 
@@ -176,18 +175,17 @@ impl Line {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(admission) = self.admission.take() else { return };
-        let mut line = admission.lock();
+        let mut line = self.admission.lock();
         line.release(&self.tenant);
-        while let Some((tenant, turn)) = line.next() {
-            if let Err(mut unwanted) = turn.send(admission.ticket(&tenant)) {
-                // Who waited has just left. This ticket must not lock what is locked already.
-                unwanted.admission = None;
-                line.release(&tenant);
-                line.tidy(&tenant);
-            }
-        }
+        let mut next = line.next();
         line.tidy(&self.tenant);
+        drop(line);
+        // Nobody is woken under the lock: whoever is may have to wait for it. Who waited may have just
+        // left; the ticket comes back then, and calls the next one.
+        while let Some((tenant, turn)) = next {
+            drop(turn.send(self.admission.ticket(&tenant)));
+            next = self.admission.lock().next();
+        }
     }
 }
 

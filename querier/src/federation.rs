@@ -11,6 +11,7 @@
 //! Not here: who may read which tenants (`guard::identity`).
 
 use crate::reconcile::join_metadata;
+use crate::select::off_the_async_threads;
 use crate::source::{Source, SourceAnswer, VersionAsk};
 use model::exemplar::SeriesExemplars;
 use model::read::{
@@ -102,6 +103,17 @@ fn name(labels: &mut LabelSet, tenant: &TenantId) {
     labels.set(TENANT, tenant.as_str());
 }
 
+/// The answers of tenants, each with its tenant's name.
+fn named<T>(of: Vec<(TenantId, Vec<T>)>, labels: fn(&mut T) -> &mut LabelSet) -> Vec<T> {
+    let name_one = |tenant: &TenantId, mut one: T| {
+        name(labels(&mut one), tenant);
+        one
+    };
+    of.into_iter()
+        .flat_map(|(tenant, all)| all.into_iter().map(move |one| name_one(&tenant, one)))
+        .collect()
+}
+
 fn invalid(error: &impl std::fmt::Display) -> SourceError {
     SourceError { kind: Kind::Invalid, message: error.to_string() }
 }
@@ -125,15 +137,18 @@ impl Federated {
             let wanted = Wanted { labels: None, ..selection.wanted.clone() };
             let selection =
                 Selection { matchers: part.matchers, bounds, wanted, ..selection.clone() };
-            let mut series = self.0.select(part.context, selection).await?;
+            let series = self.0.select(part.context, selection).await?;
             let samples: u64 = series.iter().map(SeriesColumns::samples).sum();
             bounds.series_max = bounds.series_max.saturating_sub(series.len() as u64);
             bounds.samples_max = bounds.samples_max.saturating_sub(samples);
-            series.iter_mut().for_each(|one| name(&mut one.labels, &tenant));
-            found.append(&mut series);
+            found.push((tenant, series));
         }
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(found)
+        off_the_async_threads(move || {
+            let mut all = named(found, |one: &mut SeriesColumns| &mut one.labels);
+            all.sort_by(|a, b| a.labels.cmp(&b.labels));
+            all
+        })
+        .await
     }
 
     async fn estimate_each(
@@ -182,7 +197,7 @@ impl Federated {
         let limit = if query.limit == 0 { u64::MAX } else { query.limit };
         let cut = usize::try_from(limit).unwrap_or(usize::MAX);
         let is_part = matches!(query.want, LabelWant::SeriesPart(_));
-        let (mut texts, mut sets) = (BTreeSet::new(), Vec::new());
+        let (mut texts, mut sets, mut sets_count) = (BTreeSet::new(), Vec::new(), 0);
         for context in contexts(&context) {
             let tenant = context.tenant.clone();
             let Some(matcher_sets) = left_of(&tenant, &query.matcher_sets)? else { continue };
@@ -194,10 +209,10 @@ impl Federated {
             };
             match self.0.labels(context, of_tenant).await? {
                 LabelAnswer::Texts(found) => add_texts(&query.want, &tenant, found, &mut texts),
-                LabelAnswer::Series(mut found) => {
-                    found.iter_mut().for_each(|set| name(set, &tenant));
-                    sets.append(&mut found);
-                    if is_part && sets.len() as u64 > limit {
+                LabelAnswer::Series(found) => {
+                    sets_count += found.len() as u64;
+                    sets.push((tenant, found));
+                    if is_part && sets_count > limit {
                         return Err(too_many("series", limit));
                     }
                 }
@@ -208,9 +223,13 @@ impl Federated {
                 LabelAnswer::Texts(texts.into_iter().take(cut).collect())
             }
             LabelWant::Series | LabelWant::SeriesPart(_) => {
-                sets.sort_unstable();
-                sets.truncate(cut);
-                LabelAnswer::Series(sets)
+                let joined = off_the_async_threads(move || {
+                    let mut all = named(sets, |set: &mut LabelSet| set);
+                    all.sort_unstable();
+                    all.truncate(cut);
+                    all
+                });
+                LabelAnswer::Series(joined.await?)
             }
         })
     }

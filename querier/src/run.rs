@@ -57,11 +57,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Asks whether to stop.
+    /// Asks whether to stop, and waits for the query's turn if it has gone on for long.
     ///
     /// # Errors
     /// [`Kind::Canceled`] if nobody waits any more.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.source.turns.go_on();
         if *self.source.stopped.borrow() { Err(canceled().into()) } else { Ok(()) }
     }
 }

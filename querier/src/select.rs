@@ -368,7 +368,8 @@ fn within(
     Err(SourceError { kind: Kind::Unexecutable, message: over })
 }
 
-async fn off_the_async_threads<T: Send + 'static>(
+/// Does work that takes long where no async thread waits for it.
+pub(crate) async fn off_the_async_threads<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| SourceError {

@@ -9,6 +9,9 @@
 
 use std::io;
 
+/// The thread's policy stays what it is (`SCHED_FLAG_KEEP_POLICY`): somebody may have chosen one for all.
+const KEEP_POLICY: u64 = 0x08;
+
 /// Gives the calling thread a rank (`nice`) and a slice, in nanoseconds. Systems before 6.12 know no
 /// slices, and set the rank.
 ///
@@ -18,7 +21,7 @@ pub(crate) fn set(rank: i32, slice_ns: u64) -> io::Result<()> {
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
         sched_policy: 0,
-        sched_flags: 0,
+        sched_flags: KEEP_POLICY,
         sched_nice: rank,
         sched_priority: 0,
         sched_runtime: slice_ns,
@@ -53,7 +56,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_thread_has_the_rank_and_the_slice_that_it_was_given(rank in 15..20, ms in 1_u64..100) {
+        fn a_thread_has_the_rank_and_the_slice_that_it_was_given(by in 0_i32..20, ms in 1_u64..100) {
+            let rank = (get().0 + by).min(19);
             let had = std::thread::spawn(move || {
                 set(rank, ms * 1_000_000).unwrap();
                 get()
@@ -67,7 +71,7 @@ mod tests {
     #[test]
     fn a_rank_that_does_not_exist_is_refused_or_the_last_one() {
         std::thread::spawn(|| {
-            set(15, 1_000_000).unwrap();
+            set(19, 1_000_000).unwrap();
             let last = set(1_000, 1_000_000);
             assert!(last.is_err() || get().0 == 19);
         })

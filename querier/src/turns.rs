@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// How long a query is light, in nanoseconds of work: it does not become heavy by waiting for others.
+/// How long a query is light from its first look on, in nanoseconds of its thread's work: it does not
+/// become heavy by waiting for others.
 const LIGHT_NS: u64 = 3_000_000;
 
 /// How long a turn is, in nanoseconds. Shorter ones cost more changes, longer ones let others wait.
@@ -60,12 +61,14 @@ pub(crate) struct Turns {
 enum Held {
     /// It has gone on for long, and is between two turns.
     Nothing,
+    /// It has not looked yet, or waits for something. It may work for so long without a turn.
+    Fresh { left_ns: u64 },
     /// It has not worked for long.
     Light {
         #[expect(dead_code, reason = "it is held")]
         ticket: Ticket,
-        /// Until when it may, by the clock of the thread that it works on, once that is known.
-        until_ns: Option<u64>,
+        /// Until when it is light, by the clock of the thread that it works on.
+        until_ns: u64,
     },
     /// The right to work on one processor.
     Turn(#[expect(dead_code, reason = "it is held")] Ticket),
@@ -82,9 +85,7 @@ impl Turns {
         runtime: Handle,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let light = lines.light.try_enter(&tenant, lines.processors);
-        let held = light.map(|ticket| Held::Light { ticket, until_ns: None });
-        let held = Mutex::new(held.unwrap_or(Held::Nothing));
+        let held = Mutex::new(Held::Fresh { left_ns: LIGHT_NS });
         let look_ns = AtomicU64::new(0);
         Self { lines, tenant, clock, runtime, stopped, look_ns, held }
     }
@@ -115,9 +116,12 @@ impl Turns {
 
     /// How much longer the query is light, if it is.
     fn light_for(&self, held: &mut Held) -> Option<u64> {
-        let Held::Light { until_ns, .. } = held else { return None };
         let worked_ns = self.clock.thread_ns();
-        let until_ns = *until_ns.get_or_insert(worked_ns.saturating_add(LIGHT_NS));
+        if let Held::Fresh { left_ns } = *held {
+            let ticket = self.lines.light.try_enter(&self.tenant, self.lines.processors)?;
+            *held = Held::Light { ticket, until_ns: worked_ns.saturating_add(left_ns) };
+        }
+        let Held::Light { until_ns, .. } = held else { return None };
         until_ns.checked_sub(worked_ns).filter(|left_ns| *left_ns > 0)
     }
 
@@ -138,10 +142,14 @@ impl Turns {
     /// Gives the turn up: something else is waited for. The next look is for another one.
     pub(crate) fn pause(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*held, Held::Turn(_)) {
-            *held = Held::Nothing;
-            self.look_ns.store(0, Ordering::Relaxed);
-        }
+        *held = match *held {
+            Held::Turn(_) => Held::Nothing,
+            Held::Light { until_ns, .. } => {
+                Held::Fresh { left_ns: until_ns.saturating_sub(self.clock.thread_ns()) }
+            }
+            Held::Nothing | Held::Fresh { .. } | Held::Shards(_) => return,
+        };
+        self.look_ns.store(0, Ordering::Relaxed);
     }
 
     fn enter(&self, line: &Arc<Admission>, of_tenant_max: u64) -> Result<Ticket, SourceError> {
@@ -218,6 +226,12 @@ mod tests {
             self.clock.passed_ns.fetch_add(TURN_NS, Ordering::SeqCst);
         }
 
+        /// As long as a query is light, which is no turn.
+        fn work(&self) {
+            self.clock.passed_ns.fetch_add(LIGHT_NS, Ordering::SeqCst);
+            self.clock.worked_ns.fetch_add(LIGHT_NS, Ordering::SeqCst);
+        }
+
         fn pass_a_turn(&self) {
             self.wait();
             self.clock.worked_ns.fetch_add(TURN_NS, Ordering::SeqCst);
@@ -253,6 +267,9 @@ mod tests {
         first.go_on();
         assert!(has_turn(&first));
         machine.query("b").go_on();
+        second.go_on();
+        assert!(!has_turn(&second), "it is light");
+        machine.work();
         let waits = look(&second);
         until(|| machine.lines.alone.waiting() == 1);
         first.go_on();
@@ -279,27 +296,44 @@ mod tests {
         let is_light = |query: &Turns| matches!(*query.held.lock().unwrap(), Held::Light { .. });
         let machine = Machine::new(1);
         let (first, second, other) = (machine.query("a"), machine.query("a"), machine.query("b"));
+        let [third, fourth] = ["a"; 2].map(|tenant| machine.query(tenant));
+        for query in [&first, &second, &other] {
+            query.go_on();
+        }
         assert_eq!([&first, &second, &other].map(|query| is_light(query)), [true, false, true]);
-        first.go_on();
-        second.go_on();
-        assert!(has_turn(&second), "it has to have one from its beginning");
-        machine.pass_a_turn();
-        first.pause();
-        assert!(is_light(&first), "who waits for an answer does not look");
+        assert!(has_turn(&second), "it has to have one from its first look");
         drop(second);
+        first.pause();
+        third.go_on();
+        assert!(is_light(&third), "who waits for an answer makes room");
+        machine.pass_a_turn();
         first.go_on();
-        assert!(has_turn(&first) && is_light(&machine.query("a")), "a long one makes room");
+        assert!(has_turn(&first), "there is none for it behind that");
+        first.pause();
+        third.go_on();
+        fourth.go_on();
+        assert!(has_turn(&third) && is_light(&fourth), "a long one makes room");
+        drop((first, third));
+        machine.clock.worked_ns.fetch_add(LIGHT_NS - 1, Ordering::SeqCst);
+        for _ in 0..2 {
+            fourth.pause();
+            fourth.go_on();
+            assert!(is_light(&fourth), "it has little left");
+        }
+        machine.pass_a_turn();
+        fourth.go_on();
+        assert!(has_turn(&fourth));
     }
 
     #[test]
     fn a_turn_goes_to_the_tenant_that_has_none() {
         let machine = Machine::new(2);
         let queries: Vec<_> = ["a", "a", "a", "b"].iter().map(|of| machine.query(of)).collect();
-        for light in [0, 1, 3] {
-            queries[light].go_on();
+        for light in [&queries[..2], &queries[2..]] {
+            light.iter().for_each(|query| query.go_on());
+            machine.work();
+            queries[..2].iter().for_each(|query| query.go_on());
         }
-        machine.pass_a_turn();
-        queries[..2].iter().for_each(|query| query.go_on());
         let mut waiting = Vec::new();
         for query in &queries[2..] {
             waiting.push(look(query));

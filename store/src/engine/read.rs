@@ -69,7 +69,7 @@ impl Engine {
         gather.finish()
     }
 
-    /// What a selection is likely to return, without a look at any sample.
+    /// What a selection is likely to return, without decoding any sample.
     ///
     /// # Errors
     /// As [`Engine::select`].

@@ -329,11 +329,13 @@ fn an_estimate_counts_by_the_index_and_reads_no_chunk() {
 #[test]
 fn an_estimate_of_what_is_in_memory_is_of_the_range() {
     let engine = open(&SimDisk::new(1), 1, 1 << 30);
-    let of_both = |at: i64| {
-        let named = |i| LabelSet::from_pairs([("__name__", "m"), ("i", i)]).unwrap();
-        ["1", "2"].map(|i| (named(i), at * 1_000))
-    };
-    write(&engine, &(0..600).flat_map(of_both).collect());
+    // Of 4,000 series the first half ended after 100 seconds, when the others began.
+    let named = |i: i64| LabelSet::from_pairs([("__name__", "m"), ("i", &i.to_string())]).unwrap();
+    for (series, seconds) in [(0..2_000, 0..100), (2_000..4_000, 100..600)] {
+        for at in seconds.step_by(10) {
+            write(&engine, &series.clone().map(|i| (named(i), at * 1_000)).collect());
+        }
+    }
     let of = |from_s: i64, to_s: i64| {
         let range =
             TimeRange { start: TimestampMs(from_s * 1_000), end: TimestampMs(to_s * 1_000) };
@@ -348,10 +350,13 @@ fn an_estimate_of_what_is_in_memory_is_of_the_range() {
         let estimate = engine.estimate(&tenant(), &selection, NOW).unwrap();
         (estimate.series, estimate.samples)
     };
-    assert_eq!(of(0, 600), (2, 1_200));
-    let (series, samples) = of(540, 600);
-    assert_eq!(series, 2);
-    assert!((110..=130).contains(&samples), "{samples}");
+    for (from_s, to_s, all, held) in
+        [(0, 600, 4_000, 120_000), (300, 600, 2_000, 60_000), (0, 100, 2_000, 20_000)]
+    {
+        let (series, samples) = of(from_s, to_s);
+        assert_eq!(series, all);
+        assert!((held * 2 / 3..held * 3 / 2).contains(&samples), "{samples} of {held}");
+    }
     assert_eq!(of(1_000, 2_000), (0, 0));
 }
 

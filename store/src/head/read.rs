@@ -275,7 +275,8 @@ impl Tenant {
     }
 }
 
-/// Of so many series of a shard an estimate looks at what they hold: it waits for memory each time.
+/// An estimate looks at what so many series of a shard hold, at so many of twice as many that follow, and
+/// so on: it waits for memory each time.
 const LOOKED_AT: u64 = 64;
 
 impl Tenant {
@@ -286,16 +287,18 @@ impl Tenant {
             query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
         let mut series = 0;
         for shard in self.shards() {
-            let (mut own, mut samples) = (0_u64, 0_u64);
+            // Each that is looked at stands for so many. They grow more, so that old ones, which come
+            // first and may have ended, do not stand for all.
+            let (mut own, mut looked, mut each) = (0_u64, 0_u64, 1_u64);
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
                 own += 1;
-                if own <= LOOKED_AT {
-                    samples += series.likely(query.start_ms, query.end_ms);
+                if own % each == 0 {
+                    looked += 1;
+                    let likely = series.likely(query.start_ms, query.end_ms);
+                    estimate.samples += likely.saturating_mul(each);
+                    each <<= u32::from(looked % LOOKED_AT == 0);
                 }
             });
-            let of_all = u128::from(samples) * u128::from(own);
-            let samples = of_all / u128::from(own.clamp(1, LOOKED_AT));
-            estimate.samples += u64::try_from(samples).unwrap_or(u64::MAX);
             series += own;
         }
         estimate.series += series;
