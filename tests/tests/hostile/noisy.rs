@@ -48,9 +48,10 @@ const TIMES: usize = 5;
 
 /// What may be beyond the ratio, for half and for 99 %. A small tenant's reads and writes take less than
 /// a millisecond: a few turns of the system's scheduler on a machine that other tests use are more
-/// than that. What is released is measured alone: there it is less than one tick.
+/// than that. What is released is measured alone: a quarter of a tick for half of them, two ticks for the
+/// slowest, which do not keep to the ratio in each run (docs/BENCHMARKS.md).
 fn slack() -> [Duration; 2] {
-    let ms = if is_released() { [1, 2] } else { [100, 400] };
+    let ms = if is_released() { [1, 8] } else { [100, 400] };
     ms.map(Duration::from_millis)
 }
 
