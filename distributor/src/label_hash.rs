@@ -15,7 +15,7 @@
 //!   references carry their count, with a mark: they are never taken for those of bytes.
 //! - The key never leaves this process and is drawn anew at each start.
 
-use xxhash_rust::xxh3::xxh3_128_with_secret;
+use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
 /// The bytes of one step: eight words.
 const BLOCK: usize = 64;
@@ -108,6 +108,11 @@ impl LabelHasher {
     pub(crate) fn symbol(&self, text: &[u8]) -> SymbolHash {
         let (low, high) = halves(xxh3_128_with_secret(text, &self.secret));
         SymbolHash { low, high }
+    }
+
+    /// The hash of a text, to probe a table by.
+    pub(crate) fn text(&self, text: &[u8]) -> u64 {
+        xxh3_64_with_secret(text, &self.secret)
     }
 
     /// Hashes a series by the hashes of its symbols.

@@ -111,7 +111,8 @@ impl Planner<'_> {
         };
         let mut writes = Vec::new();
         let slots = self.routing.nodes().len();
-        let mut parsed = std::mem::take(&mut batch.parsed);
+        let parsed = std::mem::take(&mut batch.parsed).into_iter();
+        let mut parsed: Vec<_> = parsed.map(|(row, labels)| (row, Some(labels))).collect();
         for slot in 0..slots {
             // The last mutation gets the labels themselves; who needs them again parses again.
             let mut labels = Parsed { sets: &mut parsed, at: 0, may_take: slot + 1 == slots };
@@ -268,7 +269,7 @@ fn push_histograms(into: &mut Mutation, series: SeriesRef, samples: &[HistogramS
 
 /// Labels that were parsed, asked for in row order.
 struct Parsed<'p> {
-    sets: &'p mut [(u32, LabelSet)],
+    sets: &'p mut [(u32, Option<LabelSet>)],
     at: usize,
     may_take: bool,
 }
@@ -280,10 +281,10 @@ impl Parsed<'_> {
         }
         let (_, labels) = self.sets.get_mut(self.at).filter(|(found, _)| *found == row)?;
         if !self.may_take {
-            return Some(labels.clone());
+            return labels.clone();
         }
         self.at += 1;
-        Some(std::mem::take(labels))
+        labels.take()
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod aside;
 mod metadata;
+mod new_series;
 mod pass;
 
 use crate::batch::{Batch, Row, raw_labels};
@@ -23,9 +24,10 @@ use crate::pool::Reservation;
 use crate::series_cache::{Fate, SeriesCache, UNCACHED};
 use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
-use crate::validate::{SeriesFault, TimeRules, series_text};
+use crate::validate::{LabelBounds, SeriesFault, TimeRules, series_text};
 use metadata::Described;
-use model::{METRIC_NAME, Text, TimestampMs};
+use model::{LabelTable, Text, TimestampMs};
+use new_series::NewSeries;
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use pass::{Out, Pass};
 use std::ops::Range;
@@ -170,26 +172,7 @@ impl Resolver<'_> {
         batch: &mut Batch,
         misses: Vec<Miss>,
     ) -> Result<Option<RwLockReadGuard<'t, SeriesCache>>, Error> {
-        let mut out: Vec<(u32, Removed)> = Vec::new();
-        batch.parsed.clear();
-        let mut written_out = WrittenOut::new(batch);
-        for miss in &misses {
-            let row = batch.rows[miss.row as usize];
-            let raw = batch.raw_labels(&row);
-            let neighbour = batch.parsed.last().map(|(_, labels)| labels);
-            let rules_read = if tenant.gate.is_open() { 0 } else { texts_of(raw) };
-            match tenant.see(raw, neighbour)? {
-                Ok(Seen::Series(labels)) => {
-                    let written = labels.iter().map(|(name, value)| name.len() + value.len());
-                    let written = written.sum::<usize>() as u64;
-                    batch.parsed.push((miss.row, labels));
-                    written_out.add(batch, written)?;
-                }
-                Ok(Seen::Dropped(cause)) => out.push((miss.row, Removed::Dropped(cause))),
-                Err(fault) => out.push((miss.row, Removed::Refused(fault))),
-            }
-            written_out.add(batch, rules_read)?;
-        }
+        let out = self.see(tenant, batch, &misses)?;
         let mut cache = tenant.cache.write();
         if cache.evictions() != batch.evictions {
             return Ok(None);
@@ -199,7 +182,7 @@ impl Resolver<'_> {
         for miss in &misses {
             let row = &mut batch.rows[miss.row as usize];
             if let Some((_, labels)) = parsed.next_if(|(row, _)| *row == miss.row)
-                && let Some(metric) = labels.get(METRIC_NAME)
+                && let Some(metric) = labels.metric()
             {
                 row.entry = cache.insert(miss.hash, metric, self.epoch);
             } else if let Some((_, Removed::Dropped(_))) =
@@ -221,11 +204,80 @@ impl Resolver<'_> {
     }
 }
 
+impl Resolver<'_> {
+    /// Finds out what the labels of new series stand for: label sets into `batch.parsed`; what goes no
+    /// further is returned.
+    fn see(
+        &self,
+        tenant: &Tenant,
+        batch: &mut Batch,
+        misses: &[Miss],
+    ) -> Result<Vec<(u32, Removed)>, Error> {
+        let mut out: Vec<(u32, Removed)> = Vec::new();
+        batch.parsed.clear();
+        let mut written_out = WrittenOut::new(batch);
+        let (table, rows) = self.plain(tenant, batch, misses, &mut written_out)?;
+        let mut rows = rows.into_iter();
+        for miss in misses {
+            let plain = rows.next().flatten();
+            let is_counted = plain.is_some();
+            if let Some(labels) = plain.and_then(|keys| table.row(keys)) {
+                batch.parsed.push((miss.row, labels));
+                continue;
+            }
+            let row = batch.rows[miss.row as usize];
+            let raw = batch.raw_labels(&row);
+            let neighbour = batch.parsed.last().map(|(_, labels)| labels);
+            let rules_read = if tenant.gate.is_open() { 0 } else { texts_of(raw) };
+            match tenant.see(raw, neighbour)? {
+                Ok(Seen::Series(labels)) => {
+                    let written = labels.iter().map(|(name, value)| name.len() + value.len());
+                    let written = written.sum::<usize>() as u64;
+                    let written = if is_counted { 0 } else { written };
+                    batch.parsed.push((miss.row, labels));
+                    written_out.add(tenant, batch.reservation.as_mut(), written)?;
+                }
+                Ok(Seen::Dropped(cause)) => out.push((miss.row, Removed::Dropped(cause))),
+                Err(fault) => out.push((miss.row, Removed::Refused(fault))),
+            }
+            written_out.add(tenant, batch.reservation.as_mut(), rules_read)?;
+        }
+        Ok(out)
+    }
+
+    /// The plain ones of new series: a table, and for each series where its keys are; none at all if
+    /// the tenant has something done to them.
+    fn plain(
+        &self,
+        tenant: &Tenant,
+        batch: &mut Batch,
+        misses: &[Miss],
+        written_out: &mut WrittenOut,
+    ) -> Result<(Arc<LabelTable>, Vec<Option<Range<usize>>>), Error> {
+        let mut rows = Vec::new();
+        let Batch { body, body_len, symbols, gathered, reservation, .. } = batch;
+        let (body, symbols) = (&body[..*body_len], symbols.as_ref());
+        let mut new = NewSeries::new(self.hasher, LabelBounds::of(&tenant.limits));
+        if tenant.gate.is_open() {
+            rows.reserve(misses.len());
+            for miss in misses {
+                let row = &batch.rows[miss.row as usize];
+                let added = new.push(raw_labels(body, symbols, gathered, row));
+                let bytes = added.as_ref().map_or(0, |added| added.bytes);
+                written_out.add(tenant, reservation.as_mut(), bytes)?;
+                rows.push(added.map(|added| added.keys));
+            }
+        }
+        Ok((new.finish(), rows))
+    }
+}
+
 /// The labels of a request's new series, written out.
 ///
 /// In 2.0 a reference of one byte stands for kilobytes, so what its new series take counts as
 /// decoded bytes: no more gets in than 1.0 could say. In 1.0 it is within what the body reserved.
 struct WrittenOut {
+    is_counted: bool,
     bytes: u64,
     held_before: u64,
 }
@@ -233,19 +285,23 @@ struct WrittenOut {
 impl WrittenOut {
     fn new(batch: &Batch) -> Self {
         let held_before = batch.reservation.as_ref().map_or(0, Reservation::bytes);
-        Self { bytes: 0, held_before }
+        Self { is_counted: batch.symbols.is_some(), bytes: 0, held_before }
     }
 
     /// Counts some more.
-    fn add(&mut self, batch: &mut Batch, bytes: u64) -> Result<(), Error> {
-        if batch.symbols.is_none() {
+    fn add(
+        &mut self,
+        tenant: &Tenant,
+        held: Option<&mut Reservation>,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        if !self.is_counted {
             return Ok(());
         }
         self.bytes += bytes;
-        if batch.tenant.limits.max_decoded_bytes.is_exceeded_by(self.bytes) {
-            return Err(batch.tenant.too_many_label_bytes().into());
+        if tenant.limits.max_decoded_bytes.is_exceeded_by(self.bytes) {
+            return Err(tenant.too_many_label_bytes().into());
         }
-        let held = batch.reservation.as_mut();
         held.map_or(Ok(()), |held| held.raise_to(self.held_before + self.bytes))
     }
 }

@@ -223,9 +223,16 @@ impl SeriesCache {
     }
 
     fn metric(&mut self, name: &Text) -> u32 {
-        if let Some(place) = self.metric_places.get(name) {
-            self.metrics[*place as usize].entries += 1;
-            return *place;
+        // Mostly that of the series before.
+        let last = self.entries.last().map(|last| last.metric);
+        let is_it = |place: &u32| {
+            let held = self.metrics.get(*place as usize);
+            held.is_some_and(|held| held.entries > 0 && held.name == *name)
+        };
+        let place = last.filter(is_it).or_else(|| self.metric_places.get(name).copied());
+        if let Some(place) = place {
+            self.metrics[place as usize].entries += 1;
+            return place;
         }
         let metric = Metric { name: name.clone(), entries: 1, route: AtomicU64::new(0) };
         let place = match self.free_metrics.pop() {

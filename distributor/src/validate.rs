@@ -69,6 +69,17 @@ impl LabelBounds {
         }
     }
 
+    /// Whether a label by itself is within them.
+    pub(crate) fn allow_label(&self, name: &[u8], value: &[u8]) -> bool {
+        !self.name_bytes.is_exceeded_by(name.len() as u64)
+            && !self.value_bytes.is_exceeded_by(value.len() as u64)
+    }
+
+    /// Whether so many labels of so many bytes are within them.
+    pub(crate) fn allow(&self, labels: u64, bytes: u64) -> bool {
+        !self.labels.is_exceeded_by(labels) && !self.bytes.is_exceeded_by(bytes)
+    }
+
     fn check<'l, I: Iterator<Item = (&'l [u8], &'l [u8])>>(
         &self,
         labels: impl Fn() -> I,

@@ -214,10 +214,20 @@ impl LabelSet {
         self.get(name).map_or("", |value| value)
     }
 
+    /// The value of the label that holds the metric's name, if there is one.
+    #[must_use]
+    pub fn metric(&self) -> Option<&Text> {
+        // Mostly it is the first.
+        match self.iter().next() {
+            Some((name, value)) if **name == *METRIC_NAME => Some(value),
+            _ => self.get(METRIC_NAME),
+        }
+    }
+
     /// The metric name, empty if there is none.
     #[must_use]
     pub fn metric_name(&self) -> &str {
-        self.value(METRIC_NAME)
+        self.metric().map_or("", |value| value)
     }
 
     /// The pairs in ascending order of their names.

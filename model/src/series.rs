@@ -1,7 +1,8 @@
 //! Series: their identity, and the short numbers that stand for them.
 
-use crate::label::{LabelSet, METRIC_NAME};
+use crate::label::{LabelSet, LabelTable, METRIC_NAME};
 use crate::tenant::TenantId;
+use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// The fingerprint of a series: a hash of its labels under its tenant's salt.
@@ -45,15 +46,74 @@ fn hash_pairs(seed: u64, labels: &LabelSet, keep: impl Fn(&str) -> bool) -> u64 
     let kept = || labels.iter().filter(|(name, _)| keep(name));
     let bytes = kept().map(|(name, value)| name.len() + value.len() + 8).sum();
     let mut parts = Vec::with_capacity(bytes);
-    for part in kept().flat_map(|(name, value)| [name, value]) {
-        parts.extend_from_slice(&part_len(part.as_bytes()));
-        parts.extend_from_slice(part.as_bytes());
+    for (name, value) in kept() {
+        push_part(&mut parts, name);
+        push_part(&mut parts, value);
     }
     xxh3_64_with_seed(&parts, seed)
 }
 
+#[inline]
+fn push_part(parts: &mut Vec<u8>, part: &str) {
+    parts.extend_from_slice(&part_len(part.as_bytes()));
+    parts.extend_from_slice(part.as_bytes());
+}
+
 fn part_len(part: &[u8]) -> [u8; 4] {
     u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// Fingerprints of many series, one after the other. Of a row of a table, what the row before has too
+/// is not put together again: a scrape's series differ in few labels.
+#[derive(Debug)]
+pub struct Fingerprints<'a> {
+    salt: u64,
+    /// What was hashed last, if it was a row: of this table, these places and where each one's part ends.
+    parts: Vec<u8>,
+    table: Option<&'a Arc<LabelTable>>,
+    ends: Vec<(u32, usize)>,
+}
+
+impl<'a> Fingerprints<'a> {
+    /// Of series of a tenant with this salt.
+    #[must_use]
+    pub fn new(salt: u64) -> Self {
+        Self { salt, parts: Vec::new(), table: None, ends: Vec::new() }
+    }
+
+    /// The fingerprint of the next one, which is [`SeriesId::of`] it.
+    pub fn of(&mut self, labels: &'a LabelSet) -> SeriesId {
+        let Some((table, keys)) = labels.places() else { return SeriesId::of(self.salt, labels) };
+        if self.table.is_none_or(|held| !Arc::ptr_eq(held, table)) {
+            self.table = Some(table);
+            self.ends.clear();
+        }
+        let mut end = 0;
+        for (index, key) in keys.iter().enumerate() {
+            if let Some((_, theirs)) = self.ends.get(index).filter(|(held, _)| held == key) {
+                end = *theirs;
+                continue;
+            }
+            // A row's places are those of its table.
+            let text = table.texts().get(*key as usize).map_or("", |text| text);
+            if let Some((held, theirs)) = self.ends.get_mut(index)
+                && let Some(room) = self.parts.get_mut(end + 4..*theirs)
+                && room.len() == text.len()
+            {
+                room.copy_from_slice(text.as_bytes());
+                (*held, end) = (*key, *theirs);
+                continue;
+            }
+            self.ends.truncate(index);
+            self.parts.truncate(end);
+            push_part(&mut self.parts, text);
+            end = self.parts.len();
+            self.ends.push((*key, end));
+        }
+        self.ends.truncate(keys.len());
+        self.parts.truncate(end);
+        SeriesId(xxh3_64_with_seed(&self.parts, self.salt))
+    }
 }
 
 /// Feeds one part, its length (u32, little-endian) in front, so that no two lists of parts collide
@@ -119,5 +179,36 @@ mod tests {
     fn cutting_labels_elsewhere_makes_another_series() {
         assert_ne!(SeriesId::of(0, &set(&[("ab", "c")])), SeriesId::of(0, &set(&[("a", "bc")])));
         assert_ne!(SeriesId::of(0, &set(&[("a", "b")])), SeriesId::of(1, &set(&[("a", "b")])));
+    }
+
+    #[test]
+    fn fingerprints_one_after_the_other_are_those_of_each_alone() {
+        let values = ["", "x", "y", "xyz"];
+        let sets: Vec<LabelSet> = (0..64)
+            .map(|bits| {
+                let value = |shift: u32| values[bits >> shift & 3];
+                set(&[("a", value(0)), ("b", value(2)), ("c", value(4))])
+            })
+            .collect();
+        let texts: Vec<crate::Text> = ["a", "b", "c", "x", "xyz", "y"].map(Into::into).into();
+        let place = |text: &str| texts.iter().position(|held| **held == *text).unwrap();
+        let mut keys = Vec::new();
+        let mut ends = vec![0];
+        for labels in &sets {
+            let both = labels.iter().flat_map(|(name, value)| [name, value]);
+            keys.extend(both.map(|text| u32::try_from(place(text)).unwrap()));
+            ends.push(keys.len());
+        }
+        let tables = [keys.clone(), keys].map(|keys| LabelTable::new(texts.clone(), keys));
+        let mut asked = Vec::new();
+        for (i, j) in (0..64_usize).flat_map(|i| (0..64_usize).map(move |j| (i, j))) {
+            let row = |at: usize, table: usize| tables[table].row(ends[at]..ends[at + 1]).unwrap();
+            // Rows of one table side by side, then another table, then no row at all.
+            asked.extend([row(i, 0), row(j, 0), row(j, 1), sets[i].clone(), row(i, 1)]);
+        }
+        let mut fingerprints = Fingerprints::new(9);
+        for labels in &asked {
+            assert_eq!(fingerprints.of(labels), SeriesId::of(9, labels), "{labels}");
+        }
     }
 }

@@ -29,15 +29,16 @@ mod slots;
 pub(crate) mod symbols;
 
 use crate::engine::AppendLimits;
+use define::{Begun, Rows};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use metadata::Metadata;
 use model::mutation::{Mutation, SeriesRefusal};
 use model::sample::SampleKind;
-use model::series::{target_hash, tenant_salt};
-use model::{HistogramSample, LabelSet, Sample, SeriesId, SeriesRef, TenantId, Text};
+use model::series::tenant_salt;
+use model::{HistogramSample, LabelSet, Sample, SeriesRef, TenantId, Text};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use series::Identity;
 use shard::{IdleBefore, Shard};
 use shards::Shards;
@@ -198,10 +199,11 @@ impl Tenant {
         now_s: u32,
         out: &mut Resolved,
     ) {
+        let mut table = Rows::new(self.salt);
         for (index, rows) in mutation.series.iter().enumerate() {
             let SeriesRef::Labels(labels) = &rows.series else { continue };
             let sent_as = u32::try_from(index).unwrap_or(u32::MAX);
-            match self.find_or_insert(labels, limits, now_s) {
+            match self.find_or_insert_in(&mut table, labels, limits, now_s) {
                 Ok(number) => {
                     out.numbers[index] = number;
                     out.named.push((sent_as, number));
@@ -224,8 +226,18 @@ impl Tenant {
         limits: AppendLimits,
         now_s: u32,
     ) -> Result<u32, SeriesRefusal> {
-        let fingerprint = SeriesId::of(self.salt, labels).0;
-        let target = target_hash(labels);
+        self.find_or_insert_in(&mut Rows::new(self.salt), labels, limits, now_s)
+    }
+
+    /// As [`Tenant::find_or_insert`], of one of many. While there are `rows` nobody numbers texts anew.
+    fn find_or_insert_in<'l>(
+        &self,
+        rows: &mut Rows<'l>,
+        labels: &'l LabelSet,
+        limits: AppendLimits,
+        now_s: u32,
+    ) -> Result<u32, SeriesRefusal> {
+        let Begun { fingerprint, target } = rows.begin(labels);
         let index = self.shard_of_target(target);
         let known = || {
             let symbols = self.symbols.read();
@@ -241,8 +253,9 @@ impl Tenant {
             // Somebody may have been faster, and taken the last place for it.
             return known().ok_or(refusal);
         }
-        let ids = self.symbols.write().intern_labels(labels);
-        let symbols = self.symbols.read();
+        let mut symbols = self.symbols.write();
+        let ids = rows.ids(labels, &mut symbols);
+        let symbols = RwLockWriteGuard::downgrade(symbols);
         let mut shard = self.shards.get_or_make(index).lock();
         // Somebody may have been faster.
         if let Some(local) = shard.find_ids(fingerprint, &ids) {
@@ -269,6 +282,9 @@ impl Tenant {
     fn may_admit(&self, labels: &LabelSet, limits: AppendLimits) -> Result<(), SeriesRefusal> {
         if self.series.load(Ordering::Relaxed) >= limits.series_max {
             return Err(SeriesRefusal::SeriesLimit { limit: limits.series_max });
+        }
+        if limits.series_per_metric_max == u64::MAX {
+            return Ok(());
         }
         let metric = self.symbols.read().get(labels.metric_name());
         let count = metric.and_then(|metric| self.per_metric.lock().get(&metric).copied());
@@ -357,9 +373,10 @@ impl Tenant {
                 Some(number) => self.push_exemplar(*number, now_s, exemplars_max, exemplar),
             }
         }
+        let mut held: Option<(usize, MutexGuard<'_, Shard>)> = None;
         for carried in &resolved.carried {
-            if let Some(shard) = self.shards.get(shard_of(carried.number)) {
-                shard.lock().carried(local_of(carried.number), ticket, carried.is_last);
+            if let Some(shard) = lock_next(&self.shards, &mut held, shard_of(carried.number)) {
+                shard.carried(local_of(carried.number), ticket, carried.is_last);
             }
         }
         (samples, late)

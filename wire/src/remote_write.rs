@@ -33,7 +33,7 @@ pub use exemplar::ExemplarView;
 pub use extra::{Extra, ExtraIter};
 pub use form::{Encoding, Form, Version};
 pub use histogram::HistogramView;
-pub use labels::{LabelIter, RawLabels, ReferenceIter};
+pub use labels::{LabelIter, Piece, PieceIter, RawLabels, ReferenceIter};
 pub use metadata::{MetadataRefs, MetadataView};
 pub use series::{SampleColumns, SeriesView, Tail};
 pub use symbols::{SymbolTable, Symbols};

@@ -1,63 +1,103 @@
-//! Many definitions at once, as a checkpoint and the log have them: their labels are rows of one
-//! table, so each text is looked up once and not once a series.
+//! Many definitions at once, as a request, a checkpoint and the log have them: their labels are rows
+//! of one table, so each text is looked up once and not once a series.
 
-use super::symbols::Symbols;
-use super::{Identity, LOCAL_MAX, Tenant, number_of};
+use super::Tenant;
+use super::symbols::{LabelIds, Symbols};
 use crate::engine::AppendLimits;
-use model::series::target_hash;
-use model::{LabelSet, LabelTable, SeriesId};
+use model::series::{Fingerprints, target_hash};
+use model::{LabelSet, LabelTable};
 use std::sync::Arc;
 
 const UNKNOWN: u32 = u32::MAX;
 
 /// What is known of the table whose rows come.
-#[derive(Default)]
-struct Rows<'a> {
+///
+/// Symbols are those of one tenant, who must not be numbered anew meanwhile.
+pub(super) struct Rows<'a> {
+    fingerprints: Fingerprints<'a>,
     table: Option<&'a Arc<LabelTable>>,
     /// Place in the table -> symbol.
     symbols: Vec<u32>,
-    /// The names of the last row, as places, and the number of their shape.
+    /// The names of the last row, as places, and the number of their shape, if it has one.
     names: Vec<u32>,
-    shape: u32,
+    shape: Option<u32>,
     /// Where in it `job` and `instance` stand.
     target_places: Option<(usize, usize)>,
     /// The values there in the last row, as places, and the target they make.
     target: Option<((u32, u32), u64)>,
-    /// The ids of the last row.
-    ids: Vec<u32>,
+}
+
+/// Which series, as far as its labels alone tell.
+pub(super) struct Begun {
+    pub(super) fingerprint: u64,
+    pub(super) target: u64,
 }
 
 impl<'a> Rows<'a> {
-    /// The ids of a row.
-    fn ids_of(&mut self, table: &'a Arc<LabelTable>, keys: &[u32], symbols: &mut Symbols) {
-        if self.table.is_none_or(|held| !Arc::ptr_eq(held, table)) {
-            *self = Self { symbols: vec![UNKNOWN; table.texts().len()], ..Self::default() };
-            self.table = Some(table);
-        }
-        let (pairs, _) = keys.as_chunks::<2>();
-        // The first row of a table has none before it.
-        if self.ids.is_empty() || !self.names.iter().eq(pairs.iter().map(|[name, _]| name)) {
-            self.begin_shape(table, pairs, symbols);
-        }
-        self.ids.clear();
-        self.ids.push(self.shape);
-        for [_, value] in pairs {
-            let symbol = self.symbol(table, *value, symbols);
-            self.ids.push(symbol);
+    /// No row yet, of a tenant with this salt.
+    pub(super) fn new(salt: u64) -> Self {
+        Self {
+            fingerprints: Fingerprints::new(salt),
+            table: None,
+            symbols: Vec::new(),
+            names: Vec::new(),
+            shape: None,
+            target_places: None,
+            target: None,
         }
     }
 
-    fn begin_shape(&mut self, table: &LabelTable, pairs: &[[u32; 2]], symbols: &mut Symbols) {
-        self.names = pairs.iter().map(|[name, _]| *name).collect();
-        let names = (0..pairs.len()).map(|index| self.symbol(table, pairs[index][0], symbols));
-        let names: Box<[u32]> = names.collect();
-        self.shape = symbols.shape_of(names);
+    /// Begins with a label set, which may be no row.
+    pub(super) fn begin(&mut self, labels: &'a LabelSet) -> Begun {
+        let fingerprint = self.fingerprints.of(labels).0;
+        let target = match labels.places() {
+            Some((table, keys)) => self.begin_row(labels, table, keys),
+            None => target_hash(labels),
+        };
+        Begun { fingerprint, target }
+    }
+
+    fn begin_row(&mut self, labels: &LabelSet, table: &'a Arc<LabelTable>, keys: &[u32]) -> u64 {
+        let is_first = self.table.is_none_or(|held| !Arc::ptr_eq(held, table));
+        if is_first {
+            self.table = Some(table);
+            self.symbols.clear();
+            self.symbols.resize(table.texts().len(), UNKNOWN);
+        }
+        let (pairs, _) = keys.as_chunks::<2>();
+        if is_first || !self.names.iter().eq(pairs.iter().map(|[name, _]| name)) {
+            self.begin_shape(table, pairs);
+        }
+        self.target_of(labels, keys)
+    }
+
+    fn begin_shape(&mut self, table: &LabelTable, pairs: &[[u32; 2]]) {
+        self.names.clear();
+        self.names.extend(pairs.iter().map(|[name, _]| *name));
+        self.shape = None;
         let place = |wanted: &str| {
             let text = |name: &u32| table.texts().get(*name as usize);
             self.names.iter().position(|name| text(name).is_some_and(|text| **text == *wanted))
         };
         self.target_places = place("job").zip(place("instance"));
         self.target = None;
+    }
+
+    /// The ids of the label set that was begun with; new texts and shapes get numbers.
+    pub(super) fn ids(&mut self, labels: &LabelSet, symbols: &mut Symbols) -> LabelIds {
+        let Some((table, keys)) = labels.places() else { return symbols.intern_labels(labels) };
+        let shape = match self.shape {
+            Some(shape) => shape,
+            None => {
+                let names = 0..self.names.len();
+                let names = names.map(|index| self.symbol(table, self.names[index], symbols));
+                let names: Box<[u32]> = names.collect();
+                *self.shape.insert(symbols.shape_of(names))
+            }
+        };
+        let (pairs, _) = keys.as_chunks::<2>();
+        let values = pairs.iter().map(|[_, value]| self.symbol(table, *value, symbols));
+        std::iter::once(shape).chain(values).collect()
     }
 
     fn symbol(&mut self, table: &LabelTable, place: u32, symbols: &mut Symbols) -> u32 {
@@ -94,42 +134,13 @@ impl Tenant {
         now_s: u32,
         mut defined: impl FnMut(u32, u32),
     ) {
-        let mut rows = Rows::default();
+        let mut rows = Rows::new(self.salt);
         for (old, labels) in definitions {
-            let number = match labels.places() {
-                Some((table, keys)) => self.define_row(labels, (table, keys), &mut rows, now_s),
-                None => self.find_or_insert(labels, AppendLimits::NONE, now_s).ok(),
-            };
-            if let Some(number) = number {
+            if let Ok(number) = self.find_or_insert_in(&mut rows, labels, AppendLimits::NONE, now_s)
+            {
                 defined(*old, number);
             }
         }
-    }
-
-    fn define_row<'a>(
-        &self,
-        labels: &LabelSet,
-        (table, keys): (&'a Arc<LabelTable>, &[u32]),
-        rows: &mut Rows<'a>,
-        now_s: u32,
-    ) -> Option<u32> {
-        let fingerprint = SeriesId::of(self.salt, labels).0;
-        let mut symbols = self.symbols.write();
-        rows.ids_of(table, keys, &mut symbols);
-        let target = rows.target_of(labels, keys);
-        let index = self.shard_of_target(target);
-        let mut shard = self.shards.get_or_make(index).lock();
-        if let Some(local) = shard.find_ids(fingerprint, &rows.ids) {
-            return Some(number_of(index, local));
-        }
-        let who = Identity { fingerprint, target, labels: rows.ids.as_slice().into() };
-        let metric = symbols.metric(&who.labels).unwrap_or(u32::MAX);
-        self.admit(metric, AppendLimits::NONE).ok()?;
-        let local = shard.insert(who, &symbols, LOCAL_MAX, now_s);
-        if local.is_none() {
-            self.dismiss(metric);
-        }
-        local.map(|local| number_of(index, local))
     }
 }
 

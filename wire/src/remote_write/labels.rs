@@ -26,11 +26,32 @@ impl<'a> RawLabels<'a> {
     /// Name and value of each label, as sent: not yet known to be UTF-8. Ends after an error.
     #[must_use]
     pub fn iter(&self) -> LabelIter<'a> {
-        let form = match self.symbols {
+        LabelIter { labels: *self, pieces: self.pieces() }
+    }
+
+    /// Each label undecoded. Ends after an error.
+    #[inline]
+    #[must_use]
+    pub fn pieces(&self) -> PieceIter<'a> {
+        PieceIter(match self.symbols {
             None => Form::Spelled(Cursor::new(self.bytes)),
-            Some(symbols) => Form::Referred(ReferenceIter::new(self.bytes), symbols),
-        };
-        LabelIter { form }
+            Some(_) => Form::Referred(ReferenceIter::new(self.bytes)),
+        })
+    }
+
+    /// Name and value of one of its pieces.
+    ///
+    /// # Errors
+    /// [`Error`] if it is no message, or refers to a symbol that does not exist.
+    #[inline]
+    pub fn label(&self, piece: Piece<'a>) -> Result<(&'a [u8], &'a [u8]), Error> {
+        match (piece, self.symbols) {
+            (Piece::Spelled(message), _) => Ok(spelled(Cursor::new(message))?),
+            (Piece::Referred(name, value), Some(symbols)) => {
+                Ok((symbols.get(name)?, symbols.get(value)?))
+            }
+            (Piece::Referred(..), None) => Err(Error::OddReferences),
+        }
     }
 }
 
@@ -46,53 +67,90 @@ impl<'a> IntoIterator for RawLabels<'a> {
 /// A label's name and value, as sent.
 type RawLabel<'a> = (&'a [u8], &'a [u8]);
 
+/// A label, undecoded. Equal pieces of one request are equal labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Its message.
+    Spelled(&'a [u8]),
+    /// The places of the symbols of its name and of its value.
+    Referred(u32, u32),
+}
+
 /// The labels out of their raw bytes.
 #[derive(Clone, Debug)]
 pub struct LabelIter<'a> {
-    form: Form<'a>,
+    labels: RawLabels<'a>,
+    pieces: PieceIter<'a>,
 }
+
+impl<'a> Iterator for LabelIter<'a> {
+    type Item = Result<RawLabel<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let label = self.pieces.next()?.and_then(|piece| self.labels.label(piece));
+        if label.is_err() {
+            self.pieces.end();
+        }
+        Some(label)
+    }
+}
+
+/// The pieces of raw labels.
+#[derive(Clone, Debug)]
+pub struct PieceIter<'a>(Form<'a>);
 
 #[derive(Clone, Debug)]
 enum Form<'a> {
     Spelled(Cursor<'a>),
-    Referred(ReferenceIter<'a>, Symbols<'a>),
+    Referred(ReferenceIter<'a>),
 }
 
-impl<'a> LabelIter<'a> {
-    fn read(&mut self) -> Result<Option<RawLabel<'a>>, Error> {
-        let (references, symbols) = match &mut self.form {
-            Form::Spelled(fields) => return Ok(spelled(fields)?),
-            Form::Referred(references, symbols) => (references, symbols),
-        };
-        let Some(name) = references.next() else { return Ok(None) };
-        let value = references.next().ok_or(Error::OddReferences)?;
-        Ok(Some((symbols.get(name?)?, symbols.get(value?)?)))
+impl<'a> PieceIter<'a> {
+    #[inline]
+    fn read(&mut self) -> Result<Option<Piece<'a>>, Error> {
+        match &mut self.0 {
+            Form::Spelled(fields) => Ok(message(fields)?.map(Piece::Spelled)),
+            Form::Referred(references) => {
+                let Some(name) = references.next() else { return Ok(None) };
+                let value = references.next().ok_or(Error::OddReferences)?;
+                Ok(Some(Piece::Referred(name?, value?)))
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.0 = Form::Spelled(Cursor::new(&[]));
     }
 }
 
-impl<'a> Iterator for LabelIter<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), Error>;
+impl<'a> Iterator for PieceIter<'a> {
+    type Item = Result<Piece<'a>, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let label = self.read();
-        if label.is_err() {
-            self.form = Form::Spelled(Cursor::new(&[]));
+        let piece = self.read();
+        if piece.is_err() {
+            self.end();
         }
-        label.transpose()
+        piece.transpose()
     }
 }
 
-/// The next label that is spelled out.
-fn spelled<'a>(fields: &mut Cursor<'a>) -> Result<Option<RawLabel<'a>>, ProtobufError> {
-    let mut label = loop {
-        if fields.is_empty() {
-            return Ok(None);
-        }
+/// The message of the next label that is spelled out.
+#[inline]
+fn message<'a>(fields: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, ProtobufError> {
+    while !fields.is_empty() {
         match fields.key()? {
-            (number @ 1, wire_type) => break Cursor::new(fields.expect_bytes(number, wire_type)?),
+            (number @ 1, wire_type) => return fields.expect_bytes(number, wire_type).map(Some),
             (number, wire_type) => fields.skip(number, wire_type)?,
         }
-    };
+    }
+    Ok(None)
+}
+
+/// A label that is spelled out.
+#[inline]
+fn spelled(mut label: Cursor<'_>) -> Result<RawLabel<'_>, ProtobufError> {
     let (mut name, mut value): RawLabel<'_> = (b"", b"");
     while !label.is_empty() {
         let (number, wire_type) = label.key()?;
@@ -102,7 +160,7 @@ fn spelled<'a>(fields: &mut Cursor<'a>) -> Result<Option<RawLabel<'a>>, Protobuf
             _ => label.skip(number, wire_type)?,
         }
     }
-    Ok(Some((name, value)))
+    Ok((name, value))
 }
 
 /// The references out of raw labels, whose list may be packed or not, whole or in pieces.
