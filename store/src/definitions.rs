@@ -32,24 +32,30 @@ impl Locals {
 pub(crate) fn encode<'a>(
     out: &mut Vec<u8>,
     symbols: &Symbols,
-    series: impl Iterator<Item = (u32, &'a [u32])> + Clone,
+    series: impl Iterator<Item = (u32, &'a [u32])>,
 ) {
     let (mut texts, mut shapes) = (Locals::default(), Locals::default());
-    let (mut count, mut before) = (0_u64, &[][..]);
-    for (_, ids) in series.clone() {
+    // Behind the texts that they refer to, but looked at once.
+    let (mut rows, mut count) = (Vec::new(), 0_u64);
+    let mut before: (u32, &[u32]) = (0, &[]);
+    for (number, ids) in series {
         count += 1;
-        if let Some(values) = differing(ids, before) {
-            for value in values {
-                texts.of(value);
+        let (shape, values) = ids.split_first().unwrap_or((&0, &[]));
+        put_ivarint(&mut rows, i64::from(number) - i64::from(before.0));
+        put_uvarint(&mut rows, u64::from(shapes.of(*shape)));
+        match before.1.split_first() {
+            Some((theirs, base)) if theirs == shape => {
+                put_values(&mut rows, values, base, &mut texts);
             }
-        } else {
-            shapes.of(ids.first().copied().unwrap_or(0));
-            for (name, value) in symbols.pairs(ids) {
-                texts.of(name);
-                texts.of(value);
+            _ => {
+                for (name, value) in symbols.pairs(ids) {
+                    texts.of(name);
+                    texts.of(value);
+                }
+                put_values(&mut rows, values, &[], &mut texts);
             }
         }
-        before = ids;
+        before = (number, ids);
     }
     put_uvarint(out, texts.ids.len() as u64);
     for id in &texts.ids {
@@ -62,14 +68,7 @@ pub(crate) fn encode<'a>(
         names.iter().for_each(|name| put_uvarint(out, u64::from(texts.of(*name))));
     }
     put_uvarint(out, count);
-    let mut before: (u32, &[u32]) = (0, &[]);
-    for (number, ids) in series {
-        put_ivarint(out, i64::from(number) - i64::from(before.0));
-        put_uvarint(out, u64::from(shapes.of(ids.first().copied().unwrap_or(0))));
-        let base = if before.1.first() == ids.first() { before.1 } else { &[] };
-        put_values(out, ids.get(1..).unwrap_or(&[]), base.get(1..).unwrap_or(&[]), &mut texts);
-        before = (number, ids);
-    }
+    out.extend_from_slice(&rows);
 }
 
 /// More bytes than the definition of one series takes behind that of `before`, which is empty for the
@@ -94,13 +93,13 @@ fn differing<'a>(ids: &'a [u32], before: &'a [u32]) -> Option<impl Iterator<Item
 
 /// A bit for each value that differs from the base, then those values.
 fn put_values(out: &mut Vec<u8>, values: &[u32], base: &[u32], texts: &mut Locals) {
-    let differs = |index: &usize| values.get(*index) != base.get(*index);
-    for first in (0..values.len()).step_by(8) {
-        let bits = (0..8).filter(|bit| first + bit < values.len() && differs(&(first + bit)));
-        out.push(bits.fold(0_u8, |byte, bit| byte | 1 << bit));
-    }
-    for index in (0..values.len()).filter(differs) {
-        put_uvarint(out, u64::from(texts.of(values[index])));
+    let bits_at = out.len();
+    out.resize(bits_at + values.len().div_ceil(8), 0);
+    for (index, value) in values.iter().enumerate() {
+        if base.get(index) != Some(value) {
+            out[bits_at + index / 8] |= 1 << (index % 8);
+            put_uvarint(out, u64::from(texts.of(*value)));
+        }
     }
 }
 
