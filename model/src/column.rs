@@ -7,8 +7,20 @@ use crate::timestamps::Timestamps;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// What is known of values without a look at each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// None is a NaN, and so none is a stale marker.
+    NoNan,
+    /// That, and none is less than the one before.
+    Ascends,
+}
+
 /// Samples of one series as columns, ascending in time, each timestamp once.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Column {
     /// When, in milliseconds since 1970.
     pub timestamps_ms: Timestamps,
@@ -18,6 +30,17 @@ pub struct Column {
     pub start_timestamps_ms: Vec<i64>,
     /// By position; empty if all are 0.
     pub revisions: Vec<u32>,
+    /// What is known of the values; who changes them has to see to it that it holds.
+    pub known: Known,
+}
+
+/// Whether the samples are equal, whatever is known of them.
+impl PartialEq for Column {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { timestamps_ms, values, start_timestamps_ms, revisions, known: _ } = self;
+        (timestamps_ms, values, start_timestamps_ms, revisions)
+            == (&other.timestamps_ms, &other.values, &other.start_timestamps_ms, &other.revisions)
+    }
 }
 
 impl Column {
@@ -37,6 +60,7 @@ impl Column {
     pub fn push(&mut self, timestamp_ms: i64, value: f64) {
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
+        self.known = Known::Nothing;
         pad(&mut self.start_timestamps_ms, self.values.len());
         pad(&mut self.revisions, self.values.len());
     }
@@ -58,6 +82,20 @@ impl Column {
             _ => self.timestamps_ms.to_mut().extend_from_slice(&later.timestamps_ms),
         }
         self.values.append(&mut later.values);
+        self.know_from(len, later.known);
+    }
+
+    /// Notes what is known of the values from a place on, which were added last.
+    pub fn know_from(&mut self, place: usize, of_added: Known) {
+        if place == self.values.len() {
+            return;
+        }
+        let seam = place.checked_sub(1).and_then(|last| self.values.get(last..=place));
+        self.known = match seam {
+            None if place == 0 => of_added,
+            Some([before, first]) if before <= first => self.known.min(of_added),
+            _ => self.known.min(of_added).min(Known::NoNan),
+        };
     }
 
     /// The sample at a position, which has to be one.
@@ -214,4 +252,37 @@ pub struct SeriesColumns {
     pub floats: Column,
     /// Its native histograms; no timestamp is in both.
     pub histograms: HistogramColumn,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A column of values, and what can be known of them.
+    fn column(values: &[f64]) -> Column {
+        let mut column = Column::default();
+        (0..).zip(values).for_each(|(at, value)| column.push(at, *value));
+        column.known = match values {
+            _ if values.iter().any(|value| value.is_nan()) => Known::Nothing,
+            _ if values.is_sorted() => Known::Ascends,
+            _ => Known::NoNan,
+        };
+        column
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_of_two_columns_holds_of_both_together(
+            values in prop::collection::vec(prop_oneof![Just(f64::NAN), (0..4).prop_map(f64::from)], 1..6),
+            cut in 0_usize..6,
+        ) {
+            let (first, later) = values.split_at(cut.min(values.len()));
+            let mut joined = column(first);
+            joined.append(column(later));
+            prop_assert_eq!(joined.known, column(&values).known);
+            joined.push(9, 9.0);
+            prop_assert_eq!(joined.known, Known::Nothing);
+        }
+    }
 }

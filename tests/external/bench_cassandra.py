@@ -44,6 +44,11 @@ class Over:
         command = [self.binary, "--config", self.directory / "cumae.yaml", "cassandra", *arguments]
         return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=300).stdout
 
+    def last_words(self):
+        """Why it may have failed: how often it lost its lease, and what it said last."""
+        log = self.server.log.read_text()
+        return f"{log.count('the lease is lost')} leases lost; its log ends with:\n" + "\n".join(log.splitlines()[-30:])
+
     def tables(self):
         """Rows that the node has written by table since it started, and bytes of values that it holds."""
         session, tables = self.node.session(), {}
@@ -85,7 +90,10 @@ def measure_cumae(flags, node, directory, end_ms):
     over = Over(flags.binary, node, directory, "writes")
     pid = int((pathlib.Path(directory) / f"node{node.number}" / "pid").read_text())
     cpu = Both(over.server.pid, pid)
-    row = benches.fill(flags.binary, over.server, "A", flags.scale, end_ms, flags.settle)
+    try:
+        row = benches.fill(flags.binary, over.server, "A", flags.scale, end_ms, flags.settle)
+    except SystemExit as why:
+        raise SystemExit(f"{why}\n{over.last_words()}") from None
     row["cpu"] = cpu.taken()
     row["journal_bytes"] = metric(over.server, "cumae_commit_log_written_bytes_total")
     row["tables"] = over.tables()
@@ -115,9 +123,9 @@ def measure_memory(flags, node, directory):
     command = [flags.binary, "bench", "write", "--json", "--target", f"127.0.0.1:{over.server.port}", "--pid", over.server.pid,
                "--workload", "b", "--series", series, "--rounds", 2, "--settle", flags.settle]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=1800)
-    report = json.loads(done.stdout)
+    report = json.loads(done.stdout) if done.stdout else {"complete": False}
     if not report["complete"]:
-        raise SystemExit(f"FAILED: it does not hold what was sent: {done.stdout}")
+        raise SystemExit(f"FAILED: it does not hold what was sent: {done.stdout}{done.stderr}\n{over.last_words()}")
     held, peak = over.server.memory(), report["anonymous_bytes_peak"]
     over.server.end()
     return {"series": series, "empty": empty, "held": held, "peak": peak}

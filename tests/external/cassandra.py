@@ -20,7 +20,7 @@ from cql import Cql
 JARS = servers.ROOT / ".cache" / "cassandra"
 SCRIPT = servers.ROOT / "tests" / "external" / "cassandra"
 PORTS = {"CQL_PORT": "19142", "STORAGE_PORT": "17100"}
-ONE_COPY = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+ONE_COPY = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
 
 
 class Node:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Faults with real processes: three nodes of Cassandra behind a proxy, processes of cumae over them, samples that prove themselves.
 
-    cassandra_faults.py CUMAE [--short] [--row NAME,...] [--rounds N] [--load SERIES] [--report FILE]
+    cassandra_faults.py CUMAE [--short [--at-once]] [--row NAME,...] [--rounds N] [--load SERIES] [--report FILE]
 
 Plays each row of the table of faults (docs/cassandra.md) and rounds of kill -9, and ends with status 1 if a promise does not hold. While it is written everything is read back: an error is no answer, a short answer is a fault. At the end of a row each
-process says whether every acknowledged sample is there, once. `--short` plays two rounds and each row once, with small load, some at
-once unless `--one-by-one` says otherwise; without it ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer.
+process says whether every acknowledged sample is there, once. `--short` plays two rounds and each row once, with small load; without it
+ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer. `--at-once` plays some of the short rows
+together: for machines with processors to spare, since what is judged are seconds.
 
 CUMAE is built with the feature `cassandra`. Nodes listen on 127.0.0.N, the proxy on 127.0.0.1N.
 """
@@ -15,6 +16,7 @@ import concurrent.futures
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import tempfile
 import time
@@ -25,7 +27,7 @@ from cassandra_rows import ROWS, kill_round
 from cassandra_story import Story
 
 
-# Rows that leave the nodes alone: `--short` plays these lists at once, each over a keyspace of its own, since they mostly wait.
+# Rows that leave the nodes alone: `--at-once` plays these lists together, each over a keyspace of its own, since they mostly wait.
 AT_ONCE = [
     ["rounds", "killed", "killed-in-replay"],
     ["killed-in-flush", "killed-at-midnight", "three-days", "refused-at-start"],
@@ -48,7 +50,7 @@ def play(story, name, count):
     print(f"== {name}: {(row.__doc__ or rounds.__doc__).strip()}", flush=True)
     story.row, began = name, time.monotonic()
     row(story)
-    print(f"  {name}: {time.monotonic() - began:.0f} s", flush=True)
+    story.say(f"it took {time.monotonic() - began:.0f} s, the machine's load average is {os.getloadavg()[0]:.0f}")
 
 
 class Stage:
@@ -79,7 +81,7 @@ class Stage:
     def play_all(self, names):
         """All of them; those that failed."""
         failed, alone = [], names
-        if self.flags.short and not self.flags.one_by_one:
+        if self.flags.short and self.flags.at_once:
             lists = [[name for name in some if name in names] for some in AT_ONCE]
             with concurrent.futures.ThreadPoolExecutor(len(lists)) as lanes:
                 playing = [lanes.submit(self.play, f"lane{number}", some) for number, some in enumerate(lists) if some]
@@ -101,7 +103,7 @@ def header(flags, version):
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {version}, Apache Cassandra 5.0.6, three nodes of {flags.heap}, RF 3, two "
         "processes (a third where a row needs one)",
         f"{os.cpu_count()} processors, {int(memory.split()[1]) / 1e6:.0f} GB, {platform.system()} {platform.release()}; all of it and the "
-        "load on this machine",
+        f"load on this machine, whose load average was {os.getloadavg()[1]:.0f} when it began",
         f"{'short' if flags.short else 'whole'}: {flags.load:,} series, a sample each half second unless said otherwise",
         "",
     ]
@@ -111,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--one-by-one", action="store_true", help="nothing at once, however short it is")
+    parser.add_argument("--at-once", action="store_true", help="short rows that leave the nodes alone together")
     parser.add_argument("--row", default=",".join(["rounds", *ROWS]))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--load", type=int, help="series")
@@ -123,17 +125,21 @@ def main():
     names = flags.row.split(",")
     if unknown := set(names) - {"rounds", *ROWS}:
         raise SystemExit(f"no such row: {', '.join(unknown)}; there are rounds, {', '.join(ROWS)}")
+    # Whoever ends this ends all that it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     subprocess.run([SCRIPT, "fetch", JARS], check=True)
     version = subprocess.run([flags.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     report, began = header(flags, version), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cumae-faults-", ignore_cleanup_errors=True) as directory:
-        stage = Stage(flags, directory, report)
+        stage, failed = Stage(flags, directory, report), None
         try:
             print(f"== three nodes serve ({time.monotonic() - began:.0f} s)", flush=True)
             failed = stage.play_all(names)
         finally:
             stage.end()
             if flags.report:
+                report.append(f"\n{time.strftime('%H:%M', time.gmtime())} UTC, after {time.monotonic() - began:.0f} s: "
+                              + ("it was ended" if failed is None else f"FAILED: {', '.join(failed)}" if failed else f"all {len(names)} rows hold"))
                 pathlib.Path(flags.report).write_text("\n".join(report) + "\n")
     if failed:
         raise SystemExit(f"FAILED: {', '.join(failed)}")

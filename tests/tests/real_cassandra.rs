@@ -38,7 +38,7 @@ impl Keyspace {
         let keyspace = format!("{name}_{}", std::process::id());
         let config = Config::new(vec![of_environment("CUMAE_CASSANDRA")], keyspace);
         let driver = Driver::connect(&config).unwrap();
-        let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+        let replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}";
         driver.create_keyspace(replication).unwrap();
         Self { config, kills: false }
     }

@@ -7,6 +7,7 @@ use super::params::{Cancel, EvalParams, Limits, Query};
 use super::repeats::Repeats;
 use super::shards::{self, Deferred};
 use super::value::{Scalar, Series, Val, drop_reserved};
+use super::window::moments::SharedSlots;
 use super::{aggregate, binary, call, selector, stored};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryChain, Expr, Sign, Unary};
@@ -15,6 +16,7 @@ use crate::source::SeriesSource;
 use model::{Matcher, QueryShard, SeriesColumns};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What selectors are to fetch of histograms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) struct Evaluator<'a> {
     /// What is fetched when its selector is evaluated, by matchers.
     deferred: HashMap<Vec<Matcher>, Vec<Deferred>>,
     source: &'a dyn SeriesSource,
+    /// Of a shard: what all shards have found of the windows over the one selector in it.
+    slots: Option<Arc<SharedSlots>>,
 }
 
 /// What was fetched, by matchers; of one matchers' list ascending in time and disjoint.
@@ -97,14 +101,20 @@ impl<'a> Evaluator<'a> {
             noted,
             deferred,
             source,
+            slots: None,
         })
     }
 
-    /// What a shard of this evaluation needs, on whatever thread it is worked through.
+    /// What the shards of one leaf of this evaluation need, on whatever thread they are worked through.
     pub(crate) fn parts(&self) -> ShardParts<'a> {
-        let limits = self.budget.left();
+        let (limits, buckets) = (self.budget.left(), self.buckets.get());
         let (times, cancel) = (self.times, self.budget.cancel());
-        ShardParts { source: self.source, times, limits, cancel, buckets: self.buckets.get() }
+        ShardParts { source: self.source, times, limits, cancel, buckets, slots: Arc::default() }
+    }
+
+    /// What other shards have found of the windows.
+    pub(crate) fn slots_of_shards(&self) -> Option<Arc<SharedSlots>> {
+        self.slots.clone()
     }
 
     /// Notes something down for the asker.
@@ -326,19 +336,20 @@ impl<'a> Evaluator<'a> {
 }
 
 /// See [`Evaluator::parts`].
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct ShardParts<'a> {
     source: &'a dyn SeriesSource,
     times: Times,
     limits: Limits,
     cancel: &'a Cancel,
     buckets: BucketsWanted,
+    slots: Arc<SharedSlots>,
 }
 
 impl<'a> ShardParts<'a> {
     /// The same within these limits.
-    pub(crate) fn within(self, limits: Limits) -> Self {
-        Self { limits, ..self }
+    pub(crate) fn within(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
     }
 
     /// Tells the source that this thread begins to work through shards.
@@ -367,6 +378,7 @@ impl<'a> ShardParts<'a> {
             noted: Cell::default(),
             deferred: HashMap::new(),
             source: self.source,
+            slots: Some(Arc::clone(&self.slots)),
         };
         let done = work_out(&part)?;
         Ok((done, part.into_notes()))

@@ -110,7 +110,8 @@ fn matrix(ctx: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<SeriesColu
                 return Err(EvalError::Unexecutable(text));
             }
             let (times, values) = window::edges::extended(&of.samples, &range.windows);
-            of.samples = window::Samples { times_ms: times.into(), values: values.into() };
+            of.samples =
+                window::Samples { times_ms: times.into(), values: values.into(), ascends: false };
         }
         let mut labels = of.labels.into_owned();
         if of.drop_name {

@@ -14,6 +14,7 @@ use crate::histogram::FloatHistogram;
 use crate::math::convert::seconds;
 use crate::plan::Ends;
 use crate::print::labels_text;
+use model::column::Known;
 use model::histogram::ResetHint;
 use model::sample::is_stale;
 use model::{Column, Matcher, SeriesColumns, Timestamps};
@@ -260,24 +261,35 @@ fn samples<'a>(
     let series = Box::new(series.filter(move |of| !is_empty(of)));
     let (edges, outside_ms) = (node.vector.edges, ctx.params.lookback_ms);
     let budget = Some(&ctx.budget);
-    let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms, budget, known: RefCell::default() };
+    let (known, of_shards) = (RefCell::default(), ctx.slots_of_shards());
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms, budget, known, of_shards };
     Ok(RangeVector { series, windows })
 }
 
 /// The samples from `first_ms` to `last_ms`, stale markers left out.
 pub(super) fn alive_between(series: &SeriesColumns, first_ms: i64, last_ms: i64) -> Samples<'_> {
-    let times = &series.floats.timestamps_ms;
-    let first = times.partition_point(|time| *time < first_ms);
-    let end = times.partition_point(|time| *time <= last_ms).max(first);
+    let (times, known) = (&series.floats.timestamps_ms, series.floats.known);
+    // Mostly nothing else was fetched, and then there is nothing to be searched for.
+    let first = match times.first() {
+        Some(first) if *first < first_ms => times.partition_point(|time| *time < first_ms),
+        _ => 0,
+    };
+    let end = match times.last() {
+        Some(last) if *last > last_ms => times.partition_point(|time| *time <= last_ms).max(first),
+        _ => times.len(),
+    };
     let values = &series.floats.values[first..end];
-    if !has_stale(values) {
+    if known >= Known::NoNan || !has_stale(values) {
         let times_ms = Moments::within(times, first..end);
-        return Samples { times_ms, values: Cow::Borrowed(values) };
+        return Samples {
+            times_ms,
+            values: Cow::Borrowed(values),
+            ascends: known == Known::Ascends,
+        };
     }
     let alive = times[first..end].iter().zip(values).filter(|(_, value)| !is_stale(**value));
     let (times, values): (Vec<i64>, Vec<f64>) = alive.unzip();
-    Samples { times_ms: times.into(), values: Cow::Owned(values) }
+    Samples { times_ms: times.into(), values: Cow::Owned(values), ascends: false }
 }
 
 /// Whether there is a stale marker. Whether any of so many is a NaN is told without a branch for
@@ -350,8 +362,8 @@ fn subquery<'a>(
 ) -> Result<RangeVector<'a>, EvalError> {
     let (inner, ends, range_ms) = ctx.times.subquery_grid(node, grid)?;
     let (edges, budget) = (Edges::Plain, Some(&ctx.budget));
-    let windows =
-        Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known: RefCell::default() };
+    let (known, of_shards) = (RefCell::default(), None);
+    let windows = Windows { grid, ends, range_ms, edges, outside_ms: 0, budget, known, of_shards };
     let series: Box<dyn Iterator<Item = _>> = match inner {
         Some(inner) => {
             let series = subquery_series(ctx, node, inner);
@@ -409,7 +421,7 @@ fn range_series<'a>(
             None => moments_of(ctx, inner)?,
         };
         let moments = Moments::within(shared.insert(all), 0..inner.len);
-        Samples { times_ms: moments, values: Cow::Owned(column) }
+        Samples { times_ms: moments, values: Cow::Owned(column), ascends: false }
     } else {
         let (mut times, mut values) = (Vec::new(), Vec::new());
         times.reserve_exact(column.len() - absent);
@@ -421,7 +433,7 @@ fn range_series<'a>(
             times.extend(present.clone().map(|(step, _)| moment(step)));
             values.extend(present.map(|(_, value)| *value));
         }
-        Samples { times_ms: times.into(), values: Cow::Owned(values) }
+        Samples { times_ms: times.into(), values: Cow::Owned(values), ascends: false }
     };
     Ok(RangeSeries { labels, drop_name, samples, histograms, starts: Starts::default() })
 }

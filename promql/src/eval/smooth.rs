@@ -80,7 +80,7 @@ impl Around {
 }
 
 fn float_at(samples: &Samples<'_>, around: Around, moment: i64) -> Option<f64> {
-    let Samples { times_ms, values } = samples;
+    let Samples { times_ms, values, .. } = samples;
     match (around.before, around.after) {
         (_, Some(at)) if times_ms[at] == moment => Some(values[at]),
         (Some(from), Some(to)) => {

@@ -20,3 +20,4 @@ mod properties;
 mod query_status;
 mod remote_read;
 mod support;
+mod turns;

@@ -1,5 +1,6 @@
 //! A source in memory, a clock that stands still, a client.
 
+use crate::turns::Lines;
 use crate::{Origins, Parts, Querier, Settings, Source, SourceAnswer, VersionAsk, dress};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -28,9 +29,17 @@ use tower::ServiceExt as _;
 /// When the tests happen: 2023-11-14T22:13:20Z.
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StandingClock {
     ticks: AtomicU64,
+    /// How much later it is at each look, where time passes: in nanoseconds.
+    tick_ns: u64,
+}
+
+impl Default for StandingClock {
+    fn default() -> Self {
+        Self { ticks: AtomicU64::new(0), tick_ns: 1_000 }
+    }
 }
 
 impl Clock for StandingClock {
@@ -39,7 +48,7 @@ impl Clock for StandingClock {
     }
 
     fn monotonic_ns(&self) -> u64 {
-        self.ticks.fetch_add(1_000, Ordering::Relaxed)
+        self.ticks.fetch_add(self.tick_ns, Ordering::Relaxed)
     }
 }
 
@@ -305,6 +314,7 @@ pub(crate) fn filled() -> Data {
 pub(crate) struct Server {
     router: Router,
     pub(crate) registry: prometheus::Registry,
+    pub(crate) lines: Lines,
 }
 
 /// What came back.
@@ -358,10 +368,28 @@ impl Server {
         limits: Limits,
         settings: Settings,
     ) -> Self {
+        Self::at(StandingClock::default(), memory, tenancy, limits, settings)
+    }
+
+    /// One on which each look at the clock is a second after the one before: all that is asked of it goes
+    /// on for long.
+    pub(crate) fn slow(data: Data) -> Self {
+        let memory = Memory { tenants: [("default".to_owned(), data)].into(), ..Memory::default() };
+        let clock = StandingClock { tick_ns: 1_000_000_000, ..StandingClock::default() };
+        Self::at(clock, memory, one_tenant(), Limits::default(), Settings::default())
+    }
+
+    fn at(
+        clock: StandingClock,
+        memory: Memory,
+        tenancy: Tenancy,
+        limits: Limits,
+        settings: Settings,
+    ) -> Self {
         let registry = prometheus::Registry::new();
         let parts = Parts {
             source: Arc::new(memory),
-            clock: Arc::new(StandingClock::default()),
+            clock: Arc::new(clock),
             tenancy,
             limits: LimitTable::new(limits),
             settings,
@@ -370,8 +398,9 @@ impl Server {
             registry: registry.clone(),
         };
         let origins = Origins { allowed: vec!["https://grafana.example".to_owned()] };
-        let router = dress(Querier::new(parts).unwrap().router(), origins);
-        Self { router, registry }
+        let querier = Querier::new(parts).unwrap();
+        let lines = querier.inner.lines.clone();
+        Self { router: dress(querier.router(), origins), registry, lines }
     }
 
     pub(crate) fn single(data: Data) -> Self {
@@ -390,10 +419,14 @@ impl Server {
         Got { status: parts.status, headers: parts.headers, body }
     }
 
+    /// GETs a path with its query.
+    pub(crate) async fn fetch(&self, uri: &str) -> Got {
+        self.send(Request::get(uri).body(Body::empty()).unwrap()).await
+    }
+
     /// GETs a path under `/api/v1/`, its parameters encoded.
     pub(crate) async fn get(&self, path: &str, params: &[(&str, &str)]) -> Got {
-        let uri = format!("/api/v1/{path}?{}", encode(params));
-        self.send(Request::get(uri).body(Body::empty()).unwrap()).await
+        self.fetch(&format!("/api/v1/{path}?{}", encode(params))).await
     }
 
     /// POSTs a form to a path under `/api/v1/`.

@@ -33,6 +33,7 @@ use super::ints;
 use super::pages::{self, Buffers, Model};
 use super::times;
 use crate::bytes::{Damaged, Input, put_ivarint, put_uvarint};
+use model::column::Known;
 use std::ops::Range;
 
 /// The most samples of a dense chunk.
@@ -175,7 +176,6 @@ pub(crate) struct Decoder {
     /// The integers of the chunk before: of these of its pages.
     integers: Vec<i64>,
     held: Option<Held>,
-    differences: Vec<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,14 +198,14 @@ pub(crate) struct Ask {
 
 impl Decoder {
     /// Decodes a chunk. The wanted values are appended, and their starts if it has any: `starts`
-    /// then grows by as many.
+    /// then grows by as many. Tells what is known of the values.
     pub(crate) fn decode(
         &mut self,
         bytes: &[u8],
         ask: &Ask,
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
-    ) -> Result<(), Damaged> {
+    ) -> Result<Known, Damaged> {
         let Ask { count, ref places, is_difference } = *ask;
         if count == 0 || count > SAMPLES_MAX || places.start > places.end || places.end > count {
             return Err(Damaged("a chunk's count is out of range"));
@@ -232,7 +232,7 @@ impl Decoder {
                     exponent => decimal::float(input.ivarint()?, exponent),
                 };
                 values.resize(values.len() + places.len(), value);
-                Ok(())
+                Ok(if value.is_nan() { Known::Nothing } else { Known::Ascends })
             }
             FLOATS => {
                 let rest = input.take(input.len())?;
@@ -240,9 +240,10 @@ impl Decoder {
                 pages::read::<f64>(rest, count, range, &mut self.buffers, |page, floats| {
                     let at = pages::page_range(page, count);
                     values.extend_from_slice(&floats[within(places, &at)]);
-                })
+                })?;
+                Ok(Known::Nothing)
             }
-            _ => read_fast_pages(&mut input, count, places, values),
+            _ => read_fast_pages(&mut input, count, places, values).map(|()| Known::Nothing),
         }
     }
 
@@ -253,7 +254,7 @@ impl Decoder {
         ask: &Ask,
         before: Option<Held>,
         values: &mut Vec<f64>,
-    ) -> Result<(), Damaged> {
+    ) -> Result<Known, Damaged> {
         let Ask { count, ref places, is_difference } = *ask;
         let exponent = input.u8()?;
         if exponent > decimal::EXPONENT_MAX {
@@ -266,30 +267,41 @@ impl Decoder {
             return Err(Damaged("a chunk is a difference to one that is not there"));
         }
         let rest = input.take(input.len())?;
-        let Self { buffers, integers, differences, .. } = self;
-        if is_difference {
-            differences.clear();
-            ints::read(rest, count, pages.clone(), buffers, differences)?;
-            if differences.len() != integers.len() {
-                return Err(Damaged("a chunk is a difference to one that is not there"));
-            }
-            for (integer, difference) in integers.iter_mut().zip(differences) {
-                *integer = integer.wrapping_add(*difference);
-            }
+        let Self { buffers, integers, .. } = self;
+        let (base, mut done) = (values.len(), 0);
+        let mut convert = |page: usize, integers: &[i64]| {
+            let wanted = within(places, &pages::page_range(page, count));
+            decimal::extend_floats(integers.get(wanted).unwrap_or(&[]), exponent, values);
+        };
+        let ascends = if is_difference {
+            ints::read(rest, count, pages, buffers, |page, differences| {
+                let integers = integers.get_mut(done..done + differences.len()).unwrap_or_default();
+                for (integer, difference) in integers.iter_mut().zip(differences) {
+                    *integer = integer.wrapping_add(*difference);
+                }
+                done += differences.len();
+                convert(page, integers);
+            })?;
+            false
         } else {
             integers.clear();
-            ints::read(rest, count, pages.clone(), buffers, integers)?;
+            ints::read(rest, count, pages, buffers, |page, of_page| {
+                integers.extend_from_slice(of_page);
+                convert(page, of_page);
+            })?
+        };
+        if values.len() - base != places.len() {
+            return Err(Damaged("a chunk is a difference to one that is not there"));
         }
-        let first = pages.start * pages::PAGE;
-        let wanted = places.start.saturating_sub(first)..places.end.saturating_sub(first);
-        let wanted = integers.get(wanted).unwrap_or(&[]);
-        let base = values.len();
-        decimal::extend_floats(wanted, exponent, values);
         for (index, bits) in odd.iter().filter(|(index, _)| places.contains(index)) {
             values[base + index - places.start] = f64::from_bits(*bits);
         }
         self.held = Some(held);
-        Ok(())
+        Ok(match odd.is_empty() {
+            true if ascends => Known::Ascends,
+            true => Known::NoNan,
+            false => Known::Nothing,
+        })
     }
 }
 

@@ -117,15 +117,15 @@ fn greatest_factor(words: &[u64]) -> u64 {
     factor
 }
 
-/// Decodes the pages of `range` out of all of `bytes`, which hold `count` integers, and appends
-/// the numbers of these pages.
+/// Decodes the pages of `range` out of all of `bytes`, which hold `count` integers; `visit` gets each
+/// page's number and its integers. Answers whether it is known that none is less than the one before.
 pub(crate) fn read(
     bytes: &[u8],
     count: usize,
     range: Range<usize>,
     buffers: &mut Buffers,
-    into: &mut Vec<i64>,
-) -> Result<(), Damaged> {
+    mut visit: impl FnMut(usize, &[i64]),
+) -> Result<bool, Damaged> {
     let mut input = Input::new(bytes);
     let flags = input.u8()?;
     let min = input.ivarint()?;
@@ -141,18 +141,19 @@ pub(crate) fn read(
     }
     let form = Form { min, factor, bases: (flags & IS_ORDER_1 != 0).then_some(&bases) };
     let rest = input.take(input.len())?;
+    let ascends = min >= 0 && flags & IS_ORDER_1 != 0;
     match flags & WIDTH {
         0 => {
             for page in range.start..range.end.min(pages.end) {
                 let words = [0_u16; PAGE];
-                form.extend(page, &words[..pages::page_range(page, count).len()], into);
+                form.of(page, &words[..pages::page_range(page, count).len()], &mut visit);
             }
-            Ok(())
         }
-        1 => form.read::<u16>(rest, count, range, buffers, into),
-        2 => form.read::<u32>(rest, count, range, buffers, into),
-        _ => form.read::<u64>(rest, count, range, buffers, into),
+        1 => form.read::<u16>(rest, count, range, buffers, &mut visit)?,
+        2 => form.read::<u32>(rest, count, range, buffers, &mut visit)?,
+        _ => form.read::<u64>(rest, count, range, buffers, &mut visit)?,
     }
+    Ok(ascends)
 }
 
 /// How words become numbers.
@@ -170,28 +171,36 @@ impl Form<'_> {
         count: usize,
         range: Range<usize>,
         buffers: &mut Buffers,
-        into: &mut Vec<i64>,
+        visit: &mut impl FnMut(usize, &[i64]),
     ) -> Result<(), Damaged> {
-        pages::read::<T>(bytes, count, range, buffers, |page, words| {
-            self.extend(page, words, into);
-        })
+        pages::read::<T>(bytes, count, range, buffers, |page, words| self.of(page, words, visit))
     }
 
-    fn extend<T: Copy + Into<u64>>(&self, page: usize, words: &[T], into: &mut Vec<i64>) {
+    /// Hands the integers of a page's words on.
+    fn of<T: Copy + Into<u64>>(
+        &self,
+        page: usize,
+        words: &[T],
+        visit: &mut impl FnMut(usize, &[i64]),
+    ) {
         let (min, factor) = (self.min, self.factor.cast_signed());
         let term = |word: &T| {
             let word: u64 = (*word).into();
             min.wrapping_add(word.cast_signed().wrapping_mul(factor))
         };
-        let Some(bases) = self.bases else {
-            into.extend(words.iter().map(term));
-            return;
-        };
-        let mut number = bases.get(page).copied().unwrap_or(0);
-        into.extend(words.iter().map(|word| {
-            number = number.wrapping_add(term(word));
-            number
-        }));
+        let mut integers = [0; PAGE];
+        let into = integers.iter_mut().zip(words);
+        match self.bases {
+            None => into.for_each(|(integer, word)| *integer = term(word)),
+            Some(bases) => {
+                let mut number = bases.get(page).copied().unwrap_or(0);
+                into.for_each(|(integer, word)| {
+                    number = number.wrapping_add(term(word));
+                    *integer = number;
+                });
+            }
+        }
+        visit(page, integers.get(..words.len()).unwrap_or(&integers));
     }
 }
 
@@ -224,7 +233,13 @@ mod tests {
             let mut bytes = Vec::new();
             put(&numbers, 8, &mut bytes).unwrap();
             let mut back = Vec::new();
-            read(&bytes, numbers.len(), start..start + len, &mut Buffers::default(), &mut back).unwrap();
+            let ascends = read(&bytes, numbers.len(), start..start + len, &mut Buffers::default(), |page, integers| {
+                assert_eq!(page, start + back.len() / PAGE);
+                back.extend_from_slice(integers);
+            }).unwrap();
+            prop_assert!(!ascends || back.is_sorted());
+            let climbs = numbers.iter().all(|number| number.unsigned_abs() < 1 << 52) && numbers.is_sorted() && numbers.len() > 300;
+            prop_assert!(ascends || !climbs || numbers[0] == numbers[numbers.len() - 1]);
             let wanted = (start * PAGE).min(numbers.len())..((start + len) * PAGE).min(numbers.len());
             prop_assert_eq!(&back[..], &numbers[wanted]);
         }
@@ -233,7 +248,7 @@ mod tests {
         fn any_bytes_are_integers_or_refused(mut bytes: Vec<u8>, width in 0_u8..16, count in 0_usize..2000) {
             bytes.insert(0, width);
             let mut back = Vec::new();
-            let _ = read(&bytes, count, 0..9, &mut Buffers::default(), &mut back);
+            let _ = read(&bytes, count, 0..9, &mut Buffers::default(), |_, integers| back.extend_from_slice(integers));
             prop_assert!(back.len() <= count);
         }
     }

@@ -103,10 +103,16 @@ fn is_bounded(mode: &Mode, delta: &DeltaEncoding) -> bool {
         && matches!(delta, DeltaEncoding::NoOp | DeltaEncoding::Consecutive { .. })
 }
 
+/// pco copies what it reads into a buffer that it makes and clears for each page, unless so many bytes
+/// lie behind where it begins: as many as it could need for a batch of the widest numbers.
+const BYTES_BEHIND: usize = 8 << 10;
+
 /// Buffers of decoding, kept from chunk to chunk.
 #[derive(Default)]
 pub(crate) struct Buffers {
     scratch: DecompressorScratch,
+    /// A chunk's bytes, and [`BYTES_BEHIND`] that mean nothing.
+    body: Vec<u8>,
 }
 
 impl std::fmt::Debug for Buffers {
@@ -135,30 +141,37 @@ pub(crate) fn read<T: Number + Default>(
     if body.first().is_none_or(|first| first & 0x0f == DICTIONARY) {
         return Err(BAD);
     }
+    let Buffers { scratch, body: padded } = buffers;
+    let body_bytes = body.len();
+    if padded.len() < body_bytes + BYTES_BEHIND {
+        padded.resize(body_bytes + BYTES_BEHIND, 0);
+    }
+    padded[..body_bytes].copy_from_slice(body);
+    let padded = &padded[..body_bytes + BYTES_BEHIND];
     let (files, _) = FileDecompressor::new(&HEADER[..]).map_err(|_| BAD)?;
-    let (chunk, mut rest) = files.chunk_decompressor::<T, &[u8]>(body).map_err(|_| BAD)?;
+    let (chunk, mut rest) = files.chunk_decompressor::<T, &[u8]>(padded).map_err(|_| BAD)?;
     if !is_bounded(&chunk.meta().mode, &chunk.meta().delta_encoding) {
         return Err(BAD);
     }
     let mut numbers = [T::default(); PAGE];
     for page in 0..range.end.min(pages) {
-        let bytes = match lens.get(page) {
-            Some(len) => {
-                let (bytes, behind) = rest.split_at_checked(*len).ok_or(BAD)?;
-                rest = behind;
-                bytes
-            }
-            None => rest,
-        };
+        let of_body = rest.len().checked_sub(BYTES_BEHIND).ok_or(BAD)?;
+        let page_bytes = lens.get(page).copied().unwrap_or(of_body);
+        if page_bytes > of_body {
+            return Err(BAD);
+        }
+        let (bytes, behind) = (rest, &rest[page_bytes..]);
+        rest = behind;
         if page < range.start {
             continue;
         }
         let len = page_range(page, count).len();
-        let scratch = &mut buffers.scratch;
         let decoder = chunk.page_decompressor_with_scratch(bytes, len, scratch);
+        let mut decoder = decoder.map_err(|_| BAD)?;
         let numbers = &mut numbers[..len];
-        let progress = decoder.map_err(|_| BAD)?.read(numbers).map_err(|_| BAD)?;
-        if progress.n_processed != len {
+        let progress = decoder.read(numbers).map_err(|_| BAD)?;
+        // It may not have read beyond the page.
+        if progress.n_processed != len || decoder.into_src().len() < behind.len() {
             return Err(BAD);
         }
         visit(page, numbers);

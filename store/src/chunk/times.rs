@@ -72,7 +72,8 @@ pub(crate) fn read(bytes: &[u8], count: usize, buffers: &mut Buffers) -> Result<
             let step = input.ivarint()?;
             let mut moments = Vec::with_capacity(count);
             let rest = input.take(input.len())?;
-            ints::read(rest, count, pages::pages_of(&(0..count)), buffers, &mut moments)?;
+            let all = pages::pages_of(&(0..count));
+            ints::read(rest, count, all, buffers, |_, of_page| moments.extend_from_slice(of_page))?;
             let mut line = first;
             for moment in &mut moments {
                 *moment = moment.wrapping_add(line);

@@ -15,6 +15,7 @@ use crate::chunk::{ChunkHead, DIFFERENCE, packed};
 use crate::error::Result;
 use crate::merge::{self, Run};
 use crate::select::Query;
+use model::column::Known;
 use model::read::Steps;
 use std::ops::Range;
 use std::sync::Arc;
@@ -128,24 +129,26 @@ impl<'a> Chunks<'a> {
         let before = run.column.values.len();
         let mut starts = Vec::new();
         let (values, asked) = (&mut run.column.values, places.clone());
-        if let Some(seen) = seen {
+        let known = if let Some(seen) = seen {
             let mut all = std::mem::take(&mut self.scratch);
             all.clear();
-            self.with_bytes(chunk, |dense, bytes| {
+            let known = self.with_bytes(chunk, |dense, bytes| {
                 dense.decode(head, bytes, asked, &mut all, &mut starts)
             })?;
             values.extend(seen.places.iter().filter_map(|place| all.get(*place)));
             let picked = seen.places.iter().filter_map(|place| starts.get(*place).copied());
             starts = picked.collect();
             self.scratch = all;
+            known
         } else {
             if values.capacity() == 0 {
                 values.reserve_exact(query.room(head, times.len()).max(places.len()));
             }
             self.with_bytes(chunk, |dense, bytes| {
                 dense.decode(head, bytes, asked, values, &mut starts)
-            })?;
-        }
+            })?
+        };
+        run.column.know_from(before, known);
         let moments = &mut run.column.timestamps_ms;
         self.dense.extend_moments(&times, (places.clone(), seen), moments);
         if !starts.is_empty() || !run.starts.is_empty() {
@@ -173,6 +176,7 @@ impl<'a> Chunks<'a> {
         let before = run.column.values.len();
         let len = seen.map_or(places.len(), |seen| seen.places.len());
         run.column.values.resize(before + len, 0.0);
+        run.column.known = Known::Nothing;
         for (place, bits) in odd.iter().filter(|(place, _)| places.contains(place)) {
             let place = place - places.start;
             let at = seen.map_or(Ok(place), |seen| seen.places.binary_search(&place));
@@ -216,7 +220,9 @@ impl<'a> Chunks<'a> {
             let (other, asked) = (self.partition.head(chunk), places.clone());
             let is_alike = other.has_times_of(head);
             self.with_bytes(chunk, |dense, bytes| match is_alike {
-                true => dense.decode(other, bytes, asked, &mut Vec::new(), &mut Vec::new()),
+                true => {
+                    dense.decode(other, bytes, asked, &mut Vec::new(), &mut Vec::new()).map(drop)
+                }
                 false => Err(Damaged("a chunk is a difference to one with other times")),
             })?;
         }

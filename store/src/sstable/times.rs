@@ -14,6 +14,7 @@ use crate::error::Result;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use model::Timestamps;
+use model::column::Known;
 use model::read::Steps;
 use std::ops::Range;
 use std::sync::Arc;
@@ -127,7 +128,8 @@ impl DenseReader {
         self.extended.insert(key, (before, Arc::clone(times), moments.clone()));
     }
 
-    /// Decodes the samples of a dense chunk at `places`, which its times gave. A difference needs
+    /// Decodes the samples of a dense chunk at `places`, which its times gave; tells what is known of
+    /// their values. A difference needs
     /// the chunk before it in the partition to be the one that was decoded before, at the same
     /// places.
     pub(crate) fn decode(
@@ -137,7 +139,7 @@ impl DenseReader {
         places: Range<usize>,
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
-    ) -> Result<(), Damaged> {
+    ) -> Result<Known, Damaged> {
         let is_difference = head.encoding == DIFFERENCE;
         if places.end > head.count as usize {
             return Err(Damaged("a chunk is unlike its times"));

@@ -105,6 +105,7 @@ pub(crate) fn read_series(from: &mut Reader<'_>) -> Result<Vec<SeriesColumns>, D
             values: r.floats(count)?,
             start_timestamps_ms: if_there(flags & HAS_STARTS, || r.deltas(count))?,
             revisions: if_there(flags & HAS_REVISIONS, || revisions(r, count))?,
+            known: model::column::Known::Nothing,
         };
         let count = if flags & HAS_HISTOGRAMS == 0 { 0 } else { r.count(2)? };
         let histograms = HistogramColumn {

@@ -81,6 +81,7 @@ mod tests {
         let samples = Samples {
             times_ms: vec![0, 1, 2, 3].into(),
             values: Cow::Owned(vec![5.0, 1.0, f64::NAN, f64::NAN]),
+            ascends: false,
         };
         let mut out = [0.0; 4];
         changes(&samples, &windows(0, 3, 1, 2), &mut out);

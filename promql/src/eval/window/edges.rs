@@ -207,6 +207,7 @@ mod tests {
         let samples = Samples {
             times_ms: vec![0, 10_000, 20_000, 30_000].into(),
             values: Cow::Owned(vec![0.0, 10.0, 4.0, 14.0]),
+            ascends: false,
         };
         let windows = Windows { edges, outside_ms: 60_000, ..windows(end_ms, end_ms, 1, 20_000) };
         let mut out = [ABSENT];

@@ -23,7 +23,7 @@ use crate::eval::grid::Grid;
 use crate::histogram::FloatHistogram;
 use crate::plan::Ends;
 use model::LabelSet;
-use moments::{KnownSlots, Moments};
+use moments::{KnownSlots, Moments, SharedSlots};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -46,6 +46,8 @@ pub(crate) struct Windows<'a> {
     pub(crate) budget: Option<&'a Budget<'a>>,
     /// Those over moments that were asked for before.
     pub(crate) known: RefCell<KnownSlots>,
+    /// Those that other shards have found.
+    pub(crate) of_shards: Option<Arc<SharedSlots>>,
 }
 
 /// One window that holds samples: those from index `first` up to `end`.
@@ -163,6 +165,8 @@ pub(crate) struct Samples<'a> {
     pub(crate) times_ms: Moments,
     /// What.
     pub(crate) values: Cow<'a, [f64]>,
+    /// Whether it is known that none is less than the one before.
+    pub(crate) ascends: bool,
 }
 
 /// The native histograms of one series, stale markers left out.
@@ -233,6 +237,7 @@ pub(crate) mod tests {
             outside_ms: 0,
             budget: None,
             known: RefCell::default(),
+            of_shards: None,
         }
     }
 }

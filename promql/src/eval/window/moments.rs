@@ -1,7 +1,8 @@
 //! The moments of a series' samples, and what windows over them have been worked out.
 //!
 //! Series that were scraped together share their moments, and which samples a window holds is told
-//! by moments alone. So the windows of one series are kept for those behind it.
+//! by moments alone. So the windows of one series are kept for those behind it, and for those of other
+//! shards, whose moments are equal and not the same in memory.
 //!
 //! # Invariants
 //! - What is kept belongs to moments that are kept with it: that two are the same is seen by where
@@ -10,10 +11,9 @@
 use super::{Window, Windows};
 use crate::math::convert::seconds;
 use model::Timestamps;
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::{Deref, Range};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A part of a column's moments, in milliseconds since 1970, ascending.
 #[derive(Clone, Debug, Default)]
@@ -57,28 +57,48 @@ impl From<Vec<i64>> for Moments {
     }
 }
 
-/// How a window is longer than the time between its first and last sample, as far as that follows
-/// from moments.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stretch {
-    /// The seconds from the window's start to its first sample, as far as they are extrapolated.
-    pub(crate) to_start: f64,
-    /// The seconds from the last sample to the window's end, likewise.
-    pub(crate) to_end: f64,
-    /// The seconds from the first sample to the last.
-    pub(crate) sampled: f64,
+/// A window of two samples or more, and how it is longer than the time between the first and the last,
+/// as far as that follows from moments. Each series looks at it again, so it is short.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretched {
+    step: u32,
+    first: u32,
+    end: u32,
     /// By how much the window is longer.
     pub(crate) factor: f64,
     /// The same, by the seconds of the window.
     pub(crate) per_second: f64,
 }
 
+impl Stretched {
+    /// The index of the step.
+    pub(crate) fn step(&self) -> usize {
+        self.step as usize
+    }
+
+    /// The indices of its samples.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+}
+
+/// What makes a window longer, for the few series that were zero not long ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    /// The seconds from the window's start to its first sample, as far as they are extrapolated.
+    to_start: f64,
+    /// The seconds from the last sample to the window's end, likewise.
+    to_end: f64,
+    /// The seconds from the first sample to the last.
+    pub(crate) sampled: f64,
+}
+
 impl Stretch {
-    /// To the edge if that is near, else by half the samples' distance.
-    fn new(times_ms: &[i64], range_ms: i64, window: Window) -> Self {
+    /// To the edge if that is near, else by half the samples' distance. `None` if there is one sample.
+    fn of(times_ms: &[i64], range_ms: i64, window: Window) -> Option<(Stretched, Self)> {
         let len = window.end - window.first;
         if len < 2 {
-            return Self::default();
+            return None;
         }
         let (first_ms, last_ms) = (times_ms[window.first], times_ms[window.end - 1]);
         let mut to_start = seconds(first_ms.saturating_sub(window.end_ms.saturating_sub(range_ms)));
@@ -92,16 +112,18 @@ impl Stretch {
         if to_end >= threshold {
             to_end = spacing / 2.0;
         }
-        let factor = (sampled + to_start + to_end) / sampled;
-        Self { to_start, to_end, sampled, factor, per_second: factor / seconds(range_ms) }
+        let stretch = Self { to_start, to_end, sampled };
+        let [step, first, end] = [window.step, window.first, window.end]
+            // Nobody has as many samples of a series, or steps, in memory.
+            .map(|index| u32::try_from(index).unwrap_or(u32::MAX));
+        let factor = stretch.limited(to_start);
+        let per_second = factor / seconds(range_ms);
+        Some((Stretched { step, first, end, factor, per_second }, stretch))
     }
 
     /// By how much the window is longer if no more than this is before its first sample.
     pub(crate) fn limited(&self, to_start: f64) -> f64 {
-        match to_start < self.to_start {
-            true => (self.sampled + to_start + self.to_end) / self.sampled,
-            false => self.factor,
-        }
+        (self.sampled + to_start.min(self.to_start) + self.to_end) / self.sampled
     }
 }
 
@@ -122,8 +144,8 @@ struct Slots {
     moments: Moments,
     /// Those with samples in them or around them, in order.
     windows: Vec<Window>,
-    /// One for each window, once they were asked for.
-    stretches: OnceCell<Vec<Stretch>>,
+    /// One for each window of two samples or more, once they were asked for.
+    stretches: OnceLock<(Vec<Stretched>, Vec<Stretch>)>,
     /// The most samples of a window.
     most: usize,
 }
@@ -131,30 +153,58 @@ struct Slots {
 /// The windows that were found, by their moments.
 #[derive(Debug, Default)]
 pub(crate) struct KnownSlots {
-    slots: HashMap<(usize, Range<usize>), Rc<Slots>>,
+    slots: HashMap<(usize, Range<usize>), (Moments, Arc<Slots>)>,
     /// How many windows they hold.
     windows: usize,
 }
 
 impl KnownSlots {
-    fn get(&self, moments: &Moments) -> Option<Rc<Slots>> {
-        self.slots.get(&moments.place()).map(Rc::clone)
+    fn get(&self, moments: &Moments) -> Option<Arc<Slots>> {
+        self.slots.get(&moments.place()).map(|(_, slots)| Arc::clone(slots))
     }
 
-    fn keep(&mut self, slots: &Rc<Slots>) {
+    fn keep(&mut self, moments: &Moments, slots: &Arc<Slots>) {
         self.windows += slots.windows.len();
         if self.windows > KEPT_MAX {
             self.slots.clear();
             self.windows = slots.windows.len();
         }
-        self.slots.insert(slots.moments.place(), Rc::clone(slots));
+        self.slots.insert(moments.place(), (moments.clone(), Arc::clone(slots)));
+    }
+}
+
+/// The windows that shards of one selection found: the same windows, over moments that are equal.
+#[derive(Debug, Default)]
+pub(crate) struct SharedSlots {
+    /// By how many moments there are, the first and the last.
+    found: Mutex<HashMap<(usize, i64, i64), Arc<Slots>>>,
+}
+
+impl SharedSlots {
+    fn get(&self, moments: &Moments) -> Option<Arc<Slots>> {
+        let found = self.found.lock().ok()?;
+        let slots = found.get(&Self::key(moments)?).map(Arc::clone)?;
+        drop(found);
+        (**moments == *slots.moments).then_some(slots)
+    }
+
+    fn keep(&self, slots: &Arc<Slots>) {
+        let Some(key) = Self::key(&slots.moments) else { return };
+        let Ok(mut found) = self.found.lock() else { return };
+        if found.len().saturating_mul(slots.windows.len()) <= KEPT_MAX {
+            found.insert(key, Arc::clone(slots));
+        }
+    }
+
+    fn key(moments: &[i64]) -> Option<(usize, i64, i64)> {
+        Some((moments.len(), *moments.first()?, *moments.last()?))
     }
 }
 
 impl Windows<'_> {
     /// The windows over these moments. When the evaluation is to stop there may be too few: the
     /// caller looks afterwards.
-    fn slots(&self, moments: &Moments) -> Rc<Slots> {
+    fn slots(&self, moments: &Moments) -> Arc<Slots> {
         if let Some(known) = self.known.borrow().get(moments) {
             if let Some(budget) = self.budget {
                 // Whoever is to stop finds it out: the caller asks again.
@@ -163,12 +213,18 @@ impl Windows<'_> {
             return known;
         }
         let is_shared = moments.of.holders() > HOLDERS_OF_ONE;
+        let of_shards = self.of_shards.as_ref().filter(|_| is_shared);
+        if let Some(known) = of_shards.and_then(|shared| shared.get(moments)) {
+            self.known.borrow_mut().keep(moments, &known);
+            return self.slots(moments);
+        }
         let mut slots = Slots { moments: moments.clone(), ..Slots::default() };
         let (most, is_done) = self.walk(moments, |window| slots.windows.push(window));
         slots.most = most;
-        let slots = Rc::new(slots);
+        let slots = Arc::new(slots);
         if is_done && is_shared {
-            self.known.borrow_mut().keep(&slots);
+            self.known.borrow_mut().keep(moments, &slots);
+            of_shards.inspect(|shared| shared.keep(&slots));
         }
         slots
     }
@@ -190,28 +246,29 @@ impl Windows<'_> {
         slots.most
     }
 
-    /// The same, with how each window is stretched, for those who look at its ends only.
+    /// The same for windows of two samples or more, with how each is stretched, for those who look at its
+    /// ends only.
     pub(crate) fn slide_stretched(
         &self,
         moments: &Moments,
-        mut each: impl FnMut(Window, &Stretch),
+        mut each: impl FnMut(&Stretched, &Stretch),
     ) -> usize {
+        let stretch = |window| Stretch::of(moments, self.range_ms, window);
         if self.grid.len > KEPT_MAX {
             // Not a second copy of the caller's loop.
-            let each: &mut dyn FnMut(Window, &Stretch) = &mut each;
-            let stretch = |window| Stretch::new(moments, self.range_ms, window);
-            return self.walk(moments, |window| each(window, &stretch(window))).0;
+            let each: &mut dyn FnMut(&Stretched, &Stretch) = &mut each;
+            let visit = |window| stretch(window).iter().for_each(|(window, how)| each(window, how));
+            return self.walk(moments, visit).0;
         }
         let slots = self.slots(moments);
-        let stretches = slots.stretches.get_or_init(|| {
-            let stretch = |window: &Window| Stretch::new(moments, self.range_ms, *window);
-            slots.windows.iter().map(stretch).collect()
-        });
-        for (windows, stretches) in slots.windows.chunks(WORK).zip(stretches.chunks(WORK)) {
+        let (windows, stretches) = slots
+            .stretches
+            .get_or_init(|| slots.windows.iter().filter_map(|window| stretch(*window)).unzip());
+        for (windows, stretches) in windows.chunks(WORK).zip(stretches.chunks(WORK)) {
             if self.stops(windows.len()) {
                 break;
             }
-            windows.iter().zip(stretches).for_each(|(window, stretch)| each(*window, stretch));
+            windows.iter().zip(stretches).for_each(|(window, how)| each(window, how));
         }
         slots.most
     }
@@ -242,10 +299,38 @@ mod tests {
         ];
         let windows = windows(20, 40, 10, 20);
         for index in [1, 0, 0, 2, 1, 1, 2, 0] {
-            let (mut expected, mut seen) = (Vec::new(), Vec::new());
-            windows.walk(&asked[index], |window| expected.push((window.step, window.range())));
-            windows.slide(&asked[index], |window| seen.push((window.step, window.range())));
-            assert_eq!(seen, expected);
+            assert_eq!(slid(&windows, &asked[index]), walked(&windows, &asked[index]));
         }
+    }
+
+    fn walked(windows: &Windows<'_>, moments: &Moments) -> Vec<(usize, Range<usize>)> {
+        let mut seen = Vec::new();
+        windows.walk(moments, |window| seen.push((window.step, window.range())));
+        seen
+    }
+
+    fn slid(windows: &Windows<'_>, moments: &Moments) -> Vec<(usize, Range<usize>)> {
+        let mut seen = Vec::new();
+        windows.slide(moments, |window| seen.push((window.step, window.range())));
+        seen
+    }
+
+    #[test]
+    fn what_another_shard_found_is_taken_for_equal_moments_only() {
+        let shared = Arc::new(SharedSlots::default());
+        let shard = || Windows { of_shards: Some(Arc::clone(&shared)), ..windows(20, 40, 10, 20) };
+        // As many, with the same ends.
+        for moments in [vec![0, 10, 20, 30], vec![0, 10, 20, 30], vec![0, 1, 29, 30], vec![9, 30]] {
+            let of = Timestamps::from(moments);
+            let series = [0, 1, 2].map(|_| Moments::within(&of, 0..of.len()));
+            let (windows, expected) = (shard(), walked(&shard(), &series[0]));
+            for moments in &series {
+                assert_eq!(slid(&windows, moments), expected);
+            }
+        }
+        assert_eq!(shared.found.lock().unwrap().len(), 2, "the third has the place of the first");
+        let first = Moments::from(vec![0, 10, 20, 30]);
+        let found = shared.get(&first);
+        assert!(found.is_none(), "it is not the third");
     }
 }

@@ -259,7 +259,7 @@ mod tests {
 
     fn samples(values: &[f64]) -> Samples<'static> {
         let times = (0..).take(values.len()).collect::<Vec<i64>>();
-        Samples { times_ms: times.into(), values: Cow::Owned(values.to_vec()) }
+        Samples { times_ms: times.into(), values: Cow::Owned(values.to_vec()), ascends: false }
     }
 
     fn over(len: usize, f: impl Fn(&Windows, &mut [f64]) -> usize) -> Vec<f64> {

@@ -20,20 +20,19 @@ pub(crate) fn extrapolated(
     out: &mut [f64],
 ) -> usize {
     let values = &*samples.values;
-    let resets = if slope.is_counter { resets(values) } else { Vec::new() };
+    let drops = slope.is_counter && !samples.ascends;
+    let resets = if drops { resets(values) } else { Vec::new() };
     let range_s = seconds(windows.range_ms);
     let mut next_reset = 0;
     windows.slide_stretched(&samples.times_ms, |window, stretch| {
-        if window.end - window.first < 2 {
-            return;
-        }
-        let first = values[window.first];
-        let mut change = values[window.end - 1] - first;
+        let [first, .., last] = values[window.range()] else { return };
+        let mut change = last - first;
         if !resets.is_empty() {
-            while resets.get(next_reset).is_some_and(|at| *at <= window.first) {
+            let range = window.range();
+            while resets.get(next_reset).is_some_and(|at| *at <= range.start) {
                 next_reset += 1;
             }
-            for at in resets[next_reset..].iter().take_while(|at| **at < window.end) {
+            for at in resets[next_reset..].iter().take_while(|at| **at < range.end) {
                 change += values[at - 1];
             }
         }
@@ -43,10 +42,10 @@ pub(crate) fn extrapolated(
                 let limited = stretch.limited(stretch.sampled * (first / change));
                 if slope.is_rate { limited / range_s } else { limited }
             }
-            false if slope.is_rate => stretch.per_second,
-            false => stretch.factor,
+            false if slope.is_rate => window.per_second,
+            false => window.factor,
         };
-        out[window.step] = change * factor;
+        out[window.step()] = change * factor;
     })
 }
 
@@ -117,7 +116,7 @@ mod tests {
 
     fn samples(step_ms: i64, values: &[f64]) -> Samples<'static> {
         let times = (0..).map(|n| n * step_ms).take(values.len()).collect::<Vec<_>>();
-        Samples { times_ms: times.into(), values: Cow::Owned(values.to_vec()) }
+        Samples { times_ms: times.into(), values: Cow::Owned(values.to_vec()), ascends: false }
     }
 
     #[test]

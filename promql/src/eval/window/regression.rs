@@ -114,6 +114,7 @@ mod tests {
         let line = Samples {
             times_ms: vec![0, 1_000, 2_000].into(),
             values: Cow::Owned(vec![1.0, 3.0, 5.0]),
+            ascends: false,
         };
         let mut out = [0.0];
         deriv(&line, &windows(2_000, 2_000, 1, 5_000), &mut out);

@@ -66,8 +66,10 @@ proptest! {
         let places = range(values.len(), ends);
         let (mut back, mut back_starts) = (Vec::new(), Vec::new());
         let ask = Ask { count: values.len(), places: places.clone(), is_difference: false };
-        Decoder::default().decode(&coded.bytes, &ask, &mut back, &mut back_starts).unwrap();
+        let known = Decoder::default().decode(&coded.bytes, &ask, &mut back, &mut back_starts).unwrap();
         prop_assert_eq!(bits(&back), bits(&values[places.clone()]));
+        prop_assert!(known == Known::Nothing || !back.iter().any(|value| value.is_nan()));
+        prop_assert!(known != Known::Ascends || back.is_sorted());
         back_starts.resize(back.len(), 0);
         prop_assert_eq!(&back_starts, &starts[places]);
     }
@@ -128,4 +130,22 @@ proptest! {
         let _ = Decoder::default().decode(&bytes, &ask, &mut back, &mut Vec::new());
         prop_assert!(back.len() <= count);
     }
+}
+
+#[test]
+fn of_a_counter_is_known_that_it_ascends_and_of_a_gauge_that_it_has_no_marker() {
+    let known = |values: &[f64]| {
+        let coded = encode(values, &[], None);
+        let ask = Ask { count: values.len(), places: 0..values.len(), is_difference: false };
+        Decoder::default().decode(&coded.bytes, &ask, &mut Vec::new(), &mut Vec::new()).unwrap()
+    };
+    let steps = (0..700_u32).map(|n| f64::from(n * 7 + n * n % 5) / 10.0).collect::<Vec<_>>();
+    let counter: Vec<f64> = steps.iter().map(|step| step * 9.0).map(f64::round).collect();
+    assert_eq!(known(&counter), Known::Ascends);
+    assert_eq!(known(&[3.0; 700]), Known::Ascends);
+    let gauge: Vec<f64> = (0..700_u32).map(|n| f64::from(n * 7919 % 101)).collect();
+    assert_eq!(known(&gauge), Known::NoNan);
+    let mut marked = counter;
+    marked[500] = f64::from_bits(model::sample::STALE_NAN_BITS);
+    assert_eq!(known(&marked), Known::Nothing);
 }

@@ -11,6 +11,7 @@ use crate::bytes::Damaged;
 use crate::chunk::fast::Columns;
 use crate::chunk::{ChunkHead, HISTOGRAM};
 use crate::merge::{self, Run};
+use model::column::Known;
 use model::{Column, HistogramSample, Sample};
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ impl Query {
             return self.decode_histograms(head, bytes, runs);
         }
         let run = merge::run_for(head, runs);
-        let Run { column: Column { timestamps_ms, values, .. }, starts, .. } = run;
+        let Run { column: Column { timestamps_ms, values, known, .. }, starts, .. } = run;
+        *known = Known::Nothing;
         let timestamps_ms = timestamps_ms.to_mut();
         let before = timestamps_ms.len();
         if timestamps_ms.capacity() == before {
