@@ -253,7 +253,7 @@ impl Resolver<'_> {
         batch: &mut Batch,
         misses: &[Miss],
         written_out: &mut WrittenOut,
-    ) -> Result<(Arc<LabelTable>, Vec<Option<Range<usize>>>), Error> {
+    ) -> Result<(Arc<LabelTable>, Vec<Option<Keys>>), Error> {
         let mut rows = Vec::new();
         let Batch { body, body_len, symbols, gathered, reservation, .. } = batch;
         let (body, symbols) = (&body[..*body_len], symbols.as_ref());
@@ -271,6 +271,9 @@ impl Resolver<'_> {
         Ok((new.finish(), rows))
     }
 }
+
+/// Where the keys of a row are in its table.
+type Keys = Range<usize>;
 
 /// The labels of a request's new series, written out.
 ///
