@@ -2,10 +2,11 @@
 """How soon dashboards are answered: cumae beside VictoriaMetrics and Prometheus, same data, same run, same machine.
 
 Two sets of data (docs/BENCHMARKS.md): `hour` is an hour of 100,000 series (workload A), `day` a day of 12,000 (workload C).
-Each server is filled with one of them, brought to its densest form, and asked each question several times: cold (its cache
-of results switched off) and warm (asked before). Then the same question over more hours, series and steps: the curves.
+Each server is filled with one of them and brought to its densest form. Then all of them are asked each question several times,
+in turn: cold (the cache of results switched off) and warm (asked before); at last the same question over more hours, series
+and steps: the curves. `--before` has another build of Cumae beside them.
 
-    bench_queries.py CUMAE_BINARY [--data hour|day] [--scale N] [--without prometheus,...] [--only TEXT]
+    bench_queries.py CUMAE_BINARY [--before OTHER_BINARY] [--data hour|day] [--scale N] [--without prometheus,...] [--only TEXT]
 
 `--scale 10` takes a tenth of the series. Status 1 if an answer differs from Prometheus', if a question takes longer than the
 faster neighbour, or if a curve is worse than linear.
@@ -14,6 +15,8 @@ faster neighbour, or if a curve is worse than linear.
 import argparse
 import contextlib
 import http.client
+import pathlib
+import tempfile
 import time
 import urllib.parse
 
@@ -101,59 +104,86 @@ def parameters(query, span, step, end_s):
     return "query_range", {"query": query, "start": end - span, "end": end, "step": step}
 
 
-def median(server, path, asked):
-    """The answer, and the median time of some more, in ms: from the request until the last byte is there, over a connection
-    that is kept. What it takes to decode an answer is the client's."""
-    answer, times = server.api(path, asked), []
-    if answer.get("status") != "success":
-        raise SystemExit(f"FAILED: {server.name}: {path} {asked}: {str(answer)[:400]}")
+def medians(servers, path, asked):
+    """Of each server its answer, and the median time of some more in ms: from the request until the last byte is there, over
+    a connection that is kept. They are asked in turn, so that a machine that is slower for a while is so for all of them.
+    What it takes to decode an answer is the client's."""
+    answers, times = {}, {name: [] for name in servers}
+    for name, server in servers.items():
+        answers[name] = server.api(path, asked)
+        if answers[name].get("status") != "success":
+            raise SystemExit(f"FAILED: {name}: {path} {asked}: {str(answers[name])[:400]}")
     target = f"/api/v1/{path}?{urllib.parse.urlencode(asked, doseq=True)}"
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
-        until = time.monotonic() + LONG_ENOUGH_S
-        while len(times) < ROUNDS or time.monotonic() < until:
-            began = time.monotonic()
-            connection.request("GET", target)
-            connection.getresponse().read()
-            times.append(1000 * (time.monotonic() - began))
-    return answer, sorted(times)[len(times) // 2]
+    with contextlib.ExitStack() as stack:
+        connect = lambda server: http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        connections = {name: stack.enter_context(contextlib.closing(connect(server))) for name, server in servers.items()}
+        until = time.monotonic() + LONG_ENOUGH_S * len(servers)
+        while len(times[next(iter(times))]) < ROUNDS or time.monotonic() < until:
+            for name, connection in connections.items():
+                began = time.monotonic()
+                connection.request("GET", target)
+                connection.getresponse().read()
+                times[name].append(1000 * (time.monotonic() - began))
+    return {name: (answers[name], sorted(of)[len(of) // 2]) for name, of in times.items()}
 
 
-def ask(server, data, end_s, only):
-    asked = {}
-    for name, query, span, step in QUERIES[data]:
-        if only in name:
+def ask(servers, data, end_s, only):
+    """By server and question: the answer, and the times cold and warm in ms."""
+    asked = {name: {} for name in servers}
+    for question, query, span, step in QUERIES[data]:
+        if only in question:
             path, params = parameters(query, span, step, end_s)
-            answer, cold = median(server, path, params | {"nocache": 1})
-            asked[name] = answer, cold, median(server, path, params)[1]
-    for name, path, params in LABELS:
-        if only in name:
-            answer, ms = median(server, path, params | {"start": end_s - 3600, "end": end_s})
-            asked[name] = answer, ms, ms
+            cold, warm = medians(servers, path, params | {"nocache": 1}), medians(servers, path, params)
+            for name, (answer, ms) in cold.items():
+                asked[name][question] = answer, ms, warm[name][1]
+    for question, path, params in LABELS:
+        if only in question:
+            for name, (answer, ms) in medians(servers, path, params | {"start": end_s - 3600, "end": end_s}).items():
+                asked[name][question] = answer, ms, ms
     return asked
 
 
-def curves(server, end_s):
-    """For each thing that grows: by its size, the time in ms."""
-    drawn = {}
+def curves(servers, end_s):
+    """By server, and for each thing that grows by its size, the time in ms."""
+    drawn = {name: {} for name in servers}
     for what, sizes in CURVES.items():
         for size, (query, span, step) in sizes.items():
             path, params = parameters(query, span, step, end_s)
-            drawn.setdefault(what, {})[size] = median(server, path, params | {"nocache": 1})[1]
+            for name, (_, ms) in medians(servers, path, params | {"nocache": 1}).items():
+                drawn[name].setdefault(what, {})[size] = ms
     return drawn
 
 
-def measure(name, flags, directory, end_ms):
-    server = benches.start(name, flags.binary, directory)
+def filled(name, flags, directory, end_ms):
+    """A server with the data in its densest form."""
+    kind, binary = ("cumae", flags.before) if name == "before" else (name, flags.binary)
+    directory = f"{directory}/{name}"
+    pathlib.Path(directory).mkdir()
+    server = benches.start(kind, binary, directory)
     try:
         benches.fill(flags.binary, server, DATA[flags.data], flags.scale, end_ms)
-        bench_store.densest(name, server, directory)
-        end_s = end_ms // 1000
-        row = {"server": name, "asked": ask(server, flags.data, end_s, flags.only)}
-        if flags.data == "day" and not flags.only:
-            row["curves"] = curves(server, end_s)
-    finally:
+        bench_store.densest(kind, server, directory)
+    except BaseException:
         server.end()
-    return row
+        raise
+    return server
+
+
+def measure(flags):
+    """What each server was asked, and how long it took."""
+    end_ms, servers = int(time.time()) * 1000 - 1, {}
+    names = ["cumae", *(["before"] if flags.before else []), "victoria-metrics", "prometheus"]
+    with tempfile.TemporaryDirectory(prefix="cumae-bench-") as directory, contextlib.ExitStack() as running:
+        for name in names:
+            if name not in flags.without.split(","):
+                print(f"bench: {name}", flush=True)
+                servers[name] = filled(name, flags, directory, end_ms)
+                running.callback(servers[name].end)
+        asked = ask(servers, flags.data, end_ms // 1000, flags.only)
+        drawn = {}
+        if flags.data == "day" and not flags.only:
+            drawn = curves(servers, end_ms // 1000)
+    return [{"server": name, "asked": asked[name], "curves": drawn.get(name, {})} for name in servers]
 
 
 def show(rows):
@@ -172,7 +202,7 @@ def show(rows):
 def judge(by_name):
     """How much of what the design asks for this run does not show."""
     ours, missed = by_name["cumae"], 0
-    rivals = [row for name, row in by_name.items() if name != "cumae"]
+    rivals = [row for name, row in by_name.items() if name not in ("cumae", "before")]
     cold, warm = [], []
     for name, (answer, ms, warm_ms) in ours["asked"].items():
         if prometheus := by_name.get("prometheus"):
@@ -201,10 +231,9 @@ def main():
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--without", default="")
     parser.add_argument("--only", default="")
+    parser.add_argument("--before", help="another build of cumae, to be compared")
     flags = parser.parse_args()
-    end_ms = int(time.time()) * 1000 - 1
-    rows = benches.in_turn(
-        flags.without, lambda name, directory: measure(name, flags, directory, end_ms))
+    rows = measure(flags)
     show(rows)
     print()
     raise SystemExit(1 if judge({row["server"]: row for row in rows}) else 0)
