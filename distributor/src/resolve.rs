@@ -202,9 +202,7 @@ impl Resolver<'_> {
         remove_rows(batch, &out);
         Ok(Some(cache))
     }
-}
 
-impl Resolver<'_> {
     /// Finds out what the labels of new series stand for: label sets into `batch.parsed`; what goes no
     /// further is returned.
     fn see(
@@ -219,9 +217,7 @@ impl Resolver<'_> {
         let (table, rows) = self.plain(tenant, batch, misses, &mut written_out)?;
         let mut rows = rows.into_iter();
         for miss in misses {
-            let plain = rows.next().flatten();
-            let is_counted = plain.is_some();
-            if let Some(labels) = plain.and_then(|keys| table.row(keys)) {
+            if let Some(labels) = rows.next().flatten().and_then(|keys| table.row(keys)) {
                 batch.parsed.push((miss.row, labels));
                 continue;
             }
@@ -233,7 +229,6 @@ impl Resolver<'_> {
                 Ok(Seen::Series(labels)) => {
                     let written = labels.iter().map(|(name, value)| name.len() + value.len());
                     let written = written.sum::<usize>() as u64;
-                    let written = if is_counted { 0 } else { written };
                     batch.parsed.push((miss.row, labels));
                     written_out.add(tenant, batch.reservation.as_mut(), written)?;
                 }
@@ -278,7 +273,7 @@ type Keys = Range<usize>;
 /// The labels of a request's new series, written out.
 ///
 /// In 2.0 a reference of one byte stands for kilobytes, so what its new series take counts as
-/// decoded bytes: no more gets in than 1.0 could say. In 1.0 it is within what the body reserved.
+/// decoded bytes: no more gets in than 1.0 could say. In 1.0 their bytes are among those that the body reserved.
 struct WrittenOut {
     is_counted: bool,
     bytes: u64,

@@ -5,8 +5,9 @@
 //!
 //! # Invariants
 //! - What gets in is *plain*: every label has a name and a value, is UTF-8 and within the tenant's
-//!   bounds, one of them is the metric's name, and ascending names make it a row. All others, and what is
-//!   wrong with them, are for `gate.rs` to say, one by one.
+//!   bounds, one of them is the metric's name, and names ascend. All others, and what is wrong with them,
+//!   are for `gate.rs` to say, one by one; nothing is kept of them.
+//! - Of a series no more labels are held than the bounds allow: in 2.0 a label is two bytes.
 
 use crate::label_hash::LabelHasher;
 use crate::resolve::position;
@@ -69,6 +70,15 @@ impl<'b> NewSeries<'b> {
 
     /// Adds a series; `None` if it is not plain.
     pub(super) fn push(&mut self, raw: RawLabels<'b>) -> Option<Added> {
+        let known = self.texts.len();
+        let added = self.try_push(raw);
+        if added.is_none() {
+            self.forget_from(known);
+        }
+        added
+    }
+
+    fn try_push(&mut self, raw: RawLabels<'b>) -> Option<Added> {
         self.labels.clear();
         let (mut theirs, mut bytes, mut has_metric) = (0, 0, false);
         for piece in raw.pieces() {
@@ -81,10 +91,14 @@ impl<'b> NewSeries<'b> {
                 _ => self.read(raw, piece, &mut theirs)?,
             };
             bytes += label.bytes;
+            let ascends = self.labels.last().is_none_or(|last| last.name < label.name);
+            if !ascends || !self.bounds.allow(self.labels.len() as u64 + 1, bytes) {
+                return None;
+            }
             has_metric |= label.name_at == METRIC_NAME_AT;
             self.labels.push(label);
         }
-        if !has_metric || !self.bounds.allow(self.labels.len() as u64, bytes) {
+        if !has_metric {
             return None;
         }
         let start = self.keys.len();
@@ -136,18 +150,30 @@ impl<'b> NewSeries<'b> {
         }
     }
 
+    /// Takes the texts from a place on out again.
+    fn forget_from(&mut self, known: usize) {
+        for (index, (hash, _)) in self.texts.iter().enumerate().skip(known) {
+            if let Ok(found) = self.by_text.find_entry(*hash, |at| *at as usize == index) {
+                found.remove();
+            }
+        }
+        self.texts.truncate(known);
+    }
+
     /// The table, in which each series has the keys that it had.
     pub(super) fn finish(self) -> Arc<LabelTable> {
-        let Self { texts, mut keys, .. } = self;
-        let mut order: Vec<(&str, u32)> =
-            texts.iter().zip(0..).map(|((_, text), at)| (*text, at)).collect();
-        order.sort_unstable();
+        let Self { texts, mut keys, by_text, .. } = self;
+        // Not held beside what follows.
+        drop(by_text);
+        let text = |at: &u32| texts[*at as usize].1;
+        let mut order: Vec<u32> = (0..).take(texts.len()).collect();
+        order.sort_unstable_by(|a, b| text(a).cmp(text(b)));
         let mut places = vec![0; texts.len()];
-        for ((_, at), place) in order.iter().zip(0..) {
+        for (at, place) in order.iter().zip(0..) {
             places[*at as usize] = place;
         }
         keys.iter_mut().for_each(|key| *key = places[*key as usize]);
-        LabelTable::new(order.into_iter().map(|(text, _)| Text::from(text)).collect(), keys)
+        LabelTable::new(order.iter().map(|at| Text::from(text(at))).collect(), keys)
     }
 }
 
@@ -235,21 +261,17 @@ mod tests {
 
     /// Each series by itself is what it is in the table, if it is there at all.
     fn check(raws: &[RawLabels<'_>], series: &[Pairs]) -> Result<(), TestCaseError> {
-        let (limits, mut seed) = (limits(), 0_u64);
+        let (limits, hasher) = (limits(), hasher());
         let gate = Gate::new(&limits);
-        let hasher = LabelHasher::new(|| {
-            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            seed
-        });
         let mut new = NewSeries::new(&hasher, LabelBounds::of(&limits));
         let added: Vec<Option<Added>> = raws.iter().map(|raw| new.push(*raw)).collect();
         let table = new.finish();
         for ((raw, pairs), added) in raws.iter().zip(series).zip(added) {
             let alone = gate.see(*raw, &limits, None).unwrap();
             let bytes: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
-            let in_table = added.and_then(|added| {
+            let in_table = added.map(|added| {
                 assert_eq!(added.bytes, bytes as u64);
-                table.row(added.keys)
+                table.row(added.keys).unwrap()
             });
             let is_sorted = pairs.is_sorted_by(|a, b| a.0 < b.0);
             let is_plain = is_sorted && pairs.iter().all(|(_, value)| !value.is_empty());
@@ -259,6 +281,41 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    fn hasher() -> LabelHasher {
+        let mut seed = 0_u64;
+        LabelHasher::new(|| {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            seed
+        })
+    }
+
+    #[test]
+    fn of_what_is_not_plain_nothing_is_kept_however_much_it_refers_to() {
+        let (limits, hasher) = (Limits { max_labels: Limit(5), ..Limits::default() }, hasher());
+        let body = [&b"\x22\x00"[..], b"\x22\x08__name__", b"\x22\x01a", b"\x22\x01b"].concat();
+        let symbols = SymbolTable::read(&body).unwrap();
+        let row = |refs: &[u8]| {
+            let mut row = vec![0x0a];
+            let mut len = refs.len();
+            while len > 0x7f {
+                row.push(len.to_le_bytes()[0] | 0x80);
+                len >>= 7;
+            }
+            row.push(len.to_le_bytes()[0]);
+            row.extend_from_slice(refs);
+            row
+        };
+        let mut new = NewSeries::new(&hasher, LabelBounds::of(&limits));
+        let rows = [row(&[2, 3].repeat(1 << 20)), row(&[2, 3]), row(&[1, 2, 2, 3, 2, 3])];
+        for raw in &rows {
+            assert!(new.push(RawLabels::new(raw, Some(symbols.over(&body)))).is_none());
+            assert!(new.labels.capacity() < 16 && new.texts.len() == 1 && new.by_text.len() == 1);
+        }
+        let plain = row(&[1, 3, 2, 3]);
+        assert!(new.push(RawLabels::new(&plain, Some(symbols.over(&body)))).is_some());
+        assert_eq!(new.finish().texts().len(), 3);
     }
 
     proptest! {

@@ -24,8 +24,8 @@ use model::read::{Estimate, Wanted};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// How many samples a shard should have: some that a core's cache can hold. What series share
-/// (moments, and the windows over them) is shared within a shard only.
+/// How many samples a shard should have: some that a core's cache can hold. Moments that series share
+/// are shared within a shard only.
 const SAMPLES_WANTED: u64 = 200_000;
 /// How many samples the labels of a series are worth.
 const SERIES_WORTH: u64 = 16;

@@ -291,7 +291,7 @@ impl Decoder {
             })?
         };
         if values.len() - base != places.len() {
-            return Err(Damaged("a chunk is a difference to one that is not there"));
+            return Err(Damaged("a chunk has fewer integers than its head says"));
         }
         for (index, bits) in odd.iter().filter(|(index, _)| places.contains(index)) {
             values[base + index - places.start] = f64::from_bits(*bits);

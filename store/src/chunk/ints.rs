@@ -118,7 +118,8 @@ fn greatest_factor(words: &[u64]) -> u64 {
 }
 
 /// Decodes the pages of `range` out of all of `bytes`, which hold `count` integers; `visit` gets each
-/// page's number and its integers. Answers whether it is known that none is less than the one before.
+/// page's number and its integers. Answers whether it is known, of what [`put`] wrote, that none is less
+/// than the one before.
 pub(crate) fn read(
     bytes: &[u8],
     count: usize,

@@ -227,7 +227,7 @@ fn b12_tenants_of_one_series_each_take_little_memory() {
 #[test]
 fn b12_so_many_tenants_begin_and_more_are_told_to_come_back_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "write: {new_tenants_per_second: 20, max_tenants: 205}\n";
+    let config = "write: {new_tenants_per_second: 2, max_tenants: 25}\n";
     let cumae = super::bomb::launched(&dir, config);
     let (mut taken, mut refused, mut full) = (Vec::new(), 0, 0);
     let ((), took, _, slowest) = beside_another(&cumae, || {
@@ -242,13 +242,14 @@ fn b12_so_many_tenants_begin_and_more_are_told_to_come_back_and_leave_nothing() 
         }
     });
     println!("{} taken, {refused} are too soon, {full} too many, in {took:?}", taken.len());
-    assert!((190..205).contains(&taken.len()), "{}", taken.len());
+    // Ten seconds' worth at once, and two more a second however long that takes.
+    assert!((15..=25).contains(&taken.len()), "{}", taken.len());
     assert!(refused > 100 && slowest < answer_max(), "{refused}, {slowest:?}");
     // Those that are known go on, and so does what comes before them.
     assert!(taken.iter().all(|tenant| begin(&cumae, tenant).0 == 204));
     let before = cumae.rss_bytes();
     let late = (0..5_000).filter(|number| begin(&cumae, &format!("more-{number}")).0 == 204);
-    assert!(taken.len() + late.count() <= 205, "they were not full before");
+    assert!(taken.len() + late.count() <= 25, "they were not full before");
     let more = cumae.rss_bytes().saturating_sub(before);
     println!("{} bytes a tenant that was refused", more / 5_000);
     assert!(more < 5_000 * 512, "{more} bytes");

@@ -5,8 +5,8 @@
 //! shards, whose moments are equal and not the same in memory.
 //!
 //! # Invariants
-//! - What is kept belongs to moments that are kept with it: that two are the same is seen by where
-//!   they are in memory, and nothing else can come to be there.
+//! - What is kept belongs to moments that are kept with it: within a shard, that two are the same is seen
+//!   by where they are in memory, and nothing else can come to be there; between shards they are compared.
 
 use super::{Window, Windows};
 use crate::math::convert::seconds;
@@ -150,6 +150,14 @@ struct Slots {
     most: usize,
 }
 
+impl Slots {
+    /// The memory that they hold on to, with stretches that may come later.
+    fn bytes(&self) -> usize {
+        let of_window = size_of::<Window>() + size_of::<Stretched>() + size_of::<Stretch>();
+        self.windows.len() * of_window + self.moments.of.len() * size_of::<i64>()
+    }
+}
+
 /// The windows that were found, by their moments.
 #[derive(Debug, Default)]
 pub(crate) struct KnownSlots {
@@ -173,17 +181,27 @@ impl KnownSlots {
     }
 }
 
+/// So many bytes shards keep for each other, beyond what is reserved: of a hundred targets and more.
+const SHARED_BYTES_MAX: usize = 8 << 20;
+
 /// The windows that shards of one selection found: the same windows, over moments that are equal.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSlots {
+    found: Mutex<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
     /// By how many moments there are, the first and the last.
-    found: Mutex<HashMap<(usize, i64, i64), Arc<Slots>>>,
+    slots: HashMap<(usize, i64, i64), Arc<Slots>>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 impl SharedSlots {
     fn get(&self, moments: &Moments) -> Option<Arc<Slots>> {
         let found = self.found.lock().ok()?;
-        let slots = found.get(&Self::key(moments)?).map(Arc::clone)?;
+        let slots = found.slots.get(&Self::key(moments)?).map(Arc::clone)?;
         drop(found);
         (**moments == *slots.moments).then_some(slots)
     }
@@ -191,8 +209,10 @@ impl SharedSlots {
     fn keep(&self, slots: &Arc<Slots>) {
         let Some(key) = Self::key(&slots.moments) else { return };
         let Ok(mut found) = self.found.lock() else { return };
-        if found.len().saturating_mul(slots.windows.len()) <= KEPT_MAX {
-            found.insert(key, Arc::clone(slots));
+        if found.bytes + slots.bytes() <= SHARED_BYTES_MAX {
+            found.bytes += slots.bytes();
+            let before = found.slots.insert(key, Arc::clone(slots));
+            found.bytes -= before.map_or(0, |before| before.bytes());
         }
     }
 
@@ -328,9 +348,21 @@ mod tests {
                 assert_eq!(slid(&windows, moments), expected);
             }
         }
-        assert_eq!(shared.found.lock().unwrap().len(), 2, "the third has the place of the first");
+        let slots = |shared: &SharedSlots| shared.found.lock().unwrap().slots.len();
+        assert_eq!(slots(&shared), 2, "the third has the place of the first");
         let first = Moments::from(vec![0, 10, 20, 30]);
         let found = shared.get(&first);
         assert!(found.is_none(), "it is not the third");
+        let bytes: usize =
+            shared.found.lock().unwrap().slots.values().map(|slots| slots.bytes()).sum();
+        assert_eq!(shared.found.lock().unwrap().bytes, bytes);
+        for first in 0..300 {
+            // A column of 40 KB each, of which two windows are looked at.
+            let all = Timestamps::from((-4_999_i64 - first..=30).collect::<Vec<_>>());
+            let _both = (all.clone(), all.clone());
+            slid(&shard(), &Moments::within(&all, 0..all.len()));
+        }
+        let bytes = shared.found.lock().unwrap().bytes;
+        assert!((SHARED_BYTES_MAX - 50_000..=SHARED_BYTES_MAX).contains(&bytes), "{bytes}");
     }
 }
