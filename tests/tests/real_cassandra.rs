@@ -64,10 +64,12 @@ impl Database for Keyspace {
 
 #[test]
 fn cassandra_keeps_what_the_store_takes_for_granted() {
-    let driver = Keyspace::new("contract").driver();
+    let keyspace = Keyspace::new("contract");
+    let driver = keyspace.driver();
     contract::rows_keep_their_order_and_their_timestamps(&driver);
     contract::a_change_is_made_on_condition_or_not_at_all(&driver);
     contract::a_table_that_was_dropped_refuses(&driver);
+    contract::a_table_that_is_listed_answers(&driver, &keyspace.driver());
 }
 
 #[test]

@@ -158,4 +158,5 @@ fn the_fake_keeps_what_the_store_takes_for_granted() {
     contract::rows_keep_their_order_and_their_timestamps(&fake);
     contract::a_change_is_made_on_condition_or_not_at_all(&fake);
     contract::a_table_that_was_dropped_refuses(&fake);
+    contract::a_table_that_is_listed_answers(&fake, &fake);
 }

@@ -233,9 +233,8 @@ impl Inner {
 
     /// The id that a table has.
     async fn id(&self, table: &str) -> Result<Option<String>, RowsError> {
-        let text = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
         let key = vec![Value::of_text(&self.config.keyspace), Value::of_text(table)];
-        let rows = self.select(text, key).await?;
+        let rows = self.select(cql::ID_OF_TABLE, key).await?;
         Ok(values::column_uuid(&rows, "id")?.into_iter().next())
     }
 
@@ -275,7 +274,8 @@ impl Inner {
         };
         bound.extend(write.key.partition.iter().chain(&write.key.row).map(Value::of));
         let bytes = write.data.as_ref().map_or(0, |data| data.len());
-        let prepared = self.statements.get(self, &text, Mode::Write).await?;
+        let statement = (write.table.as_str(), text.as_str());
+        let prepared = self.statements.of_table(self, statement, Mode::Write).await?;
         let _permits = self.admit(bytes).await?;
         let done = self.session.execute_unpaged(&prepared, bound).await;
         done.map(drop).map_err(outcome::of_write)
@@ -297,7 +297,7 @@ impl Inner {
         }
         bound.push(Value::Limit(i32::try_from(read.rows_max).unwrap_or(i32::MAX)));
         let text = cql::read(keyspace, &read.table, shape, bounds);
-        let prepared = self.statements.get(self, &text, mode).await?;
+        let prepared = self.statements.of_table(self, (&read.table, &text), mode).await?;
         let _permits = self.admit(0).await?;
         let mut found = values::Found::new(read, shape, wants_guard);
         let mut at = PagingState::start();
@@ -319,7 +319,8 @@ impl Inner {
         let mut batch = Batch::new(BatchType::Unlogged);
         let mut bound = Vec::with_capacity(change.rows.len() + 1);
         let text = cql::change_guard(keyspace, table, shape, change.expected.is_none());
-        batch.append_statement(self.statements.get(self, &text, Mode::Change).await?);
+        let statement = self.statements.of_table(self, (table, &text), Mode::Change).await?;
+        batch.append_statement(statement);
         let mut guard = vec![Value::Blob(Arc::clone(&change.guard))];
         guard.extend(partition());
         guard.extend(change.expected.iter().map(|before| Value::Blob(Arc::clone(before))));

@@ -11,8 +11,8 @@
 use super::pieces::FileAt;
 use super::row_disk::RowDisk;
 use super::rows::{
-    Change, Changed, Column, Consistency, Key, Read, Rows, RowsError, Write, create, read_all,
-    table_names, write_all,
+    Change, Changed, Column, Consistency, Key, Read, Rows, RowsError, Write, create, persist,
+    read_all, table_names, write_all,
 };
 use super::schema::{self, SegmentTable};
 use super::{manifest, rows};
@@ -217,10 +217,8 @@ struct Live {
 
 /// All places that were ever opened.
 fn live(rows: &Arc<dyn Scan>) -> Result<BTreeMap<u16, Live>> {
-    let partitions = rows.partitions(schema::MANIFEST);
-    let partitions = partitions.map_err(|error| error.on(schema::MANIFEST))?;
     let mut places = BTreeMap::new();
-    for key in partitions {
+    for key in partitions(rows, schema::MANIFEST)? {
         let [Column::Int(place)] = key[..] else { continue };
         let Ok(place) = u16::try_from(place) else { continue };
         let (life, state) = manifest::look(&**rows, place)?;
@@ -313,9 +311,14 @@ fn is_live(rows: &Arc<dyn Scan>, place: u16, file: u64) -> Result<bool> {
     Ok(is_checkpoint || state.sstables.contains_key(&file))
 }
 
+/// The keys of all partitions of a table, asked for again while there is no answer.
+fn partitions(rows: &Arc<dyn Scan>, table: &str) -> Result<Vec<Vec<Column>>> {
+    persist(table, || rows.partitions(table))
+}
+
 /// The files that have a row in a table.
 fn files_in(rows: &Arc<dyn Scan>, table: &str) -> Result<BTreeSet<u64>> {
-    let partitions = rows.partitions(table).map_err(|error| error.on(table))?;
+    let partitions = partitions(rows, table)?;
     let file = |key: &Vec<Column>| match key.first() {
         Some(Column::Int(file)) => u64::try_from(*file).ok(),
         _ => None,
@@ -333,7 +336,7 @@ pub fn remove(rows: &Arc<dyn Scan>, orphans: &[(String, u64)]) -> Result<()> {
         tables.entry(table).or_default().insert(*file);
     }
     for (table, files) in tables {
-        let partitions = rows.partitions(table).map_err(|error| error.on(table))?;
+        let partitions = partitions(rows, table)?;
         let is_gone = |key: &Vec<Column>| match key.first() {
             Some(Column::Int(file)) => u64::try_from(*file).is_ok_and(|file| files.contains(&file)),
             _ => false,

@@ -3,7 +3,9 @@
 use ingester::cassandra::rows::Changed;
 use ingester::cassandra::schema::{self, ints};
 use ingester::cassandra::{Change, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const ALL: [Consistency; 3] = [Consistency::One, Consistency::Quorum, Consistency::Serial];
 
@@ -135,4 +137,33 @@ pub(crate) fn a_table_that_was_dropped_refuses(rows: &dyn Rows) {
     assert!(!rows.tables().unwrap().contains(&table));
     let error = rows.write(&[write]).unwrap_err();
     assert!(matches!(error, RowsError::Refused(_)), "{error:?}");
+}
+
+/// A table that somebody makes now can be asked as soon as it is listed.
+pub(crate) fn a_table_that_is_listed_answers(makes: &dyn Rows, asks: &dyn Rows) {
+    let made: Vec<String> = (100..120).map(schema::journal_table).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for table in &made {
+                makes.create_table(table, schema::table_id(table)).unwrap();
+            }
+        });
+        let (mut asked, until) = (BTreeSet::new(), Instant::now() + Duration::from_secs(60));
+        while asked.len() < made.len() {
+            let listed = asks.tables().unwrap();
+            for table in listed.into_iter().filter(|table| made.contains(table)) {
+                let (partition, first) = (ints([1, 0]), Vec::new());
+                let read = Read { table: table.clone(), partition, first, last: None, rows_max: 1 };
+                match asks.read(&read, Consistency::Quorum) {
+                    // It is asked again in the next round.
+                    Err(RowsError::Unknown(_)) => {}
+                    answer => {
+                        assert_eq!(answer, Ok(vec![]), "{table}");
+                        asked.insert(table);
+                    }
+                }
+            }
+            assert!(Instant::now() < until, "{asked:?} of {made:?}");
+        }
+    });
 }

@@ -93,7 +93,7 @@ impl Scan for Driver {
         self.run(move |inner| async move {
             let shape = Inner::shape(&table)?;
             let text = cql::partitions(&inner.config.keyspace, &table, shape);
-            let prepared = inner.statements.get(&inner, &text, Mode::Scan).await?;
+            let prepared = inner.statements.of_table(&inner, (&table, &text), Mode::Scan).await?;
             let (mut found, mut at) = (Vec::new(), PagingState::start());
             loop {
                 let page = inner.session.execute_single_page(&prepared, (), at).await;

@@ -4,19 +4,24 @@
 //! - At most [`STATEMENTS_MAX`] are kept; a new one over that, or a table that is dropped, empties
 //!   the cache: journal tables come and go, and a text costs one round trip.
 //! - Only reads are said to be idempotent, so only they are sent twice.
+//! - A node lists a table some moments before it knows it: a statement about one that is listed and not
+//!   known is prepared again until it is.
 
+use super::values::{self, Value};
 use super::{Inner, outcome};
+use crate::cassandra::cql;
 use crate::cassandra::rows::{Consistency, RowsError};
 use parking_lot::Mutex;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::frame::types::{Consistency as Level, SerialConsistency};
 use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::statement::Statement;
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many are kept: a few of each table.
 const STATEMENTS_MAX: usize = 1_024;
@@ -26,6 +31,9 @@ const BULK_PAGE: i32 = 8;
 const PAGE: i32 = 1_000;
 /// When another node is asked for what one did not answer.
 const SPECULATE_AFTER: Duration = Duration::from_millis(100);
+
+/// When a table that is being made is asked for again.
+const MADE_SOON: Duration = Duration::from_millis(100);
 
 /// How a statement is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +61,25 @@ pub(super) struct Statements {
 }
 
 impl Statements {
+    /// The statement of a text about a table of ours, prepared now if it was not.
+    pub(super) async fn of_table(
+        &self,
+        inner: &Inner,
+        (table, text): (&str, &str),
+        mode: Mode,
+    ) -> Result<PreparedStatement, RowsError> {
+        let until = Instant::now() + inner.config.request_timeout;
+        loop {
+            let outcome = self.get(inner, text, mode).await;
+            let is_missing =
+                matches!(&outcome, Err(RowsError::Refused(why)) if outcome::is_missing(why));
+            if !is_missing || Instant::now() > until || !is_listed(inner, table).await? {
+                return outcome;
+            }
+            tokio::time::sleep(MADE_SOON).await;
+        }
+    }
+
     /// The statement of a text, prepared now if it was not.
     pub(super) async fn get(
         &self,
@@ -118,6 +145,16 @@ impl Statements {
             statement.set_execution_profile_handle(Some(profile.clone().into_handle()));
         }
     }
+}
+
+/// Whether the nodes have a table, or are about to.
+async fn is_listed(inner: &Inner, table: &str) -> Result<bool, RowsError> {
+    // Not prepared by `get`, which asks this.
+    let listed = Statement::new(cql::ID_OF_TABLE);
+    let key = [Value::of_text(&inner.config.keyspace), Value::of_text(table)];
+    let answer = inner.session.query_unpaged(listed, key.to_vec()).await;
+    let rows = outcome::rows(answer.map_err(outcome::of_read)?)?;
+    Ok(!values::column_uuid(&rows, "id")?.is_empty())
 }
 
 /// A change on condition is sent once, and holds in the data centre.
