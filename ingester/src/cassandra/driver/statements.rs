@@ -21,7 +21,7 @@ use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// So many are kept: a few of each table.
 const STATEMENTS_MAX: usize = 1_024;
@@ -68,15 +68,19 @@ impl Statements {
         (table, text): (&str, &str),
         mode: Mode,
     ) -> Result<PreparedStatement, RowsError> {
-        let until = Instant::now() + inner.config.request_timeout;
+        let mut waited = Duration::ZERO;
         loop {
             let outcome = self.get(inner, text, mode).await;
             let is_missing =
                 matches!(&outcome, Err(RowsError::Refused(why)) if outcome::is_missing(why));
-            if !is_missing || Instant::now() > until || !is_listed(inner, table).await? {
+            if !is_missing
+                || waited >= inner.config.request_timeout
+                || !is_listed(inner, table).await?
+            {
                 return outcome;
             }
             tokio::time::sleep(MADE_SOON).await;
+            waited += MADE_SOON;
         }
     }
 
