@@ -10,6 +10,8 @@
 //!   generation that is kept with that replica's column, or [`UNKNOWN`].
 //! - An entry that was touched in this epoch or the one before is never evicted. Evictions are
 //!   counted: whoever holds entry numbers across a lock looks whether the count is still the same.
+//! - What was evicted is at once nobody's: no hash is its, it predicts nothing, and whoever gets its place
+//!   gets nothing else of it. Entries that it followed still name its place.
 //! - At most `entries_max` entries; what finds no room goes through uncached.
 //!
 //! Not here: locks (`tenant.rs`), parsing and checking labels (`validate.rs`).
@@ -18,12 +20,16 @@ use crate::label_hash::LabelHash;
 use hashbrown::HashTable;
 use model::Text;
 use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// No entry: the series is not in the cache.
 pub(crate) const UNCACHED: u32 = u32::MAX;
 /// No number: the replica has not told one.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// The length of a place that is free: no body is as long.
+const FREE_LEN: u32 = u32::MAX;
 
 /// Room for so many entries is made at first,
 const ROOM_MIN: usize = 4;
@@ -63,6 +69,17 @@ struct Entry {
 }
 
 impl Entry {
+    /// What is at a place that nobody has.
+    fn free() -> Self {
+        Self {
+            hash_parts: (0, 0),
+            raw_len: FREE_LEN,
+            metric: UNCACHED,
+            successor: AtomicU32::new(UNCACHED),
+            epoch: AtomicU32::new(0),
+        }
+    }
+
     #[inline]
     fn hash(&self) -> LabelHash {
         LabelHash::of_parts(self.hash_parts.0, self.hash_parts.1, self.raw_len)
@@ -139,14 +156,15 @@ impl SeriesCache {
     #[inline]
     pub(crate) fn predict(&self, entry: u32) -> Option<(u32, usize)> {
         let successor = self.entry(entry)?.successor.load(Relaxed);
-        Some((successor, self.entry(successor)?.raw_len as usize))
+        let raw_len = self.entry(successor)?.raw_len;
+        (raw_len != FREE_LEN).then_some((successor, raw_len as usize))
     }
 
     /// Whether `entry` has this hash; if so it counts as used in `epoch`.
     #[inline]
     pub(crate) fn confirm(&self, entry: u32, hash: LabelHash, epoch: u32) -> bool {
         match self.entry(entry) {
-            Some(known) if known.hash() == hash => {
+            Some(known) if known.raw_len != FREE_LEN && known.hash() == hash => {
                 touch(known, epoch);
                 true
             }
@@ -204,6 +222,7 @@ impl SeriesCache {
     fn place(&mut self, entry: Entry) -> u32 {
         if let Some(place) = self.free.pop() {
             self.entries[place as usize] = entry;
+            self.forget_what_was_told(place as usize);
             return place;
         }
         let place = u32::try_from(self.entries.len()).unwrap_or(UNCACHED);
@@ -275,14 +294,19 @@ impl SeriesCache {
         }
     }
 
-    fn forget(&mut self, place: usize) {
+    /// What replicas and rules said of the series at a place.
+    fn forget_what_was_told(&mut self, place: usize) {
         for numbers in &mut self.numbers {
             numbers.by_entry[place] = UNKNOWN;
         }
         if let Some(fate) = self.fates.get_mut(place) {
             *fate = Fate::GOES_ON;
         }
-        let metric_place = self.entries[place].metric;
+    }
+
+    fn forget(&mut self, place: usize) {
+        self.forget_what_was_told(place);
+        let metric_place = mem::replace(&mut self.entries[place], Entry::free()).metric;
         let metric = &mut self.metrics[metric_place as usize];
         metric.entries -= 1;
         if metric.entries == 0 {
@@ -361,139 +385,4 @@ fn touch(entry: &Entry, epoch: u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cache(entries_max: usize) -> SeriesCache {
-        SeriesCache::new(1, entries_max)
-    }
-
-    fn hash_of(number: u64) -> LabelHash {
-        LabelHash::of_parts(number, number, 10)
-    }
-
-    fn add(cache: &mut SeriesCache, hash: u64, epoch: u32) -> u32 {
-        cache.insert(hash_of(hash), &format!("m{}", hash % 3).into(), epoch)
-    }
-
-    #[test]
-    fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 32);
-    }
-
-    #[test]
-    fn entries_that_share_half_of_a_hash_or_all_but_the_length_stay_apart() {
-        let mut cache = cache(10);
-        let hash = |low, high, len| LabelHash::of_parts(low, high, len);
-        let first = cache.insert(hash(7, 1, 10), &"m".into(), 9);
-        let second = cache.insert(hash(7, 2, 10), &"m".into(), 9);
-        let third = cache.insert(hash(7, 1, 11), &"m".into(), 9);
-        assert_eq!(cache.len(), 3);
-        assert_eq!(cache.find(hash(7, 1, 10), 9), Some(first));
-        assert_eq!(cache.find(hash(7, 2, 10), 9), Some(second));
-        assert_eq!(cache.find(hash(7, 1, 11), 9), Some(third));
-        assert_eq!(cache.find(hash(8, 1, 10), 9), None);
-    }
-
-    #[test]
-    fn the_successor_is_what_followed_last() {
-        let mut cache = cache(10);
-        let (a, b, c) = (add(&mut cache, 1, 9), add(&mut cache, 2, 9), add(&mut cache, 3, 9));
-        assert_eq!(cache.predict(a), None);
-        cache.follow(a, b);
-        cache.follow(a, c);
-        assert_eq!(cache.predict(a), Some((c, 10)));
-    }
-
-    #[test]
-    fn a_full_cache_takes_nothing_new_while_all_of_it_is_in_use() {
-        let mut cache = cache(4);
-        for hash in 0..4 {
-            assert_ne!(add(&mut cache, hash, 9), UNCACHED);
-        }
-        assert_eq!(add(&mut cache, 4, 9), UNCACHED);
-        assert_eq!(cache.len(), 4);
-        assert_eq!(cache.find(hash_of(4), 9), None);
-    }
-
-    #[test]
-    fn what_was_idle_for_long_makes_room_and_is_counted() {
-        let mut cache = cache(4);
-        for hash in 0..4 {
-            add(&mut cache, hash, 9);
-        }
-        cache.learn(0, 5, 1, 77);
-        assert!(cache.find(hash_of(2), 12).is_some());
-        let before = cache.evictions();
-
-        assert_ne!(add(&mut cache, 9, 13), UNCACHED);
-        assert_eq!(cache.len(), 2);
-        assert_ne!(cache.evictions(), before);
-        assert_eq!(cache.find(hash_of(1), 13), None);
-        assert_eq!(cache.numbers(0).1[1], UNKNOWN);
-        assert!(cache.find(hash_of(2), 13).is_some());
-    }
-
-    #[test]
-    fn a_cache_at_its_bound_sweeps_even_when_its_memory_has_room() {
-        let mut cache = cache(3);
-        for hash in 0..3 {
-            add(&mut cache, hash, 9);
-        }
-        assert!(cache.entries.capacity() > 3);
-        assert_ne!(add(&mut cache, 9, 20), UNCACHED);
-    }
-
-    #[test]
-    fn a_metric_without_an_entry_is_forgotten() {
-        let mut cache = cache(4);
-        for hash in 0..4 {
-            add(&mut cache, hash, 9);
-        }
-        add(&mut cache, 7, 20);
-        assert_eq!(cache.metric_places.len(), 1);
-    }
-
-    #[test]
-    fn numbers_of_another_generation_replace_all_of_the_old_ones() {
-        let mut cache = cache(4);
-        let (a, b) = (add(&mut cache, 1, 9), add(&mut cache, 2, 9));
-        cache.learn(0, 5, a, 70);
-        cache.learn(0, 5, b, 71);
-        cache.learn(0, 6, b, 1);
-        assert_eq!(cache.numbers(0), (6, &[UNKNOWN, 1][..]));
-    }
-
-    #[test]
-    fn a_fate_lasts_as_long_as_its_entry_and_costs_nothing_until_there_is_one() {
-        let mut cache = cache(4);
-        let (a, b) = (add(&mut cache, 1, 9), add(&mut cache, 2, 9));
-        cache.decide(a, Fate::GOES_ON);
-        assert_eq!(cache.fates.capacity(), 0);
-        cache.decide(b, Fate::DROPPED);
-        assert_eq!((cache.fate(a), cache.fate(b)), (Fate::GOES_ON, Fate::DROPPED));
-        let later = add(&mut cache, 3, 9);
-        assert_eq!(cache.fate(later), Fate::GOES_ON);
-        cache.sweep(20);
-        let anew = [4, 5, 6].map(|hash| add(&mut cache, hash, 20));
-        assert!(anew.contains(&b), "the place is used again");
-        assert!(anew.iter().all(|entry| cache.fate(*entry) == Fate::GOES_ON));
-    }
-
-    #[test]
-    fn a_route_is_looked_up_once_a_day() {
-        let mut cache = cache(4);
-        let entry = add(&mut cache, 1, 9);
-        let asked = |day: i32, answer: u32| {
-            let mut was_asked = false;
-            let set = cache.route(entry, day, |_| {
-                was_asked = true;
-                answer
-            });
-            (was_asked, set)
-        };
-        assert_eq!(asked(-1, 4), (true, 4));
-        assert_eq!(asked(-1, 5), (false, 4));
-        assert_eq!(asked(2, 6), (true, 6));
-    }
-}
+mod tests;

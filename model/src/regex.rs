@@ -4,6 +4,7 @@
 //! An alternation of literals (a dashboard's "All" variable) is never compiled: it is a sorted
 //! list, so five thousand values cost a binary search.
 
+mod kept;
 mod literals;
 mod re2;
 mod template;
@@ -76,7 +77,7 @@ enum Form {
 }
 
 impl AnchoredRegex {
-    /// Compiles `pattern`.
+    /// Compiles `pattern`, if that was not done lately.
     ///
     /// # Errors
     /// [`RegexError`] if it is not a regex, too long, too deep, or too large when compiled.
@@ -85,8 +86,11 @@ impl AnchoredRegex {
         match pattern {
             ".*" => return every(Form::Any, Rest::Anything),
             ".+" => return every(Form::NotEmpty, Rest::Something),
-            _ => {}
+            _ => kept::get_or(pattern, || Self::compiled(pattern)),
         }
+    }
+
+    fn compiled(pattern: &str) -> Result<Self, RegexError> {
         let literals = |set| Ok(Self { form: Form::Literals(set), prefixes: [].into() });
         if let Some(plain) = plain_alternation(pattern) {
             return literals(plain);
