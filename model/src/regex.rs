@@ -84,8 +84,8 @@ impl AnchoredRegex {
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
         let every = |form, rest| Ok(Self { form, prefixes: [Prefix::new("", rest)].into() });
         match pattern {
-            ".*" => return every(Form::Any, Rest::Anything),
-            ".+" => return every(Form::NotEmpty, Rest::Something),
+            ".*" => every(Form::Any, Rest::Anything),
+            ".+" => every(Form::NotEmpty, Rest::Something),
             _ => kept::get_or(pattern, || Self::compiled(pattern)),
         }
     }

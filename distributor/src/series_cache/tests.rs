@@ -126,18 +126,16 @@ fn resolve(cache: &mut SeriesCache, before: u32, hash: u64, epoch: u32) -> u32 {
 proptest! {
     #[test]
     fn whatever_comes_and_goes_a_series_has_its_own_number_and_fate(
-        requests in prop::collection::vec(
-            (0..3_u32, prop::collection::vec(0..24_u64, 1..6)),
-            1..60,
-        ),
+        // How many epochs later, the first series and how many of those that come behind it.
+        requests in prop::collection::vec((0..3_u32, 0..24_u64, 1..6_u64), 1..60),
         entries_max in 4..20_usize,
     ) {
         let (mut cache, mut epoch) = (cache(entries_max), 9);
         let fate_of = |hash| if hash % 5 == 0 { Fate::DROPPED } else { Fate::GOES_ON };
-        for (later, hashes) in requests {
+        for (later, first, count) in requests {
             epoch += later;
             let mut before = UNCACHED;
-            for hash in hashes {
+            for hash in first..first + count {
                 let entry = resolve(&mut cache, before, hash, epoch);
                 before = entry;
                 if entry == UNCACHED {
