@@ -3,7 +3,7 @@
 //! A row is a series and items of one kind. Rows of floats come first, then those of exemplars, then
 //! those of native histograms; so do their times, and a place among the times tells the kind.
 
-use crate::ha::Heard;
+use crate::ha::Hearing;
 use crate::pool::{Buffer, Reservation};
 use crate::refusal::Refusals;
 use crate::symbols::HashedSymbols;
@@ -51,7 +51,7 @@ pub(crate) struct Batch {
     pub(crate) described: Vec<MetricMetadata>,
     pub(crate) refusals: Refusals,
     /// The replicas of HA pairs that sent it.
-    pub(crate) heard: Vec<Heard>,
+    pub(crate) heard: Hearing,
     /// The count of evictions that the rows' entries are good for.
     pub(crate) evictions: u64,
     /// The request's share of the memory, and how much of it the body takes; none if it is our own.
@@ -86,7 +86,7 @@ impl Batch {
             metadata: Vec::new(),
             described: Vec::new(),
             refusals: Refusals::default(),
-            heard: Vec::new(),
+            heard: Hearing::default(),
             evictions: 0,
             reservation,
             body_reserved_bytes,

@@ -13,6 +13,9 @@ use guard::ha::{ClusterStatus, TooManyClusters};
 use guard::{HaLimits, HaTracker, HaVerdict};
 use model::{LabelSet, Text, TimestampMs};
 use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::mem;
+use std::ops::{Deref, DerefMut};
 use wire::remote_write::RawLabels;
 
 /// The elections of one tenant.
@@ -53,6 +56,59 @@ impl Heard {
     }
 }
 
+/// The replicas that a request has samples of, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing {
+    all: Vec<Heard>,
+    /// By both names, with a byte between them that no text has.
+    places: HashMap<Vec<u8>, usize>,
+    /// The names that are looked for.
+    key: Vec<u8>,
+}
+
+impl Hearing {
+    /// Where a replica is.
+    fn place(&mut self, cluster: &[u8], replica: &[u8]) -> Option<usize> {
+        let is_it =
+            |one: &Heard| one.cluster.as_bytes() == cluster && one.replica.as_bytes() == replica;
+        // The series before is mostly of the same replica.
+        if self.all.last().is_some_and(is_it) {
+            return Some(self.all.len() - 1);
+        }
+        self.key.clear();
+        self.key.extend_from_slice(cluster);
+        self.key.push(0xff);
+        self.key.extend_from_slice(replica);
+        self.places.get(&self.key).copied()
+    }
+
+    /// Adds one that was looked for just now, and is not there.
+    fn push(&mut self, heard: Heard) -> usize {
+        self.places.insert(mem::take(&mut self.key), self.all.len());
+        self.all.push(heard);
+        self.all.len() - 1
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.all.clear();
+        self.places.clear();
+    }
+}
+
+impl Deref for Hearing {
+    type Target = [Heard];
+
+    fn deref(&self) -> &[Heard] {
+        &self.all
+    }
+}
+
+impl DerefMut for Hearing {
+    fn deref_mut(&mut self) -> &mut [Heard] {
+        &mut self.all
+    }
+}
+
 impl HaGate {
     pub(crate) fn new(limits: &HaLimits) -> Self {
         Self {
@@ -70,13 +126,10 @@ impl HaGate {
         &self,
         raw: RawLabels<'_>,
         now_ns: u64,
-        heard: &mut Vec<Heard>,
+        heard: &mut Hearing,
     ) -> Option<usize> {
         let (cluster, replica) = self.pair(raw)?;
-        let is_it =
-            |one: &Heard| one.cluster.as_bytes() == cluster && one.replica.as_bytes() == replica;
-        // The series before is mostly of the same replica.
-        if let Some(place) = heard.iter().rposition(is_it) {
+        if let Some(place) = heard.place(cluster, replica) {
             return Some(place);
         }
         // What is no text is refused as a series.
@@ -84,8 +137,7 @@ impl HaGate {
             (std::str::from_utf8(cluster).ok()?, std::str::from_utf8(replica).ok()?);
         let verdict = self.elect(cluster, replica, now_ns);
         let (cluster, replica) = (cluster.into(), replica.into());
-        heard.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN });
-        Some(heard.len() - 1)
+        Some(heard.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN }))
     }
 
     /// What a replica that speaks is. One that was elected owes from now on what was held of it.
@@ -175,5 +227,34 @@ impl HaGate {
     /// Every cluster, by name.
     pub(crate) fn status(&self, now_ns: u64) -> Vec<ClusterStatus> {
         self.tracker.lock().status(now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_replicas_each_has_its_own_place_in_whatever_order_they_come() {
+        let mut heard = Hearing::default();
+        let pair = |number: usize| (format!("c{}", number % 7), format!("r{number}"));
+        for round in 0..2 {
+            for number in 0..5_000 {
+                let number = number * 17 % 5_000;
+                let (cluster, replica) = pair(number);
+                let place = heard.place(cluster.as_bytes(), replica.as_bytes());
+                let place = place.unwrap_or_else(|| {
+                    assert_eq!(round, 0);
+                    let (cluster, replica) = (cluster.as_str().into(), replica.as_str().into());
+                    let verdict = Ok(HaVerdict::Waits { is_heir: false });
+                    heard.push(Heard { cluster, replica, verdict, newest_ms: 0 })
+                });
+                assert_eq!(
+                    (&*heard[place].cluster, &*heard[place].replica),
+                    (&*cluster, &*replica)
+                );
+            }
+        }
+        assert_eq!(heard.len(), 5_000);
     }
 }

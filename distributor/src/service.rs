@@ -335,7 +335,7 @@ impl Distributor {
             }
             planner.plan(batch, cache)
         })?;
-        for Heard { cluster, replica, verdict, .. } in &batch.heard {
+        for Heard { cluster, replica, verdict, .. } in batch.heard.iter() {
             if let Ok(HaVerdict::Elected { took_over: true, .. }) = verdict {
                 inner.telemetry.failed_over(&batch.tenant.id);
                 let tenant = batch.tenant.id.as_str();
@@ -387,7 +387,7 @@ impl Distributor {
             self.inner.tenants.begin(Arc::clone(&tenant), &self.inner.telemetry, epoch);
         }
         self.inner.telemetry.receive(&tenant, &batch.refusals);
-        let heard = batch.heard.clone();
+        let heard = batch.heard.to_vec();
         let sending = Sending { distributor: self.clone(), batch, cuts: Cuts::Whole, now };
         let refusals = fan_out(sending, plan).await?;
         if let Some(ha) = &tenant.gate.ha {

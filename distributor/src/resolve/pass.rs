@@ -14,7 +14,7 @@ use crate::batch::Row;
 use crate::error::Error;
 use crate::extras::{self, Extras};
 use crate::gate::{Cause, Seen};
-use crate::ha::Heard;
+use crate::ha::Hearing;
 use crate::label_hash::LabelHash;
 use crate::pool::Reservation;
 use crate::refusal::{Item, Refusals};
@@ -55,7 +55,7 @@ pub(super) struct Out<'p> {
     pub(super) gathered: &'p mut Vec<u8>,
     pub(super) columns: &'p mut SampleColumns,
     pub(super) refusals: &'p mut Refusals,
-    pub(super) heard: &'p mut Vec<Heard>,
+    pub(super) heard: &'p mut Hearing,
     pub(super) metadata: &'p mut Vec<MetricMetadata>,
 }
 
