@@ -327,6 +327,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_an_operator_to_our_library_only_is_a_character() {
+        assert!(is_match("\\<a.*", "<ab") && !is_match("\\<a.*", "ab") && is_match("a\\>?", "a>"));
+        assert!(is_match("[a-z--b]+", "az-.A") && !is_match("[a-z--b]", "+"));
+        assert!(is_match("[+--]+", "+,-") && !is_match("[+--]", "."));
+        assert!(is_match("[--a]+", "-Aa") && !is_match("[--a]", "b"));
+        assert!(is_match("[]-a]+", "]^_`a") && !is_match("[]-a]", "-"));
+        assert!(is_match("[^]a-]", "x") && !is_match("[^]a-]", "-") && is_match("[a-]+", "a-"));
+        assert!(
+            is_match("[\\d-z]+", "1-z") && !is_match("[\\d-z]", "a") && is_match("[a^]+", "^a")
+        );
+        assert!(is_match("[a&&b]+", "&ab") && is_match("[a~~[:digit:]]+", "~1"));
+        for wrong in ["[\\b]", "[\\Qa\\E]", "[z--]", "[a-\\d]"] {
+            assert!(AnchoredRegex::new(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn an_alternation_of_literals_is_a_set() {
         let many = (0..5_000).map(|n| format!("host-{n}\\.example")).collect::<Vec<_>>().join("|");
         let regex = AnchoredRegex::new(&many).unwrap();

@@ -91,18 +91,18 @@ mod tests {
 
     fn has(kept: &mut Kept, pattern: &str) -> bool {
         let found = kept.get(pattern);
-        found.inspect(|found| assert!(found.is_match("a7.com"))).is_some()
+        found.inspect(|found| assert!(found.is_match("a7"))).is_some()
     }
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_goes_within_a_bound() {
         let mut kept = Kept::default();
-        let (asked, left) = ("a.\\.com|asked", "a.\\.com|left");
+        let (asked, left) = ("a.|asked", "a.|left");
         put(&mut kept, asked);
         put(&mut kept, left);
         let most = |kept: &Kept| kept.young.values().map(AnchoredRegex::bytes).sum::<usize>();
         for number in 0..20_000 {
-            kept.put(format!("a.\\.com|{number}").into(), AnchoredRegex::new(asked).unwrap());
+            kept.put(format!("a.|{number}").into(), AnchoredRegex::new(asked).unwrap());
             assert!(has(&mut kept, asked), "{number}");
             assert!(kept.bytes <= BYTES_MAX && most(&kept) <= BYTES_MAX, "{number}");
         }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn one_that_is_large_is_not_kept_and_one_that_is_wrong_is_wrong_each_time() {
         let mut kept = Kept::default();
-        let large = (0..20_000).map(|number| format!("v{number}|")).collect::<String>() + "a7.com";
+        let large = (0..20_000).map(|number| format!("v{number}|")).collect::<String>() + "a7";
         put(&mut kept, &large);
         assert!(!has(&mut kept, &large) && kept.bytes == 0);
         for _ in 0..2 {

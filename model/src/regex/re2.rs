@@ -33,39 +33,65 @@ pub(super) fn fault_of(pattern: &str, error: &regex_syntax::ast::Error) -> Regex
 }
 
 /// Rewrites what RE2 reads otherwise than our library: Perl classes are ASCII, a `{` that starts no
-/// repetition is a character, and inside of brackets `[`, `&` and `~` are characters too.
+/// repetition is a character, `\<` and `\>` are characters, and inside of brackets so are `[`, `&&`, `~~` and
+/// `--`.
 pub(super) fn rewritten(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars();
-    let mut in_class = false;
     while let Some(c) = chars.next() {
         match c {
             '\\' => push_escape(&mut chars, &mut out),
-            '[' if !in_class => {
-                in_class = true;
-                out.push('[');
-                push_class_start(&mut chars, &mut out);
-            }
-            '[' if chars.as_str().starts_with(':') => push_named_class(&mut chars, &mut out),
-            ']' => {
-                in_class = false;
-                out.push(']');
-            }
-            '[' | '&' | '~' if in_class => out.extend(['\\', c]),
-            '{' if !in_class && !starts_repetition(chars.as_str()) => out.push_str("\\{"),
+            '[' => push_class(&mut chars, &mut out),
+            '{' if !starts_repetition(chars.as_str()) => out.push_str("\\{"),
             _ => out.push(c),
         }
     }
     out
 }
 
-/// Behind `[`: a `^`, and a `]` that is a character because it comes first.
-fn push_class_start(chars: &mut std::str::Chars<'_>, out: &mut String) {
-    for special in ['^', ']'] {
-        if chars.as_str().starts_with(special) {
-            chars.next();
-            out.push_str(if special == ']' { "\\]" } else { "^" });
+/// A class in brackets, of which the `[` has been read: items up to a `]` that is not the first of them.
+fn push_class(chars: &mut std::str::Chars<'_>, out: &mut String) {
+    out.push('[');
+    if chars.as_str().starts_with('^') {
+        chars.next();
+        out.push('^');
+    }
+    let mut is_first = true;
+    while let Some(c) = chars.next() {
+        if c == ']' && !is_first {
+            return out.push(']');
         }
+        is_first = false;
+        push_class_item(c, chars, out);
+    }
+}
+
+/// A named class, an escape for a class, a character or a range of characters.
+fn push_class_item(c: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
+    let rest = chars.as_str();
+    if c == '[' && rest.starts_with(':') {
+        return push_named_class(chars, out);
+    }
+    let is_of_many = c == '\\' && rest.starts_with(['d', 'D', 'w', 'W', 's', 'S', 'p', 'P']);
+    push_class_char(c, chars, out);
+    let range = chars.as_str().strip_prefix('-').and_then(|end| end.chars().next());
+    if !is_of_many && range.is_some_and(|end| end != ']') {
+        chars.next();
+        out.push('-');
+        if let Some(end) = chars.next() {
+            push_class_char(end, chars, out);
+        }
+    }
+}
+
+/// A character of a class, which is none of our library's operators there.
+fn push_class_char(c: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
+    match c {
+        // These are no characters: it says so.
+        '\\' if chars.as_str().starts_with(['b', 'B', 'Q']) => out.push('\\'),
+        '\\' => push_escape(chars, out),
+        '[' | ']' | '^' | '&' | '~' | '-' => out.extend(['\\', c]),
+        _ => out.push(c),
     }
 }
 
@@ -100,6 +126,8 @@ fn push_escape(chars: &mut std::str::Chars<'_>, out: &mut String) {
         Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
         Some('b') => out.push_str("(?-u:\\b)"),
         Some('B') => out.push_str("(?-u:\\B)"),
+        // The start and the end of a word in our library.
+        Some(c @ ('<' | '>')) => out.push(c),
         Some(other) => {
             out.extend(['\\', other]);
             // `\p{Greek}`, `\x{10FFFF}`: these braces belong to the escape.
