@@ -114,7 +114,11 @@ fn cut<T>(
 
 pub(crate) async fn metadata(querier: Querier, call: Call) -> Result<Response, Error> {
     let limit = count_param(&call.params, "limit")?;
-    let per_metric = count_param(&call.params, "limit_per_metric")?;
+    // Of this one alone, 0 is no limit.
+    let per_metric = match count_param(&call.params, "limit_per_metric")? {
+        0 => usize::MAX,
+        per_metric => per_metric,
+    };
     let metric = Some(call.params.get("metric")).filter(|metric| !metric.is_empty());
     let query = MetadataQuery { metric: metric.map(Into::into) };
     let ask = |context| querier.inner.source.metadata(context, query);

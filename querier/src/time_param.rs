@@ -56,7 +56,8 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
         if seconds.abs() > DURATION_SECONDS_MAX {
             return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));
         }
-        return Ok(to_i64((seconds * 1_000.0).trunc()).unwrap_or(0));
+        // Cut off twice, as upstream: 1.025 s are 1,024,999,999 ns.
+        return Ok(to_i64((seconds * 1e9).trunc()).map_or(0, |ns| ns / 1_000_000));
     }
     parse_units(text).ok_or_else(|| format!("cannot parse {text:?} to a valid duration"))
 }
@@ -296,5 +297,8 @@ mod tests {
         }
         let refusal = "cannot parse \"1e12\" to a valid duration. It overflows int64";
         assert_eq!(parse_duration("1e12"), Err(refusal.to_owned()));
+        for (text, ms) in [("1.025", 1_024), ("2.05", 2_049), ("4.1", 4_099), ("1.0259", 1_025)] {
+            assert_eq!(parse_duration(text), Ok(ms), "{text}");
+        }
     }
 }

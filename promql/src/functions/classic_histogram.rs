@@ -170,8 +170,17 @@ fn bucket_quantile(q: f64, buckets: &mut [Bucket]) -> (f64, Lifted) {
 
 /// The first bucket whose count reaches the rank, by halving as upstream does; counts may be NaN.
 fn first_reaching(buckets: &[Bucket], rank: f64) -> usize {
-    let reaches = |bucket: &Bucket| bucket.count >= rank;
-    buckets.partition_point(|bucket| !reaches(bucket))
+    // Which places it looks at is part of the answer, so not `partition_point`.
+    let (mut low, mut high) = (0, buckets.len());
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if buckets[middle].count >= rank {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }
 
 fn within(buckets: &[Bucket], at: usize, mut rank: f64) -> f64 {
@@ -322,5 +331,14 @@ mod tests {
         assert_eq!(of(f64::NEG_INFINITY, INF), 1.0);
         assert_eq!(of(0.5, 1.5), 0.375);
         assert_eq!(of(2.0, 1.0), 0.0);
+    }
+
+    /// What Prometheus 3.5.3 answers.
+    #[test]
+    fn a_count_that_is_no_number_turns_the_search_as_it_does_upstream() {
+        let some = [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0), (4.0, 10.0), (5.0, f64::NAN), (INF, 20.0)];
+        for q in [0.25, 0.4, 0.5] {
+            assert_eq!(bucket_quantile(q, &mut buckets(&some)).0, 5.0, "{q}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! # Invariants
 //! - All that is kept weighs at most what the cache was made for.
 //! - An extent is found only under the version that it was kept with, and only if it has all steps
-//!   that are wanted.
+//!   that are wanted; one with annotations only if it has no others.
 //! - An extent holds on to nothing that is not weighed: its labels are its own.
 
 use super::notes::Notes;
@@ -229,9 +229,10 @@ impl Cache {
 
 impl Entry {
     fn is(&self, version: u64, wanted: &RangeInclusive<i64>) -> bool {
-        let steps = &self.extent.steps;
+        let Extent { steps, notes, .. } = &*self.extent;
         let has_steps = steps.start() <= wanted.start() && steps.end() >= wanted.end();
-        self.version == version && has_steps
+        // Which of its steps an annotation is about, nobody knows.
+        self.version == version && has_steps && (notes.is_empty() || steps == wanted)
     }
 }
 

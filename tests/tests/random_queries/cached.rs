@@ -170,13 +170,20 @@ fn run_seed(seed: u64, bug: Bug, tally: &mut Tally) {
         let end_ms = start_ms + steps * params.step_ms;
         let params = EvalParams { start_ms, end_ms, ..params.clone() };
         let query = Query { text, expr };
-        let question = Question { tenant: &tenant, query, params: &params, cancel: &cancel };
-        // The second time it is there, the third time perhaps not all of it any more.
-        for time in 0..3 {
-            if time != 1 && numbers.below(2) == 0 {
+        let inner = 1 + i64::from(numbers.below(6));
+        let within = EvalParams {
+            start_ms: start_ms + inner * params.step_ms,
+            end_ms: end_ms - params.step_ms,
+            ..params.clone()
+        };
+        // The second time it is there, the third time perhaps not all of it any more, the fourth time fewer
+        // of its steps are asked for.
+        for (time, params) in [&params, &params, &params, &within].into_iter().enumerate() {
+            if (time == 0 || time == 2) && numbers.below(2) == 0 {
                 change(&store, &mut numbers);
             }
-            let want: Outcome = promql::evaluate(&source, query, &params, &cancel)
+            let question = Question { tenant: &tenant, query, params, cancel: &cancel };
+            let want: Outcome = promql::evaluate(&source, query, params, &cancel)
                 .map_err(|error| error.to_string());
             let have = answer(Some(&cache), &source, question);
             tally.asked += 1;
