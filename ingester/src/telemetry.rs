@@ -118,7 +118,7 @@ type Size = fn(&Stats) -> u64;
 /// The name of a size, what it means, and where it is.
 type Named = (&'static str, &'static str, Size);
 
-fn gauges() -> [Named; 21] {
+fn gauges() -> [Named; 22] {
     [
         ("cumae_store_tenants", "Tenants of which something is in memory.", |s| s.tenants),
         ("cumae_store_series", "Series in the head.", |s| s.series),
@@ -146,6 +146,11 @@ fn gauges() -> [Named; 21] {
             s.partitions_alarming
         }),
         ("cumae_store_metadata", "Metrics whose metadata is kept.", |s| s.metadata),
+        (
+            "cumae_store_log_damaged",
+            "Places of the commit log found damaged at the start: acknowledged records are lost here.",
+            |s| s.log_damaged,
+        ),
         ("cumae_store_damaged_blocks", "Places found damaged in live sstables.", |s| {
             s.damaged_blocks
         }),

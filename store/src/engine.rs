@@ -124,6 +124,8 @@ pub struct Engine {
     deleted_reads: deleted_read::DeletedReads,
     wide_reads: wide_read::WideReads,
     large: large_partition::LargeCounts,
+    /// Places of the commit log that were damaged when it was opened.
+    log_damaged: u64,
     /// Somebody wants deleted bytes to leave the disk.
     purge_asked: purge::Asked,
     /// A purge has taken samples of which the metric may be gone; also at a start, for the one before
@@ -211,6 +213,7 @@ impl Engine {
             deleted_reads: deleted_read::DeletedReads::default(),
             wide_reads: wide_read::WideReads::default(),
             large: large_partition::LargeCounts::default(),
+            log_damaged: report.replay.damage.len() as u64 + report.records_damaged,
             purge_asked: purge::Asked::default(),
             has_purged: AtomicBool::new(true),
             looked_at: Mutex::default(),
@@ -233,7 +236,11 @@ impl Engine {
     #[must_use]
     pub fn has_room_for(&self, id: &TenantId, tenants_max: u64) -> bool {
         let tenants = self.tenants.read();
-        tenants_max == 0 || (tenants.len() as u64) < tenants_max || tenants.contains_key(id)
+        let held = tenants.len() as u64;
+        if tenants_max > 0 && held >= tenants_max.div_ceil(2) {
+            self.forgotten.ask_for_room();
+        }
+        tenants_max == 0 || held < tenants_max || tenants.contains_key(id)
     }
 
     /// The tenant of this name. Who puts something into it holds `gate` from before: it may be

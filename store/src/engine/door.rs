@@ -161,6 +161,8 @@ pub struct Stats {
     /// As of the last [`Engine::large_partitions`](super::Engine::large_partitions).
     pub partitions_large: u64,
     pub partitions_alarming: u64,
+    /// Places of the commit log that were found damaged at the start: what was acknowledged is lost.
+    pub log_damaged: u64,
     /// Places found damaged in live sstables.
     pub damaged_blocks: u64,
     pub reads_damaged_total: u64,

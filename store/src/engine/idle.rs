@@ -1,7 +1,8 @@
 //! Tenants of which nothing is left in the head are forgotten: memory is for those that write.
 //!
 //! Series leave when they are idle; a tenant without one, and without metadata, which is kept nowhere
-//! else, leaves behind the flush after which its last series left. What it has in sstables stays.
+//! else, leaves behind the flush after which its last series left. What it has in sstables stays. When half
+//! of the tenants that there may be are held, metadata keeps none: senders that live tell it again.
 //!
 //! # Invariants
 //! - A tenant is forgotten while no append is between finding it and the head: nobody puts anything
@@ -16,7 +17,7 @@ use crate::head::Tenant;
 use model::{SplitMix64, TenantId};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is left of tenants that were forgotten.
 #[derive(Debug, Default)]
@@ -25,12 +26,19 @@ pub(super) struct Forgotten {
     tenants: AtomicU64,
     /// What they had counted. Changes with the tenants held; a leaf.
     counted: Mutex<Stats>,
+    /// Whether there are so many that metadata alone keeps none.
+    is_crowded: AtomicBool,
 }
 
 impl Forgotten {
     /// What a tenant's generation is drawn from, beside its name.
     pub(super) fn seed(&self, generation_seed: u64) -> u64 {
         SplitMix64::at(generation_seed, self.tenants.load(Ordering::Acquire))
+    }
+
+    /// At the next flush those leave too that have metadata and nothing else.
+    pub(super) fn ask_for_room(&self) {
+        self.is_crowded.store(true, Ordering::Relaxed);
     }
 
     /// What they had counted; the caller holds the tenants.
@@ -42,6 +50,8 @@ impl Forgotten {
 impl Engine {
     /// Forgets those of some tenants of which nothing is left; the caller holds `flushing`.
     pub(super) fn forget_tenants(&self, tenants: &[Arc<Tenant>]) {
+        let is_crowded = self.forgotten.is_crowded.swap(false, Ordering::Relaxed);
+        let is_void = |tenant: &Tenant| is_void(tenant, is_crowded);
         let void: Vec<&Arc<Tenant>> = tenants.iter().filter(|tenant| is_void(tenant)).collect();
         if void.is_empty() {
             return;
@@ -63,9 +73,9 @@ impl Engine {
     }
 }
 
-/// Whether nothing is left of a tenant.
-fn is_void(tenant: &Tenant) -> bool {
-    tenant.series().0 == 0 && tenant.metadata.lock().iter().len() == 0
+/// Whether nothing is left of a tenant, or metadata alone where there is no room for that.
+fn is_void(tenant: &Tenant, is_crowded: bool) -> bool {
+    tenant.series().0 == 0 && (is_crowded || tenant.metadata.lock().iter().len() == 0)
 }
 
 #[cfg(test)]
@@ -122,6 +132,10 @@ mod tests {
         );
         assert_ne!(engine.versions(&tenant("idle"), &[TimeRange::ALL], later), before);
         assert_eq!(samples(&engine, "idle", later), 1);
+        // That there was no room has been seen: metadata alone keeps nobody any more.
+        engine.flush(later).unwrap();
+        assert!(engine.has_room_for(&tenant("idle"), 2));
+        assert_eq!((engine.stats().tenants, samples(&engine, "told", later)), (1, 1));
 
         // A number of its life before is not one of a series that is new.
         engine.append(&one("idle", later), AppendLimits::NONE, later).unwrap();

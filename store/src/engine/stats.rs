@@ -53,6 +53,7 @@ impl Engine {
         let tables = Arc::clone(&self.tables.read());
         tables.count(&mut stats);
         (stats.partitions_large, stats.partitions_alarming) = self.large.get();
+        stats.log_damaged = self.log_damaged;
         (stats.damaged_blocks, stats.reads_damaged_total) =
             self.faults.counts(|path| tables.has_path(path));
         (stats.disk_free_bytes, stats.disk_is_short) = self.reserve.state();
@@ -98,6 +99,7 @@ impl Stats {
             (&mut sum.cache_misses_total, other.cache_misses_total),
             (&mut sum.partitions_large, other.partitions_large),
             (&mut sum.partitions_alarming, other.partitions_alarming),
+            (&mut sum.log_damaged, other.log_damaged),
             (&mut sum.damaged_blocks, other.damaged_blocks),
             (&mut sum.reads_damaged_total, other.reads_damaged_total),
             (&mut sum.scrubbed_bytes_total, other.scrubbed_bytes_total),
