@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use store::commit_log::Damage;
 use store::engine::{Backend, OpenReport, Parts};
 use store::{Engine, RetentionConfig};
 use wire::replica::ReplicaError;
@@ -284,6 +285,19 @@ impl Inner {
 pub fn say_damage(report: &OpenReport, place: Option<usize>) {
     for (path, error) in &report.sstables_damaged {
         tracing::error!(place, path, %error, "an sstable cannot be read; its samples are missing");
+    }
+    for damage in &report.replay.damage {
+        let Damage { path, offset, bytes, sequences } = damage;
+        let (first, last) = sequences.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        tracing::error!(
+            place,
+            path,
+            offset,
+            bytes,
+            first,
+            last,
+            "records of the commit log that were acknowledged are lost here: repair from another replica"
+        );
     }
     let (samples, records) = (report.samples_without_series, report.records_damaged);
     if samples + records > 0 {

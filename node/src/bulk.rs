@@ -27,6 +27,11 @@ pub(crate) enum Error {
     /// The store refused.
     #[error("{0}; nothing was imported")]
     Store(#[from] store::Error),
+    /// Acknowledged samples are missing in it already.
+    #[error(
+        "the data directory is damaged ({0}), and nothing was imported: `cumae store verify` says more; a server that starts on it says what is lost and goes on, and an import after it does too"
+    )]
+    Damaged(String),
     /// It refused when the files were made live.
     #[error(
         "{0}; it is not known whether the samples are imported, all of them or none: import again, what is there is not taken twice"
@@ -68,7 +73,14 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
         generation_seed: random_u64().map_err(Error::Random)?,
     };
     let settings = ingester::Config::default().store;
-    let (engine, _) = Engine::open(parts, settings, clock.now())?;
+    let (engine, report) = Engine::open(parts, settings, clock.now())?;
+    // What it writes behind lets the log go, and with it what of the damage could be told.
+    if let Some(damage) = report.replay.damage.first() {
+        return Err(Error::Damaged(format!("{}, byte {}", damage.path, damage.offset)));
+    }
+    if let Some((path, error)) = report.sstables_damaged.first() {
+        return Err(Error::Damaged(format!("{path}: {error}")));
+    }
     engine.set_retention(&ingester::retention(&config.limit_table()), clock.now())?;
     let revision = match into.revision {
         Revision::Fixed(revision) => revision,

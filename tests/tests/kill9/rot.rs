@@ -105,3 +105,36 @@ fn a_byte_that_rots_under_a_server_is_told_to_who_needs_it_and_to_nobody_else() 
     assert!(store(&data, "dump", &path).printed.contains("sound"));
     assert!(cumae.terminate().is_success());
 }
+
+#[test]
+fn a_record_that_rots_before_a_start_is_told_and_no_import_wipes_it_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let time_ms = wall_ms() - 600_000;
+    let cumae = launch(&data).start();
+    for name in ["before", "aching", "behind"] {
+        assert_eq!(cumae.push(&[series(name, time_ms)]).status, 204);
+    }
+    cumae.kill_9();
+    let mut logs = std::fs::read_dir(data.join("store/log")).unwrap();
+    let log = logs.next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&log).unwrap();
+    flip(&log, bytes.windows(6).position(|text| text == b"aching").unwrap());
+
+    let text = dir.path().join("more.om");
+    std::fs::write(&text, format!("# TYPE more gauge\nmore 1 {}\n# EOF\n", time_ms / 1000))
+        .unwrap();
+    let import = Launch::new(&data).args(["import", "openmetrics", &text.display().to_string()]);
+    let refused = import.run();
+    assert!(!refused.is_success() && refused.log.contains("is damaged"), "{}", refused.log);
+
+    let cumae = launch(&data).start();
+    let place = log.file_name().unwrap().to_str().unwrap().to_owned();
+    let is_logged = |line: &str| line.contains("ERROR") && line.contains(&place);
+    assert!(eventually(|| cumae.log().lines().any(is_logged)), "{place}\n{}", cumae.log());
+    assert!(cumae.get("/metrics").text().contains("\ncumae_store_log_damaged 1\n"));
+    for (name, is_there) in [("before", true), ("aching", false), ("behind", true)] {
+        assert_eq!(ask(&cumae, name, time_ms).1.contains("0.8414709848"), is_there, "{name}");
+    }
+    assert!(cumae.terminate().is_success());
+}
