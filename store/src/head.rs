@@ -57,7 +57,7 @@ pub(crate) const REFUSED: u32 = u32::MAX;
 const LOCAL_MAX: u32 = (u32::MAX >> SHARD_BITS) - 1;
 
 /// So many texts without a series stay in any case.
-const DEAD_TEXTS_MIN: usize = 4096;
+const DEAD_SYMBOLS_MIN: usize = 4096;
 /// So many series must have left before texts without a series are looked for.
 const DROPPED_MIN: u64 = 1024;
 
@@ -405,25 +405,33 @@ impl Tenant {
         let dropped = self.dropped.fetch_add(count, Ordering::Relaxed) + count;
         if dropped >= DROPPED_MIN.max(self.series().0 / 4) {
             self.dropped.store(0, Ordering::Relaxed);
-            if self.has_dead_texts() {
+            if self.has_dead_symbols() {
                 self.renumber(gate);
             }
         }
         count
     }
 
-    /// Whether there are more texts without a series than with one.
-    fn has_dead_texts(&self) -> bool {
+    /// Whether there are more texts without a series than with one, or more sets of names.
+    fn has_dead_symbols(&self) -> bool {
         let symbols = self.symbols.read();
-        let mut is_alive = vec![false; symbols.len()];
+        let mut texts = vec![false; symbols.len()];
+        let mut shapes = vec![false; symbols.shapes().len()];
         for shard in self.shards() {
-            for (name, value) in shard.iter().flat_map(|series| symbols.pairs(&series.labels)) {
-                is_alive[name as usize] = true;
-                is_alive[value as usize] = true;
+            for series in shard.iter() {
+                let shape = series.labels.first().and_then(|shape| shapes.get_mut(*shape as usize));
+                shape.into_iter().for_each(|is_alive| *is_alive = true);
+                for (name, value) in symbols.pairs(&series.labels) {
+                    texts[name as usize] = true;
+                    texts[value as usize] = true;
+                }
             }
         }
-        let alive = is_alive.iter().filter(|is_alive| **is_alive).count();
-        symbols.len() - alive > alive.max(DEAD_TEXTS_MIN)
+        let are_mostly_dead = |alive: &[bool]| {
+            let living = alive.iter().filter(|is_alive| **is_alive).count();
+            alive.len() - living > living.max(DEAD_SYMBOLS_MIN)
+        };
+        are_mostly_dead(&texts) || are_mostly_dead(&shapes)
     }
 
     /// Lets go of texts without a series. `gate` is closed meanwhile: nobody holds ids of labels.

@@ -122,6 +122,30 @@ fn texts_of_series_that_left_leave_too_and_what_reads_and_writes_beside_it_is_ri
 }
 
 #[test]
+fn sets_of_names_of_series_that_left_leave_too() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk).0;
+    let head = engine.tenant(&tenant("t"));
+    let names: Vec<String> = (0..20).map(|bit| format!("n{bit:02}")).collect();
+    let hours = 14;
+    let mut most = 0;
+    for hour in 0..hours {
+        let now = NOW.plus_ms(i64::try_from(hour).unwrap() * HOUR_MS);
+        let mut some = mutation("t");
+        for number in hour * PODS + 1..=(hour + 1) * PODS {
+            let of_it = names.iter().enumerate().filter(|(bit, _)| number >> bit & 1 == 1);
+            let mut pairs: Vec<(&str, &str)> = of_it.map(|(_, name)| (&**name, "1")).collect();
+            pairs.push(("__name__", "m"));
+            some.push(SeriesRef::Labels(labels(&pairs)), [(now.0, 1.0)]);
+        }
+        append(&engine, &some, now);
+        engine.flush(now.plus_ms(1)).unwrap();
+        most = most.max(head.symbols.read().shapes().len());
+    }
+    assert!(most < hours * PODS / 2, "{most} of {}", hours * PODS);
+}
+
+#[test]
 fn texts_of_series_that_are_refused_are_not_kept() {
     let engine = open(&SimDisk::new(1)).0;
     let mut first = mutation("t");
