@@ -1,19 +1,18 @@
 //! The text format 0.0.4, as Prometheus' `/federate` writes it.
 //!
-//! A family is `# TYPE` and its samples, each with its time in milliseconds. A native histogram has
-//! no form of its own here: its count and its sum are told. A series without the label `instance`
-//! gets an empty one, so that who scrapes us does not put ours there.
+//! A family is `# TYPE` and its samples, each with its time in milliseconds. A native histogram has no
+//! form here, and is left out: what else were written is a series that there is not. A series without the
+//! label `instance` gets an empty one, so that who scrapes us does not put ours there.
 //!
 //! Names that are not plain are written as they are to who says that it reads them; to others each
 //! character that does not belong there is `_`.
 
 use crate::number;
-use model::{Histogram, LabelSet, METRIC_NAME};
+use model::{LabelSet, METRIC_NAME};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::iter::Peekable;
-use std::sync::Arc;
 use std::vec::IntoIter;
 
 const INSTANCE: &str = "instance";
@@ -65,16 +64,7 @@ pub(crate) struct Newest {
     /// When.
     pub(crate) timestamp_ms: i64,
     /// What.
-    pub(crate) value: Value,
-}
-
-/// A sample's value.
-#[derive(Clone, Debug)]
-pub(crate) enum Value {
-    /// A float.
-    Float(f64),
-    /// A native histogram.
-    Histogram(Arc<Histogram>),
+    pub(crate) value: f64,
 }
 
 /// What is left to be written.
@@ -82,8 +72,8 @@ pub(crate) enum Value {
 pub(crate) struct Text {
     rows: Peekable<IntoIter<Newest>>,
     escaping: Escaping,
-    /// The family that is being written, and whether it is of histograms.
-    family: Option<(String, bool)>,
+    /// The family that is being written.
+    family: Option<String>,
 }
 
 impl Text {
@@ -96,29 +86,14 @@ impl Text {
     pub(crate) fn push_next(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(row) = self.rows.next() else { return false };
         let name = row.labels.metric_name();
-        let is_histogram = matches!(row.value, Value::Histogram(_));
-        let is_same = self
-            .family
-            .as_ref()
-            .is_some_and(|(family, kind)| family == name && *kind == is_histogram);
-        if !is_same {
+        if self.family.as_deref() != Some(name) {
             out.extend_from_slice(b"# TYPE ");
             self.push_name(out, name);
-            out.extend_from_slice(if is_histogram { b" histogram\n" } else { b" untyped\n" });
-            self.family = Some((name.to_owned(), is_histogram));
+            out.extend_from_slice(b" untyped\n");
+            self.family = Some(name.to_owned());
         }
-        match &row.value {
-            Value::Float(value) => self.push_sample(out, &row, "", None, *value),
-            Value::Histogram(histogram) => self.push_histogram(out, &row, histogram),
-        }
+        self.push_sample(out, &row);
         true
-    }
-
-    fn push_histogram(&self, out: &mut Vec<u8>, row: &Newest, histogram: &Histogram) {
-        let count = count(histogram);
-        self.push_sample(out, row, "_bucket", Some(("le", "+Inf")), count);
-        self.push_sample(out, row, "_sum", None, histogram.sum);
-        self.push_sample(out, row, "_count", None, count);
     }
 
     /// A metric's name where no label stands beside it.
@@ -131,16 +106,8 @@ impl Text {
         }
     }
 
-    fn push_sample(
-        &self,
-        out: &mut Vec<u8>,
-        row: &Newest,
-        suffix: &str,
-        more: Option<(&str, &str)>,
-        value: f64,
-    ) {
-        let full = format!("{}{suffix}", row.labels.metric_name());
-        let name = self.escaping.name(&full, true);
+    fn push_sample(&self, out: &mut Vec<u8>, row: &Newest) {
+        let name = self.escaping.name(row.labels.metric_name(), true);
         let is_outside = is_plain(&name, true);
         let mut separator = b'{';
         if is_outside {
@@ -153,7 +120,7 @@ impl Text {
         let of_row = row.labels.iter().map(|(name, value)| (&**name, &**value));
         let instance = row.labels.get(INSTANCE).is_none().then_some((INSTANCE, ""));
         let mut written = BTreeSet::new();
-        for (label, value) in of_row.chain(instance).chain(more) {
+        for (label, value) in of_row.chain(instance) {
             let label_name = self.escaping.name(label, false);
             // Two names may have become one.
             if label == METRIC_NAME || !written.insert(label_name.clone()) {
@@ -170,17 +137,9 @@ impl Text {
             push_quoted(out, value);
         }
         out.extend_from_slice(b"} ");
-        number::push_sample(out, value);
+        number::push_sample(out, row.value);
         // Writing into memory does not fail.
         let _ = writeln!(out, " {}", row.timestamp_ms);
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "text has floats only")]
-fn count(histogram: &Histogram) -> f64 {
-    match &histogram.counts {
-        model::histogram::Counts::Integer { count, .. } => *count as f64,
-        model::histogram::Counts::Float { count, .. } => *count,
     }
 }
 

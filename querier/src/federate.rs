@@ -4,7 +4,7 @@
 
 use crate::call::Call;
 use crate::error::Error;
-use crate::exposition::{self, Escaping, Newest, Value};
+use crate::exposition::{self, Escaping, Newest};
 use crate::language;
 use crate::memory::Purse;
 use crate::querier::Querier;
@@ -85,18 +85,15 @@ fn newest(
     Ok(found.into_values().collect())
 }
 
-/// The last sample of a series, unless it says that the series has ended.
+/// The last sample of a series, unless it says that the series has ended, or is a native histogram.
 fn last(series: SeriesColumns) -> Option<Newest> {
     let SeriesColumns { labels, floats, histograms } = series;
     let float_ms = floats.timestamps_ms.last().copied();
-    let histogram_ms = histograms.timestamps_ms.last().copied();
-    if histogram_ms > float_ms {
-        let histogram = histograms.values.last().filter(|last| !last.is_stale())?;
-        let value = Value::Histogram(Arc::clone(histogram));
-        return Some(Newest { labels, timestamp_ms: histogram_ms?, value });
+    if histograms.timestamps_ms.last().copied() > float_ms {
+        return None;
     }
     let value = floats.values.last().copied().filter(|value| !is_stale(*value))?;
-    Some(Newest { labels, timestamp_ms: float_ms?, value: Value::Float(value) })
+    Some(Newest { labels, timestamp_ms: float_ms?, value })
 }
 
 /// The text, part by part.
@@ -114,5 +111,28 @@ impl Iterator for Parts {
         let mut out = Vec::new();
         while out.len() < PART_BYTES && self.text.push_next(&mut out) {}
         (!out.is_empty()).then(|| Bytes::from(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Histogram;
+    use model::histogram::Counts;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_series_whose_newest_sample_is_a_native_histogram_is_left_out() {
+        let counts =
+            Counts::Integer { count: 3, zero_count: 0, positive: Vec::new(), negative: Vec::new() };
+        let histogram = Arc::new(Histogram { sum: 2.5, counts, ..Histogram::stale() });
+        let newest = |float_ms: i64| {
+            let mut series = SeriesColumns::default();
+            series.floats.push(float_ms, 1.0);
+            series.histograms.timestamps_ms.push(2);
+            series.histograms.values.push(Arc::clone(&histogram));
+            last(series).map(|newest| (newest.timestamp_ms, newest.value))
+        };
+        assert_eq!((newest(1), newest(3)), (None, Some((3, 1.0))));
     }
 }
