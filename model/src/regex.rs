@@ -309,6 +309,7 @@ mod tests {
             ("*a", "missing argument to repetition operator: `*`"),
             ("a\\", "trailing backslash at end of expression: ``"),
             ("\\q", "invalid escape sequence: `\\q`"),
+            ("a\\1", "invalid escape sequence: `\\1`"),
             ("a(?i_b)", "invalid or unsupported Perl syntax: `(?i_`"),
             ("[b-a]", "invalid character class range: `b-a`"),
         ];
@@ -338,7 +339,11 @@ mod tests {
             is_match("[\\d-z]+", "1-z") && !is_match("[\\d-z]", "a") && is_match("[a^]+", "^a")
         );
         assert!(is_match("[a&&b]+", "&ab") && is_match("[a~~[:digit:]]+", "~1"));
-        for wrong in ["[\\b]", "[\\Qa\\E]", "[z--]", "[a-\\d]"] {
+        assert!(is_match("[\\pL-z]+", "é-z") && !is_match("[\\pL-z]", "+"));
+        assert!(is_match("[[:alpha:]-z]+", "a-z") && is_match("[\\x{41}-\\x{43}]+", "ABC"));
+        assert!(is_match("[^]-a]", "b") && is_match("[\\]a]+", "a]") && is_match("[a\\-z]+", "-z"));
+        assert!(is_match("\\101\\1012[\\102-\\104]\\0", "AA2C\0"));
+        for wrong in ["\\18", "[\\b]", "[\\Qa\\E]", "[z--]", "[a-\\d]"] {
             assert!(AnchoredRegex::new(wrong).is_err(), "{wrong}");
         }
     }

@@ -29,7 +29,7 @@ pub(crate) enum Error {
     Store(#[from] store::Error),
     /// Acknowledged samples are missing in it already.
     #[error(
-        "the data directory is damaged ({0}), and nothing was imported: `cumae store verify` says more; a server that starts on it says what is lost and goes on, and an import after it does too"
+        "records of the commit log are lost ({0}), and nothing was imported: `cumae store verify` says more; a server that starts on the directory says so too and goes on, and so does an import after it"
     )]
     Damaged(String),
     /// It refused when the files were made live.
@@ -78,8 +78,8 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
     if let Some(damage) = report.replay.damage.first() {
         return Err(Error::Damaged(format!("{}, byte {}", damage.path, damage.offset)));
     }
-    if let Some((path, error)) = report.sstables_damaged.first() {
-        return Err(Error::Damaged(format!("{path}: {error}")));
+    for (path, error) in &report.sstables_damaged {
+        crate::print(&format!("{path} cannot be read, its samples are missing: {error}\n"));
     }
     engine.set_retention(&ingester::retention(&config.limit_table()), clock.now())?;
     let revision = match into.revision {

@@ -1,6 +1,7 @@
 //! RE2's syntax in terms of our library's, and its faults in RE2's words.
 
 use super::{RegexError, fault};
+use std::fmt::Write;
 
 /// A syntax error in RE2's words, with the part of the pattern RE2 shows.
 pub(super) fn fault_of(pattern: &str, error: &regex_syntax::ast::Error) -> RegexError {
@@ -20,7 +21,9 @@ pub(super) fn fault_of(pattern: &str, error: &regex_syntax::ast::Error) -> Regex
             fault(operator, "missing argument to repetition operator")
         }
         ErrorKind::EscapeUnexpectedEof => fault("", "trailing backslash at end of expression"),
-        ErrorKind::EscapeUnrecognized => fault(part, "invalid escape sequence"),
+        ErrorKind::EscapeUnrecognized | ErrorKind::UnsupportedBackreference => {
+            fault(part, "invalid escape sequence")
+        }
         ErrorKind::RepetitionCountInvalid => fault(part, "invalid repeat count"),
         ErrorKind::NestLimitExceeded(_) => fault(pattern, "expression nests too deeply"),
         ErrorKind::UnsupportedLookAround | ErrorKind::FlagUnrecognized => {
@@ -126,6 +129,7 @@ fn push_escape(chars: &mut std::str::Chars<'_>, out: &mut String) {
         Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
         Some('b') => out.push_str("(?-u:\\b)"),
         Some('B') => out.push_str("(?-u:\\B)"),
+        Some(first @ '0'..='7') => push_octal(first, chars, out),
         // The start and the end of a word in our library.
         Some(c @ ('<' | '>')) => out.push(c),
         Some(other) => {
@@ -136,10 +140,27 @@ fn push_escape(chars: &mut std::str::Chars<'_>, out: &mut String) {
                 let (braces, rest) = chars.as_str().split_at(len);
                 out.push_str(braces);
                 *chars = rest.chars();
+            } else if matches!(other, 'p' | 'P') {
+                out.extend(chars.next());
             }
         }
         None => out.push('\\'),
     }
+}
+
+/// A character by up to three octal digits; one digit alone is a character only if it is 0.
+fn push_octal(first: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
+    let rest = chars.as_str();
+    let more = rest.bytes().take(2).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+    let (digits, behind) = rest.split_at(more);
+    if first != '0' && more == 0 {
+        return out.extend(['\\', first]);
+    }
+    let value = |value: u32, digit: char| 8 * value + digit.to_digit(8).unwrap_or(0);
+    let value = digits.chars().fold(value(0, first), value);
+    // Writing into a text does not fail.
+    let _ = write!(out, "\\x{{{value:x}}}");
+    *chars = behind.chars();
 }
 
 /// `\Q…\E`: everything up to `\E` stands for itself.
