@@ -180,7 +180,11 @@ async fn write_all(
         Some(WriteAnswer::NeedLabels) => return Ok(None),
         Some(WriteAnswer::Written(more)) => {
             let behind = |index: u32| series + index;
-            all.numbers.extend(more.numbers.into_iter().map(|(at, number)| (behind(at), number)));
+            // Numbers of another life of the tenant mean other series in this one.
+            if more.generation == all.generation {
+                let numbers = more.numbers.into_iter();
+                all.numbers.extend(numbers.map(|(at, number)| (behind(at), number)));
+            }
             all.refused.extend(more.refused.into_iter().map(|(at, why)| (behind(at), why)));
         }
     }

@@ -77,7 +77,9 @@ impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
         // Rules are checked before a process starts.
         let relabeling = Relabeling::compile(&limits.relabel_rules).unwrap_or_default();
-        Self { relabeling, ha: limits.ha.is_on.then(|| Box::new(HaGate::new(&limits.ha))) }
+        let value_bytes_max = limits.max_label_value_bytes.get();
+        let ha = limits.ha.is_on.then(|| Box::new(HaGate::new(&limits.ha, value_bytes_max)));
+        Self { relabeling, ha }
     }
 
     /// Whether raw labels are what they say.

@@ -14,7 +14,6 @@ use guard::{HaLimits, HaTracker, HaVerdict};
 use model::{LabelSet, Text, TimestampMs};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::mem;
 use std::ops::{Deref, DerefMut};
 use wire::remote_write::RawLabels;
 
@@ -23,12 +22,17 @@ use wire::remote_write::RawLabels;
 pub(crate) struct HaGate {
     cluster_label: Text,
     replica_label: Text,
+    /// A pair with a longer name is nobody's.
+    name_bytes_max: u64,
     // Guards the elections; held for one question. Only `held` is taken under it.
     tracker: Mutex<HaTracker>,
     // Guards what is held; taken for one change, after the elections if both are.
     held: Mutex<Held>,
     hold_ns: u64,
 }
+
+/// No cluster or replica has a longer name, whatever the limit of labels.
+const NAME_BYTES_MAX: u64 = 4 << 10;
 
 /// What is held is of use to one election. After so many times the silence that it takes there is
 /// none.
@@ -60,33 +64,34 @@ impl Heard {
 #[derive(Debug, Default)]
 pub(crate) struct Hearing {
     all: Vec<Heard>,
-    /// By both names, with a byte between them that no text has.
-    places: HashMap<Vec<u8>, usize>,
-    /// The names that are looked for.
-    key: Vec<u8>,
+    /// By cluster and replica. A cluster's name is held once: in 2.0 many series may refer to one text.
+    places: HashMap<Text, HashMap<Text, usize>>,
 }
 
 impl Hearing {
     /// Where a replica is.
-    fn place(&mut self, cluster: &[u8], replica: &[u8]) -> Option<usize> {
-        let is_it =
-            |one: &Heard| one.cluster.as_bytes() == cluster && one.replica.as_bytes() == replica;
+    fn place(&self, cluster: &str, replica: &str) -> Option<usize> {
+        let is_it = |one: &Heard| *one.cluster == *cluster && *one.replica == *replica;
         // The series before is mostly of the same replica.
         if self.all.last().is_some_and(is_it) {
             return Some(self.all.len() - 1);
         }
-        self.key.clear();
-        self.key.extend_from_slice(cluster);
-        self.key.push(0xff);
-        self.key.extend_from_slice(replica);
-        self.places.get(&self.key).copied()
+        self.places.get(cluster)?.get(replica).copied()
     }
 
-    /// Adds one that was looked for just now, and is not there.
-    fn push(&mut self, heard: Heard) -> usize {
-        self.places.insert(mem::take(&mut self.key), self.all.len());
-        self.all.push(heard);
-        self.all.len() - 1
+    /// Adds one that is not there.
+    fn push(
+        &mut self,
+        cluster: &str,
+        replica: &str,
+        verdict: Result<HaVerdict, TooManyClusters>,
+    ) -> usize {
+        let known = self.places.get_key_value(cluster).map(|(known, _)| known.clone());
+        let (cluster, replica) = (known.unwrap_or_else(|| cluster.into()), Text::from(replica));
+        let place = self.all.len();
+        self.places.entry(cluster.clone()).or_default().insert(replica.clone(), place);
+        self.all.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN });
+        place
     }
 
     pub(crate) fn clear(&mut self) {
@@ -110,8 +115,10 @@ impl DerefMut for Hearing {
 }
 
 impl HaGate {
-    pub(crate) fn new(limits: &HaLimits) -> Self {
+    /// Of a tenant whose labels have values of so many bytes at most.
+    pub(crate) fn new(limits: &HaLimits, value_bytes_max: u64) -> Self {
         Self {
+            name_bytes_max: value_bytes_max.min(NAME_BYTES_MAX),
             cluster_label: limits.cluster_label.as_str().into(),
             replica_label: limits.replica_label.as_str().into(),
             tracker: Mutex::new(HaTracker::new(limits.failover_ms, limits.max_clusters)),
@@ -129,15 +136,16 @@ impl HaGate {
         heard: &mut Hearing,
     ) -> Option<usize> {
         let (cluster, replica) = self.pair(raw)?;
+        // What is no text, or too long, is refused as a series.
+        if cluster.len().max(replica.len()) as u64 > self.name_bytes_max {
+            return None;
+        }
+        let (cluster, replica) =
+            (std::str::from_utf8(cluster).ok()?, std::str::from_utf8(replica).ok()?);
         if let Some(place) = heard.place(cluster, replica) {
             return Some(place);
         }
-        // What is no text is refused as a series.
-        let (cluster, replica) =
-            (std::str::from_utf8(cluster).ok()?, std::str::from_utf8(replica).ok()?);
-        let verdict = self.elect(cluster, replica, now_ns);
-        let (cluster, replica) = (cluster.into(), replica.into());
-        Some(heard.push(Heard { cluster, replica, verdict, newest_ms: i64::MIN }))
+        Some(heard.push(cluster, replica, self.elect(cluster, replica, now_ns)))
     }
 
     /// What a replica that speaks is. One that was elected owes from now on what was held of it.
@@ -242,12 +250,9 @@ mod tests {
             for number in 0..5_000 {
                 let number = number * 17 % 5_000;
                 let (cluster, replica) = pair(number);
-                let place = heard.place(cluster.as_bytes(), replica.as_bytes());
-                let place = place.unwrap_or_else(|| {
+                let place = heard.place(&cluster, &replica).unwrap_or_else(|| {
                     assert_eq!(round, 0);
-                    let (cluster, replica) = (cluster.as_str().into(), replica.as_str().into());
-                    let verdict = Ok(HaVerdict::Waits { is_heir: false });
-                    heard.push(Heard { cluster, replica, verdict, newest_ms: 0 })
+                    heard.push(&cluster, &replica, Ok(HaVerdict::Waits { is_heir: false }))
                 });
                 assert_eq!(
                     (&*heard[place].cluster, &*heard[place].replica),
@@ -255,6 +260,8 @@ mod tests {
                 );
             }
         }
-        assert_eq!(heard.len(), 5_000);
+        assert_eq!((heard.len(), heard.places.len()), (5_000, 7));
+        let of_one: Vec<&Heard> = heard.iter().filter(|one| *one.cluster == *"c3").collect();
+        assert!(of_one.iter().all(|one| one.cluster.as_ptr() == of_one[0].cluster.as_ptr()));
     }
 }

@@ -296,7 +296,7 @@ pub fn say_damage(report: &OpenReport, place: Option<usize>) {
             bytes,
             first,
             last,
-            "records of the commit log that were acknowledged are lost here: repair from another replica"
+            "records of the commit log that were acknowledged are lost here"
         );
     }
     let (samples, records) = (report.samples_without_series, report.records_damaged);

@@ -343,7 +343,11 @@ mod tests {
         assert!(is_match("[[:alpha:]-z]+", "a-z") && is_match("[\\x{41}-\\x{43}]+", "ABC"));
         assert!(is_match("[^]-a]", "b") && is_match("[\\]a]+", "a]") && is_match("[a\\-z]+", "-z"));
         assert!(is_match("\\101\\1012[\\102-\\104]\\0", "AA2C\0"));
-        for wrong in ["\\18", "[\\b]", "[\\Qa\\E]", "[z--]", "[a-\\d]"] {
+        assert!(is_match("[[:]+", "[:") && is_match("a{01}", "a{01}") && !is_match("a{01}", "a"));
+        assert!(is_match("a{1,02}", "a{1,02}") && is_match("a{0,10}b", "aab"));
+        for wrong in
+            ["[.-\\d]", "[+-\\s]", "[!-\\pL]", "\\18", "[\\b]", "[\\Qa\\E]", "[z--]", "[a-\\d]"]
+        {
             assert!(AnchoredRegex::new(wrong).is_err(), "{wrong}");
         }
     }

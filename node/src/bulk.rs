@@ -29,7 +29,7 @@ pub(crate) enum Error {
     Store(#[from] store::Error),
     /// Acknowledged samples are missing in it already.
     #[error(
-        "records of the commit log are lost ({0}), and nothing was imported: `cumae store verify` says more; a server that starts on the directory says so too and goes on, and so does an import after it"
+        "records of the commit log are lost ({0}), and nothing was imported: `cumae store verify` says more; a server that starts on the directory says so too and goes on; once it has ended, so does an import"
     )]
     Damaged(String),
     /// It refused when the files were made live.
@@ -77,6 +77,10 @@ pub(crate) fn run(config: &Config, command: &ImportCommand) -> Result<(), Error>
     // What it writes behind lets the log go, and with it what of the damage could be told.
     if let Some(damage) = report.replay.damage.first() {
         return Err(Error::Damaged(format!("{}, byte {}", damage.path, damage.offset)));
+    }
+    let lost = report.records_damaged + report.samples_without_series;
+    if lost > 0 {
+        return Err(Error::Damaged(format!("{lost} records or samples make no sense")));
     }
     for (path, error) in &report.sstables_damaged {
         crate::print(&format!("{path} cannot be read, its samples are missing: {error}\n"));

@@ -236,11 +236,14 @@ impl Engine {
     #[must_use]
     pub fn has_room_for(&self, id: &TenantId, tenants_max: u64) -> bool {
         let tenants = self.tenants.read();
+        if tenants_max == 0 || tenants.contains_key(id) {
+            return true;
+        }
         let held = tenants.len() as u64;
-        if tenants_max > 0 && held >= tenants_max.div_ceil(2) {
+        if held >= tenants_max.div_ceil(2) {
             self.forgotten.ask_for_room();
         }
-        tenants_max == 0 || held < tenants_max || tenants.contains_key(id)
+        held < tenants_max
     }
 
     /// The tenant of this name. Who puts something into it holds `gate` from before: it may be

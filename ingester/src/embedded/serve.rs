@@ -25,7 +25,7 @@ const HEAVY_SAMPLES: usize = 2_000;
 
 impl Inner {
     async fn write(self: Arc<Self>, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
-        let permit = self.enter(&self.writes).await?;
+        let permit = Arc::new(self.enter(&self.writes).await?);
         if !self.engine.has_room_for(&mutation.context.tenant, self.tenants_max) {
             let most = self.tenants_max;
             let text = format!(
@@ -47,7 +47,12 @@ impl Inner {
             true => None,
             false => self.engine.try_append(&mutation, limits, self.clock.now()),
         };
-        let append = move || inner.engine.append(&mutation, limits, inner.clock.now());
+        // What it holds counts until it is done, also if its caller has left meanwhile.
+        let held = Arc::clone(&permit);
+        let append = move || {
+            let _held = held;
+            inner.engine.append(&mutation, limits, inner.clock.now())
+        };
         let appended = match here {
             Some(appended) => appended.map_err(|error| self.store_error(&error))?,
             None => self.clone().blocking(None, append).await?,

@@ -75,16 +75,24 @@ fn push_class_item(c: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
     if c == '[' && rest.starts_with(':') {
         return push_named_class(chars, out);
     }
-    let is_of_many = c == '\\' && rest.starts_with(['d', 'D', 'w', 'W', 's', 'S', 'p', 'P']);
+    let is_of_many = c == '\\' && starts_class(rest);
     push_class_char(c, chars, out);
     let range = chars.as_str().strip_prefix('-').and_then(|end| end.chars().next());
     if !is_of_many && range.is_some_and(|end| end != ']') {
         chars.next();
         out.push('-');
-        if let Some(end) = chars.next() {
-            push_class_char(end, chars, out);
+        match chars.next() {
+            // No character ends it: it says so.
+            Some('\\') if starts_class(chars.as_str()) => out.push('\\'),
+            Some(end) => push_class_char(end, chars, out),
+            None => {}
         }
     }
+}
+
+/// Whether behind a backslash this stands for a class.
+fn starts_class(rest: &str) -> bool {
+    rest.starts_with(['d', 'D', 'w', 'W', 's', 'S', 'p', 'P'])
 }
 
 /// A character of a class, which is none of our library's operators there.
@@ -100,8 +108,10 @@ fn push_class_char(c: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
 
 /// `[:alpha:]` inside of brackets; its `[` has been read.
 fn push_named_class(chars: &mut std::str::Chars<'_>, out: &mut String) {
-    let Some(end) = chars.as_str().find(":]") else { return out.push_str("\\[") };
-    let (name, rest) = chars.as_str().split_at(end + 2);
+    // Behind the first colon, which may be the last too.
+    let end = chars.as_str().get(1..).and_then(|name| name.find(":]"));
+    let Some(end) = end else { return out.push_str("\\[") };
+    let (name, rest) = chars.as_str().split_at(end + 3);
     out.push('[');
     out.push_str(name);
     *chars = rest.chars();
@@ -113,7 +123,9 @@ fn starts_repetition(text: &str) -> bool {
     let near = text.bytes().take(24).position(|byte| byte == b'}');
     let Some(inside) = near.and_then(|end| text.get(..end)) else { return false };
     let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() < 2 || !text.starts_with('0'))
+    };
     !least.is_empty() && digits(least) && digits(most)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Series leave when they are idle; a tenant without one, and without metadata, which is kept nowhere
 //! else, leaves behind the flush after which its last series left. What it has in sstables stays. When half
-//! of the tenants that there may be are held, metadata keeps none: senders that live tell it again.
+//! of the tenants that there may be are held and one more comes, metadata keeps none, and is deleted: senders
+//! that live tell it again.
 //!
 //! # Invariants
 //! - A tenant is forgotten while no append is between finding it and the head: nobody puts anything
@@ -62,7 +63,11 @@ impl Engine {
         // Somebody may have written before the gate was closed.
         for tenant in void.into_iter().filter(|tenant| is_void(tenant)) {
             if known.remove(&tenant.id).is_some() {
-                stats::count(tenant, &mut self.forgotten.counted.lock());
+                let mut counted = self.forgotten.counted.lock();
+                stats::count(tenant, &mut counted);
+                // Metadata is no total.
+                counted.metadata = 0;
+                drop(counted);
                 gone.push(tenant.id.clone());
             }
         }
@@ -136,6 +141,7 @@ mod tests {
         engine.flush(later).unwrap();
         assert!(engine.has_room_for(&tenant("idle"), 2));
         assert_eq!((engine.stats().tenants, samples(&engine, "told", later)), (1, 1));
+        assert_eq!(engine.stats().metadata, 0);
 
         // A number of its life before is not one of a series that is new.
         engine.append(&one("idle", later), AppendLimits::NONE, later).unwrap();

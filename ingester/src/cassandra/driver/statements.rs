@@ -4,8 +4,8 @@
 //! - At most [`STATEMENTS_MAX`] are kept; a new one over that, or a table that is dropped, empties
 //!   the cache: journal tables come and go, and a text costs one round trip.
 //! - Only reads are said to be idempotent, so only they are sent twice.
-//! - A node lists a table some moments before it knows it: a statement about one that is listed and not
-//!   known is prepared again until it is.
+//! - A node lists a table some moments before it knows it: a statement about one that is listed and that no
+//!   node knows is prepared again until one does.
 
 use super::values::{self, Value};
 use super::{Inner, outcome};
@@ -153,7 +153,7 @@ impl Statements {
 
 /// Whether the nodes have a table, or are about to.
 async fn is_listed(inner: &Inner, table: &str) -> Result<bool, RowsError> {
-    // Not prepared by `get`, which asks this.
+    // Asked by the way, and seldom: not kept.
     let listed = Statement::new(cql::ID_OF_TABLE);
     let key = [Value::of_text(&inner.config.keyspace), Value::of_text(table)];
     let answer = inner.session.query_unpaged(listed, key.to_vec()).await;
