@@ -3,7 +3,7 @@
 use super::super::Places;
 use super::neighbours::Neighbours;
 use super::stories::{quiet, until_served};
-use super::world::{METRICS, World, context};
+use super::world::{METRICS, World, all, context};
 use crate::cassandra::agreement;
 use crate::cassandra::fleet::{Fleet, Peers};
 use crate::cassandra::guest::Guest;
@@ -11,6 +11,7 @@ use cluster::ownership::Incarnation;
 use cluster::ownership::ring_row::{RingRow, Standing};
 use model::mutation::Mutation;
 use model::read::MetadataQuery;
+use model::{Context, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::replica::{Replica, RingAnswer};
@@ -47,6 +48,24 @@ fn write_all(world: &mut World, fleet: &Fleet) -> bool {
         world.said.acknowledged.entry(metric).or_default().insert(at);
     }
     is_acknowledged
+}
+
+/// It may have asked the process that some of it was with before, too.
+#[test]
+fn who_asks_by_another_ring_has_no_answer_also_where_all_is_served() {
+    let mut world = quiet(1);
+    until_served(&mut world, 15_000);
+    let places = Places::new(Arc::clone(&world.processes[0].as_ref().unwrap().member));
+    let ask = |ring_version: u64| {
+        let context = Arc::new(Context { ring_version, ..Context::clone(&context()) });
+        world.runtime.block_on(async { places.select(context, all(0)).await })
+    };
+    let refused = ask(1 << 40).unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable, "{refused:?}");
+    assert!(refused.message.contains("asked by ring version"), "{refused:?}");
+    assert!(ask(0).is_ok());
+    let fleet = world.fleet(0).unwrap();
+    assert!(world.runtime.block_on(async { fleet.select(context(), all(0)).await }).is_ok());
 }
 
 #[test]
