@@ -126,7 +126,7 @@ fn a_record_that_rots_before_a_start_is_told_and_no_import_wipes_it_away() {
         .unwrap();
     let import = Launch::new(&data).args(["import", "openmetrics", &text.display().to_string()]);
     let refused = import.run();
-    assert!(!refused.is_success() && refused.log.contains("is damaged"), "{}", refused.log);
+    assert!(!refused.is_success() && refused.log.contains("log are lost"), "{}", refused.log);
 
     let cumae = launch(&data).start();
     let place = log.file_name().unwrap().to_str().unwrap().to_owned();
