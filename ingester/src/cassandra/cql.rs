@@ -10,10 +10,6 @@
 use super::schema::{ColumnDef, ColumnType, Shape};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The id that a table of a keyspace has. Values: the keyspace, the table.
-pub const ID_OF_TABLE: &str =
-    "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
-
 /// Whether this can be a keyspace's name: lower case, digits, `_`, up to 48 of them.
 #[must_use]
 pub fn is_keyspace(name: &str) -> bool {

@@ -233,8 +233,9 @@ impl Inner {
 
     /// The id that a table has.
     async fn id(&self, table: &str) -> Result<Option<String>, RowsError> {
+        let text = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
         let key = vec![Value::of_text(&self.config.keyspace), Value::of_text(table)];
-        let rows = self.select(cql::ID_OF_TABLE, key).await?;
+        let rows = self.select(text, key).await?;
         Ok(values::column_uuid(&rows, "id")?.into_iter().next())
     }
 

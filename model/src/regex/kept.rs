@@ -34,12 +34,17 @@ pub(super) fn get_or<E>(
         return Ok(found);
     }
     let regex = compile()?;
-    let bytes = ENTRY_BYTES + pattern.len() + regex.bytes();
+    let bytes = weight(pattern, &regex);
     if bytes <= ONE_BYTES_MAX {
         let (pattern, regex) = (pattern.into(), regex.clone());
         kept().put(pattern, regex, bytes);
     }
     Ok(regex)
+}
+
+/// What an entry takes, about.
+fn weight(pattern: &str, regex: &AnchoredRegex) -> usize {
+    ENTRY_BYTES + pattern.len() + regex.bytes()
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +62,7 @@ impl Kept {
             return Some(found.clone());
         }
         let (pattern, regex) = self.old.remove_entry(pattern)?;
-        let bytes = ENTRY_BYTES + pattern.len() + regex.bytes();
+        let bytes = weight(&pattern, &regex);
         self.put(pattern, regex.clone(), bytes);
         Some(regex)
     }

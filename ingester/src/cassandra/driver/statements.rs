@@ -7,16 +7,13 @@
 //! - A node lists a table some moments before it knows it: a statement about one that is listed and that no
 //!   node knows is prepared again until one does.
 
-use super::values::{self, Value};
 use super::{Inner, outcome};
-use crate::cassandra::cql;
 use crate::cassandra::rows::{Consistency, RowsError};
 use parking_lot::Mutex;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::frame::types::{Consistency as Level, SerialConsistency};
 use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
-use scylla::statement::Statement;
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use std::collections::HashMap;
@@ -75,7 +72,7 @@ impl Statements {
                 matches!(&outcome, Err(RowsError::Refused(why)) if outcome::is_missing(why));
             if !is_missing
                 || waited >= inner.config.request_timeout
-                || !is_listed(inner, table).await?
+                || inner.id(table).await?.is_none()
             {
                 return outcome;
             }
@@ -149,16 +146,6 @@ impl Statements {
             statement.set_execution_profile_handle(Some(profile.clone().into_handle()));
         }
     }
-}
-
-/// Whether the nodes have a table, or are about to.
-async fn is_listed(inner: &Inner, table: &str) -> Result<bool, RowsError> {
-    // Asked by the way, and seldom: not kept.
-    let listed = Statement::new(cql::ID_OF_TABLE);
-    let key = [Value::of_text(&inner.config.keyspace), Value::of_text(table)];
-    let answer = inner.session.query_unpaged(listed, key.to_vec()).await;
-    let rows = outcome::rows(answer.map_err(outcome::of_read)?)?;
-    Ok(!values::column_uuid(&rows, "id")?.is_empty())
 }
 
 /// A change on condition is sent once, and holds in the data centre.
