@@ -10,6 +10,7 @@
 //!
 //! Not here: what is worth compacting, and how (`store`); how fast (`pace.rs`).
 
+use crate::background;
 use crate::error::Error;
 use crate::pace::Pace;
 use crate::scrub_pace::ScrubPace;
@@ -92,8 +93,6 @@ pub(crate) fn start(
     scrub: ScrubPace,
 ) -> Result<(CompactionQueue, JoinHandle<()>), Error> {
     let (inbox, messages) = sync_channel(ASKS_MAX);
-    let name = "cumae-compaction";
-    let builder = std::thread::Builder::new().name(name.to_owned());
     let thread = Compactor {
         engine,
         clock,
@@ -104,8 +103,8 @@ pub(crate) fn start(
         asks: Vec::new(),
         stopped: false,
     };
-    let handle = builder.spawn(move || thread.run(poll));
-    Ok((CompactionQueue { inbox }, handle.map_err(|source| Error::Thread { name, source })?))
+    let handle = background::spawn("cumae-compaction", move || thread.run(poll))?;
+    Ok((CompactionQueue { inbox }, handle))
 }
 
 struct Compactor {

@@ -5,6 +5,7 @@
 //! - It stops between two jobs.
 
 use crate::allocator;
+use crate::background;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 use crate::told::{self, Told};
@@ -31,11 +32,8 @@ pub(crate) fn start(
     series_max: impl Fn(&TenantId) -> u64 + Send + 'static,
 ) -> Result<(SyncSender<()>, JoinHandle<()>), Error> {
     let (alive, stopped) = sync_channel(1);
-    let name = "cumae-jobs";
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    let handle =
-        builder.spawn(move || run(&engine, &*clock, &telemetry, &stopped, (poll, &series_max)));
-    Ok((alive, handle.map_err(|source| Error::Thread { name, source })?))
+    let work = move || run(&engine, &*clock, &telemetry, &stopped, (poll, &series_max));
+    Ok((alive, background::spawn("cumae-jobs", work)?))
 }
 
 fn run(

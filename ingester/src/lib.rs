@@ -1,6 +1,7 @@
 //! One replica: runs the store's jobs and answers the peers.
 
 mod allocator;
+mod background;
 pub mod cassandra;
 mod compaction_thread;
 pub mod config;

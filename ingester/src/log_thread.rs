@@ -9,6 +9,7 @@
 //!
 //! Not here: who may be answered (`group.rs`), what a sync does (`store::commit_log`).
 
+use crate::background;
 use crate::error::Error;
 use crate::group::Group;
 use crate::telemetry::Telemetry;
@@ -82,10 +83,7 @@ pub(crate) fn start(
 ) -> Result<(LogQueue, JoinHandle<()>), Error> {
     let (inbox, messages) = sync_channel(queue_len);
     let thread = LogThread { log, clock, telemetry, messages, idle };
-    let name = "cumae-log";
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    let handle = builder.spawn(move || thread.run());
-    let handle = handle.map_err(|source| Error::Thread { name, source })?;
+    let handle = background::spawn("cumae-log", move || thread.run())?;
     Ok((LogQueue { inbox }, handle))
 }
 

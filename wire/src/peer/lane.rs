@@ -66,7 +66,8 @@ impl Lane {
         let mut failures = Failures::default();
         loop {
             let shared = self.shared.clone();
-            let connected = if failures.count == 0 {
+            // Only the first connection of all is waited for: nothing is known yet.
+            let connected = if failures.last.is_empty() {
                 shared.connect().await
             } else {
                 tokio::select! {

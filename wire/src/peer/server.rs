@@ -7,6 +7,7 @@
 //!   in work, and no client of ours comes near; what is beyond that is answered `Unavailable` without being kept.
 //! - Pings are answered whatever else is in work.
 //! - When it stops, requests in work are answered before their connection closes.
+//! - A peer that has not taken a frame within the time that it may be silent is one that has gone.
 
 use crate::peer::client::PeerParts;
 use crate::peer::frame::{FRAME_BYTES_MAX, Frame, FrameKind, read_frame, write_frame};
@@ -177,7 +178,8 @@ impl PeerServer {
     async fn talk(&self, stream: TcpStream, stop: CancellationToken) -> io::Result<()> {
         let (from, to) = stream.into_split();
         let (outbox, frames) = mpsc::channel(OUTBOX_LEN);
-        let writer = tokio::spawn(write_all(BufWriter::new(to), frames));
+        let silence = Duration::from_millis(self.parts.config.silence_max_ms);
+        let writer = tokio::spawn(write_all(BufWriter::new(to), frames, silence));
         let mut requests = JoinSet::new();
         let end = tokio::select! {
             () = stop.cancelled() => None,
@@ -246,16 +248,20 @@ impl PeerServer {
     }
 }
 
-/// Writes frames until nobody has any more.
+/// Writes frames until nobody has any more, or the peer does not take one within `silence`.
 async fn write_all(
     mut to: BufWriter<OwnedWriteHalf>,
     mut frames: mpsc::Receiver<Frame>,
+    silence: Duration,
 ) -> io::Result<()> {
     while let Some(frame) = frames.recv().await {
-        write_frame(&mut to, &frame).await?;
-        if frames.is_empty() {
-            to.flush().await?;
-        }
+        let write = async {
+            write_frame(&mut to, &frame).await?;
+            if frames.is_empty() { to.flush().await } else { Ok(()) }
+        };
+        tokio::time::timeout(silence, write).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no answers"))
+        })?;
     }
     to.shutdown().await
 }

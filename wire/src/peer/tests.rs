@@ -2,6 +2,9 @@
 
 use crate::peer::client::{PeerClient, PeerParts};
 use crate::peer::config::{Entropy, PeerConfig, Secret};
+use crate::peer::frame::{Frame, FrameKind, write_frame};
+use crate::peer::handshake::{self, Identity};
+use crate::peer::message::Request;
 use crate::peer::server::PeerServer;
 use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Roles, Topology, TopologyConfig};
@@ -173,8 +176,12 @@ impl Running {
 }
 
 fn serve(listener: TcpListener, replica: Echo) -> Running {
-    let address = listener.local_addr().unwrap();
-    let server = PeerServer::new(parts("n0", "s", address), Arc::new(replica));
+    let parts = parts("n0", "s", listener.local_addr().unwrap());
+    serve_as(parts, listener, replica)
+}
+
+fn serve_as(parts: PeerParts, listener: TcpListener, replica: Echo) -> Running {
+    let server = PeerServer::new(parts, Arc::new(replica));
     let stop = CancellationToken::new();
     Running { task: tokio::spawn(server.run(listener, stop.clone())), stop }
 }
@@ -258,6 +265,26 @@ async fn a_large_answer_comes_in_parts_and_arrives_whole() {
     assert_eq!(series[0].floats.len(), 1_000_000);
     client.close().await;
     server.end().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_no_answers_does_not_hold_up_the_end() {
+    let (listener, address) = listen().await;
+    let mut ours = parts("n0", "s", address);
+    ours.config = Arc::new(PeerConfig { silence_max_ms: 300, ..(*ours.config).clone() });
+    let server = serve_as(ours, listener, Echo { samples: 4_000_000, ..Echo::open() });
+    let PeerParts { config, topology, entropy } = parts("n1", "s", address);
+    let who =
+        Identity { config: &config, members: &topology.members, topology_hash: topology.hash() };
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    handshake::connect(&mut stream, who, "n0", entropy.nonce()).await.unwrap();
+    let payload = Request::Select(context(0), selection()).encode();
+    let ask = Frame { kind: FrameKind::Request, number: 1, payload };
+    write_frame(&mut stream, &ask).await.unwrap();
+    // The answer has begun, and nobody takes the rest of it.
+    assert_eq!(stream.peek(&mut [0]).await.unwrap(), 1);
+    let end = tokio::time::timeout(std::time::Duration::from_secs(20), server.end()).await;
+    assert!(end.is_ok(), "the server waits for who reads nothing");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! - Queues are bounded: what does not fit is done a look later, or given up as any ask without an answer.
 
 use super::{Member, Task};
+use crate::background;
 use crate::error::Error;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -43,11 +44,9 @@ impl Driver {
         for (name, count) in [("cumae-lease", ASKERS), ("cumae-places", OPENERS)] {
             inboxes.push(start_workers(&member, name, count, &alive)?);
         }
-        let name = "cumae-member";
         let looking = Arc::clone(&member);
-        let builder = std::thread::Builder::new().name(name.to_owned());
-        let thread = builder.spawn(move || look(&looking, &signals, &inboxes));
-        let thread = thread.map_err(|source| Error::Thread { name, source })?;
+        let work = move || look(&looking, &signals, &inboxes);
+        let thread = background::spawn("cumae-member", work)?;
         Ok(Self { member, alive, thread })
     }
 
@@ -55,7 +54,7 @@ impl Driver {
     pub fn leave(self, within: Duration) {
         self.member.leave();
         let (done, ended) = sync_channel(1);
-        let waiting = std::thread::Builder::new().name("cumae-leave".to_owned()).spawn(move || {
+        let waiting = background::spawn("cumae-leave", move || {
             let Self { thread, alive, .. } = self;
             // The thread that looks ends by itself when the member has left.
             drop((thread.join(), alive));
@@ -80,9 +79,7 @@ fn start_workers(
     let tasks = Arc::new(Mutex::new(tasks));
     for _ in 0..count {
         let (member, tasks, alive) = (Arc::clone(member), Arc::clone(&tasks), alive.clone());
-        let builder = std::thread::Builder::new().name(name.to_owned());
-        let worker = builder.spawn(move || work(&member, &tasks, &alive));
-        worker.map_err(|source| Error::Thread { name, source })?;
+        background::spawn(name, move || work(&member, &tasks, &alive))?;
     }
     Ok(inbox)
 }
