@@ -35,7 +35,7 @@ pub mod upkeep;
 pub use rows::{Change, Changed, Column, Consistency, Key, Read, Row, Rows, RowsError, Write};
 
 use crate::cassandra::rows::CommitLogSync;
-use journal::Whose;
+use journal::{Gathering, Whose};
 use periods::Periods;
 use pieces::PieceCache;
 use row_disk::RowDisk;
@@ -61,6 +61,7 @@ pub struct Database {
     periods: Arc<Periods>,
     /// What waits in the journals of all places.
     pending_bytes: Arc<AtomicUsize>,
+    gathering: Arc<Gathering>,
     // How many stores were made: each has an incarnation of its own.
     made: AtomicU64,
 }
@@ -94,6 +95,7 @@ impl Database {
             places: places.max(1),
             periods: Arc::default(),
             pending_bytes: Arc::default(),
+            gathering: Arc::new(Gathering::new(incarnation)),
             made: AtomicU64::new(0),
         })
     }
@@ -147,6 +149,7 @@ impl Database {
                 periods: Arc::clone(&self.periods),
                 floor: Arc::default(),
                 pending_bytes: Arc::clone(&self.pending_bytes),
+                gathering: Arc::clone(&self.gathering),
                 is_used,
             },
             incarnation,

@@ -18,6 +18,7 @@
 mod connect;
 mod looks;
 mod outcome;
+mod requests;
 mod statements;
 mod values;
 
@@ -261,24 +262,28 @@ impl Inner {
         }
     }
 
-    async fn write(&self, write: &Write) -> Result<(), RowsError> {
-        let shape = Self::shape(&write.table)?;
+    /// Writes the rows of one request (`driver/requests.rs`).
+    async fn write(&self, writes: &[Write]) -> Result<(), RowsError> {
+        let Some(first) = writes.first() else { return Ok(()) };
+        let shape = Self::shape(&first.table)?;
         let keyspace = &self.config.keyspace;
-        let is_whole = write.key.row.is_empty();
-        let mut bound = vec![Value::Int(write.timestamp)];
-        let text = match &write.data {
-            Some(data) => {
-                bound.push(Value::Blob(Arc::clone(data)));
-                cql::write(keyspace, &write.table, shape, is_whole)
-            }
-            None => cql::delete(keyspace, &write.table, shape, is_whole),
+        let is_whole = first.key.row.is_empty();
+        let text = match first.data.is_some() {
+            true => cql::write(keyspace, &first.table, shape, is_whole),
+            false => cql::delete(keyspace, &first.table, shape, is_whole),
         };
-        bound.extend(write.key.partition.iter().chain(&write.key.row).map(Value::of));
-        let bytes = write.data.as_ref().map_or(0, |data| data.len());
-        let statement = (write.table.as_str(), text.as_str());
+        let statement = (first.table.as_str(), text.as_str());
         let prepared = self.statements.of_table(self, statement, Mode::Write).await?;
-        let _permits = self.admit(bytes).await?;
-        let done = self.session.execute_unpaged(&prepared, bound).await;
+        let _permits = self.admit(writes.iter().map(requests::bytes_of).sum()).await?;
+        let done = if let [write] = writes {
+            self.session.execute_unpaged(&prepared, bound_of(write)).await
+        } else {
+            let mut batch = Batch::new(BatchType::Unlogged);
+            writes.iter().for_each(|_| batch.append_statement(prepared.clone()));
+            statements::once(&mut batch);
+            let bound: Vec<Vec<Value>> = writes.iter().map(bound_of).collect();
+            self.session.batch(&batch, bound).await
+        };
         done.map(drop).map_err(outcome::of_write)
     }
 
@@ -298,7 +303,11 @@ impl Inner {
         }
         bound.push(Value::Limit(i32::try_from(read.rows_max).unwrap_or(i32::MAX)));
         let text = cql::read(keyspace, &read.table, shape, bounds);
-        let prepared = self.statements.of_table(self, (&read.table, &text), mode).await?;
+        let mut prepared = self.statements.of_table(self, (&read.table, &text), mode).await?;
+        if schema::journal_of(&read.table).is_some() {
+            // Who reads a journal knows how large its rows are.
+            prepared.set_page_size(i32::try_from(read.rows_max).unwrap_or(1).clamp(1, 1_000));
+        }
         let _permits = self.admit(0).await?;
         let mut found = values::Found::new(read, shape, wants_guard);
         let mut at = PagingState::start();
@@ -336,6 +345,14 @@ impl Inner {
         let answer = self.session.batch(&batch, bound).await.map_err(outcome::of_change)?;
         values::changed(&outcome::rows(answer)?)
     }
+}
+
+/// A row's values, in the order of the statement's places.
+fn bound_of(write: &Write) -> Vec<Value> {
+    let mut bound = vec![Value::Int(write.timestamp)];
+    bound.extend(write.data.iter().map(|data| Value::Blob(Arc::clone(data))));
+    bound.extend(write.key.partition.iter().chain(&write.key.row).map(Value::of));
+    bound
 }
 
 /// Which rows a request names.
@@ -376,9 +393,9 @@ impl Rows for Driver {
         self.run(move |inner| async move {
             inner.pace.wait().await;
             let mut tasks = JoinSet::new();
-            for row in rows {
+            for request in requests::of(rows) {
                 let inner = Arc::clone(&inner);
-                tasks.spawn(async move { inner.write(&row).await });
+                tasks.spawn(async move { inner.write(&request).await });
             }
             let mut outcome = Ok(());
             while let Some(done) = tasks.join_next().await {

@@ -1,12 +1,14 @@
-//! The journal: the log of one life of a place, as rows keyed by writer, bucket and number. The log
-//! sink that stands in the place of the commit log.
+//! The journal: the log of one life of a place, as rows of a database. The log sink that stands in the
+//! place of the commit log.
 //!
 //! A *writer* is a place and a life of it. A *row* holds whole records, or a part of one that is too
-//! large for a row. A *period* is a table that all writers share; which bucket of it a row goes to is
-//! decided by [`cluster::ownership::journal`]. A *segment* of the log sink is a bucket of a period of a
-//! life.
+//! large for a row; its key is its writer and a number. A *period* is a table that all writers share. A *shelf*
+//! is a partition of it that the rows of all places of a process go to (`gathering.rs`), so that those that
+//! are written at one time are one request. A *stretch* is a string of a writer's rows on one shelf, and a
+//! *segment* of the log sink; a *signpost*, a row in a partition of the writer's own, says where it begins.
 //!
 //! # Invariants
+//! - A row is durable only together with the signpost that leads to it: nobody guesses where a journal ends.
 //! - A row never changes: what could not be written is written again with the same key, bytes and
 //!   timestamp, in front of what came since. So a write that comes late, or twice, changes nothing.
 //! - A record is durable when a quorum has acknowledged all rows of its group and of those before.
@@ -15,18 +17,22 @@
 //!   goes when the replay of every place begins behind its period; rows are not deleted.
 //! - No table is made when a row is written, and nobody waits for the database but who syncs: a record is
 //!   put in line, and a segment ended, while a group is under way.
+//! - Rows that could not be written are written alone until they are: a place whose rows are refused holds up
+//!   no other.
 //!
 //! Not here: what is in a record; when to sync; who may read a journal (`cluster::ownership`); which
 //! periods there are (`periods.rs`).
 
+mod gathering;
 mod replay;
 
+pub(super) use gathering::Gathering;
 pub(super) use replay::replay;
 
 use super::periods::{PERIOD_BITS, Periods};
 use super::rows::{Key, Rows, Write, drop_table, table_names, write_all};
 use super::schema::{ints, journal_of, journal_table};
-use cluster::ownership::journal::{Position, Writer};
+use gathering::Shelf;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::mem;
@@ -37,10 +43,6 @@ use store::{Error, Result};
 
 /// A row has about so many bytes at most.
 const ROW_BYTES_MAX: usize = 1 << 20;
-/// A bucket is a partition of the database: it ends about here.
-const BUCKET_BYTES_MAX: u64 = 64 << 20;
-/// So many rows are read at once.
-const PAGE_ROWS: usize = 32;
 /// The timestamp of every row.
 const TIMESTAMP: i64 = 1;
 /// A row of whole records, each behind its length.
@@ -48,31 +50,31 @@ const WHOLE: u8 = 0;
 /// A row with a part of a record, behind the part's index and how many there are.
 const PART: u8 = 1;
 
-/// Bits of a bucket in a segment's number.
-const BUCKET_BITS: u32 = 16;
+/// Bits of a stretch in a segment's number.
+const STRETCH_BITS: u32 = 16;
 /// Bits of a life in a writer's number.
 const LIFE_BITS: u32 = 32;
 
-/// A bucket of one place's journal; ascending in time.
+/// A stretch of one place's journal; ascending in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Segment {
     life: u64,
     period: u64,
-    bucket: u64,
+    stretch: u64,
 }
 
 impl Segment {
     fn of(number: u64) -> Self {
         let low = |bits: u32| (1 << bits) - 1;
         Self {
-            life: number >> (PERIOD_BITS + BUCKET_BITS),
-            period: (number >> BUCKET_BITS) & low(PERIOD_BITS),
-            bucket: number & low(BUCKET_BITS),
+            life: number >> (PERIOD_BITS + STRETCH_BITS),
+            period: (number >> STRETCH_BITS) & low(PERIOD_BITS),
+            stretch: number & low(STRETCH_BITS),
         }
     }
 
     fn number(self) -> u64 {
-        (self.life << (PERIOD_BITS + BUCKET_BITS)) | (self.period << BUCKET_BITS) | self.bucket
+        (self.life << (PERIOD_BITS + STRETCH_BITS)) | (self.period << STRETCH_BITS) | self.stretch
     }
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Whose {
     pub(super) floor: Arc<AtomicU64>,
     /// The bytes that wait in the journals of all places of the process.
     pub(super) pending_bytes: Arc<AtomicUsize>,
+    /// What the journals of all places of the process share.
+    pub(super) gathering: Arc<Gathering>,
     /// Is set before this life of the place writes anything.
     pub(super) is_used: Arc<AtomicBool>,
 }
@@ -111,14 +115,31 @@ pub(super) struct Journal {
     pending: Mutex<Pending>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    places: Writer,
     period: u64,
+    /// The last row's number in this period; never used twice.
+    seq: u64,
+    stretch: u64,
+    /// Where the rows of this stretch go; `None` before the first of them.
+    shelf: Option<Shelf>,
     /// Rows that are not known to be written; they go in front of the next group.
-    refused: Vec<(Position, Write)>,
-    /// Whether rows are on their way, whose places are of this period.
+    refused: Vec<Write>,
+    /// Whether rows are on their way, whose keys are of this period.
     is_under_way: bool,
+}
+
+impl State {
+    fn of(period: u64) -> Self {
+        Self { period, ..Self::default() }
+    }
+
+    /// Ends a stretch that has rows. The last one of a period is not left: it only grows.
+    fn end_stretch(&mut self) {
+        if self.shelf.take().is_some() {
+            self.stretch = (self.stretch + 1).min((1 << STRETCH_BITS) - 1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -150,62 +171,70 @@ impl Journal {
         if period > whose.periods.newest() {
             whose.periods.make(&*rows, period)?;
         }
-        let places = Writer::new(BUCKET_BYTES_MAX);
-        let state = State { places, period, refused: Vec::new(), is_under_way: false };
         Ok(Self {
             rows,
             whose,
             life,
             config: config.clone(),
             syncing: Mutex::new(()),
-            writer: Mutex::new(state),
+            writer: Mutex::new(State::of(period)),
             pending: Mutex::default(),
         })
     }
 
-    /// Goes on to the newest period, unless there are rows whose place is given.
+    /// Goes on to the newest period, unless there are rows whose keys are given.
     fn turn(&self, state: &mut State) {
         let newest = self.whose.periods.newest();
         if newest > state.period && state.refused.is_empty() && !state.is_under_way {
-            state.period = newest;
-            state.places = Writer::new(BUCKET_BYTES_MAX);
+            *state = State::of(newest);
         }
     }
 
-    /// Gives each row its place: those that are to be written now.
-    fn begin_group(&self, records: Vec<Vec<u8>>) -> Vec<(Position, Write)> {
+    /// Gives each row its key: what is to be written now, and whether alone.
+    fn begin_group(&self, records: Vec<Vec<u8>>) -> (Vec<Write>, bool) {
         let mut state = self.writer.lock();
         self.turn(&mut state);
         let mut group = mem::take(&mut state.refused);
+        let is_alone = !group.is_empty();
         for data in rows_of(records) {
-            let at = state.places.place(data.len() as u64);
-            group.push((at, self.row(state.period, at, data)));
+            let shelf = self.whose.gathering.shelf(data.len());
+            if state.shelf != Some(shelf) {
+                state.end_stretch();
+                state.shelf = Some(shelf);
+                group.push(self.signpost(&state, shelf));
+            }
+            state.seq += 1;
+            group.push(self.row(&state, shelf, data));
         }
         state.is_under_way = true;
-        group
+        (group, is_alone)
     }
 
-    fn end_group(&self, group: Vec<(Position, Write)>, is_written: bool) {
+    fn end_group(&self, group: Vec<Write>, is_written: bool) {
         let mut state = self.writer.lock();
         state.is_under_way = false;
-        match is_written {
-            true => group.iter().for_each(|(at, _)| state.places.durable(*at)),
-            false => state.refused = group,
+        if !is_written {
+            state.refused = group;
         }
     }
 
-    fn row(&self, period: u64, at: Position, data: Vec<u8>) -> Write {
-        let partition = ints([self.whose.writer(self.life), at.bucket]);
-        let key = Key { partition, row: ints([at.seq]) };
-        let table = journal_table(period);
-        Write { table, key, data: Some(data.into()), timestamp: TIMESTAMP }
+    fn row(&self, state: &State, shelf: Shelf, data: Vec<u8>) -> Write {
+        let row = ints([self.whose.writer(self.life), state.seq]);
+        write_at(state.period, Key { partition: ints([shelf.process, shelf.bucket]), row }, data)
+    }
+
+    /// Says on which shelf a stretch lies, and with which row it begins.
+    fn signpost(&self, state: &State, shelf: Shelf) -> Write {
+        let row = ints([state.stretch, state.seq + 1]);
+        let partition = ints([self.whose.writer(self.life), 0]);
+        write_at(state.period, Key { partition, row }, replay::signpost_of(shelf))
     }
 
     fn write_group(&self, records: Vec<Vec<u8>>) -> Result<()> {
-        let group = self.begin_group(records);
+        let (group, is_alone) = self.begin_group(records);
         self.whose.is_used.store(true, Ordering::Relaxed);
-        let writes: Vec<Write> = group.iter().map(|(_, write)| write.clone()).collect();
-        let done = write_all(&*self.rows, &writes, "journal");
+        let is_written = !is_alone && self.whose.gathering.write(&*self.rows, &group).is_ok();
+        let done = if is_written { Ok(()) } else { write_all(&*self.rows, &group, "journal") };
         self.end_group(group, done.is_ok());
         done
     }
@@ -286,11 +315,9 @@ impl LogSink for Journal {
 
     fn roll(&self) -> u64 {
         let mut state = self.writer.lock();
-        let before = state.period;
         self.turn(&mut state);
-        // A bucket without a durable row is not left: a successor would take it for the end.
-        let bucket = if state.period > before { 0 } else { state.places.roll() };
-        Segment { life: self.life, period: state.period, bucket }.number()
+        state.end_stretch();
+        Segment { life: self.life, period: state.period, stretch: state.stretch }.number()
     }
 
     fn segments_through(&self, last: u64) -> Result<u64> {
@@ -337,6 +364,11 @@ fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
         drop_table(rows, &journal_table(*period))?;
     }
     Ok(())
+}
+
+fn write_at(period: u64, key: Key, data: Vec<u8>) -> Write {
+    let table = journal_table(period);
+    Write { table, key, data: Some(data.into()), timestamp: TIMESTAMP }
 }
 
 /// Puts records into rows.

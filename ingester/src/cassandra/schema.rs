@@ -3,14 +3,14 @@
 //! | table | key | holds |
 //! | --- | --- | --- |
 //! | `manifest` | ((place), kind, name), static guard | what is live; changed on condition only |
-//! | `journal_<period>` | ((writer, bucket), seq) | records of the log |
+//! | `journal_<period>` | ((writer, bucket), part, seq) | records of the log, and where each place's are |
 //! | `definitions` | ((file, part), piece) | checkpoints: the definitions of open series |
 //! | `segments_<kept>_<first>_<days>` | ((file, part), piece) | sstables |
 //! | `lease`, `ring`, `claims` | `agreement.rs` | who serves what; changed on condition only |
 //! | `settings` | ((kind), name), static guard | the schema's version and what was said to `init` |
 //!
-//! All places share all tables: a *writer* is a place and a life of it, a *file*'s number begins with
-//! both. Samples that are kept equally long, `kept` milliseconds, share tables; 0 is for ever.
+//! All places share all tables: a *writer* is a place and a life of it, or a process, a *file*'s number begins
+//! with place and life. Samples that are kept equally long, `kept` milliseconds, share tables; 0 is for ever.
 //!
 //! # Invariants
 //! - A table's id follows from its name: two processes that create one at once make one table.
@@ -75,7 +75,7 @@ const PIECES: Shape = Shape {
 };
 const JOURNAL: Shape = Shape {
     partition: &[("writer", ColumnType::Int), ("bucket", ColumnType::Int)],
-    clustering: &[("seq", ColumnType::Int)],
+    clustering: &[("part", ColumnType::Int), ("seq", ColumnType::Int)],
     gc_grace_seconds: GC_GRACE_SECONDS,
     ..PIECES
 };

@@ -127,7 +127,7 @@ pub(crate) fn a_change_is_made_on_condition_or_not_at_all(rows: &dyn Rows) {
 pub(crate) fn a_table_that_was_dropped_refuses(rows: &dyn Rows) {
     let table = schema::journal_table(1);
     rows.create_table(&table, schema::table_id(&table)).unwrap();
-    let key = Key { partition: ints([1, 0]), row: ints([0]) };
+    let key = Key { partition: ints([1, 0]), row: ints([0, 0]) };
     let write = Write { table: table.clone(), key, data: Some(bytes("x")), timestamp: 1 };
     rows.write(std::slice::from_ref(&write)).unwrap();
     for _ in 0..2 {

@@ -150,8 +150,13 @@ impl Statements {
 
 /// A change on condition is sent once, and holds in the data centre.
 pub(super) fn on_condition(batch: &mut Batch) {
-    batch.set_consistency(Level::LocalQuorum);
+    once(batch);
     batch.set_serial_consistency(Some(SerialConsistency::LocalSerial));
+}
+
+/// Several statements of one partition are sent once, and a quorum of the data centre answers.
+pub(super) fn once(batch: &mut Batch) {
+    batch.set_consistency(level(Mode::Write));
     batch.set_is_idempotent(false);
     batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
 }

@@ -15,6 +15,7 @@ fn whose(place: u16, period: u64) -> Whose {
         periods,
         floor: Arc::default(),
         pending_bytes: Arc::default(),
+        gathering: Arc::new(Gathering::new(u128::from(place) + 7)),
         is_used: Arc::default(),
     }
 }
@@ -26,7 +27,7 @@ fn begin(fake: &Fake, whose: &Whose, period: u64) {
 }
 
 fn first(life: u64, period: u64) -> u64 {
-    Segment { life, period, bucket: 0 }.number()
+    Segment { life, period, stretch: 0 }.number()
 }
 
 fn replayed(fake: &Fake, place: u16, from_segment: u64) -> Vec<Vec<u8>> {
@@ -52,7 +53,7 @@ fn write(journal: &Journal, record: u8) {
 #[test]
 fn a_segment_s_number_rises_with_time_and_says_where_it_is() {
     let segments = [(1, 490_000, 7), (1, 490_001, 0), (2, 3, 65_535)];
-    let segments = segments.map(|(life, period, bucket)| Segment { life, period, bucket });
+    let segments = segments.map(|(life, period, stretch)| Segment { life, period, stretch });
     assert!(segments.map(Segment::number).is_sorted());
     assert_eq!(segments.map(|segment| Segment::of(segment.number())), segments);
 }
@@ -96,7 +97,7 @@ fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives_and_periods() 
     let life = opened(&fake, &whose, 1);
     write(&life, 1);
     let segment = life.roll();
-    assert_eq!(life.roll(), segment, "a bucket without a row is not left");
+    assert_eq!(life.roll(), segment, "a stretch without a row is not left");
     write(&life, 2);
     begin(&fake, &whose, 7);
     write(&life, 3);
@@ -248,11 +249,11 @@ fn a_segment_ends_and_records_come_in_line_while_a_group_is_under_way() {
     let heard = heard.recv_timeout(std::time::Duration::from_secs(20));
     let (before, after, ticket, count) = heard.expect("nobody waits for the database");
     assert_eq!((ticket, count), (2, 1));
-    assert_eq!(before, first(1, 5), "a bucket without a durable row is not left");
+    assert_eq!(before, Segment { life: 1, period: 5, stretch: 1 }.number());
     assert_eq!(after, before, "nor is a period, under rows that have their place");
     slow.let_go();
     assert_eq!(sync.join().unwrap(), 1);
-    assert_eq!(Segment::of(journal.roll()), Segment { life: 1, period: 6, bucket: 0 });
+    assert_eq!(Segment::of(journal.roll()), Segment { life: 1, period: 6, stretch: 0 });
     journal.sync().unwrap();
     assert_eq!(replayed(&fake, 0, 0), [[1], [2]]);
     assert_eq!(replayed(&fake, 0, first(1, 6)), [[2]]);
