@@ -17,7 +17,7 @@ use crate::print::labels_text;
 use model::column::Known;
 use model::histogram::ResetHint;
 use model::sample::is_stale;
-use model::{Column, Matcher, SeriesColumns, Timestamps};
+use model::{Column, LabelSet, SeriesColumns, Timestamps};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -98,21 +98,25 @@ pub(crate) fn start_times(
     collected(ctx, |sink| newest(ctx, node, grid, (float, histogram), sink))
 }
 
-/// The times in milliseconds of the newest samples of the info series that a call wants.
+/// The times in milliseconds of the newest samples of the info series that a call wants, of those
+/// alone whose labels are `meant`: the others are not looked at.
 pub(crate) fn info_times(
     ctx: &Evaluator<'_>,
     node: &Call,
     grid: Grid,
+    meant: impl Fn(&LabelSet) -> bool,
 ) -> Result<Vec<Series>, EvalError> {
     let (ends, need) = ctx.times.info_need(node, grid)?;
-    let wanted = (&need.matchers[..], ends, need.first_ms, need.last_ms);
+    let all = ctx.series(&need.matchers, need.first_ms, need.last_ms)?;
+    let fetched = all.iter().filter(|series| meant(&series.labels));
     let float = |column: &Column, index: usize| column.timestamps_ms[index] as f64;
     let histogram = |series: &mut Series, _: usize, _: &mut Stored<'_>, _: usize| {
         let labels = labels_text(&series.labels);
         let text = format!("this should be an info metric, with float samples: {labels}");
         Err(EvalError::Unexecutable(text))
     };
-    collected(ctx, |sink| newest_of(ctx, wanted, grid, (float, histogram), sink))
+    let of = (fetched, ends, need.first_ms);
+    collected(ctx, |sink| newest_of(ctx, of, grid, (float, histogram), sink))
 }
 
 fn newest(
@@ -126,12 +130,13 @@ fn newest(
     sink: Sink<'_>,
 ) -> Result<(), EvalError> {
     let (ends, first_ms, last_ms) = ctx.times.vector_range(node, grid)?;
-    newest_of(ctx, (&node.matchers, ends, first_ms, last_ms), grid, samples, sink)
+    let fetched = ctx.series(&node.matchers, first_ms, last_ms)?;
+    newest_of(ctx, (fetched, ends, first_ms), grid, samples, sink)
 }
 
-fn newest_of(
+fn newest_of<'s>(
     ctx: &Evaluator<'_>,
-    (matchers, ends, first_ms, last_ms): (&[Matcher], Ends, i64, i64),
+    (series, ends, first_ms): (impl IntoIterator<Item = &'s SeriesColumns>, Ends, i64),
     grid: Grid,
     (float, mut histogram): (
         impl Fn(&Column, usize) -> f64,
@@ -140,7 +145,7 @@ fn newest_of(
     sink: Sink<'_>,
 ) -> Result<(), EvalError> {
     let mut column = Vec::new();
-    for fetched in ctx.series(matchers, first_ms, last_ms)? {
+    for fetched in series {
         ctx.budget.tick(grid.len)?;
         column.clear();
         column.resize(grid.len, ABSENT);

@@ -10,7 +10,7 @@ use crate::math::convert::to_i64;
 use crate::print::labels_text;
 use model::matcher::CompiledMatcher;
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 const IDENTITY: [&str; 2] = ["instance", "job"];
 
@@ -44,8 +44,13 @@ pub(crate) fn matchers(node: &Call) -> Vec<Matcher> {
 /// Evaluates the call.
 pub(super) fn info(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
     let base = args.vector(0)?;
-    let infos = info_times(args.ctx, args.node, args.grid)?;
     let names = compile(&name_matchers(args.node))?;
+    let is_info = |labels: &LabelSet| {
+        let name = labels.metric_name();
+        names.iter().all(|matcher| matcher.matches(name))
+    };
+    let meant = Identities::of(base.iter().map(|of| &of.labels).filter(|of| !is_info(of)));
+    let infos = info_times(args.ctx, args.node, args.grid, |labels| meant.have(labels))?;
     let data: Vec<Matcher> =
         wanted(args.node).iter().filter(|matcher| &*matcher.name != METRIC_NAME).cloned().collect();
     let join = Join {
@@ -61,8 +66,7 @@ pub(super) fn info(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
         for (step, there) in is_there.iter_mut().enumerate() {
             *there |= series.has(step);
         }
-        let name = series.labels.metric_name();
-        if names.iter().all(|matcher| matcher.matches(name)) {
+        if is_info(&series.labels) {
             result.push(series);
         } else {
             join.enrich(args, &series, &mut result)?;
@@ -78,6 +82,34 @@ pub(super) fn info(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
 fn compile(matchers: &[Matcher]) -> Result<Vec<CompiledMatcher>, EvalError> {
     let compiled: Result<_, _> = matchers.iter().map(Matcher::compile).collect();
     compiled.map_err(|error| EvalError::Invalid(error.to_string()))
+}
+
+/// The values that the identifying labels have in the series to enrich: each label for itself, so an
+/// info series may be meant that no series shares all of them with.
+struct Identities {
+    /// Of the labels that any of them has.
+    values: Vec<(&'static str, HashSet<String>)>,
+}
+
+impl Identities {
+    fn of<'a>(base: impl Iterator<Item = &'a LabelSet>) -> Self {
+        let mut values = IDENTITY.map(|name| (name, HashSet::new()));
+        for labels in base {
+            for (name, values) in &mut values {
+                let value = labels.value(name);
+                if !value.is_empty() && !values.contains(value) {
+                    values.insert(value.to_string());
+                }
+            }
+        }
+        Self { values: values.into_iter().filter(|(_, values)| !values.is_empty()).collect() }
+    }
+
+    /// Whether an info series is meant. None is if nothing identifies a series.
+    fn have(&self, info: &LabelSet) -> bool {
+        let has = |(name, values): &(&str, HashSet<String>)| values.contains(info.value(name));
+        !self.values.is_empty() && self.values.iter().all(has)
+    }
 }
 
 /// Info series by their identity, then by their metric's name.
