@@ -1,6 +1,8 @@
 //! A replacement for what a regex matched, expanded as Go expands it: `label_replace` and relabelling.
 
 use super::CaptureRegex;
+use regex_syntax::hir::{Class, ClassUnicode, HirKind};
+use std::sync::LazyLock;
 
 /// A text with places for the groups of a regex.
 #[derive(Clone, Debug)]
@@ -11,7 +13,8 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Group(usize),
+    /// The first of these groups that took part.
+    Groups(Vec<usize>),
 }
 
 impl Template {
@@ -31,7 +34,7 @@ impl Template {
             }
             match group_name(rest) {
                 Some((name, after)) => {
-                    pieces.extend(group_index(name, regex).map(Piece::Group));
+                    pieces.push(Piece::Groups(group_indexes(name, regex)));
                     rest = after;
                 }
                 None => pieces.push(Piece::Text("$".into())),
@@ -57,7 +60,6 @@ impl Template {
 
 /// The name at the start of `rest`, in braces or not, and what follows it.
 fn group_name(rest: &str) -> Option<(&str, &str)> {
-    let is_word = |c: char| c == '_' || c.is_alphanumeric();
     let (name, after) = match rest.strip_prefix('{') {
         Some(inner) => inner.split_once('}')?,
         None => rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len())),
@@ -65,18 +67,39 @@ fn group_name(rest: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(is_word)).then_some((name, after))
 }
 
-fn group_index(name: &str, regex: &CaptureRegex) -> Option<usize> {
-    if name.bytes().all(|byte| byte.is_ascii_digit()) {
-        let is_plain = name.len() == 1 || !name.starts_with('0');
-        return if is_plain { name.parse().ok() } else { None };
+/// Whether it belongs to a name: a letter, a decimal digit or `_`. Other numbers, as in `m²`, do not.
+fn is_word(c: char) -> bool {
+    static WORD: LazyLock<Option<ClassUnicode>> = LazyLock::new(|| {
+        let parsed = regex_syntax::parse("[\\p{L}\\p{Nd}]").ok()?;
+        match parsed.into_kind() {
+            HirKind::Class(Class::Unicode(class)) => Some(class),
+            _ => None,
+        }
+    });
+    if c.is_ascii() {
+        return c == '_' || c.is_ascii_alphanumeric();
     }
-    regex.group_index(name)
+    let ranges = WORD.as_ref().map(ClassUnicode::ranges).unwrap_or_default();
+    let at = ranges.partition_point(|range| range.end() < c);
+    ranges.get(at).is_some_and(|range| range.start() <= c)
+}
+
+fn group_indexes(name: &str, regex: &CaptureRegex) -> Vec<usize> {
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && (name.len() == 1 || !name.starts_with('0')) {
+        return name.parse().into_iter().collect();
+    }
+    regex.groups_named(name)
 }
 
 fn piece<'t>(piece: &'t Piece, groups: &[Option<&'t str>]) -> &'t str {
     match piece {
         Piece::Text(text) => text,
-        Piece::Group(index) => groups.get(*index).copied().flatten().unwrap_or(""),
+        Piece::Groups(indexes) => {
+            let mut there =
+                indexes.iter().filter_map(|index| groups.get(*index).copied().flatten());
+            there.next().unwrap_or("")
+        }
     }
 }
 
@@ -100,5 +123,7 @@ mod tests {
         assert_eq!(expanded("a$1x"), "a", "the group 1x does not exist");
         assert_eq!(expanded("[$3][$9]"), "[][]");
         assert_eq!(expanded("5$ ${ $-"), "5$ ${ $-");
+        assert_eq!(expanded("$1²$1Ⅷ${1}٣"), "db²dbⅧdb٣", "numbers that are no digits end a name");
+        assert_eq!(expanded("$1٣$1é|$1e\u{301}$01"), "|\u{301}", "digits, letters: other names");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::eval::{Naive, bare};
 use super::value::{Failure, Matrix, Vector, fail, merged};
-use model::regex::CaptureRegex;
+use model::regex::{AnchoredRegex, CaptureRegex};
 use model::{LabelSet, METRIC_NAME};
 use promql::ast::{Call, Expr};
 use std::cmp::Ordering;
@@ -63,6 +63,7 @@ pub(super) fn replace(
 fn expand(template: &str, regex: &CaptureRegex, groups: &[Option<&str>]) -> String {
     let mut out = String::new();
     let mut rest = template;
+    let word = AnchoredRegex::new("[\\pL\\p{Nd}_]").expect("it is one");
     while let Some(dollar) = rest.find('$') {
         out.push_str(&rest[..dollar]);
         rest = &rest[dollar + 1..];
@@ -71,7 +72,7 @@ fn expand(template: &str, regex: &CaptureRegex, groups: &[Option<&str>]) -> Stri
             rest = after;
             continue;
         }
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let is_word = |c: char| word.is_match(&c.to_string());
         let braced = rest.strip_prefix('{').and_then(|inner| inner.split_once('}'));
         let word_len = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
         let (group, after) = match braced {
@@ -83,11 +84,13 @@ fn expand(template: &str, regex: &CaptureRegex, groups: &[Option<&str>]) -> Stri
             }
         };
         rest = after;
-        let index = match group.chars().all(|c| c.is_ascii_digit()) {
-            true => group.parse().ok(),
-            false => regex.group_index(group),
+        let is_plain = group == "0" || !group.starts_with('0');
+        let meant = match group.chars().all(|c| c.is_ascii_digit()) && is_plain {
+            true => group.parse().into_iter().collect(),
+            false => regex.groups_named(group),
         };
-        out.push_str(index.and_then(|at: usize| *groups.get(at)?).unwrap_or_default());
+        let mut there = meant.iter().filter_map(|at: &usize| *groups.get(*at)?);
+        out.push_str(there.next().unwrap_or_default());
     }
     out + rest
 }
