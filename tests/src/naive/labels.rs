@@ -133,20 +133,19 @@ pub(super) fn sorted(node: &Call, mut vector: Vector, is_descending: bool) -> Ve
 
 /// Whether `a` comes before `b` if runs of digits count as numbers.
 fn natural_less(a: &str, b: &str) -> bool {
-    let (a, b) = (chunks(a), chunks(b));
-    for (a, b) in a.iter().zip(&b) {
-        if a == b {
-            continue;
-        }
-        if let (Ok(x), Ok(y)) = (a.parse::<u64>(), b.parse::<u64>()) {
-            if x == y {
-                return a.len() > b.len();
-            }
+    let (of_a, of_b) = (chunks(a), chunks(b));
+    for (x, y) in of_a.iter().zip(&of_b) {
+        let are_numbers = [x, y].iter().all(|of| of.starts_with(|c: char| c.is_ascii_digit()));
+        let (x, y) = match are_numbers {
+            // As long as each other, numbers are in the order of their digits.
+            true => (format!("{x:0>len$}", len = y.len()), format!("{y:0>len$}", len = x.len())),
+            false => (x.to_string(), y.to_string()),
+        };
+        if x != y {
             return x < y;
         }
-        return a < b;
     }
-    a.len() < b.len()
+    (of_a.len(), a) < (of_b.len(), b)
 }
 
 /// Runs of digits and what lies between them.
