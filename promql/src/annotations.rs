@@ -3,6 +3,7 @@
 //! Texts and places are those of Prometheus. A text is kept once; its last place stays.
 
 use crate::math::format::{general, two_digits};
+use crate::quote::quoted;
 use crate::span::{Span, line_column};
 use std::collections::HashMap;
 
@@ -343,23 +344,6 @@ fn with_metric(text: String, metric: &str) -> String {
     if metric.is_empty() { text } else { format!("{text} for metric name {}", quoted(metric)) }
 }
 
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 fn forced_text(forced: Forced) -> String {
     format!(
         ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
@@ -388,5 +372,13 @@ mod tests {
             ["PromQL warning: quantile value should be between 0 and 1, got 2 (3:2)"]
         );
         assert_eq!(infos.len(), 1);
+    }
+
+    #[test]
+    fn texts_stand_in_gos_quotes() {
+        let mut notes = Annotations::default();
+        notes.possible_non_counter("a\u{a0}\u{7}\u{85}é\"", Span::new(0, 1));
+        let (_, infos) = notes.into_texts("q");
+        assert!(infos[0].contains(r#": "a\u00a0\a\u0085é\"" (1:1)"#), "{infos:?}");
     }
 }

@@ -23,9 +23,14 @@ pub(crate) fn write_quoted(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
 
 /// `text` in double quotes; what cannot be printed is escaped.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
+    quoted_bytes(text.as_bytes())
+}
+
+/// `bytes` in double quotes; what cannot be printed is escaped.
+pub(crate) fn quoted_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
     // Writing to a string cannot fail.
-    let _ = write_quoted(&mut out, text.as_bytes());
+    let _ = write_quoted(&mut out, bytes);
     out
 }
 

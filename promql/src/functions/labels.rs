@@ -63,16 +63,3 @@ fn label_name(bytes: &[u8], what: &str) -> Result<Text, EvalError> {
         }
     }
 }
-
-/// Bytes in quotes, what is not UTF-8 as `\xff`.
-pub(crate) fn quoted_bytes(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for chunk in bytes.utf8_chunks() {
-        text.extend(chunk.valid().chars().flat_map(char::escape_debug));
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text.push('"');
-    text
-}

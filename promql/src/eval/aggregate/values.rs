@@ -23,7 +23,7 @@ pub(super) fn count_values(
     let label: Text = match std::str::from_utf8(&label.bytes) {
         Ok(name) if !name.is_empty() => name.into(),
         _ => {
-            let text = crate::functions::labels::quoted_bytes(&label.bytes);
+            let text = crate::quote::quoted_bytes(&label.bytes);
             return Err(EvalError::Unexecutable(format!("invalid label name {text}")));
         }
     };
