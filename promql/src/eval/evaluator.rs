@@ -291,7 +291,11 @@ impl<'a> Evaluator<'a> {
                     super::column::map(&self.budget, &mut series.values, |_, value| -value)?;
                     series.map_histograms(|histogram| histogram.scale(-1.0));
                 }
-                Ok(Val::Vector(self.merge_dropped(vector)?))
+                // Unlike what is worked out step by step.
+                if !self.params.delayed_name_removal {
+                    vector = super::merge::same_labels_by_kind(vector)?;
+                }
+                Ok(Val::Vector(vector))
             }
             Val::Text(_) => Err(EvalError::internal("a string has no sign")),
         }

@@ -2,15 +2,40 @@
 //! same time.
 
 use super::error::EvalError;
-use super::value::Series;
+use super::value::{ABSENT, Series, is_absent};
 use model::{LabelSet, SeriesColumns};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Joins series of the same labels. The first one's place and flags stay.
 ///
 /// # Errors
 /// If two of them have a sample at the same step.
 pub(crate) fn same_labels(vector: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+    joined(vector, join)
+}
+
+/// As [`same_labels`], of series that came to have the same labels as a whole, not step by step: a float and
+/// a histogram may meet at a step, and there the histogram stays.
+///
+/// # Errors
+/// If two of them have a float at the same step, or two a histogram.
+pub(crate) fn same_labels_by_kind(vector: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+    let mut merged = joined(vector, join_by_kind)?;
+    for series in &mut merged {
+        for (point, value) in series.histograms.iter().flatten().zip(&mut series.values) {
+            if point.is_some() {
+                *value = ABSENT;
+            }
+        }
+    }
+    Ok(merged)
+}
+
+fn joined(
+    vector: Vec<Series>,
+    join: fn(&mut Series, &Series) -> Result<(), EvalError>,
+) -> Result<Vec<Series>, EvalError> {
     if !has_same_labels(&vector) {
         return Ok(vector);
     }
@@ -61,6 +86,26 @@ fn join(into: &mut Series, from: &Series) -> Result<(), EvalError> {
             return Err(EvalError::same_labels());
         }
         into.copy_step(step, from);
+    }
+    Ok(())
+}
+
+/// For now a step may have both a float and a histogram, so that a third series is told what is there.
+fn join_by_kind(into: &mut Series, from: &Series) -> Result<(), EvalError> {
+    for (have, new) in into.values.iter_mut().zip(&from.values) {
+        if is_absent(*new) {
+            continue;
+        }
+        if !is_absent(*have) {
+            return Err(EvalError::same_labels());
+        }
+        *have = *new;
+    }
+    for (step, histogram) in from.histogram_steps() {
+        if into.histogram(step).is_some() {
+            return Err(EvalError::same_labels());
+        }
+        into.put(step, Arc::clone(histogram));
     }
     Ok(())
 }

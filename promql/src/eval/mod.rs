@@ -174,7 +174,7 @@ fn cleaned(ctx: &Evaluator<'_>, mut vector: Vec<Series>) -> Result<Vec<Series>, 
     for series in vector.iter_mut().filter(|series| series.drop_name) {
         value::drop_reserved(&mut series.labels);
     }
-    merge::same_labels(vector)
+    merge::same_labels_by_kind(vector)
 }
 
 fn at_instant(series: Series, grid: Grid) -> InstantSample {

@@ -23,7 +23,7 @@ pub(super) fn replace(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
         args.ctx.budget.take_bytes(template.expanded_len(&groups))?;
         set(series, &destination, template.expand(&groups));
     }
-    merge::same_labels(vector)
+    merge::same_labels_by_kind(vector)
 }
 
 /// `label_join`: the source values, the separator between them, become the destination's value.
@@ -43,7 +43,7 @@ pub(super) fn join(args: &Args<'_>) -> Result<Vec<Series>, EvalError> {
         let value = values.join(&separator);
         set(series, &destination, value);
     }
-    merge::same_labels(vector)
+    merge::same_labels_by_kind(vector)
 }
 
 fn set(series: &mut Series, name: &Text, value: String) {

@@ -2,7 +2,7 @@
 
 use super::histogram::Hist;
 use model::LabelSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Why there is no answer: upstream's text.
@@ -108,18 +108,26 @@ pub(super) fn collect(vectors: Vec<(i64, Vector)>, stay_apart: bool) -> Result<M
     Ok(matrix)
 }
 
-/// Makes one series of those with the same labels, unless they meet at a step.
+/// Makes one series of those with the same labels, unless two floats or two histograms of theirs meet at
+/// a step. Of a float and a histogram the histogram stays.
 pub(super) fn merged(matrix: Matrix) -> Result<Matrix, Failure> {
     let mut merged = Matrix::new();
-    for series in matrix {
+    let mut seen = BTreeSet::new();
+    for mut series in matrix {
+        for (time, value) in &series.points {
+            let is_float = value.float().is_some();
+            if !seen.insert((series.labels.clone(), *time, is_float)) {
+                return same_labels();
+            }
+        }
         match merged.iter_mut().find(|have| have.labels == series.labels) {
             None => merged.push(series),
             Some(have) => {
-                for (time, value) in series.points {
-                    if have.points.insert(time, value).is_some() {
-                        return same_labels();
-                    }
-                }
+                let is_hidden = |time: &i64, value: &Val| {
+                    value.float().is_some() && have.points.contains_key(time)
+                };
+                series.points.retain(|time, value| !is_hidden(time, value));
+                have.points.extend(series.points);
             }
         }
     }
