@@ -142,21 +142,6 @@ pub(crate) fn format_float(value: f64) -> String {
     value.to_string()
 }
 
-/// As [`format_float`], but with an exponent below 1e-4 and from 1e21 on: Go's `%v`.
-pub(crate) fn format_float_short(value: f64) -> String {
-    let size = value.abs();
-    if !value.is_finite() || size == 0.0 || (1e-4..1e21).contains(&size) {
-        return format_float(value);
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    format!("{digits}e{sign}{exponent:0>2}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,9 +188,6 @@ mod tests {
     #[test]
     fn floats_print_as_go_prints_them() {
         assert_eq!(format_float(1e21), "1000000000000000000000");
-        assert_eq!(format_float_short(1e21), "1e+21");
-        assert_eq!(format_float_short(-2.5e-7), "-2.5e-07");
-        assert_eq!(format_float_short(300.0), "300");
         assert_eq!(format_float(f64::NEG_INFINITY), "-Inf");
     }
 }

@@ -5,7 +5,8 @@ use crate::ast::{
     Subquery, VectorSelector,
 };
 use crate::duration::{Duration, DurationExpr, DurationKind, NAN_MS};
-use crate::number::{format_duration, format_float, format_float_short};
+use crate::math::format::general;
+use crate::number::{format_duration, format_float};
 use crate::quote::write_quoted;
 use model::{LabelSet, MatchOp, Text};
 use std::fmt::{self, Display, Write};
@@ -165,7 +166,7 @@ impl Printer<'_> {
 
     fn fill(&mut self, name: &str, value: Option<f64>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
-        write!(self.out, " {name} ({})", format_float_short(value))
+        write!(self.out, " {name} ({})", general(value))
     }
 
     fn matrix(&mut self, node: &MatrixSelector) -> fmt::Result {
@@ -337,4 +338,28 @@ fn number(node: &NumberLiteral) -> String {
     let nanoseconds = (node.value.abs() * 1e9) as i64;
     let minus = if node.value < 0.0 { "-" } else { "" };
     format!("{minus}{}", format_duration(nanoseconds / 1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ParseOptions;
+
+    #[test]
+    fn fill_values_are_printed_as_go_prints_them() {
+        let cases = [
+            ("a + fill (1000000) b", "a + fill (1e+06) b"),
+            ("a + fill_left (123456789) b", "a + fill_left (1.23456789e+08) b"),
+            (
+                "a + fill_left (100000) fill_right (-0.00001) b",
+                "a + fill_left (100000) fill_right (-1e-05) b",
+            ),
+            ("a + fill (-Inf) b", "a + fill (-Inf) b"),
+        ];
+        for (query, canonical) in cases {
+            let printed = crate::parse(query, ParseOptions::ALL).unwrap().to_string();
+            assert_eq!(printed, canonical, "{query}");
+            let again = crate::parse(&printed, ParseOptions::ALL).unwrap().to_string();
+            assert_eq!(again, canonical);
+        }
+    }
 }
