@@ -14,7 +14,7 @@
 //!   several shards.
 
 use super::fold::Column;
-use super::group::Grouper;
+use super::group::{Grouper, NameDrop};
 use super::histograms;
 use super::note_ignored;
 use crate::ast::{AggregateOp, Aggregation, Expr};
@@ -50,7 +50,7 @@ pub(crate) struct Folding<'a> {
 struct Group {
     /// The labels of its first series.
     first: LabelSet,
-    drop_name: bool,
+    drops: NameDrop,
     column: Column,
     histograms: Option<histograms::Histograms>,
 }
@@ -180,7 +180,7 @@ impl<'a> Folding<'a> {
             let column = Column::new(self.node.op, self.len)?;
             ctx.budget.take_bytes(column.bytes())?;
             let first = series.labels.clone();
-            self.groups.push(Group { first, drop_name: false, column, histograms: None });
+            self.groups.push(Group { first, drops: NameDrop::default(), column, histograms: None });
         }
         let group = &mut self.groups[place];
         let before = group.column.bytes();
@@ -206,7 +206,7 @@ impl<'a> Folding<'a> {
                 continue;
             };
             let before = into.column.bytes();
-            into.drop_name |= group.drop_name;
+            into.drops.absorb(group.drops);
             into.column.absorb(group.column);
             ctx.budget.take_bytes(into.column.bytes() - before)?;
             if group.first < into.first {
@@ -221,7 +221,7 @@ impl<'a> Folding<'a> {
         let mut result = Vec::with_capacity(self.groups.len());
         for (labels, group) in self.grouper.labels.into_iter().zip(self.groups) {
             let values = group.column.finish(self.len);
-            let mut series = Series::floats(labels, group.drop_name, values);
+            let mut series = Series::floats(labels, group.drops.is_due(), values);
             if let Some(histograms) = group.histograms {
                 let points = histograms.finish(ctx, self.span, &mut series.values)?;
                 series.histograms = Some(points);
@@ -252,7 +252,7 @@ impl Group {
         series: &Series,
         span: Span,
     ) -> Result<(), EvalError> {
-        self.drop_name |= series.drop_name;
+        self.drops.add(node.op, series);
         let fold = match node.op {
             AggregateOp::Sum => histograms::Fold::Sum,
             AggregateOp::Avg => histograms::Fold::Avg,

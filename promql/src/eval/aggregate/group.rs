@@ -1,8 +1,8 @@
 //! Which group each series belongs to, and what the groups are called.
 
-use crate::ast::Aggregation;
+use crate::ast::{AggregateOp, Aggregation};
 use crate::eval::names::Names;
-use crate::eval::value::Series;
+use crate::eval::value::{Series, is_absent};
 use model::{LabelSet, METRIC_NAME, Text};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -67,5 +67,45 @@ impl<'a> Grouper<'a> {
         self.labels.push(of_group);
         same_hash.push(self.labels.len() - 1);
         self.labels.len() - 1
+    }
+}
+
+/// Whether a group's name goes at the end of the evaluation: as that of any of its series that is there
+/// at the last step at which the group is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NameDrop {
+    /// One more than the last step; 0 if there is none yet.
+    end: usize,
+    is_due: bool,
+}
+
+impl NameDrop {
+    /// Adds a series of the group.
+    pub(super) fn add(&mut self, op: AggregateOp, series: &Series) {
+        let last = |is_there: &dyn Fn(usize) -> bool| {
+            (0..series.values.len()).rev().find(|step| is_there(*step)).map_or(0, |step| step + 1)
+        };
+        let takes_histograms = matches!(
+            op,
+            AggregateOp::Sum | AggregateOp::Avg | AggregateOp::Count | AggregateOp::Group
+        );
+        let end = match takes_histograms {
+            true => last(&|step| series.has(step)),
+            false => last(&|step| !is_absent(series.values[step])),
+        };
+        self.absorb(Self { end, is_due: series.drop_name });
+    }
+
+    /// Adds what is known of other series of the group.
+    pub(super) fn absorb(&mut self, other: Self) {
+        if other.end > self.end {
+            *self = other;
+        } else if other.end == self.end {
+            self.is_due |= other.is_due;
+        }
+    }
+
+    pub(super) fn is_due(self) -> bool {
+        self.is_due
     }
 }

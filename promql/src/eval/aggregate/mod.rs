@@ -16,7 +16,7 @@ use crate::math::minmax;
 use crate::math::quantile::quantile;
 use crate::span::Span;
 pub(crate) use folding::Folding;
-use group::{Groups, groups};
+use group::{Groups, NameDrop, groups};
 
 /// Evaluates an aggregation.
 pub(crate) fn aggregate(
@@ -105,8 +105,9 @@ fn quantiles(
                 *value = quantile(param.at(step), &mut scratch);
             }
         }
-        let drop_name = members.iter().any(|of| of.drop_name);
-        result.push(Series::floats(labels, drop_name, values));
+        let mut drops = NameDrop::default();
+        members.iter().for_each(|of| drops.add(AggregateOp::Quantile, of));
+        result.push(Series::floats(labels, drops.is_due(), values));
     }
     result.retain(Series::is_present);
     Ok(result)
