@@ -30,7 +30,7 @@ pub(super) use gathering::Gathering;
 pub(super) use replay::replay;
 
 use super::periods::{PERIOD_BITS, Periods};
-use super::rows::{Rows, drop_table, table_names, write_all};
+use super::rows::{Rows, drop_table, write_all};
 use super::schema::{journal_of, journal_table};
 use line::Line;
 use parking_lot::Mutex;
@@ -181,7 +181,11 @@ impl LogSink for Journal {
     fn remove_through(&self, last: u64) -> Result<()> {
         let from = Segment::of(last.saturating_add(1)).period;
         self.line.whose.floor.store(from, Ordering::Relaxed);
-        sweep(&*self.rows, &self.line.whose, from)
+        // The flush that asks is done. A table that stays longer takes room, and the next flush asks again.
+        if let Err(error) = sweep(&*self.rows, &self.line.whose, from) {
+            tracing::warn!(%error, "tables of journals that nothing needs are not dropped yet");
+        }
+        Ok(())
     }
 
     fn synced_sequence(&self) -> u64 {
@@ -200,7 +204,8 @@ impl LogSink for Journal {
 /// Drops the tables of periods that no place's replay needs. That of this place begins with period
 /// `from`; where those of others begin is asked only if there is something to drop.
 fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
-    let tables = table_names(rows)?;
+    // Once: while nodes do not agree on the schema an answer takes long, and none is needed.
+    let tables = rows.tables().map_err(|error| error.on("tables"))?;
     let past: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
     if past.range(..from).next().is_none() {
         return Ok(());
