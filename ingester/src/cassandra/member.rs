@@ -347,6 +347,7 @@ impl Member {
         let now = self.parts.boot.now();
         let mut state = self.state.lock();
         state.give_up_late_asks(now);
+        state.tell_trust(now);
         if state.owner.is_over() {
             self.let_go(|_, _| true);
             if state.is_leaving {

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) roll_at: BTreeMap<usize, BootMs>,
     pub(super) flush: Flush,
     pub(super) is_leaving: bool,
+    /// Whether the lease was trusted at the last look.
+    was_trusted: bool,
 }
 
 /// A place that could not be opened.
@@ -77,7 +79,22 @@ impl State {
             roll_at: BTreeMap::new(),
             flush: Flush::Idle,
             is_leaving: false,
+            was_trusted: false,
         }
+    }
+
+    /// Tells when the lease is trusted no more, and when it is again.
+    pub(super) fn tell_trust(&mut self, now: BootMs) {
+        let is_trusted = self.owner.is_trusted(now);
+        if is_trusted != self.was_trusted && !self.is_leaving {
+            match is_trusted {
+                true => tracing::info!("the lease is renewed"),
+                false => tracing::warn!(
+                    "the lease was not renewed in time: nothing is answered or acknowledged until it is"
+                ),
+            }
+        }
+        self.was_trusted = is_trusted;
     }
 
     /// Whether nothing speaks against opening a place now: it did not fail lately, or the ring has changed.
