@@ -343,6 +343,9 @@ fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
     let meaning = "With storage: cassandra, of a process without the role ingester: cluster.listen of some \
                    ingesters, host:port. It learns the others, and who has what, from them.";
     v.setting("ingesters", meaning, &mut cluster.ingesters);
+    let meaning = "The code that a refused start names after the members or replication_factor changed, to go \
+                   on all the same: data stays where it lies, and what lies elsewhere now is not found.";
+    v.setting("accept_layout", meaning, &mut cluster.accept_layout);
     v.setting(
         "replication_factor",
         "Copies of each sample; 0 is 3, or as many as there are ingesters if they are fewer.",
