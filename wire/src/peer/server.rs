@@ -293,7 +293,11 @@ async fn answer(replica: &dyn Replica, payload: Vec<u8>, timeout_ms: u64) -> Vec
                 Response::Failed(Kind::Timeout, format!("not done within {limit_ms} ms"))
             })
         }
-        Some(Err(error)) => Response::Failed(Kind::Invalid, error.to_string()),
+        // It came from one of ours, so nobody's question is wrong: the two differ in their release.
+        Some(Err(error)) => {
+            let message = format!("the request cannot be read: {error}");
+            Response::Failed(Kind::Internal, message)
+        }
         None => Response::Failed(Kind::Internal, "failed to decode the request".to_owned()),
     };
     let may_be_long = matches!(
