@@ -1,5 +1,7 @@
 //! Client and server together, over real sockets on loopback.
 
+mod cancel;
+
 use crate::peer::client::{PeerClient, PeerParts};
 use crate::peer::config::{Entropy, PeerConfig, Secret};
 use crate::peer::frame::{FRAME_BYTES_MAX, Frame, FrameKind, read_frame, write_frame};
