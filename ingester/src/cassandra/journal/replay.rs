@@ -1,7 +1,8 @@
 //! Reading the journals of a place: every row of its earlier lives, as the signposts of each lead to them.
 
 use super::gathering::Shelf;
-use super::{PART, ROW_BYTES_MAX, Segment, WHOLE, Whose};
+use super::line::ROW_BYTES_MAX;
+use super::{PART, Segment, WHOLE, Whose};
 use crate::cassandra::rows::{Column, Consistency, Read, Row, Rows, read_all, table_names};
 use crate::cassandra::schema::{ints, journal_of, journal_table};
 use std::collections::BTreeSet;
