@@ -31,6 +31,9 @@ pub(super) struct State {
     pub(super) at_work: BTreeSet<usize>,
     /// Places that could not be opened.
     pub(super) failed: BTreeMap<usize, Failed>,
+    /// Members of which it is being found out where they are.
+    pub(super) finding: BTreeSet<Incarnation>,
+    pub(super) has_told_namesake: bool,
     /// Tasks for which there was no room.
     pub(super) later: Vec<Task>,
     pub(super) keeping: Keeping,
@@ -67,13 +70,16 @@ impl State {
         Self {
             owner: Owner::new(Incarnation(parts.chance.draw()), parts.places)
                 .without_tails()
-                .giving_by_place(),
+                .giving_by_place()
+                .looking_for_namesakes(),
             database,
             pending: BTreeMap::new(),
             tickets: 0,
             opening: BTreeMap::new(),
             at_work: BTreeSet::new(),
             failed: BTreeMap::new(),
+            finding: BTreeSet::new(),
+            has_told_namesake: false,
             later: Vec::new(),
             keeping: Keeping::new(parts.chance.draw(), parts.boot.now()),
             roll_at: BTreeMap::new(),
