@@ -299,6 +299,8 @@ mod churn_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
+mod job_tests;
+#[cfg(test)]
 mod large_tests;
 #[cfg(test)]
 mod late_tests;

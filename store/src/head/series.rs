@@ -260,6 +260,19 @@ impl Series {
         rest.extend(merge::histogram_chunks_of(own.late));
     }
 
+    /// How many samples it holds. Of those that came late at one moment each counts until they are
+    /// coded.
+    pub(crate) fn samples(&self) -> u64 {
+        let rest = self.rest.as_deref().map_or(0, |rest| {
+            let sealed = rest.sealed.iter().map(|sealed| u64::from(sealed.chunk.head.count));
+            let histograms = rest.histograms.as_deref().map_or(0, |own| {
+                u64::from(own.open.count()) + own.late.len() as u64
+            });
+            sealed.sum::<u64>() + rest.late.len() as u64 + histograms
+        });
+        u64::from(self.open.count()) + rest
+    }
+
     /// The bytes that its samples take.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {

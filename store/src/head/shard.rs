@@ -40,7 +40,8 @@ pub(crate) struct Shard {
     dead: usize,
     /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
     pending: HashMap<u32, u64, FixedState>,
-    /// Samples held.
+    /// Samples held, and at most those that fell to others of their moment since the last
+    /// [`Shard::release`].
     pub(crate) samples: u64,
     /// Exemplars held.
     pub(crate) exemplars: u64,
@@ -255,7 +256,8 @@ impl Shard {
         let (mut samples, mut bytes) = (0, 0);
         for slot in (0..).take(self.slots.end()) {
             let Some(series) = self.slots.get_mut(slot) else { continue };
-            samples += series.release();
+            series.release();
+            samples += series.samples();
             bytes += series.sample_bytes() as u64;
             let exemplars = series.exemplars().len() as u64;
             let before_s = if exemplars > 0 { idle.with_exemplars_s } else { idle.bare_s };
@@ -265,7 +267,7 @@ impl Shard {
                 dropped.extend(self.remove(slot));
             }
         }
-        self.samples = self.samples.saturating_sub(samples);
+        self.samples = samples;
         self.sample_bytes = bytes;
         if self.dead > 1024 && self.dead > self.len() / 4 {
             self.rebuild_postings(symbols);
