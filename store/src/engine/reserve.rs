@@ -16,6 +16,7 @@ use crate::commit_log::{self, Replayed};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::head::series::EXEMPLAR_BYTES;
 use crate::manifest::{LOG_DIRECTORY, leftovers, spare};
 use crate::verify;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -163,9 +164,12 @@ impl Engine {
         }
     }
 
-    /// What a flush writes at most, about: the head's samples and its series' definitions.
+    /// What a flush writes at most, about: the head's samples, its series' definitions and their
+    /// exemplars.
     pub(super) fn flush_bytes(&self) -> u64 {
         let stats = self.stats();
-        stats.head_sample_bytes.saturating_add(stats.series.saturating_mul(256))
+        let exemplars = stats.exemplars.saturating_mul(EXEMPLAR_BYTES as u64);
+        let definitions = stats.series.saturating_mul(256);
+        stats.head_sample_bytes.saturating_add(exemplars).saturating_add(definitions)
     }
 }

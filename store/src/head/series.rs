@@ -273,7 +273,7 @@ impl Series {
         u64::from(self.open.count()) + rest
     }
 
-    /// The bytes that its samples take.
+    /// The bytes that its samples take; exemplars are none.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {
         let rest = self.rest.as_deref().map_or(0, |rest| {
@@ -283,11 +283,7 @@ impl Series {
                 let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
                 own.open.capacity() + late
             });
-            let exemplars = rest.exemplars.len();
-            sealed
-                + rest.late.capacity() * size_of::<Sample>()
-                + histograms
-                + exemplars * EXEMPLAR_BYTES
+            sealed + rest.late.capacity() * size_of::<Sample>() + histograms
         });
         self.open.capacity() + rest
     }

@@ -49,7 +49,8 @@ pub(crate) struct Shard {
     pub(super) with_exemplars: BTreeSet<u32>,
     /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
     pub(crate) exemplars_lost: Lost,
-    /// Bytes of samples held, without the constant part of a series.
+    /// Bytes of samples held, without the constant part of a series and without exemplars: what a
+    /// flush gives back.
     pub(crate) sample_bytes: u64,
 }
 
