@@ -1,11 +1,16 @@
 //! Which job is due: a flush leaves nothing behind that makes the next one due.
 
-use super::tests::{NOW, labels, mutation, open_with, small_room, write};
-use super::{AppendLimits, Engine, FlushReason, Job};
+use super::tests::{NOW, labels, mutation, open_with, small_room, tenant, write};
+use super::{AppendLimits, FlushReason, Job};
 use crate::Config;
+use crate::head::shard::Shard;
 use crate::sim::SimDisk;
 use model::mutation::Mutation;
-use model::{Exemplar, SeriesRef};
+use model::sample::SampleKind;
+use model::time::DAY_MS;
+use model::{Exemplar, Histogram, SeriesRef};
+use std::sync::Arc;
+use std::time::Instant;
 
 fn flush(reason: FlushReason) -> Option<Job> {
     Some(Job::Flush(reason))
@@ -50,4 +55,48 @@ fn exemplars_which_no_flush_takes_are_no_memory_pressure() {
     assert_eq!(engine.stats().exemplars, 10_000);
     write(&engine, &samples([(NOW.0 + 1_000, 0.0)]));
     assert_eq!(engine.next_job(NOW), None);
+}
+
+/// A sample on each of so many days, which are a chunk each: as one row, or as a row each.
+fn days(kind: SampleKind, count: i64, is_one_row: bool) -> Mutation {
+    let series = || SeriesRef::Labels(labels(&[("__name__", "up")]));
+    let mut many = mutation("t");
+    many.kind = kind;
+    for day in 0..count {
+        many.timestamps_ms.push(NOW.0 + day * DAY_MS);
+        match kind {
+            SampleKind::Float => many.values.push(1.0),
+            SampleKind::Histogram => many.histograms.push(Arc::new(Histogram::stale())),
+        }
+        if !is_one_row || day == count - 1 {
+            many.end_series(series());
+        }
+    }
+    many
+}
+
+#[test]
+fn chunks_that_a_request_completes_count_as_memory() {
+    for kind in [SampleKind::Float, SampleKind::Histogram] {
+        let (engine, _) = open_with(&SimDisk::new(1), small_room());
+        write(&engine, &days(kind, 2_000, true));
+        let counted = engine.stats().head_sample_bytes;
+        let held = |shard: &Shard| shard.iter().map(|own| own.sample_bytes() as u64).sum::<u64>();
+        let held: u64 = engine.tenant(&tenant("t")).shards().map(|shard| held(&shard)).sum();
+        assert!(held >= 64 * 2_000 && counted == held, "{kind:?}: {counted}, and {held} are held");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the time is what is looked at")]
+fn rows_of_a_series_take_no_longer_for_the_chunks_it_has() {
+    let append = |kind| {
+        let (engine, _) = open_with(&SimDisk::new(1), Config::default());
+        let many = days(kind, 20_000, false);
+        let began = Instant::now();
+        engine.append(&many, AppendLimits::NONE, NOW).unwrap();
+        began.elapsed()
+    };
+    let (floats, histograms) = (append(SampleKind::Float), append(SampleKind::Histogram));
+    assert!(histograms < floats * 10, "{histograms:?}, and {floats:?} for floats");
 }

@@ -49,8 +49,8 @@ pub(crate) struct Shard {
     pub(super) with_exemplars: BTreeSet<u32>,
     /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
     pub(crate) exemplars_lost: Lost,
-    /// Bytes of samples held, without the constant part of a series and without exemplars: what a
-    /// flush gives back.
+    /// Bytes of samples held, about, until [`Shard::release`] looks: what a flush gives back, without
+    /// the constant part of a series and without exemplars.
     pub(crate) sample_bytes: u64,
 }
 
@@ -197,7 +197,8 @@ impl Shard {
         }
     }
 
-    /// Adds a series' samples, and returns how many came late.
+    /// Adds a series' samples, and returns how many came late. It takes no longer for what the series
+    /// holds already.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -205,31 +206,28 @@ impl Shard {
         received_s: u32,
         samples: impl Iterator<Item = Sample>,
     ) -> u64 {
-        let (mut kept, mut late) = (0, 0);
+        let (mut kept, mut late, mut sealed_bytes) = (0, 0, 0);
         let slot = self.index.get(local);
         let Some(series) = slot.and_then(|slot| self.slots.get_mut(slot)) else {
             return 0;
         };
         let bytes_before = series.open_bytes();
-        let mut slow = false;
         for sample in samples {
             match series.push(&sample) {
                 Pushed::InOrder => kept += 1,
-                Pushed::Late => {
-                    (kept, late, slow) = (kept + 1, late + 1, true);
-                }
+                Pushed::Began(bytes) => (kept, sealed_bytes) = (kept + 1, sealed_bytes + bytes),
+                Pushed::Late => (kept, late) = (kept + 1, late + 1),
                 Pushed::Repeated => {}
             }
         }
         series.received_s = received_s;
-        let grown = series.open_bytes().saturating_sub(bytes_before);
+        let grown = (series.open_bytes() + sealed_bytes).saturating_sub(bytes_before);
         self.samples += kept;
-        self.sample_bytes +=
-            grown as u64 + if slow { late * size_of::<Sample>() as u64 } else { 0 };
+        self.sample_bytes += grown as u64 + late * size_of::<Sample>() as u64;
         late
     }
 
-    /// Adds a series' histograms, and returns how many came late.
+    /// As [`Shard::push`], of histograms.
     pub(crate) fn push_histograms(
         &mut self,
         local: u32,
@@ -237,17 +235,23 @@ impl Shard {
         samples: impl Iterator<Item = HistogramSample>,
     ) -> u64 {
         let Some(series) = self.get_mut(local) else { return 0 };
-        let before = series.sample_bytes();
-        let (mut kept, mut late) = (0, 0);
+        let bytes_before = series.open_histogram_bytes();
+        let (mut kept, mut late, mut more_bytes) = (0, 0, 0);
         for sample in samples {
-            let pushed = series.push_histogram(&sample);
-            kept += u64::from(pushed != Pushed::Repeated);
-            late += u64::from(pushed == Pushed::Late);
+            match series.push_histogram(&sample) {
+                Pushed::InOrder => kept += 1,
+                Pushed::Began(bytes) => (kept, more_bytes) = (kept + 1, more_bytes + bytes),
+                Pushed::Late => {
+                    more_bytes += sample.histogram.bytes();
+                    (kept, late) = (kept + 1, late + 1);
+                }
+                Pushed::Repeated => {}
+            }
         }
         series.received_s = received_s;
-        let grown = series.sample_bytes().saturating_sub(before) as u64;
+        let grown = (series.open_histogram_bytes() + more_bytes).saturating_sub(bytes_before);
         self.samples += kept;
-        self.sample_bytes += grown;
+        self.sample_bytes += grown as u64;
         late
     }
 
