@@ -295,6 +295,8 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
 mod churn_tests;
 #[cfg(test)]
 mod full_tests;
