@@ -123,6 +123,10 @@ fn open(disk: &dyn Disk, meta: &SstableMeta) -> Result<Sstable> {
 impl Tables {
     /// Opens all that the manifest names. One that is damaged is reported, and refuses the reads
     /// that would need it: an answer without its samples would be wrong.
+    ///
+    /// # Errors
+    /// Of a file of which nothing is known: it is of a later release, nobody answered, or there were no
+    /// more files to be opened.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         state: &State,
@@ -144,6 +148,7 @@ impl Tables {
                 Err(error @ (Error::NewerFormat { .. } | Error::Unreachable { .. })) => {
                     return Err(error);
                 }
+                Err(error) if error.is_exhausted() => return Err(error),
                 Err(error) => {
                     let error = match tables.disk.len(&path)? {
                         None => Error::corrupt(&path, 0, "it is missing"),
