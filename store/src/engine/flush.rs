@@ -199,8 +199,7 @@ impl Engine {
     /// Takes over what has changed about live files, which stay where they are.
     pub(super) fn publish_moved(&self, metas: &[SstableMeta]) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let ids: Vec<u64> = metas.iter().map(|meta| meta.id).collect();
-        let tables = self.tables.read().replace(&ids, metas)?;
+        let tables = self.tables.read().moved(metas);
         let edits: Vec<Edit> = metas.iter().cloned().map(Edit::AddSstable).collect();
         manifest.apply(&edits)?;
         *self.tables.write() = Arc::new(tables);

@@ -267,3 +267,20 @@ fn who_may_not_wait_is_told_when_somebody_is_alone_with_the_log() {
         "nothing of it was there before"
     );
 }
+
+#[test]
+fn a_file_that_goes_after_something_was_said_anew_of_it_stays_for_its_readers_of_before() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open_with(&disk, eager());
+    fill(&engine, 1);
+    engine.flush(NOW).unwrap();
+    let readers = Arc::clone(&engine.tables.read());
+    let metas = readers.metas();
+    let ids: Vec<u64> = metas.iter().map(|meta| meta.id).collect();
+    engine.publish_moved(&metas).unwrap();
+    engine.publish(&[], &ids, &[]).unwrap();
+    assert_eq!(engine.remove_retired().unwrap(), ids.len());
+    drop(readers);
+    assert_eq!(engine.remove_retired().unwrap(), 0);
+    assert!(!disk.paths().iter().any(|path| path.ends_with(".sst")));
+}
