@@ -2,8 +2,9 @@
 //! segments before go.
 //!
 //! # Order
-//! 1. The log is rolled while no append is between log and head: all records of the segments
-//!    before are in the head.
+//! 1. The log is rolled, and then the appends that are between log and head are waited for: all
+//!    records of the segments before are in the head. Nobody waits for a sync that is at work, but
+//!    the flush; only for a snapshot everybody does.
 //! 2. The head's samples are written to sstables, one per retention class and window, a partition
 //!    at a time (`head/flush.rs`); they stay readable in the head.
 //! 3. The definitions of all series of the head are written as a checkpoint.
@@ -44,10 +45,12 @@ impl Engine {
     /// Closes the log's segment; returns the next one's number and, if it is to be of one moment,
     /// what appends wait for.
     fn roll(&self, takes: Takes) -> Result<(u64, Option<RwLockWriteGuard<'_, ()>>)> {
-        let alone = self.gate.write();
         if takes == Takes::Newest {
-            return Ok((self.log.roll(), None));
+            let from_segment = self.log.roll();
+            drop(self.gate.write());
+            return Ok((from_segment, None));
         }
+        let alone = self.gate.write();
         // What waits for the log would be replayed as of behind that moment.
         self.log.sync().map_err(|failed| failed.error)?;
         Ok((self.log.roll(), Some(alone)))
