@@ -18,6 +18,7 @@
 //! knows whether they are live on disk, so no further flush is begun before that is settled.
 
 use super::delete;
+use super::purge::Progress;
 use super::recover;
 use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
@@ -64,7 +65,8 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<JobReport> {
         self.settle()?;
-        let purge = self.purge_asked.begin_flush();
+        let purge = self.purge_asked.progress();
+        let is_for_room = self.reserve.wants_flush();
         let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -106,27 +108,30 @@ impl Engine {
         }
         // A purge lets go of the texts of every series that has nothing left.
         let with_exemplars_s = seconds(now.minus_ms(self.config.series_idle_ms));
-        let bare_s = if purge == 0 { with_exemplars_s } else { u32::MAX };
+        let bare_s = if purge.is_asked() { u32::MAX } else { with_exemplars_s };
+        let idle = IdleBefore { bare_s, with_exemplars_s, now_s: seconds(now) };
         for tenant in &tenants {
-            let idle = IdleBefore { bare_s, with_exemplars_s };
             report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.forget_tenants(&tenants);
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         report.segments_removed = self.cut_log(from_segment, purge)?;
         self.purge_asked.end_flush(purge);
+        if is_for_room {
+            self.reserve.was_flushed();
+        }
         Ok(report)
     }
 
     /// Unlinks what is behind the flush, and returns how many segments went.
-    fn cut_log(&self, from_segment: u64, purge: u8) -> Result<u64> {
+    fn cut_log(&self, from_segment: u64, purge: Progress) -> Result<u64> {
         // The checkpoint before; what cannot be unlinked now stays in line.
         let _ = self.remove_retired();
         let last = from_segment.saturating_sub(1);
         let count = || self.log.segments_through(last);
         let before = count()?;
         self.log.remove_through(last)?;
-        if purge > 0 {
+        if purge.is_asked() {
             // The newest segment always stays: it must not be one with samples.
             self.log.mark_anew();
             self.log.sync_into_reserve().map_err(|failed| failed.error)?;

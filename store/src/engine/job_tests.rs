@@ -3,12 +3,15 @@
 use super::tests::{NOW, labels, mutation, open_with, small_room, tenant, write};
 use super::{AppendLimits, FlushReason, Job};
 use crate::Config;
+use crate::disk::Disk;
 use crate::head::shard::Shard;
-use crate::sim::SimDisk;
+use crate::manifest::SSTABLE_DIRECTORY;
+use crate::sim::{Action, Call, Outcome, SimDisk};
 use model::mutation::Mutation;
 use model::sample::SampleKind;
 use model::time::DAY_MS;
 use model::{Exemplar, Histogram, SeriesRef};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -99,4 +102,73 @@ fn rows_of_a_series_take_no_longer_for_the_chunks_it_has() {
     };
     let (floats, histograms) = (append(SampleKind::Float), append(SampleKind::Histogram));
     assert!(histograms < floats * 10, "{histograms:?}, and {floats:?} for floats");
+}
+
+/// Fails each new sstable.
+fn no_sstable(call: Call<'_>) -> Outcome {
+    match call.action == Action::CreateNew && call.path.starts_with(SSTABLE_DIRECTORY) {
+        true => Outcome::Fail(ErrorKind::StorageFull),
+        false => Outcome::Done,
+    }
+}
+
+#[test]
+fn a_flush_for_a_short_disk_is_due_until_one_is_done() {
+    let disk = SimDisk::new(1);
+    let config = Config { disk_reserve_bytes: Some(4 << 20), ..small_room() };
+    let (engine, _) = open_with(&disk, config);
+    write(&engine, &samples([(NOW.0, 1.0)]));
+    disk.set_capacity_bytes(Some(
+        disk.total_bytes().unwrap() - disk.free_bytes().unwrap() + (2 << 20),
+    ));
+    assert!(engine.check_disk().unwrap().is_short);
+    disk.set_hook(no_sstable);
+    for _ in 0..2 {
+        assert_eq!(engine.next_job(NOW), flush(FlushReason::DiskReserve));
+        engine.flush(NOW).unwrap_err();
+        engine.check_disk().unwrap();
+    }
+    disk.clear_hook();
+    assert_eq!(engine.next_job(NOW), flush(FlushReason::DiskReserve));
+    engine.flush(NOW).unwrap();
+    assert_eq!(engine.next_job(NOW), None);
+}
+
+#[test]
+fn a_clock_that_was_ahead_holds_up_no_border_and_keeps_no_series() {
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+    let (engine, _) = open_with(&SimDisk::new(1), small_room());
+    let ahead = NOW.plus_ms(30 * DAY_MS);
+    engine.append(&samples([(NOW.0, 1.0)]), AppendLimits::NONE, ahead).unwrap();
+    engine.flush(ahead).unwrap();
+    write(&engine, &samples([(NOW.0 + 1, 1.0)]));
+    let border = flush(FlushReason::BlockBorder);
+    assert_eq!(engine.next_job(NOW.plus_ms(3 * HOUR_MS)), border);
+    engine.append(&samples([(NOW.0 + 2, 1.0)]), AppendLimits::NONE, ahead).unwrap();
+    assert_eq!(engine.flush(NOW.plus_ms(3 * HOUR_MS)).unwrap().series_dropped, 0);
+    assert_eq!(engine.flush(NOW.plus_ms(5 * HOUR_MS)).unwrap().series_dropped, 1);
+}
+
+#[test]
+fn a_purge_asked_for_again_while_its_flush_works_begins_again() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open_with(&disk, small_room());
+    let engine = Arc::new(engine);
+    write(&engine, &samples([(NOW.0, 1.0)]));
+    engine.ask_for_purge();
+    let asks = Arc::downgrade(&engine);
+    disk.set_hook(move |call| {
+        if no_sstable(call) != Outcome::Done {
+            asks.upgrade().unwrap().ask_for_purge();
+        }
+        Outcome::Done
+    });
+    engine.flush(NOW).unwrap();
+    disk.clear_hook();
+    write(&engine, &samples([(NOW.0 + 1, 1.0)]));
+    for _ in 0..2 {
+        assert_eq!(engine.next_job(NOW), flush(FlushReason::Asked));
+        engine.flush(NOW).unwrap();
+    }
+    assert_eq!(engine.next_job(NOW), None);
 }

@@ -43,7 +43,7 @@ pub(super) struct Reserve {
     bytes: u64,
     free_bytes: AtomicU64,
     is_short: AtomicBool,
-    /// A flush is due: what it lets go of in the log is more than it writes.
+    /// A flush is due, until one is done: what it lets go of in the log is more than it writes.
     wants_flush: AtomicBool,
 }
 
@@ -90,9 +90,14 @@ impl Reserve {
         }
     }
 
-    /// Whether a flush is due for it, once.
-    pub(super) fn takes_flush(&self) -> bool {
-        self.wants_flush.swap(false, Ordering::Relaxed)
+    /// Whether a flush is due for it.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.wants_flush.load(Ordering::Relaxed)
+    }
+
+    /// A flush has been done that began when one was due.
+    pub(super) fn was_flushed(&self) {
+        self.wants_flush.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn state(&self) -> (u64, bool) {

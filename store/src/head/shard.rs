@@ -26,6 +26,8 @@ pub(crate) struct IdleBefore {
     pub(crate) bare_s: u32,
     /// If it has exemplars, which go with it.
     pub(crate) with_exemplars_s: u32,
+    /// It is now; what was received later was so by a clock that was ahead.
+    pub(crate) now_s: u32,
 }
 
 /// The series of some targets.
@@ -264,6 +266,7 @@ impl Shard {
             series.release();
             samples += series.samples();
             bytes += series.sample_bytes() as u64;
+            series.received_s = series.received_s.min(idle.now_s);
             let exemplars = series.exemplars().len() as u64;
             let before_s = if exemplars > 0 { idle.with_exemplars_s } else { idle.bare_s };
             if series.is_empty() && series.received_s < before_s {
