@@ -95,12 +95,14 @@ fn chunks_that_a_request_completes_count_as_memory() {
 fn rows_of_a_series_take_no_longer_for_the_chunks_it_has() {
     let append = |kind| {
         let (engine, _) = open_with(&SimDisk::new(1), Config::default());
-        let many = days(kind, 20_000, false);
+        let many = days(kind, 50_000, false);
         let began = Instant::now();
         engine.append(&many, AppendLimits::NONE, NOW).unwrap();
         began.elapsed()
     };
-    let (floats, histograms) = (append(SampleKind::Float), append(SampleKind::Histogram));
+    // The least of a few: the machine may have other things to do in between.
+    let least = |kind| (0..3).map(|_| append(kind)).min().unwrap_or_default();
+    let (floats, histograms) = (least(SampleKind::Float), least(SampleKind::Histogram));
     assert!(histograms < floats * 10, "{histograms:?}, and {floats:?} for floats");
 }
 
