@@ -202,7 +202,7 @@ mod tests {
             "CREATE TABLE IF NOT EXISTS k.manifest (place bigint, kind text, name text, \
              guard blob static, data blob, PRIMARY KEY ((place), kind, name)) WITH ID = 0-1 \
              AND gc_grace_seconds = 7 AND read_repair = 'NONE' \
-             AND compaction = {'class': 'UnifiedCompactionStrategy'}"
+             AND compaction = {'class': 'UnifiedCompactionStrategy'} AND speculative_retry = '100ms'"
         );
         assert_eq!(
             change_guard("k", MANIFEST, manifest, false),

@@ -109,7 +109,9 @@ pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
 fn another(version: u64) -> String {
     let what = match version > schema::VERSION {
         true => "use a newer cumae",
-        false => "it was made before the first release; run `cumae cassandra init` in another keyspace",
+        false => {
+            "it was made before the first release; run `cumae cassandra init` in another keyspace"
+        }
     };
     format!("its schema has version {version}, and this cumae knows {}: {what}", schema::VERSION)
 }
