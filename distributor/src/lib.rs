@@ -37,5 +37,5 @@ pub use config::{Config, Fault};
 pub use error::Error;
 pub use gate::Cause;
 pub use refusal::{Item, Reason, Refusals};
-pub use routes::router;
+pub use routes::{router, takes_any_length};
 pub use service::{Distributor, Parts, PushSeries};
