@@ -16,6 +16,8 @@ mod ha;
 mod held;
 mod import;
 mod label_hash;
+mod message;
+mod metadata;
 mod otlp;
 mod plan;
 mod pool;

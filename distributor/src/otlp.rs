@@ -19,23 +19,22 @@ mod output;
 mod points;
 
 use crate::error::Error;
+use crate::message::Message;
 use crate::refusal::{Item, Reason, Refusals};
-use crate::service::Message;
 use crate::tenant::Tenant;
 use crate::validate::SeriesFault;
 use labels::{ResourceLabels, Rules, ScopeLabels, key_text, shown};
-use model::mutation::{MetricMetadata, MetricType};
+use model::mutation::MetricType;
 use names::{NameKind, metric_name, unit_name};
 pub(crate) use output::Growth;
 use output::Output;
 use wire::otlp::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
+use wire::remote_write::MetadataView;
 
 /// `target_info` has a sample so often between its first and its last: half of the usual lookback.
 const TARGET_INFO_EVERY_MS: i64 = 150_000;
 /// Of one request and resource, not more than so many: the newest.
 const TARGET_INFO_SAMPLES_MAX: i64 = 1000;
-/// A description is cut here; what is kept of it is shorter still.
-const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 /// A translated request.
 #[derive(Debug, Default)]
@@ -154,13 +153,13 @@ impl Translator<'_> {
             let text = format!("no metric can be called after {:?}", shown(metric.name));
             return Err(SeriesFault { reason: Reason::NotTranslatable, text }.into());
         };
-        let mut has_points = false;
+        let mut is_any_taken = false;
         for point in metric.points() {
             let point = point?;
-            has_points = true;
             self.translated.points += 1;
             match self.point(&stored, &point, scope) {
                 Ok(at_ms) => {
+                    is_any_taken = true;
                     let known = span.get_or_insert(Span { first_ms: at_ms, last_ms: at_ms });
                     known.first_ms = known.first_ms.min(at_ms);
                     known.last_ms = known.last_ms.max(at_ms);
@@ -171,15 +170,10 @@ impl Translator<'_> {
                 }
             }
         }
-        if has_points {
-            let help = &metric.description[..metric.description.len().min(DESCRIPTION_BYTES_MAX)];
-            let metadata = MetricMetadata {
-                metric: stored.into(),
-                metric_type,
-                help: String::from_utf8_lossy(help).into(),
-                unit: unit_name(unit, translation).into(),
-            };
-            self.output.describe(metadata)?;
+        if is_any_taken {
+            let unit = unit_name(unit, translation);
+            let (metric, help, unit) = (stored.as_bytes(), metric.description, unit.as_bytes());
+            self.output.describe(&MetadataView { metric, metric_type, help, unit })?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
 use crate::ha::Heard;
 use crate::label_hash::LabelHasher;
+use crate::message::Message;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
 use crate::refusal::Refusals;
@@ -26,7 +27,7 @@ use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write::{self, Encoding, Form, RequestV2, Version};
+use wire::remote_write::{self, Encoding, Form, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -55,14 +56,6 @@ pub struct PushSeries {
     pub labels: LabelSet,
     /// Its samples: milliseconds since 1970, and value.
     pub samples: Vec<(i64, f64)>,
-}
-
-/// What something else was translated into.
-#[derive(Debug, Default)]
-pub(crate) struct Message {
-    pub(crate) request: RequestV2,
-    /// By the names of metric families, which no single series may have.
-    pub(crate) metadata: Vec<MetricMetadata>,
 }
 
 /// What HA replicas send while they wait may take such a part of what requests under way may.
@@ -267,12 +260,13 @@ impl Distributor {
         reservation: Reservation,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let mut body = self.inner.messages.take();
-        *body = translated.request.finish();
+        let described;
+        (*body, described) = translated.finish();
         let body_len = body.len();
         let tenant = self.tenant(&context.tenant);
         let mut batch =
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
-        batch.described = translated.metadata;
+        batch.described = described;
         let resolved = self.resolve_batch(batch)?;
         if owed::heir_of(&resolved.0).is_some() {
             let Batch { body, body_len, .. } = &resolved.0;

@@ -147,6 +147,30 @@ async fn what_is_refused_is_counted_and_told_and_the_rest_is_stored() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_metrics_is_cut_and_left_out_as_it_is_of_a_remote_write() {
+    let server = server().await;
+    let told = |name: &str, unit: &str, point: &str| {
+        format!(
+            r#"{{"name":"{name}","unit":"{unit}","description":"{}","gauge":{{"dataPoints":[
+            {{"timeUnixNano":"{NOW_MS}000000"{point}}}]}}}}"#,
+            "d".repeat(4096)
+        )
+    };
+    let (long, value) = ("n".repeat(2049), r#","asDouble":1"#);
+    let metrics = [
+        told("kept", "", value),
+        told("of_a_long_unit", &"u".repeat(1 << 20), value),
+        told(&long, "", value),
+        told("without_a_value", "", ""),
+    ];
+    server.otlp(&metric(&metrics.join(","))).await;
+    let [kept] = &server.rig.replicas[0].metadata()[..] else {
+        panic!("{:?}", server.rig.replicas[0].metadata_names())
+    };
+    assert_eq!((&*kept.metric, &*kept.help), ("kept", &*"d".repeat(1024)));
+}
+
+#[tokio::test]
 async fn delta_is_refused_by_its_name_unless_the_tenant_takes_it() {
     let body = metric(
         r#"{"name":"d","sum":{"aggregationTemporality":1,"isMonotonic":true,
