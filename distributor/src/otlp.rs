@@ -7,6 +7,8 @@
 //! # Invariants
 //! - A translated message is no longer than `max_decoded_bytes`, and its memory is reserved as it
 //!   grows: labels of a resource are repeated in each of its series.
+//! - A request has at most as many points as a remote write has series, however many series a point
+//!   becomes.
 //! - A point is translated whole or refused whole; what cannot be read at all refuses the request.
 //!
 //! Not here: names (`names.rs`), labels (`labels.rs`), what a point's value becomes (`points.rs`,
@@ -157,7 +159,11 @@ impl Translator<'_> {
         for point in metric.points() {
             let point = point?;
             self.translated.points += 1;
-            match self.point(&stored, &point, scope) {
+            let tenant = self.output.tenant;
+            if tenant.limits.max_request_series.is_exceeded_by(self.translated.points) {
+                return Err(tenant.too_many_points().into());
+            }
+            match self.point((&stored, reset_hint), &point, scope) {
                 Ok(at_ms) => {
                     is_any_taken = true;
                     let known = span.get_or_insert(Span { first_ms: at_ms, last_ms: at_ms });

@@ -172,7 +172,9 @@ impl Distributor {
         let request_id = RequestId(self.inner.random());
         let context = Arc::new(self.context(tenant.clone(), principal, request_id));
         let body_len = body.len();
-        let (batch, plan, now) = self.resolve(context, (body, body_len, Version::One), None)?;
+        let tenant = self.tenant(tenant);
+        let batch = Batch::new(tenant, context, body, body_len, Version::One, None);
+        let (batch, plan, now) = self.resolve_batch(batch)?;
         self.send(batch, plan, now).await
     }
 
@@ -205,7 +207,7 @@ impl Distributor {
         if raw.is_empty() {
             return Ok(Refusals::default());
         }
-        let (batch, plan, now) = self.decode(context, form, raw, reservation).await?;
+        let (batch, plan, now) = self.decode(context, form, raw, reservation, false).await?;
         let tenant = &batch.tenant;
         let items = batch.refusals.charged();
         if items > 0 {
@@ -214,7 +216,8 @@ impl Distributor {
         self.send(batch, plan, now).await
     }
 
-    /// Decodes and resolves a body as it was sent.
+    /// Decodes and resolves a body as it was sent. One that `is_counted` may have more series than its
+    /// tenant may send: it was taken before, as what it was.
     async fn decode(
         &self,
         context: Context,
@@ -224,10 +227,12 @@ impl Distributor {
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let limits = Arc::clone(self.inner.limits.of(&context.tenant));
         let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
+        is_counted: bool,
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
         let context = Arc::new(context);
-        let decode = Decode { distributor: self.clone(), context, form, raw, limits, reservation };
+        let distributor = self.clone();
+        let decode = Decode { distributor, context, form, raw, limits, reservation, is_counted };
         if decoded > INLINE_BYTES_MAX {
             let task = tokio::task::spawn_blocking(|| decode.run());
             task.await.map_err(|error| Error::Internal(error.to_string()))?
@@ -270,6 +275,7 @@ impl Distributor {
         let resolved = self.resolve_batch(batch)?;
         if owed::heir_of(&resolved.0).is_some() {
             let Batch { body, body_len, .. } = &resolved.0;
+        batch.is_counted = true;
             let raw = remote_write::compress(body.get(..*body_len).unwrap_or_default())?;
             let form = Form { version: Version::Two, encoding: Encoding::Snappy };
             self.hold(&resolved.0, form, &raw);
@@ -300,20 +306,10 @@ impl Distributor {
         }
     }
 
-    /// Resolves a decoded body, given with its length and version, and plans where it goes. CPU work, no await.
+    /// Resolves a decoded body and plans where it goes. CPU work, no await.
     ///
     /// # Errors
     /// [`Error`] if the body is undecodable or holds too much.
-    pub(crate) fn resolve(
-        &self,
-        context: Arc<Context>,
-        (body, body_len, version): (Buffer, usize, Version),
-        reservation: Option<Reservation>,
-    ) -> Result<(Batch, Plan, TimestampMs), Error> {
-        let tenant = self.tenant(&context.tenant);
-        self.resolve_batch(Batch::new(tenant, context, body, body_len, version, reservation))
-    }
-
     fn resolve_batch(&self, mut batch: Batch) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
@@ -403,14 +399,18 @@ struct Decode {
 }
 
 impl Decode {
+    is_counted: bool,
     fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
         let mut message = self.distributor.inner.messages.take();
         let limit = self.limits.max_decoded_bytes;
         let Form { version, encoding } = self.form;
         let len = remote_write::decompress(&self.raw, encoding, limit, &mut message)?;
         let raw = self.limits.ha.is_on.then_some(self.raw);
-        let body = (message, len, version);
-        let resolved = self.distributor.resolve(self.context, body, Some(self.reservation))?;
+        let tenant = self.distributor.tenant(&self.context.tenant);
+        let paid = Some(self.reservation);
+        let mut batch = Batch::new(tenant, self.context, message, len, version, paid);
+        batch.is_counted = self.is_counted;
+        let resolved = self.distributor.resolve_batch(batch)?;
         if let Some(raw) = raw {
             self.distributor.hold(&resolved.0, self.form, &raw);
         }

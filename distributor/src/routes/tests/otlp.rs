@@ -285,6 +285,17 @@ async fn the_limits_of_remote_write_hold_and_are_told_in_the_same_form() {
 }
 
 #[tokio::test]
+    // Points are counted, not what they become: each of these is four series.
+    let histogram = |points: usize| {
+        let point = r#"{"timeUnixNano":"1700000000000000000","count":"3","sum":1,"bucketCounts":[1,2],"explicitBounds":[1]}"#;
+        let points = vec![point; points].join(",");
+        metric(&format!(
+            r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{points}]}}}}"#
+        ))
+    };
+    assert_eq!(server.otlp(&histogram(3)).await.status, 200);
+    assert_eq!(server.otlp(&histogram(4)).await.status, 413);
+
 async fn a_fault_of_ours_is_503_with_a_time_to_come_back_and_never_500() {
     for kind in [Kind::Internal, Kind::Corrupt, Kind::Unavailable, Kind::Timeout] {
         let server = server().await;
