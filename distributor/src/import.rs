@@ -182,7 +182,9 @@ impl Writer {
 async fn raise(reservation: &mut Reservation, bytes: u64) -> Result<(), Error> {
     for _ in 1..MEMORY_TRIES {
         match reservation.raise_to(bytes) {
-            Err(Error::Overloaded { .. }) => wait(MEMORY_WAIT_MS).await,
+            Err(Error::Overloaded { .. } | Error::TenantOverloaded { .. }) => {
+                wait(MEMORY_WAIT_MS).await
+            }
             outcome => return outcome,
         }
     }

@@ -5,7 +5,7 @@
 mod owed;
 
 use crate::batch::Batch;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, never_fit};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
 use crate::ha::Heard;
@@ -147,6 +147,9 @@ impl Distributor {
             seed: parts.seed,
             drawn: AtomicU64::new(counter),
         };
+        for warning in never_fit(&inner.limits, inner.budget.request_bytes_max()) {
+            tracing::warn!("{warning}");
+        }
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -224,10 +227,10 @@ impl Distributor {
         form: Form,
         raw: Buffer,
         mut reservation: Reservation,
+        is_counted: bool,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let limits = Arc::clone(self.inner.limits.of(&context.tenant));
         let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
-        is_counted: bool,
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
         let context = Arc::new(context);
@@ -272,10 +275,10 @@ impl Distributor {
         let mut batch =
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
         batch.described = described;
+        batch.is_counted = true;
         let resolved = self.resolve_batch(batch)?;
         if owed::heir_of(&resolved.0).is_some() {
             let Batch { body, body_len, .. } = &resolved.0;
-        batch.is_counted = true;
             let raw = remote_write::compress(body.get(..*body_len).unwrap_or_default())?;
             let form = Form { version: Version::Two, encoding: Encoding::Snappy };
             self.hold(&resolved.0, form, &raw);
@@ -396,10 +399,10 @@ struct Decode {
     raw: Buffer,
     limits: Arc<Limits>,
     reservation: Reservation,
+    is_counted: bool,
 }
 
 impl Decode {
-    is_counted: bool,
     fn run(self) -> Result<(Batch, Plan, TimestampMs), Error> {
         let mut message = self.distributor.inner.messages.take();
         let limit = self.limits.max_decoded_bytes;
