@@ -24,16 +24,20 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::refusal::{Item, Reason, Refusals};
 use crate::tenant::Tenant;
-use crate::validate::SeriesFault;
+use crate::validate::{SeriesFault, TimeRules};
 use labels::{ResourceLabels, Rules, ScopeLabels, key_text, shown};
+use model::histogram::ResetHint;
 use model::mutation::MetricType;
+use model::{LabelSet, METRIC_NAME, TimestampMs};
 use names::{NameKind, metric_name, unit_name};
 pub(crate) use output::Growth;
 use output::Output;
 use wire::otlp::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
 use wire::remote_write::MetadataView;
 
-/// `target_info` has a sample so often between its first and its last: half of the usual lookback.
+/// The series that says who a resource is.
+const TARGET_INFO: &str = "target_info";
+/// It has a sample so often between its first and its last: half of the usual lookback.
 const TARGET_INFO_EVERY_MS: i64 = 150_000;
 /// Of one request and resource, not more than so many: the newest.
 const TARGET_INFO_SAMPLES_MAX: i64 = 1000;
@@ -74,12 +78,13 @@ impl From<SeriesFault> for Stop {
 pub(crate) fn translate(
     body: &[u8],
     tenant: &Tenant,
+    now: TimestampMs,
     growth: Growth<'_>,
 ) -> Result<Translated, Error> {
     let rules = Rules::of(&tenant.limits);
     let translated = Translated::default();
     let output = Output::new(tenant, growth);
-    let mut translator = Translator { rules, output, translated };
+    let mut translator = Translator { rules, now, output, translated };
     for resource in Request::new(body).resources() {
         translator.resource(&resource?)?;
     }
@@ -90,6 +95,7 @@ pub(crate) fn translate(
 
 struct Translator<'t> {
     rules: Rules<'t>,
+    now: TimestampMs,
     output: Output<'t>,
     translated: Translated,
 }
@@ -100,11 +106,31 @@ struct Scope<'a, 's> {
     labels: ScopeLabels<'a>,
 }
 
-/// The first and the last moment of something, in milliseconds.
-#[derive(Clone, Copy)]
+/// From when to when a resource was heard of: the first and the last moment, in milliseconds, of those
+/// at which it may have samples.
 struct Span {
-    first_ms: i64,
-    last_ms: i64,
+    times: TimeRules,
+    ends_ms: Option<(i64, i64)>,
+}
+
+impl Span {
+    fn add(&mut self, at_ms: i64) {
+        if self.times.allow(at_ms) {
+            let (first_ms, last_ms) = self.ends_ms.unwrap_or((at_ms, at_ms));
+            self.ends_ms = Some((first_ms.min(at_ms), last_ms.max(at_ms)));
+        }
+    }
+}
+
+/// What the points of a metric count from; `None` if its data is of no kind that is known.
+fn temporality(metric: &Metric<'_>) -> Option<Temporality> {
+    match metric.data {
+        Data::Sum { temporality, .. }
+        | Data::Histogram(temporality)
+        | Data::ExponentialHistogram(temporality) => Some(temporality),
+        Data::Gauge | Data::Summary => Some(Temporality::Cumulative),
+        Data::Unknown => None,
+    }
 }
 
 impl Translator<'_> {
@@ -119,7 +145,7 @@ impl Translator<'_> {
                 return Ok(());
             }
         };
-        let mut span: Option<Span> = None;
+        let mut span = Span { times: self.times_of(&labels), ends_ms: None };
         for scope in resource.scopes() {
             let view = scope?;
             let scope = match ScopeLabels::read(&view, self.rules) {
@@ -138,7 +164,7 @@ impl Translator<'_> {
                 }
             }
         }
-        self.target_info(&labels, span)
+        self.target_info(&labels, &span)
     }
 
     /// Translates a metric. A fault is of all of its points; those of single points are noted.
@@ -146,9 +172,12 @@ impl Translator<'_> {
         &mut self,
         metric: &Metric<'_>,
         scope: &Scope<'_, '_>,
-        span: &mut Option<Span>,
+        span: &mut Span,
     ) -> Result<(), Stop> {
         let (kind, metric_type) = self.kind(metric)?;
+        // What counts from the point before is never reset.
+        let is_delta = temporality(metric) == Some(Temporality::Delta);
+        let reset_hint = if is_delta { ResetHint::Gauge } else { ResetHint::Unknown };
         let (name, unit) = (key_text(metric.name)?, key_text(metric.unit)?);
         let translation = self.rules.settings.translation;
         let Some(stored) = metric_name(name, unit, kind, translation) else {
@@ -166,9 +195,7 @@ impl Translator<'_> {
             match self.point((&stored, reset_hint), &point, scope) {
                 Ok(at_ms) => {
                     is_any_taken = true;
-                    let known = span.get_or_insert(Span { first_ms: at_ms, last_ms: at_ms });
-                    known.first_ms = known.first_ms.min(at_ms);
-                    known.last_ms = known.last_ms.max(at_ms);
+                    span.add(at_ms);
                 }
                 Err(stop) => {
                     let fault = stop.fault()?;
@@ -186,15 +213,9 @@ impl Translator<'_> {
 
     /// What the metric's name tells, and its type; a fault if its temporality is none of ours.
     fn kind(&self, metric: &Metric<'_>) -> Result<(NameKind, MetricType), SeriesFault> {
-        let temporality = match metric.data {
-            Data::Sum { temporality, .. }
-            | Data::Histogram(temporality)
-            | Data::ExponentialHistogram(temporality) => temporality,
-            Data::Gauge | Data::Summary => Temporality::Cumulative,
-            Data::Unknown => {
-                let text = "no kind of data that is known".to_owned();
-                return Err(SeriesFault { reason: Reason::NotTranslatable, text });
-            }
+        let Some(temporality) = temporality(metric) else {
+            let text = "no kind of data that is known".to_owned();
+            return Err(SeriesFault { reason: Reason::NotTranslatable, text });
         };
         let is_delta = temporality == Temporality::Delta;
         let is_taken = temporality == Temporality::Cumulative
@@ -215,18 +236,24 @@ impl Translator<'_> {
         Ok((kind, if is_delta { MetricType::Unknown } else { metric_type }))
     }
 
+    /// The times at which `target_info` of a resource may have samples.
+    fn times_of(&self, labels: &ResourceLabels<'_>) -> TimeRules {
+        let (tenant, target) = (self.output.tenant, labels.target.iter().flatten());
+        let pairs = target.map(|(name, value)| (&**name, &**value));
+        let labels = LabelSet::from_pairs(pairs.chain([(METRIC_NAME, TARGET_INFO)]));
+        let (shortest, _) = tenant.retention.bounds();
+        let retention = labels.map_or(shortest, |labels| tenant.retention.of_labels(&labels));
+        TimeRules::new(&tenant.limits, retention, self.now)
+    }
+
     /// Says who the resource is, at the newest moment and on the way there.
-    fn target_info(
-        &mut self,
-        labels: &ResourceLabels<'_>,
-        span: Option<Span>,
-    ) -> Result<(), Error> {
-        let (Some(target), Some(Span { first_ms, last_ms })) = (&labels.target, span) else {
+    fn target_info(&mut self, labels: &ResourceLabels<'_>, span: &Span) -> Result<(), Error> {
+        let (Some(target), Some((first_ms, last_ms))) = (&labels.target, span.ends_ms) else {
             return Ok(());
         };
         let way_ms = TARGET_INFO_SAMPLES_MAX * TARGET_INFO_EVERY_MS;
         let mut at_ms = first_ms.max(last_ms.saturating_sub(way_ms));
-        self.output.series("target_info", target, None, |series| {
+        self.output.series(TARGET_INFO, target, None, |series| {
             while at_ms < last_ms {
                 series.sample(at_ms, 1.0, 0);
                 at_ms = at_ms.saturating_add(TARGET_INFO_EVERY_MS);
