@@ -124,7 +124,7 @@ async fn take_exposition(
     let name = match &line {
         exposition::Line::Nothing => return Ok(Ok(())),
         exposition::Line::Sample(row) => return writer.row(row).await.map(Ok),
-        exposition::Line::Type(name, _) | exposition::Line::Help(name, _) => *name,
+        exposition::Line::Type(name, _) | exposition::Line::Help(name, _) => &**name,
     };
     if family.as_ref().is_none_or(|known| *known.metric != *name) {
         let next = writer.metadata(&MetadataView { metric: name.as_bytes(), ..Default::default() });
