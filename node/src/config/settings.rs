@@ -187,7 +187,7 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting(
         "body_timeout",
-        "How long a request's body may take to come.",
+        "How long a request's body may take to come; one of an import may take longer.",
         &mut server.body_timeout,
     );
     v.setting(
