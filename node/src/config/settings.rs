@@ -204,26 +204,7 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
 
 /// Walks the limits of one tenant.
 pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
-    bytes(v, "max_request_bytes", "A write's body as sent.", &mut limits.max_request_bytes);
-    bytes(v, "max_decoded_bytes", "The same, decompressed.", &mut limits.max_decoded_bytes);
-    count(v, "max_request_series", "Series in one write.", &mut limits.max_request_series);
-    count(v, "max_request_samples", "Samples in one write.", &mut limits.max_request_samples);
-    count(
-        v,
-        "ingestion_rate",
-        "Samples per second, in each process that takes writes.",
-        &mut limits.ingestion_rate,
-    );
-    v.setting(
-        "ingestion_burst",
-        "Samples at once, in each process too; 0 is two seconds of ingestion_rate.",
-        &mut limits.ingestion_burst,
-    );
-    let meaning = "Open series; known ones go on at the limit. With more ingesters than copies each enforces its \
-                   share of it, and what midnight may bring beside that: up to twice as many in all.";
-    count(v, "max_series", meaning, &mut limits.max_series);
-    let per_metric = &mut limits.max_series_per_metric;
-    count(v, "max_series_per_metric", "Open series of one metric.", per_metric);
+    walk_amounts(v, limits);
     count(v, "max_labels", "Labels of one series.", &mut limits.max_labels);
     bytes(v, "max_label_name_bytes", "One label name.", &mut limits.max_label_name_bytes);
     bytes(v, "max_label_value_bytes", "One label value.", &mut limits.max_label_value_bytes);
@@ -280,6 +261,30 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
         &mut query.max_concurrency,
     );
     count(v, "max_query_queue", "Queries that wait, in each process.", &mut query.max_queue);
+}
+
+/// Walks how much it may send.
+fn walk_amounts(v: &mut impl Visitor, limits: &mut Limits) {
+    bytes(v, "max_request_bytes", "A write's body as sent.", &mut limits.max_request_bytes);
+    bytes(v, "max_decoded_bytes", "The same, decompressed.", &mut limits.max_decoded_bytes);
+    count(v, "max_request_series", "Series in one write.", &mut limits.max_request_series);
+    count(v, "max_request_samples", "Samples in one write.", &mut limits.max_request_samples);
+    count(
+        v,
+        "ingestion_rate",
+        "Samples per second, in each process that takes writes.",
+        &mut limits.ingestion_rate,
+    );
+    v.setting(
+        "ingestion_burst",
+        "Samples at once, in each process too; 0 is two seconds of ingestion_rate.",
+        &mut limits.ingestion_burst,
+    );
+    let meaning = "Open series; known ones go on at the limit. With more ingesters than copies each enforces its \
+                   share of it, and what midnight may bring beside that: up to twice as many in all.";
+    count(v, "max_series", meaning, &mut limits.max_series);
+    let per_metric = &mut limits.max_series_per_metric;
+    count(v, "max_series_per_metric", "Open series of one metric.", per_metric);
 }
 
 /// Walks how OTLP metrics are translated.
