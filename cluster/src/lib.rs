@@ -4,6 +4,7 @@
 
 pub mod consistency;
 pub mod depth;
+pub mod layout;
 pub mod liveness;
 pub mod members;
 pub mod ownership;
@@ -12,6 +13,7 @@ pub mod token;
 pub mod topology;
 
 pub use consistency::{Consistency, Tally, Unavailable, Verdict};
+pub use layout::Layout;
 pub use members::{Member, Members, NodeIndex, Roles};
 pub use placement::{NodeSet, Placement};
 pub use token::{Ring, TokenRange, VNODES_PER_NODE};

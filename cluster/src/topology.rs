@@ -141,12 +141,18 @@ impl Topology {
         self.members.hash(self.placement.replication_factor())
     }
 
-    /// A tenant's limit on open series as one replica enforces it: its share of the copies, rounded
-    /// up. 0 is no limit.
+    /// A tenant's limit on open series as one replica enforces it: its share of the copies, rounded up, and
+    /// what the next day may bring beside it. 0 is no limit.
+    ///
+    /// Where a replica has a part of the ring only, each day brings it another part of the metrics, while the
+    /// series of the day before stay open for as long as they may be idle. Of its share that is all that was
+    /// not its own already: with `rf` copies on `n` nodes, `rf / n × (1 - rf / n)` of the limit.
     #[must_use]
     pub fn replica_series_max(&self, series_max: u64) -> u64 {
-        let copies = series_max.saturating_mul(self.placement.replication_factor() as u64);
-        copies.div_ceil(self.members.ingesters().count().max(1) as u64)
+        let copies = self.placement.replication_factor() as u128;
+        let nodes = (self.members.ingesters().count() as u128).max(copies);
+        let max = (u128::from(series_max) * copies * (2 * nodes - copies)).div_ceil(nodes * nodes);
+        u64::try_from(max).unwrap_or(u64::MAX)
     }
 }
 
@@ -183,9 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_enforces_its_share_of_a_series_limit_rounded_up() {
+    fn a_replica_enforces_its_share_of_a_series_limit_and_of_the_next_day_rounded_up() {
         assert_eq!(Topology::new(config(3, 3)).unwrap().replica_series_max(100), 100);
-        assert_eq!(Topology::new(config(4, 3)).unwrap().replica_series_max(101), 76);
+        assert_eq!(Topology::new(config(4, 3)).unwrap().replica_series_max(101), 95);
+        assert_eq!(Topology::new(config(12, 3)).unwrap().replica_series_max(1_600), 700);
+        assert_eq!(
+            Topology::new(config(12, 3)).unwrap().replica_series_max(u64::MAX - 1),
+            u64::MAX / 16 * 7 + 7
+        );
         assert_eq!(Topology::new(config(4, 3)).unwrap().replica_series_max(0), 0);
         assert_eq!(Topology::new(TopologyConfig::alone("a")).unwrap().replica_series_max(7), 7);
     }

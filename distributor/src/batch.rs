@@ -33,6 +33,9 @@ pub(crate) struct Batch {
     pub(crate) body: Buffer,
     pub(crate) body_len: usize,
     pub(crate) version: Version,
+    /// Whether somebody counted already what the tenant may send at once: what was translated has more
+    /// series than its sender sent points.
+    pub(crate) is_counted: bool,
     /// What the references of a 2.0 body refer to.
     pub(crate) symbols: Option<HashedSymbols>,
     /// Raw labels that did not stand in one piece.
@@ -76,6 +79,7 @@ impl Batch {
             body,
             body_len,
             version,
+            is_counted: false,
             symbols: None,
             gathered: Vec::new(),
             rows: Vec::new(),

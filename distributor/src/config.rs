@@ -1,5 +1,7 @@
 //! What an operator can set about taking writes in.
 
+use guard::LimitTable;
+
 /// Settings of the distributor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -65,9 +67,45 @@ impl Config {
     }
 }
 
+/// A decoded body is held so many times: the message, its columns and the mutation made of them.
+const HELD_TIMES: u64 = 3;
+
+/// Those whose limits allow bodies for which there would never be memory, when one request may have
+/// `bytes_max`; a sentence for each.
+pub(crate) fn never_fit(limits: &LimitTable, bytes_max: u64) -> Vec<String> {
+    let of_tenants = limits.overrides().map(|(tenant, own)| (tenant.as_str(), own));
+    std::iter::once(("default", limits.default_limits()))
+        .chain(of_tenants)
+        .filter(|(_, own)| own.max_decoded_bytes.get().saturating_mul(HELD_TIMES) > bytes_max)
+        .map(|(whose, own)| {
+            format!(
+                "max_decoded_bytes of {whose} is {}, but a write of more than {} may never find memory \
+                 (write.memory): it is refused with 413",
+                own.max_decoded_bytes.0,
+                bytes_max / HELD_TIMES
+            )
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use guard::{Limit, Limits};
+    use model::TenantId;
+
+    #[test]
+    fn limits_that_allow_what_never_fits_are_told_at_the_border() {
+        let of = |bytes| Limits { max_decoded_bytes: Limit(bytes), ..Limits::default() };
+        let table = LimitTable::new(of(100))
+            .with(TenantId::parse("large").unwrap(), of(101))
+            .with(TenantId::parse("endless").unwrap(), of(0));
+        let mut told = never_fit(&table, 300);
+        told.sort();
+        let [endless, large] = &told[..] else { panic!("{told:?}") };
+        assert!(endless.contains("of endless is 0") && large.contains("of large is 101"));
+        assert_eq!(never_fit(&table, 299).len(), 3);
+    }
 
     #[test]
     fn the_defaults_have_no_fault() {

@@ -43,6 +43,11 @@ pub enum Error {
         "tenant {tenant} has {bytes_max} bytes of writes under way, which is the most for one tenant; try again"
     )]
     TenantOverloaded { tenant: TenantId, bytes_max: u64 },
+    /// It takes more memory than there is when nothing else is under way.
+    #[error(
+        "the write takes {bytes} bytes of memory and {whose} may have {bytes_max} (write.memory)"
+    )]
+    NeverFits { bytes: u64, whose: &'static str, bytes_max: u64 },
     /// Too few replicas have it.
     #[error("{required} of {replicas} replicas have to take the write and {alive} can: {cause}")]
     Consistency { required: usize, replicas: usize, alive: usize, cause: String, kind: Kind },
@@ -72,7 +77,7 @@ impl Error {
             Self::Otlp(error) => error.kind(),
             Self::Gzip(error) => error.kind(),
             Self::Parameter { .. } => Kind::Invalid,
-            Self::LongLine { .. } => Kind::TooLarge,
+            Self::LongLine { .. } | Self::NeverFits { .. } => Kind::TooLarge,
             Self::Import { error, .. } => error.kind(),
             Self::BodyTimeout { .. } => Kind::Timeout,
             Self::Overloaded { .. } | Self::TenantOverloaded { .. } | Self::Restless => {

@@ -12,12 +12,14 @@ pub(crate) mod lines;
 pub(crate) mod writer;
 
 use crate::error::Error;
+use crate::metadata;
 use crate::pool::Reservation;
 use lines::Lines;
-use model::mutation::{MetricMetadata, MetricType};
+use model::mutation::MetricMetadata;
 use std::time::Duration;
 use wire::import::line_protocol::{Points, Precision};
 use wire::import::{BadLine, Row, exposition, json_lines, line_protocol};
+use wire::remote_write::MetadataView;
 use writer::Writer;
 
 /// How often memory is asked for before an import is given up, and how long it waits in between.
@@ -122,21 +124,16 @@ async fn take_exposition(
     let name = match &line {
         exposition::Line::Nothing => return Ok(Ok(())),
         exposition::Line::Sample(row) => return writer.row(row).await.map(Ok),
-        exposition::Line::Type(name, _) | exposition::Line::Help(name, _) => *name,
+        exposition::Line::Type(name, _) | exposition::Line::Help(name, _) => &**name,
     };
     if family.as_ref().is_none_or(|known| *known.metric != *name) {
-        let next = MetricMetadata {
-            metric: name.into(),
-            metric_type: MetricType::Unknown,
-            help: "".into(),
-            unit: "".into(),
-        };
-        writer.describe(family.replace(next)).await?;
+        let next = writer.metadata(&MetadataView { metric: name.as_bytes(), ..Default::default() });
+        writer.describe(std::mem::replace(family, next)).await?;
     }
     if let Some(family) = family {
         match line {
             exposition::Line::Type(_, metric_type) => family.metric_type = metric_type,
-            exposition::Line::Help(_, text) => family.help = (&*text).into(),
+            exposition::Line::Help(_, text) => family.help = metadata::help(text.as_bytes()),
             _ => {}
         }
     }
@@ -185,7 +182,9 @@ impl Writer {
 async fn raise(reservation: &mut Reservation, bytes: u64) -> Result<(), Error> {
     for _ in 1..MEMORY_TRIES {
         match reservation.raise_to(bytes) {
-            Err(Error::Overloaded { .. }) => wait(MEMORY_WAIT_MS).await,
+            Err(Error::Overloaded { .. } | Error::TenantOverloaded { .. }) => {
+                wait(MEMORY_WAIT_MS).await
+            }
             outcome => return outcome,
         }
     }

@@ -7,6 +7,8 @@
 //! # Invariants
 //! - A translated message is no longer than `max_decoded_bytes`, and its memory is reserved as it
 //!   grows: labels of a resource are repeated in each of its series.
+//! - A request has at most as many points as a remote write has series, however many series a point
+//!   becomes.
 //! - A point is translated whole or refused whole; what cannot be read at all refuses the request.
 //!
 //! Not here: names (`names.rs`), labels (`labels.rs`), what a point's value becomes (`points.rs`,
@@ -19,23 +21,26 @@ mod output;
 mod points;
 
 use crate::error::Error;
+use crate::message::Message;
 use crate::refusal::{Item, Reason, Refusals};
-use crate::service::Message;
 use crate::tenant::Tenant;
-use crate::validate::SeriesFault;
+use crate::validate::{SeriesFault, TimeRules};
 use labels::{ResourceLabels, Rules, ScopeLabels, key_text, shown};
-use model::mutation::{MetricMetadata, MetricType};
+use model::histogram::ResetHint;
+use model::mutation::MetricType;
+use model::{LabelSet, METRIC_NAME, TimestampMs};
 use names::{NameKind, metric_name, unit_name};
 pub(crate) use output::Growth;
 use output::Output;
 use wire::otlp::{Data, Metric, Request, ResourceMetrics, ScopeMetrics, Temporality};
+use wire::remote_write::MetadataView;
 
-/// `target_info` has a sample so often between its first and its last: half of the usual lookback.
+/// The series that says who a resource is.
+const TARGET_INFO: &str = "target_info";
+/// It has a sample so often between its first and its last: half of the usual lookback.
 const TARGET_INFO_EVERY_MS: i64 = 150_000;
 /// Of one request and resource, not more than so many: the newest.
 const TARGET_INFO_SAMPLES_MAX: i64 = 1000;
-/// A description is cut here; what is kept of it is shorter still.
-const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 /// A translated request.
 #[derive(Debug, Default)]
@@ -73,12 +78,13 @@ impl From<SeriesFault> for Stop {
 pub(crate) fn translate(
     body: &[u8],
     tenant: &Tenant,
+    now: TimestampMs,
     growth: Growth<'_>,
 ) -> Result<Translated, Error> {
     let rules = Rules::of(&tenant.limits);
     let translated = Translated::default();
     let output = Output::new(tenant, growth);
-    let mut translator = Translator { rules, output, translated };
+    let mut translator = Translator { rules, now, output, translated };
     for resource in Request::new(body).resources() {
         translator.resource(&resource?)?;
     }
@@ -89,6 +95,7 @@ pub(crate) fn translate(
 
 struct Translator<'t> {
     rules: Rules<'t>,
+    now: TimestampMs,
     output: Output<'t>,
     translated: Translated,
 }
@@ -99,11 +106,31 @@ struct Scope<'a, 's> {
     labels: ScopeLabels<'a>,
 }
 
-/// The first and the last moment of something, in milliseconds.
-#[derive(Clone, Copy)]
+/// From when to when a resource was heard of: the first and the last moment, in milliseconds, of those
+/// at which it may have samples.
 struct Span {
-    first_ms: i64,
-    last_ms: i64,
+    times: TimeRules,
+    ends_ms: Option<(i64, i64)>,
+}
+
+impl Span {
+    fn add(&mut self, at_ms: i64) {
+        if self.times.allow(at_ms) {
+            let (first_ms, last_ms) = self.ends_ms.unwrap_or((at_ms, at_ms));
+            self.ends_ms = Some((first_ms.min(at_ms), last_ms.max(at_ms)));
+        }
+    }
+}
+
+/// What the points of a metric count from; `None` if its data is of no kind that is known.
+fn temporality(metric: &Metric<'_>) -> Option<Temporality> {
+    match metric.data {
+        Data::Sum { temporality, .. }
+        | Data::Histogram(temporality)
+        | Data::ExponentialHistogram(temporality) => Some(temporality),
+        Data::Gauge | Data::Summary => Some(Temporality::Cumulative),
+        Data::Unknown => None,
+    }
 }
 
 impl Translator<'_> {
@@ -118,7 +145,7 @@ impl Translator<'_> {
                 return Ok(());
             }
         };
-        let mut span: Option<Span> = None;
+        let mut span = Span { times: self.times_of(&labels), ends_ms: None };
         for scope in resource.scopes() {
             let view = scope?;
             let scope = match ScopeLabels::read(&view, self.rules) {
@@ -137,7 +164,7 @@ impl Translator<'_> {
                 }
             }
         }
-        self.target_info(&labels, span)
+        self.target_info(&labels, &span)
     }
 
     /// Translates a metric. A fault is of all of its points; those of single points are noted.
@@ -145,25 +172,30 @@ impl Translator<'_> {
         &mut self,
         metric: &Metric<'_>,
         scope: &Scope<'_, '_>,
-        span: &mut Option<Span>,
+        span: &mut Span,
     ) -> Result<(), Stop> {
         let (kind, metric_type) = self.kind(metric)?;
+        // What counts from the point before is never reset.
+        let is_delta = temporality(metric) == Some(Temporality::Delta);
+        let reset_hint = if is_delta { ResetHint::Gauge } else { ResetHint::Unknown };
         let (name, unit) = (key_text(metric.name)?, key_text(metric.unit)?);
         let translation = self.rules.settings.translation;
         let Some(stored) = metric_name(name, unit, kind, translation) else {
             let text = format!("no metric can be called after {:?}", shown(metric.name));
             return Err(SeriesFault { reason: Reason::NotTranslatable, text }.into());
         };
-        let mut has_points = false;
+        let mut is_any_taken = false;
         for point in metric.points() {
             let point = point?;
-            has_points = true;
             self.translated.points += 1;
-            match self.point(&stored, &point, scope) {
+            let tenant = self.output.tenant;
+            if tenant.limits.max_request_series.is_exceeded_by(self.translated.points) {
+                return Err(tenant.too_many_points().into());
+            }
+            match self.point((&stored, reset_hint), &point, scope) {
                 Ok(at_ms) => {
-                    let known = span.get_or_insert(Span { first_ms: at_ms, last_ms: at_ms });
-                    known.first_ms = known.first_ms.min(at_ms);
-                    known.last_ms = known.last_ms.max(at_ms);
+                    is_any_taken = true;
+                    span.add(at_ms);
                 }
                 Err(stop) => {
                     let fault = stop.fault()?;
@@ -171,30 +203,19 @@ impl Translator<'_> {
                 }
             }
         }
-        if has_points {
-            let help = &metric.description[..metric.description.len().min(DESCRIPTION_BYTES_MAX)];
-            let metadata = MetricMetadata {
-                metric: stored.into(),
-                metric_type,
-                help: String::from_utf8_lossy(help).into(),
-                unit: unit_name(unit, translation).into(),
-            };
-            self.output.describe(metadata)?;
+        if is_any_taken {
+            let unit = unit_name(unit, translation);
+            let (metric, help, unit) = (stored.as_bytes(), metric.description, unit.as_bytes());
+            self.output.describe(&MetadataView { metric, metric_type, help, unit })?;
         }
         Ok(())
     }
 
     /// What the metric's name tells, and its type; a fault if its temporality is none of ours.
     fn kind(&self, metric: &Metric<'_>) -> Result<(NameKind, MetricType), SeriesFault> {
-        let temporality = match metric.data {
-            Data::Sum { temporality, .. }
-            | Data::Histogram(temporality)
-            | Data::ExponentialHistogram(temporality) => temporality,
-            Data::Gauge | Data::Summary => Temporality::Cumulative,
-            Data::Unknown => {
-                let text = "no kind of data that is known".to_owned();
-                return Err(SeriesFault { reason: Reason::NotTranslatable, text });
-            }
+        let Some(temporality) = temporality(metric) else {
+            let text = "no kind of data that is known".to_owned();
+            return Err(SeriesFault { reason: Reason::NotTranslatable, text });
         };
         let is_delta = temporality == Temporality::Delta;
         let is_taken = temporality == Temporality::Cumulative
@@ -215,18 +236,24 @@ impl Translator<'_> {
         Ok((kind, if is_delta { MetricType::Unknown } else { metric_type }))
     }
 
+    /// The times at which `target_info` of a resource may have samples.
+    fn times_of(&self, labels: &ResourceLabels<'_>) -> TimeRules {
+        let (tenant, target) = (self.output.tenant, labels.target.iter().flatten());
+        let pairs = target.map(|(name, value)| (&**name, &**value));
+        let labels = LabelSet::from_pairs(pairs.chain([(METRIC_NAME, TARGET_INFO)]));
+        let (shortest, _) = tenant.retention.bounds();
+        let retention = labels.map_or(shortest, |labels| tenant.retention.of_labels(&labels));
+        TimeRules::new(&tenant.limits, retention, self.now)
+    }
+
     /// Says who the resource is, at the newest moment and on the way there.
-    fn target_info(
-        &mut self,
-        labels: &ResourceLabels<'_>,
-        span: Option<Span>,
-    ) -> Result<(), Error> {
-        let (Some(target), Some(Span { first_ms, last_ms })) = (&labels.target, span) else {
+    fn target_info(&mut self, labels: &ResourceLabels<'_>, span: &Span) -> Result<(), Error> {
+        let (Some(target), Some((first_ms, last_ms))) = (&labels.target, span.ends_ms) else {
             return Ok(());
         };
         let way_ms = TARGET_INFO_SAMPLES_MAX * TARGET_INFO_EVERY_MS;
         let mut at_ms = first_ms.max(last_ms.saturating_sub(way_ms));
-        self.output.series("target_info", target, None, |series| {
+        self.output.series(TARGET_INFO, target, None, |series| {
             while at_ms < last_ms {
                 series.sample(at_ms, 1.0, 0);
                 at_ms = at_ms.saturating_add(TARGET_INFO_EVERY_MS);

@@ -94,6 +94,23 @@ impl Budget {
         Self { kib, bytes_max, shares: several.then(|| Arc::new(shares)) }
     }
 
+    /// What one request may have when nothing else is under way.
+    pub(crate) fn request_bytes_max(&self) -> u64 {
+        let kib = self.shares.as_ref().map(|shares| u64::from(shares.kib_max));
+        kib.unwrap_or(self.bytes_max / 1024) * 1024
+    }
+
+    /// So many bytes in KiB.
+    ///
+    /// # Errors
+    /// [`Error::NeverFits`] if no request can have them.
+    fn fit(&self, bytes: u64) -> Result<u32, Error> {
+        let bytes_max = self.request_bytes_max();
+        let whose = if self.shares.is_some() { "one tenant" } else { "all together" };
+        let wanted = u32::try_from(bytes.div_ceil(1024)).ok().filter(|_| bytes <= bytes_max);
+        wanted.ok_or(Error::NeverFits { bytes, whose, bytes_max })
+    }
+
     /// A tenant's share of nothing yet.
     pub(crate) fn reserve(&self, tenant: &TenantId) -> Reservation {
         let tenant = tenant.clone();
@@ -144,10 +161,10 @@ impl Reservation {
     ///
     /// # Errors
     /// [`Error::Overloaded`] if the budget is spent, [`Error::TenantOverloaded`] if the tenant's part of
-    /// it is; nobody waits for it.
+    /// it is; nobody waits for it. [`Error::NeverFits`] if there would never be so much.
     pub(crate) fn raise_to(&mut self, bytes: u64) -> Result<(), Error> {
         let overloaded = || Error::Overloaded { inflight_bytes_max: self.budget.bytes_max };
-        let wanted = u32::try_from(bytes.div_ceil(1024)).map_err(|_| overloaded())?;
+        let wanted = self.budget.fit(bytes)?;
         let Some(more) = wanted.checked_sub(self.held_kib).filter(|more| *more > 0) else {
             return Ok(());
         };
@@ -180,6 +197,7 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
     use crate::testing::id;
+    use model::Kind;
 
     #[test]
     fn a_buffer_comes_back_unless_it_is_too_large_or_too_many_rest() {
@@ -211,6 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn what_no_request_can_ever_have_is_too_large_and_what_others_have_is_worth_another_try() {
+        for (several, most) in [(false, 10 * 1024), (true, 5 * 1024)] {
+            let budget = Budget::new(10 * 1024, several);
+            let mut held = budget.reserve(&id("a"));
+            held.raise_to(1024).unwrap();
+            let refused = |bytes| budget.reserve(&id("a")).raise_to(bytes).unwrap_err();
+            assert_eq!(refused(most).kind(), Kind::Unavailable);
+            for bytes in [most + 1, u64::MAX] {
+                let error = refused(bytes);
+                assert_eq!(error.kind(), Kind::TooLarge, "{bytes}");
+                assert!(error.to_string().contains("write.memory"), "{error}");
+            }
+            drop(held);
+            budget.reserve(&id("a")).raise_to(most).unwrap();
+        }
+    }
+
+    #[test]
     fn of_several_tenants_none_takes_more_than_half_and_what_it_holds_is_forgotten_with_it() {
         let budget = Budget::new(10 * 1024, true);
         let (mut a, mut more) = (budget.reserve(&id("a")), budget.reserve(&id("a")));
@@ -221,7 +257,8 @@ mod tests {
         b.raise_to(5 * 1024).unwrap();
         drop(a);
         more.raise_to(5 * 1024).unwrap();
-        assert!(matches!(more.raise_to(6 * 1024), Err(Error::Overloaded { .. })));
+        let mut c = budget.reserve(&id("c"));
+        assert!(matches!(c.raise_to(1), Err(Error::Overloaded { .. })));
         drop((more, b));
         assert!(budget.shares.unwrap().held_kib.lock().is_empty());
     }

@@ -25,6 +25,7 @@ use crate::series_cache::{Fate, SeriesCache, UNCACHED};
 use crate::symbols::HashedSymbols;
 use crate::tenant::Tenant;
 use crate::validate::{LabelBounds, SeriesFault, TimeRules, series_text};
+use guard::Limit;
 use metadata::Described;
 use model::{LabelTable, Text, TimestampMs};
 use new_series::NewSeries;
@@ -113,6 +114,7 @@ impl Resolver<'_> {
         batch.evictions = cache.evictions();
         let tenant = Arc::clone(&batch.tenant);
         let limits = Arc::clone(&tenant.limits);
+        let series_max = if batch.is_counted { Limit(0) } else { limits.max_request_series };
         let (shortest, _) = tenant.retention.bounds();
         let mut pass = Pass {
             resolver: self,
@@ -143,7 +145,7 @@ impl Resolver<'_> {
             match field {
                 Field::Series(view) => {
                     pass.series += 1;
-                    if limits.max_request_series.is_exceeded_by(pass.series) {
+                    if series_max.is_exceeded_by(pass.series) {
                         return Err(batch.tenant.too_many_series().into());
                     }
                     pass.series(&view)?;

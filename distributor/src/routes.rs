@@ -28,6 +28,18 @@ use tracing::Instrument;
 use wire::http_error::text_response;
 use wire::remote_write::{Encoding, Form, Version};
 
+/// Imports, whose bodies may have any length.
+const JSON_LINES: &str = "/api/v1/import";
+const EXPOSITION: &str = "/api/v1/import/prometheus";
+const LINE_PROTOCOL: [&str; 2] = ["/write", "/api/v2/write"];
+
+/// Whether a body sent to `path` may take as long as it is long. It is read as it comes, is slowed
+/// down where its tenant's rate is spent, and is given up when its sender is silent.
+#[must_use]
+pub fn takes_any_length(path: &str) -> bool {
+    [JSON_LINES, EXPOSITION].contains(&path) || LINE_PROTOCOL.contains(&path)
+}
+
 /// The write paths.
 pub fn router(distributor: Distributor) -> Router {
     let mut router = Router::new();
@@ -37,11 +49,12 @@ pub fn router(distributor: Distributor) -> Router {
         }
     }
     router = router
-        .route("/api/v1/import", post(import::json_lines))
-        .route("/api/v1/import/prometheus", post(import::exposition))
-        .route("/write", post(import::line_protocol))
-        .route("/api/v2/write", post(import::line_protocol))
+        .route(JSON_LINES, post(import::json_lines))
+        .route(EXPOSITION, post(import::exposition))
         .route("/query", get(influx::query).post(influx::query));
+    for path in LINE_PROTOCOL {
+        router = router.route(path, post(import::line_protocol));
+    }
     for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics"] {
         router = router.route(path, post(otlp::write));
     }

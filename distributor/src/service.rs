@@ -5,11 +5,12 @@
 mod owed;
 
 use crate::batch::Batch;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, never_fit};
 use crate::error::Error;
 use crate::fan_out::{Sending, fan_out};
 use crate::ha::Heard;
 use crate::label_hash::LabelHasher;
+use crate::message::Message;
 use crate::plan::{Cuts, Plan, Planner};
 use crate::pool::{Budget, Buffer, Pool, Reservation};
 use crate::refusal::Refusals;
@@ -26,7 +27,7 @@ use model::{Clock, Context, LabelSet, Principal, RequestId, SplitMix64, TenantId
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::remote_write::{self, Encoding, Form, RequestV2, Version};
+use wire::remote_write::{self, Encoding, Form, Version};
 use wire::replica::Replica;
 
 /// What a distributor is made of.
@@ -55,14 +56,6 @@ pub struct PushSeries {
     pub labels: LabelSet,
     /// Its samples: milliseconds since 1970, and value.
     pub samples: Vec<(i64, f64)>,
-}
-
-/// What something else was translated into.
-#[derive(Debug, Default)]
-pub(crate) struct Message {
-    pub(crate) request: RequestV2,
-    /// By the names of metric families, which no single series may have.
-    pub(crate) metadata: Vec<MetricMetadata>,
 }
 
 /// What HA replicas send while they wait may take such a part of what requests under way may.
@@ -154,6 +147,9 @@ impl Distributor {
             seed: parts.seed,
             drawn: AtomicU64::new(counter),
         };
+        for warning in never_fit(&inner.limits, inner.budget.request_bytes_max()) {
+            tracing::warn!("{warning}");
+        }
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -179,7 +175,9 @@ impl Distributor {
         let request_id = RequestId(self.inner.random());
         let context = Arc::new(self.context(tenant.clone(), principal, request_id));
         let body_len = body.len();
-        let (batch, plan, now) = self.resolve(context, (body, body_len, Version::One), None)?;
+        let tenant = self.tenant(tenant);
+        let batch = Batch::new(tenant, context, body, body_len, Version::One, None);
+        let (batch, plan, now) = self.resolve_batch(batch)?;
         self.send(batch, plan, now).await
     }
 
@@ -212,7 +210,7 @@ impl Distributor {
         if raw.is_empty() {
             return Ok(Refusals::default());
         }
-        let (batch, plan, now) = self.decode(context, form, raw, reservation).await?;
+        let (batch, plan, now) = self.decode(context, form, raw, reservation, false).await?;
         let tenant = &batch.tenant;
         let items = batch.refusals.charged();
         if items > 0 {
@@ -221,20 +219,23 @@ impl Distributor {
         self.send(batch, plan, now).await
     }
 
-    /// Decodes and resolves a body as it was sent.
+    /// Decodes and resolves a body as it was sent. One that `is_counted` may have more series than its
+    /// tenant may send: it was taken before, as what it was.
     async fn decode(
         &self,
         context: Context,
         form: Form,
         raw: Buffer,
         mut reservation: Reservation,
+        is_counted: bool,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let limits = Arc::clone(self.inner.limits.of(&context.tenant));
         let decoded = remote_write::decoded_len(&raw, form.encoding, limits.max_decoded_bytes)?;
         // The message, its columns and the mutation made of them.
         reservation.raise_to(raw.len() as u64 + 2 * decoded as u64)?;
         let context = Arc::new(context);
-        let decode = Decode { distributor: self.clone(), context, form, raw, limits, reservation };
+        let distributor = self.clone();
+        let decode = Decode { distributor, context, form, raw, limits, reservation, is_counted };
         if decoded > INLINE_BYTES_MAX {
             let task = tokio::task::spawn_blocking(|| decode.run());
             task.await.map_err(|error| Error::Internal(error.to_string()))?
@@ -267,12 +268,14 @@ impl Distributor {
         reservation: Reservation,
     ) -> Result<(Batch, Plan, TimestampMs), Error> {
         let mut body = self.inner.messages.take();
-        *body = translated.request.finish();
+        let described;
+        (*body, described) = translated.finish();
         let body_len = body.len();
         let tenant = self.tenant(&context.tenant);
         let mut batch =
             Batch::new(tenant, context, body, body_len, Version::Two, Some(reservation));
-        batch.described = translated.metadata;
+        batch.described = described;
+        batch.is_counted = true;
         let resolved = self.resolve_batch(batch)?;
         if owed::heir_of(&resolved.0).is_some() {
             let Batch { body, body_len, .. } = &resolved.0;
@@ -306,20 +309,10 @@ impl Distributor {
         }
     }
 
-    /// Resolves a decoded body, given with its length and version, and plans where it goes. CPU work, no await.
+    /// Resolves a decoded body and plans where it goes. CPU work, no await.
     ///
     /// # Errors
     /// [`Error`] if the body is undecodable or holds too much.
-    pub(crate) fn resolve(
-        &self,
-        context: Arc<Context>,
-        (body, body_len, version): (Buffer, usize, Version),
-        reservation: Option<Reservation>,
-    ) -> Result<(Batch, Plan, TimestampMs), Error> {
-        let tenant = self.tenant(&context.tenant);
-        self.resolve_batch(Batch::new(tenant, context, body, body_len, version, reservation))
-    }
-
     fn resolve_batch(&self, mut batch: Batch) -> Result<(Batch, Plan, TimestampMs), Error> {
         let inner = &*self.inner;
         let now = inner.clock.now();
@@ -406,6 +399,7 @@ struct Decode {
     raw: Buffer,
     limits: Arc<Limits>,
     reservation: Reservation,
+    is_counted: bool,
 }
 
 impl Decode {
@@ -415,8 +409,11 @@ impl Decode {
         let Form { version, encoding } = self.form;
         let len = remote_write::decompress(&self.raw, encoding, limit, &mut message)?;
         let raw = self.limits.ha.is_on.then_some(self.raw);
-        let body = (message, len, version);
-        let resolved = self.distributor.resolve(self.context, body, Some(self.reservation))?;
+        let tenant = self.distributor.tenant(&self.context.tenant);
+        let paid = Some(self.reservation);
+        let mut batch = Batch::new(tenant, self.context, message, len, version, paid);
+        batch.is_counted = self.is_counted;
+        let resolved = self.distributor.resolve_batch(batch)?;
         if let Some(raw) = raw {
             self.distributor.hold(&resolved.0, self.form, &raw);
         }

@@ -65,6 +65,12 @@ impl Tenant {
         self.too_large("series", self.limits.max_request_series.0, "max_request_series")
     }
 
+    /// The error of a request with more points, each of which is a series or more, than the tenant may
+    /// send.
+    pub(crate) fn too_many_points(&self) -> Error {
+        self.too_large("points", self.limits.max_request_series.0, "max_request_series")
+    }
+
     /// The error of a request with more samples than the tenant may send.
     pub(crate) fn too_many_samples(&self) -> Error {
         self.too_large("samples", self.limits.max_request_samples.0, "max_request_samples")

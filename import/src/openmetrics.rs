@@ -64,10 +64,14 @@ pub fn read_from(
             Ok(Line::Eof) => ended = true,
             Ok(Line::Nothing) => {}
             Ok(Line::Type(name, metric_type)) => {
-                families.entry(name.to_owned()).or_default().metric_type = metric_type;
+                families.entry(name.into_owned()).or_default().metric_type = metric_type;
             }
-            Ok(Line::Help(name, text)) => families.entry(name.to_owned()).or_default().help = text,
-            Ok(Line::Unit(name, text)) => families.entry(name.to_owned()).or_default().unit = text,
+            Ok(Line::Help(name, text)) => {
+                families.entry(name.into_owned()).or_default().help = text
+            }
+            Ok(Line::Unit(name, text)) => {
+                families.entry(name.into_owned()).or_default().unit = text
+            }
             Ok(Line::Sample { labels, sample, exemplar }) => {
                 if let Some(exemplar) = exemplar {
                     reader.report.exemplars += 1;

@@ -4,8 +4,12 @@
 //! - One process at a time: an advisory lock on `LOCK` is held as long as the value lives, and the
 //!   kernel drops it when the process dies, however it dies.
 //! - `NODE_ID` is written once, synced before it is used, and never changes.
+//! - `LAYOUT` says under which layout of the cluster the data was written (`cluster::layout`): it is synced
+//!   before there is any.
 
 use crate::parts::random_u64;
+use cluster::Layout;
+use cluster::layout::Decision;
 use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -26,6 +30,15 @@ pub(crate) enum Error {
     /// The file is there and holds something else.
     #[error("`{path}` does not hold a node id")]
     BadNodeId { path: PathBuf },
+    /// The member list is another one than the data was written under.
+    #[error(
+        "cluster.members: the data in `{dir}` was written under another layout; was: {kept}; is: {layout}. \
+         Data is not moved, so what others should have now would be missing in answers, without a word. Go \
+         back to what was; or begin the new layout on empty directories and copy the data over (README, \
+         \"Several machines\"); or, to go on without what is not found, say `cluster.accept_layout: '{code}'`",
+        code = layout.code()
+    )]
+    Layout { dir: PathBuf, kept: Layout, layout: Layout },
 }
 
 /// A data directory that is ours.
@@ -70,6 +83,37 @@ impl DataDir {
     pub(crate) fn node_id(&self) -> &str {
         &self.node_id
     }
+
+    /// Checks that data which is here lies where `layout` looks for it, or that the operator has `accepted`
+    /// it by its code, and keeps the layout.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if not; the operating system refused.
+    pub(crate) fn keep_layout(
+        &self,
+        layout: &Layout,
+        has_data: bool,
+        accepted: &str,
+    ) -> Result<(), Error> {
+        let path = self.path.join("LAYOUT");
+        let kept = match fs::read_to_string(&path) {
+            Ok(text) => Some(Layout::kept(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(Error::Io { action: "read", path, source }),
+        };
+        match (layout.decide(kept.as_ref(), has_data, accepted), kept) {
+            (Decision::Keep, _) => Ok(()),
+            (Decision::Refuse, Some(kept)) => {
+                Err(Error::Layout { dir: self.path.clone(), kept, layout: layout.clone() })
+            }
+            (_, kept) => {
+                if let Some(kept) = kept.filter(|_| has_data) {
+                    tracing::warn!(was = %kept, is = %layout, "the layout has changed, as accepted");
+                }
+                publish(&self.path, "LAYOUT", &format!("{layout}\n"))
+            }
+        }
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {
@@ -94,24 +138,28 @@ fn node_id(dir: &Path) -> Result<String, Error> {
             let good = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
             if good { Ok(id.to_owned()) } else { Err(Error::BadNodeId { path }) }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => draw_node_id(dir, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => draw_node_id(dir),
         Err(source) => Err(Error::Io { action: "read", path, source }),
     }
 }
 
-/// Write, sync, rename, sync the directory: a crash leaves the whole id or none.
-fn draw_node_id(dir: &Path, path: &Path) -> Result<String, Error> {
+fn draw_node_id(dir: &Path) -> Result<String, Error> {
     let id = random_u64().map(|bits| format!("{bits:016x}"));
-    let id = id.map_err(io_error("draw", path))?;
-    let draft = dir.join("NODE_ID.tmp");
+    let id = id.map_err(io_error("draw", &dir.join("NODE_ID")))?;
+    publish(dir, "NODE_ID", &id)?;
+    Ok(id)
+}
+
+/// Write, sync, rename, sync the directory: a crash leaves the whole file, or what was before.
+fn publish(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
+    let (path, draft) = (dir.join(name), dir.join(format!("{name}.tmp")));
     let written = File::create(&draft).and_then(|mut file| {
-        file.write_all(id.as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()
     });
     written.map_err(io_error("write", &draft))?;
-    fs::rename(&draft, path).map_err(io_error("rename", path))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))?;
-    Ok(id)
+    fs::rename(&draft, &path).map_err(io_error("rename", &path))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -13,14 +13,14 @@
 pub(crate) mod database;
 
 use crate::config::{Config, Role, Storage};
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
 use crate::parts::{random_bytes, random_u64};
 use crate::places::OverDatabase;
 use crate::routes::{Keeper, Peers};
 use crate::self_metrics::SelfMetrics;
 use crate::{machine, operators};
 use axum::Router;
-use cluster::{NodeIndex, Topology, TopologyConfig};
+use cluster::{Layout, NodeIndex, Topology, TopologyConfig};
 use distributor::Distributor;
 use guard::LimitTable;
 use ingester::{Embedded, EmbeddedParts, Exchange};
@@ -55,6 +55,9 @@ pub(crate) enum Error {
     /// The replica does not start, or does not end well.
     #[error("ingester: {0}")]
     Ingester(#[from] ingester::Error),
+    /// What is in the data directory does not fit the layout, or that cannot be kept.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
     /// The store's directory cannot be used.
     #[error("store: {0}")]
     Store(#[from] store::Error),
@@ -269,6 +272,13 @@ impl<'a> Assembly<'a> {
             "store opened"
         );
         ingester::embedded::say_damage(&report, None);
+        let layout = Layout::of(&self.topology, self.local);
+        let has_data = holds_any(&report) || !ingester.tenants().is_empty();
+        let accepted = &self.config.cluster.accept_layout;
+        if let Err(error) = self.data_dir.keep_layout(&layout, has_data, accepted) {
+            ingester.shutdown().await?;
+            return Err(error.into());
+        }
         Ok(ingester)
     }
 
@@ -389,6 +399,14 @@ impl<'a> Assembly<'a> {
         }
     }
 }
+
+/// Whether a store that was opened holds anything, or held what is lost.
+fn holds_any(report: &store::engine::OpenReport) -> bool {
+    let lost = report.samples_without_series + report.records_damaged;
+    let damaged = report.sstables_damaged.len() + report.replay.damage.len();
+    report.sstables + report.series + report.samples + lost > 0 || damaged > 0
+}
+
 /// Lets this process open as many files as it may: each sstable stays open while it is live.
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

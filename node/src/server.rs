@@ -15,13 +15,14 @@
 mod paced;
 
 use crate::config;
-use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{BoxError, Router};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,7 +41,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyDeadlineLayer;
+use tower_http::timeout::{DeadlineBody, TimeoutError};
 
 /// Header fields of one request.
 const HEADERS_MAX: usize = 100;
@@ -134,11 +135,11 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off Nagle's algorithm");
         }
-        let (router, phase) = (routes.current(), Phase::default());
+        let (routes, phase) = (routes.current(), Phase::default());
         let times =
             Times { header: self.settings.header_timeout, stall: self.settings.stall_timeout };
         let stream = TokioIo::new(Paced::new(stream, phase.clone(), times));
-        let service = service_fn(move |request| answer(router.clone(), phase.clone(), request));
+        let service = service_fn(move |request| answer(routes.clone(), phase.clone(), request));
         let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -150,11 +151,15 @@ impl Server {
 }
 
 /// Answers one request.
-async fn answer(
-    router: Router,
+async fn answer<B>(
+    routes: Current,
     phase: Phase,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+    request: Request<B>,
+) -> Result<Response, Infallible>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     phase.begin();
     // A length beside it would have been ignored, and somebody in front may have gone by that.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -163,12 +168,30 @@ async fn answer(
             let close = [(header::CONNECTION, "close")];
             (StatusCode::BAD_REQUEST, close, format!("{what}\n")).into_response()
         }
-        None => router.oneshot(request.map(Body::new)).await?,
+        None => {
+            let timeout = (!distributor::takes_any_length(request.uri().path()))
+                .then_some(routes.body_timeout);
+            routes.router.oneshot(request.map(|body| timed(body, timeout))).await?
+        }
     };
     if is_chunked {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Body::new(UntilRead { body, phase })))
+}
+
+/// The body of a request, all of which has to come in time if it has one.
+fn timed<B>(body: B, timeout: Option<Duration>) -> Body
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(timeout) = timeout else { return Body::new(body) };
+    Body::new(DeadlineBody::new(timeout, body).map_err(|error| match error.is::<TimeoutError>() {
+        // Its reader tells by the kind that the sender may come again.
+        true => io::Error::new(io::ErrorKind::TimedOut, "it took too long to come").into(),
+        false => error,
+    }))
 }
 
 /// The body of an answer: its request is over when all of it is written, or nobody wants it.
@@ -234,7 +257,7 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// These routes; a body may take so long to come.
+    /// These routes; a body may take so long to come, but for those that may have any length.
     pub(crate) fn new(router: Router, body_timeout: Duration) -> Self {
         let routes = Self { router: Arc::default(), body_timeout };
         routes.set(router);
@@ -243,15 +266,19 @@ impl Routes {
 
     /// Connections from now on get these.
     pub(crate) fn set(&self, router: Router) {
-        let router = router
-            .layer(RequestBodyDeadlineLayer::new(self.body_timeout))
-            .layer(CatchPanicLayer::new());
-        *self.router.lock() = router;
+        *self.router.lock() = router.layer(CatchPanicLayer::new());
     }
 
-    fn current(&self) -> Router {
-        self.router.lock().clone()
+    fn current(&self) -> Current {
+        Current { router: self.router.lock().clone(), body_timeout: self.body_timeout }
     }
+}
+
+/// What one connection is served with.
+#[derive(Clone, Debug)]
+struct Current {
+    router: Router,
+    body_timeout: Duration,
 }
 
 /// The routes while the store is opened: alive, and nothing else yet. Each answer closes its
@@ -345,6 +372,50 @@ mod tests {
         assert_eq!(ask("/-/ready").await.unwrap().status, 200);
         stop.send(()).unwrap();
         assert_eq!(serving.await.unwrap(), 0);
+    }
+
+    /// So many frames are left of it, one every 400 ms.
+    struct Trickle(u32, Pin<Box<tokio::time::Sleep>>);
+
+    impl Trickle {
+        fn of(frames: u32) -> Self {
+            Self(frames, Box::pin(tokio::time::sleep(Duration::from_millis(400))))
+        }
+    }
+
+    impl hyper::body::Body for Trickle {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::task::ready!(self.1.as_mut().poll(cx));
+            *self = Self::of(self.0);
+            let is_left = self.0.checked_sub(1).inspect(|left| self.0 = *left).is_some();
+            Poll::Ready(is_left.then(|| Ok(Frame::data(Bytes::from_static(b"up 1\n")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_import_may_take_as_long_as_it_is_long_and_what_else_is_slow_may_come_again() {
+        let read = async |body: Body| match body.collect().await {
+            Ok(_) => StatusCode::NO_CONTENT,
+            Err(error) => wire::http_error::status(wire::http_error::unreadable_body(&error)),
+        };
+        let routes = Routes::new(Router::new().fallback(read), Duration::from_secs(1));
+        let status = async |path: &str| {
+            let request =
+                Request::post(path).header(header::HOST, "x").body(Trickle::of(8)).unwrap();
+            answer(routes.current(), Phase::default(), request).await.unwrap().status()
+        };
+        for import in ["/api/v1/import", "/api/v1/import/prometheus", "/write", "/api/v2/write"] {
+            assert_eq!(status(import).await, 204, "{import}");
+        }
+        for other in ["/api/v1/push", "/api/v1/query", "/otlp/v1/metrics"] {
+            assert_eq!(status(other).await, 503, "{other}");
+        }
     }
 
     #[test]

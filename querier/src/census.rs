@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// How many label sets are held at a time.
 const PART_SERIES_MAX: u64 = 100_000;
 
+/// So many are counted before others get their turn.
+const SERIES_OF_A_TURN: usize = 1_024;
+
 /// Into so many parts the series are cut at most.
 const PARTS_MAX: u32 = 4_096;
 
@@ -30,7 +33,7 @@ pub(crate) struct Wanted {
     pub(crate) matcher_sets: Vec<Vec<Matcher>>,
     /// Only series with a sample in it.
     pub(crate) range: TimeRange,
-    /// The labels whose values are counted; `None` is all of them.
+    /// The labels whose values are counted, ascending; `None` is all of them.
     pub(crate) names: Option<Vec<String>>,
     /// The most deletes that may touch it.
     pub(crate) tombstones_max: u64,
@@ -81,12 +84,24 @@ impl Census {
             };
             let len = u64::try_from(sets.len()).unwrap_or(u64::MAX);
             purse.take(len * SERIES_BYTES)?;
-            for set in &sets {
-                purse.take(census.add(set, wanted.names.as_deref()))?;
-            }
+            census.add_all(&sets, wanted.names.as_deref(), |bytes| {
+                purse.take(bytes)?;
+                desk.check()
+            })?;
             purse.put_back(len * SERIES_BYTES);
         }
         Ok(census)
+    }
+
+    /// Counts series. `go_on` is told how many bytes the tables have grown by, and asked, every so often.
+    fn add_all(
+        &mut self,
+        sets: &[LabelSet],
+        names: Option<&[String]>,
+        go_on: impl Fn(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        sets.chunks(SERIES_OF_A_TURN)
+            .try_for_each(|sets| go_on(sets.iter().map(|set| self.add(set, names)).sum()))
     }
 
     /// Counts a series. Returns how many bytes the tables have grown by.
@@ -94,7 +109,8 @@ impl Census {
         self.series += 1;
         let mut bytes = 0;
         for (name, value) in set.iter() {
-            if names.is_some_and(|names| !names.iter().any(|wanted| **wanted == **name)) {
+            let is_it = |names: &[String]| names.binary_search_by(|one| (**one).cmp(name)).is_ok();
+            if names.is_some_and(|names| !is_it(names)) {
                 continue;
             }
             if !self.labels.contains_key(name) {
@@ -139,4 +155,42 @@ pub(crate) fn top<T: Ord>(counts: impl Iterator<Item = (T, u64)>, limit: usize) 
     counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     counts.truncate(limit);
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn whoever_counts_many_series_is_stopped_in_between_and_pays_as_the_tables_grow() {
+        let sets: Vec<LabelSet> = (0..3 * SERIES_OF_A_TURN)
+            .map(|n| LabelSet::from_pairs([("n", n.to_string())]).unwrap())
+            .collect();
+        let (asked, paid) = (Cell::new(0), Cell::new(0));
+        let go_on = |bytes| {
+            asked.set(asked.get() + 1);
+            paid.set(paid.get() + bytes);
+            match asked.get() {
+                2 => Err(Error::new(Kind::Canceled, "stopped")),
+                _ => Ok(()),
+            }
+        };
+        let mut census = Census::default();
+        let stopped = census.add_all(&sets, None, go_on).unwrap_err();
+        assert_eq!((stopped.kind(), census.series), (Kind::Canceled, 2_048));
+        let texts: u64 = (0..2_048).map(|n: u64| entry_bytes(&n.to_string())).sum();
+        assert_eq!(paid.get(), entry_bytes("n") + texts);
+    }
+
+    #[test]
+    fn of_many_wanted_labels_each_is_found() {
+        let mut names: Vec<String> = (0..10_000).map(|n| format!("l{n}")).collect();
+        names.sort_unstable();
+        let pairs = ["l0", "l9999", "l5", "m"].map(|name| (name, "v"));
+        let mut census = Census::default();
+        census.add(&LabelSet::from_pairs(pairs).unwrap(), Some(&names));
+        let found: Vec<&str> = census.labels.keys().map(|name| &**name).collect();
+        assert_eq!(found, ["l0", "l5", "l9999"]);
+    }
 }

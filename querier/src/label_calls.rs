@@ -12,7 +12,7 @@ use axum::response::Response;
 use guard::Limit;
 use model::mutation::MetricMetadata;
 use model::read::{LabelAnswer, LabelQuery, LabelWant, MetadataQuery};
-use model::{Kind, TimeRange};
+use model::{Kind, TenantId, TimeRange};
 
 /// How many bytes a text takes beside its letters.
 const TEXT_BYTES: u64 = 32;
@@ -81,7 +81,7 @@ async fn ask(querier: &Querier, call: &Call, mut query: LabelQuery) -> Result<Re
 }
 
 /// What the answer takes in memory, about.
-fn bytes_of(answer: &LabelAnswer) -> u64 {
+pub(crate) fn bytes_of(answer: &LabelAnswer) -> u64 {
     match answer {
         LabelAnswer::Texts(texts) => texts.iter().map(|text| TEXT_BYTES + text.len() as u64).sum(),
         LabelAnswer::Series(sets) => (sets.len() as u64).saturating_mul(SERIES_BYTES),
@@ -100,16 +100,21 @@ fn cut<T>(
         rows.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         annotations.warnings.push(TRUNCATED.to_owned());
     } else if allowed.is_exceeded_by(count) {
-        return Err(Error::new(
-            Kind::Unexecutable,
-            format!(
-                "the answer has more than {} rows: limit `max_query_series` of tenant `{}`; narrow \
-                 it by match[], start and end, or ask with a limit",
-                allowed.0, call.context.tenant
-            ),
-        ));
+        return Err(too_many_rows(allowed, &call.context.tenant));
     }
     Ok(())
+}
+
+/// That an answer has more rows than are allowed.
+pub(crate) fn too_many_rows(allowed: Limit, tenant: &TenantId) -> Error {
+    Error::new(
+        Kind::Unexecutable,
+        format!(
+            "the answer has more than {} rows: limit `max_query_series` of tenant `{tenant}`; narrow \
+             it by match[], start and end, or ask with a limit",
+            allowed.0
+        ),
+    )
 }
 
 pub(crate) async fn metadata(querier: Querier, call: Call) -> Result<Response, Error> {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::replica::{Answer, Replica, ReplicaError};
 
-/// A replica that was slow once is asked last for this many times the patience of a read.
+/// A replica that was slow once is asked last for this many times the patience of a read, unless it answers.
 const SUSPECT_FACTOR: u32 = 20;
 
 /// How long reads wait for replicas.
@@ -279,6 +279,7 @@ impl ReplicatedSource {
                     return Err(unavailable(Unavailable { required: 1, alive: 0 }, &failures));
                 }
                 Ok(Some((ask, Ok(answer)))) => {
+                    self.suspects.clear(ask.node);
                     coverage.answered(&ask);
                     answers.push(answer);
                 }

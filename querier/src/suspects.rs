@@ -1,7 +1,8 @@
 //! Suspects: replicas that were slow a moment ago, so that not every read finds out for itself.
 //!
 //! A frozen node answers neither yes nor no until its connection is given up. The first read that
-//! waits for it names it; for a while later reads ask it last. Its answers count as before.
+//! waits for it names it; for a while, or until it answers, later reads ask it last. Its answers count as
+//! before.
 
 use cluster::{NodeIndex, NodeSet};
 use std::collections::BTreeMap;
@@ -22,6 +23,11 @@ impl Suspects {
         let until = Instant::now() + pause;
         let mut suspects = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.extend(nodes.iter().map(|node| (node, until)));
+    }
+
+    /// This one has answered what it was slow to: it is not frozen.
+    pub(crate) fn clear(&self, node: NodeIndex) {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
     }
 
     /// Who is asked last at the moment.

@@ -1,14 +1,17 @@
 //! The syntax tree of a query as JSON: what `parse_query` answers.
 //!
 //! A chain of operators is written as the nested pairs it stands for, without recursion along the
-//! chain; other nodes lie no deeper than the parser allows. Durations are milliseconds; one that
-//! depends on the query's step or range is 0 here.
+//! chain; other nodes lie no deeper than the parser allows.
+//!
+//! Not here: durations (`syntax/durations.rs`).
+
+mod durations;
 
 use crate::{json, number};
 use model::{MatchOp, Matcher, Text};
 use promql::ValueType;
 use promql::ast::{
-    Aggregation, At, BinaryChain, BinaryOp, Call, Cardinality, Expr, Link, Matching,
+    Aggregation, At, BinaryChain, BinaryOp, Call, Cardinality, Edges, Expr, Link, Matching,
     MatrixSelector, Sign, Subquery, VectorSelector,
 };
 use promql::duration::Duration;
@@ -82,14 +85,6 @@ fn push_flag(out: &mut Vec<u8>, key: &[u8], flag: bool) {
     out.extend_from_slice(if flag { b"true" } else { b"false" });
 }
 
-fn push_duration(out: &mut Vec<u8>, key: &[u8], duration: &Duration) {
-    let ms = match duration {
-        Duration::Fixed(ms) => *ms,
-        Duration::Expr(_) => 0,
-    };
-    push_integer(out, key, ms);
-}
-
 fn push_integer(out: &mut Vec<u8>, key: &[u8], integer: i64) {
     out.extend_from_slice(key);
     // Writing into memory does not fail.
@@ -113,7 +108,7 @@ fn push_at(out: &mut Vec<u8>, at: Option<At>) {
 /// What selectors have in common, a comma in front.
 fn push_selector(out: &mut Vec<u8>, node: &VectorSelector) {
     push_text(out, b",\"name\":", node.name.as_deref().unwrap_or(""));
-    push_duration(out, b",\"offset\":", &node.offset);
+    durations::push(out, b",\"offset\":", b",\"offsetExpr\":", &node.offset);
     out.extend_from_slice(b",\"matchers\":[");
     for (index, matcher) in node.matchers.iter().enumerate() {
         if index > 0 {
@@ -123,6 +118,8 @@ fn push_selector(out: &mut Vec<u8>, node: &VectorSelector) {
     }
     out.push(b']');
     push_at(out, node.at);
+    push_flag(out, b",\"anchored\":", node.edges == Edges::Anchored);
+    push_flag(out, b",\"smoothed\":", node.edges == Edges::Smoothed);
 }
 
 fn push_matcher(out: &mut Vec<u8>, matcher: &Matcher) {
@@ -135,16 +132,17 @@ fn push_matcher(out: &mut Vec<u8>, matcher: &Matcher) {
 
 fn push_matrix(out: &mut Vec<u8>, node: &MatrixSelector) {
     out.extend_from_slice(b"{\"type\":\"matrixSelector\"");
-    push_duration(out, b",\"range\":", &node.range);
+    durations::push(out, b",\"range\":", b",\"rangeExpr\":", &node.range);
     push_selector(out, &node.vector);
     out.push(b'}');
 }
 
 fn push_subquery(out: &mut Vec<u8>, node: &Subquery) {
     push_child(out, b"{\"type\":\"subquery\",\"expr\":", &node.expr);
-    push_duration(out, b",\"range\":", &node.range);
-    push_duration(out, b",\"offset\":", &node.offset);
-    push_duration(out, b",\"step\":", node.step.as_ref().unwrap_or(&Duration::Fixed(0)));
+    durations::push(out, b",\"range\":", b",\"rangeExpr\":", &node.range);
+    durations::push(out, b",\"offset\":", b",\"offsetExpr\":", &node.offset);
+    let step = node.step.as_ref().unwrap_or(&Duration::Fixed(0));
+    durations::push(out, b",\"step\":", b",\"stepExpr\":", step);
     push_at(out, node.at);
     out.push(b'}');
 }
@@ -235,5 +233,16 @@ fn push_matching(out: &mut Vec<u8>, matching: &Matching) {
     push_texts(out, b",\"labels\":", &matching.labels);
     push_flag(out, b",\"on\":", matching.on);
     push_texts(out, b",\"include\":", &matching.include);
-    out.push(b'}');
+    push_fill(out, b",\"fillValues\":{\"lhs\":", matching.fill_left);
+    push_fill(out, b",\"rhs\":", matching.fill_right);
+    out.extend_from_slice(b"}}");
+}
+
+/// A number that JSON has, or `null`.
+fn push_fill(out: &mut Vec<u8>, key: &[u8], value: Option<f64>) {
+    out.extend_from_slice(key);
+    match value.filter(|value| value.is_finite()) {
+        Some(value) => number::push_sample(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
 }

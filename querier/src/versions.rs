@@ -5,13 +5,14 @@
 //!   with equal answers was on a quorum before the first. So whichever replicas a read between them
 //!   hears, it has what was acknowledged before the second.
 //! - Whoever does not tell at once costs the answer its version, and nobody waits for it: what has
-//!   no version is read as ever.
+//!   no version is read as ever. Who is suspected is not asked, unless nobody else has a copy: then the
+//!   read itself has to wait for it.
 //!
 //! Not here: what a version is (`store`), what is kept under it (`cache`).
 
 use crate::select::ReplicatedSource;
 use crate::source::VersionAsk;
-use cluster::NodeIndex;
+use cluster::{NodeIndex, NodeSet};
 use futures_util::future::try_join_all;
 use model::{Context, Kind, TimeRange};
 use promql::SourceError;
@@ -41,7 +42,10 @@ impl ReplicatedSource {
                 of_node.entry(node).or_default().push(index);
             }
         }
-        let suspects = self.suspects.now();
+        let suspects = match self.topology.placement.replication_factor() {
+            1 => NodeSet::default(),
+            _ => self.suspects.now(),
+        };
         let asked = of_node.into_iter().map(|(node, places)| {
             let replica = self.replicas.get(&node).filter(|_| !suspects.contains(node));
             ask_one(replica.cloned(), Arc::clone(context), asks, places)

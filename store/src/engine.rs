@@ -93,7 +93,8 @@ pub struct Engine {
     parts: Parts,
     log: Box<dyn LogSink>,
     /// Shared by an append from its log record to the head; alone for the moment in which a flush
-    /// begins, so that every record of the segments before is in the head by then.
+    /// begins, so that every record of the segments before is in the head by then. But for a flush of
+    /// one moment nobody waits for a disk while it is alone.
     gate: RwLock<()>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>, RandomState>>,
     /// The live sstables. Readers take a snapshot, after they have read the head. It changes with
@@ -295,9 +296,13 @@ fn seconds(now: TimestampMs) -> u32 {
 }
 
 #[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
 mod churn_tests;
 #[cfg(test)]
 mod full_tests;
+#[cfg(test)]
+mod job_tests;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]

@@ -110,6 +110,19 @@ impl Error {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
+    /// Whether the process or the machine has run out of open files or memory: that says nothing of
+    /// the bytes.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        // The numbers of both on Linux and BSD; only for memory there is a kind.
+        const TOO_MANY_FILES: [i32; 2] = [23, 24];
+        let is_it = |source: &io::Error| {
+            source.kind() == io::ErrorKind::OutOfMemory
+                || source.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+        };
+        matches!(self, Self::Io { source, .. } if is_it(source))
+    }
+
     /// What the error asks of the caller.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -142,3 +155,15 @@ impl Error {
 
 /// What the store's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_are_no_word_of_the_file() {
+        let of = |code| Error::io("open", "x", io::Error::from_raw_os_error(code)).is_exhausted();
+        // ENOMEM, ENFILE, EMFILE; ENOENT, EIO, EACCES.
+        assert_eq!([12, 23, 24, 2, 5, 13].map(of), [true, true, true, false, false, false]);
+    }
+}

@@ -5,9 +5,11 @@
 //!
 //! Not here: how a source finds its series (`head/read.rs`, `sstable/scan.rs`).
 
+mod first;
 mod gather;
 mod query;
 
+pub(crate) use first::First;
 pub(crate) use gather::Gather;
 pub use gather::Together;
 pub(crate) use query::Query;

@@ -78,9 +78,9 @@ def on_a_sound_node(cumae, node):
     session = node.session()
     session.run(f"CREATE KEYSPACE says WITH replication = {ONE_COPY}")
     cumae.says(at, ["status"], 1, "no tables of cumae", "cumae cassandra init")
-    cumae.says(at, ["init", "--gc-grace", "0"], 0, "is ready: schema version 1")
-    cumae.says(at, ["init"], 0, "is ready: schema version 1")
-    cumae.says(at, ["status"], 0, "schema version 1, gc_grace 0 s", "syncs before it answers", "manifest")
+    cumae.says(at, ["init", "--gc-grace", "0"], 0, "is ready: schema version 2")
+    cumae.says(at, ["init"], 0, "is ready: schema version 2")
+    cumae.says(at, ["status"], 0, "schema version 2, gc_grace 0 s", "syncs before it answers", "manifest")
     cumae.says(at, ["check"], 0, "sound: 0 files")
     cumae.says({**at, "local_dc": "elsewhere"}, ["status"], 1, "local_dc", "datacenter1")
 

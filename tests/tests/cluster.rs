@@ -462,3 +462,47 @@ fn a_distributor_two_ingesters_and_a_querier_find_each_other_by_the_list() {
     assert_eq!(door.push(&series).status, 503);
     assert_eq!(desk.get(&query_path("up", time)).status, 503);
 }
+
+#[test]
+fn data_that_was_written_alone_is_not_taken_for_a_copy_of_three_until_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = || [(); 3].map(|()| free_address());
+    let trio = Trio { dir, peers: addresses(), http: addresses(), nodes: [None, None, None] };
+    let time = wall_ms();
+    let series = [Series::new("m", &[("job", "load")], &[(time, 1.0)])];
+    let alone = "self_metrics: false\ntenancy: multi\n";
+    let written = |cumae: &Cumae| push(cumae.address(), "red", &series).unwrap().status;
+    let answered = |cumae: &Cumae| {
+        let answer = data(&ask(cumae.address(), "red", &query_path("m", time)).unwrap());
+        answer["result"].as_array().unwrap().len()
+    };
+    let path = trio.data(0);
+    // Started under three before there is any data: a list may be corrected then.
+    let early = Launch::new(&path).config(&trio.config(0)).start();
+    assert!(early.terminate().is_success());
+    let first = Launch::new(&path).config(alone).start();
+    assert_eq!(written(&first), 204);
+    first.kill_9();
+
+    let refused = Launch::new(&path).config(&trio.config(0)).run();
+    assert!(refused.status.is_some() && !refused.is_success(), "{}", refused.log);
+    let told =
+        "was: all data on this node alone; is: replication_factor 3 on n0, n1, n2; this is n0.";
+    assert!(refused.log.contains(told), "{}", refused.log);
+    // What was goes on.
+    let again = Launch::new(&path).config(alone).start();
+    assert_eq!(answered(&again), 1);
+    again.kill_9();
+
+    let code = refused.log.split("cluster.accept_layout: '").nth(1).unwrap();
+    let accepted = format!("  accept_layout: '{}'\n", code.split('\'').next().unwrap());
+    let config = format!("{}{accepted}", trio.config(0));
+    let third = Launch::new(&path).config(&config).start();
+    assert!(third.log().contains("the layout has changed, as accepted"), "{}", third.log());
+    third.kill_9();
+    // Said once, it is the layout; and the way back has to be said too.
+    let fourth = Launch::new(&path).config(&trio.config(0)).start();
+    fourth.kill_9();
+    let back = Launch::new(&path).config(alone).run();
+    assert!(!back.is_success() && back.log.contains("is: all data on this node alone"));
+}

@@ -36,15 +36,16 @@ pub fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// What it asks of a sender that its body cannot be read: bytes that are no HTTP are its fault, else it
-/// has left.
+/// What it asks of a sender that its body cannot be read: bytes that are no HTTP are its fault, one that
+/// took too long may come again, else it has left.
 #[must_use]
 pub fn unreadable_body(error: &(dyn Error + 'static)) -> Kind {
     let mut next = Some(error);
     while let Some(one) = next {
-        let kind = one.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
-            return Kind::Invalid;
+        match one.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => return Kind::Invalid,
+            Some(io::ErrorKind::TimedOut) => return Kind::Timeout,
+            _ => {}
         }
         next = one.source();
     }
@@ -126,10 +127,11 @@ mod tests {
     struct Around(#[source] io::Error);
 
     #[test]
-    fn a_body_that_is_no_http_is_the_senders_fault_and_one_that_ends_early_is_a_sender_who_left() {
+    fn a_body_that_cannot_be_read_is_no_http_or_too_slow_or_its_sender_has_left() {
         for (kind, wanted) in [
             (io::ErrorKind::InvalidInput, Kind::Invalid),
             (io::ErrorKind::InvalidData, Kind::Invalid),
+            (io::ErrorKind::TimedOut, Kind::Timeout),
             (io::ErrorKind::UnexpectedEof, Kind::Canceled),
             (io::ErrorKind::ConnectionReset, Kind::Canceled),
         ] {

@@ -9,11 +9,14 @@
 //! - A debt is settled, or discharged, after a flush that began when the reading was done.
 //! - It forgets no version of the ring row for a lower one.
 //!
-//! Not here: the next ring row (`owner/plan.rs`); the memtable and what a flush does.
+//! Not here: the next ring row (`owner/plan.rs`); who is found where this process is (`owner/namesake.rs`); the memtable and what a flush does.
 
+mod namesake;
 mod plan;
 #[cfg(test)]
 mod tests;
+
+pub use namesake::Namesake;
 
 use super::claim::Claim;
 use super::lease::Lease;
@@ -73,6 +76,9 @@ pub struct Owner {
     replays: BTreeMap<Incarnation, Replay>,
     tails_ms: &'static [u64],
     gives_by_place: bool,
+    looks_for_namesakes: bool,
+    // Of members, whether they are found where this process is.
+    found: BTreeMap<Incarnation, bool>,
     claims: BTreeMap<String, Claim>,
     held: BTreeMap<usize, Hold>,
     holds: u64,
@@ -102,6 +108,8 @@ impl Owner {
             replays: BTreeMap::new(),
             tails_ms: &TAILS_MS,
             gives_by_place: false,
+            looks_for_namesakes: false,
+            found: BTreeMap::new(),
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             holds: 0,
@@ -327,6 +335,7 @@ impl Owner {
         self.was_member |= is_member;
         self.held.retain(|place, _| row.owner(*place) == self.me);
         self.watches.retain(|who, _| row.members().contains_key(who));
+        self.found.retain(|who, _| row.members().contains_key(who));
         for who in row.members().keys().filter(|who| **who != self.me) {
             self.watches.entry(*who).or_default();
         }

@@ -35,6 +35,7 @@ pub struct Watch {
     next_at: BootMs,
     is_in_flight: bool,
     is_fenced: bool,
+    has_moved: bool,
 }
 
 impl Watch {
@@ -48,6 +49,19 @@ impl Watch {
     #[must_use]
     pub fn is_alive(&self, now: BootMs) -> bool {
         !self.is_fenced && self.seen.is_some_and(|(_, since)| now.since(since) < TRUST_MS)
+    }
+
+    /// Whether its holder may live, as far as is known: also one that was not looked at yet, or of which one
+    /// look says nothing.
+    #[must_use]
+    pub fn may_live(&self, now: BootMs) -> bool {
+        self.seen.is_none() && !self.is_fenced || self.is_alive(now)
+    }
+
+    /// Whether its holder was seen to renew.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// What to ask now.
@@ -74,6 +88,7 @@ impl Watch {
                 self.is_fenced = true;
             }
             Reply::Lease(Some(row)) if self.seen.is_none_or(|(seen, _)| seen != row.counter) => {
+                self.has_moved = self.seen.is_some();
                 self.seen = Some((row.counter, now));
             }
             _ => {}

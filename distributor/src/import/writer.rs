@@ -6,19 +6,22 @@
 use super::{raise, wait};
 use crate::error::Error;
 use crate::gate::labels_max;
+use crate::message::Message;
+use crate::metadata;
 use crate::pool::Reservation;
 use crate::refusal::Refusals;
-use crate::service::{Distributor, Message};
+use crate::service::Distributor;
 use crate::tenant::Tenant;
 use model::mutation::MetricMetadata;
 use model::{Principal, RequestId};
 use std::sync::Arc;
 use wire::import::LineBounds;
+use wire::remote_write::MetadataView;
 
 /// Samples and series of a batch at most; fewer if the tenant may send fewer at once.
 const BATCH_ITEMS_MAX: u64 = 10_000;
 /// A batch is written when it has become so long.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: u64 = 1 << 20;
 /// Metrics of which something is said in one batch.
 const METADATA_MAX: usize = 1000;
 /// What is made of a line takes so many times its length: times and values of two digits,
@@ -109,7 +112,7 @@ impl Writer {
         if wanted <= self.reservation.bytes() {
             return Ok(());
         }
-        raise(&mut self.reservation, wanted.max(BATCH_BYTES as u64)).await
+        raise(&mut self.reservation, wanted.max(BATCH_BYTES)).await
     }
 
     /// Adds samples of one series.
@@ -131,36 +134,46 @@ impl Writer {
             request.end();
             self.samples += now.len() as u64;
             self.series += 1;
-            let is_full = self.samples >= self.items_max
-                || self.series >= self.items_max
-                || self.batch.request.bytes() >= BATCH_BYTES;
-            if is_full {
+            if self.is_full() {
                 self.flush().await?;
             }
         }
         Ok(())
     }
 
+    /// What may be kept of what a line says of a metric; `None` if its name is too long.
+    pub(crate) fn metadata(&self, view: &MetadataView<'_>) -> Option<MetricMetadata> {
+        metadata::kept(view, &self.tenant.limits)
+    }
+
     /// Adds what is known of a metric.
     pub(crate) async fn describe(&mut self, metadata: Option<MetricMetadata>) -> Result<(), Error> {
-        self.batch.metadata.extend(metadata);
-        match self.batch.metadata.len() < METADATA_MAX {
-            true => Ok(()),
-            false => self.flush().await,
+        let Some(metadata) = metadata else { return Ok(()) };
+        self.batch.describe(metadata);
+        match self.is_full() {
+            true => self.flush().await,
+            false => Ok(()),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.samples >= self.items_max
+            || self.series >= self.items_max
+            || self.batch.metrics() >= METADATA_MAX
+            || self.batch.bytes() >= BATCH_BYTES
     }
 
     /// Writes the batch, and returns when it is durable.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
         (self.series, self.samples) = (0, 0);
-        if batch.request.is_empty() && batch.metadata.is_empty() {
+        if batch.request.is_empty() && batch.metrics() == 0 {
             return Ok(());
         }
         let parts = self.distributor.parts();
         let mut reservation = parts.budget.reserve(&self.tenant.id);
         // The message, its columns and the mutation made of them.
-        raise(&mut reservation, 3 * batch.request.bytes() as u64).await?;
+        raise(&mut reservation, 3 * batch.bytes()).await?;
         let tenant = self.tenant.id.clone();
         let context = self.distributor.context(tenant, Principal::Anonymous, self.request_id);
         let (batch, plan, now) =

@@ -71,7 +71,7 @@ fn side(buckets: &ExponentialBuckets<'_>, scale_down: u32) -> Result<Buckets, St
 }
 
 /// The native histogram of an exponential point.
-pub(super) fn exponential(point: &Point<'_>) -> Result<Histogram, Stop> {
+pub(super) fn exponential(point: &Point<'_>, reset_hint: ResetHint) -> Result<Histogram, Stop> {
     let PointValue::Exponential {
         count,
         sum,
@@ -85,7 +85,7 @@ pub(super) fn exponential(point: &Point<'_>) -> Result<Histogram, Stop> {
         return Err(fault("not an exponential histogram").into());
     };
     if point.has_no_recorded_value {
-        return Ok(Histogram::stale());
+        return Ok(Histogram { reset_hint, ..Histogram::stale() });
     }
     let lowest = i32::from(SCHEMA_MIN);
     if *scale < lowest {
@@ -99,7 +99,7 @@ pub(super) fn exponential(point: &Point<'_>) -> Result<Histogram, Stop> {
         schema,
         zero_threshold: if *zero_threshold == 0.0 { ZERO_THRESHOLD } else { *zero_threshold },
         sum: sum.unwrap_or(0.0),
-        reset_hint: ResetHint::Unknown,
+        reset_hint,
         positive_spans: positive.spans,
         negative_spans: negative.spans,
         custom_values: Vec::new(),
@@ -113,12 +113,12 @@ pub(super) fn exponential(point: &Point<'_>) -> Result<Histogram, Stop> {
 }
 
 /// The native histogram, with custom buckets, of a point that has its own bounds.
-pub(super) fn custom_buckets(point: &Point<'_>) -> Result<Histogram, Stop> {
+pub(super) fn custom_buckets(point: &Point<'_>, reset_hint: ResetHint) -> Result<Histogram, Stop> {
     let PointValue::Histogram { count, sum, bucket_counts, explicit_bounds } = &point.value else {
         return Err(fault("not a histogram").into());
     };
     if point.has_no_recorded_value {
-        return Ok(Histogram::stale());
+        return Ok(Histogram { reset_hint, ..Histogram::stale() });
     }
     let mut custom_values = Vec::new();
     for bound in explicit_bounds.clone() {
@@ -139,7 +139,7 @@ pub(super) fn custom_buckets(point: &Point<'_>) -> Result<Histogram, Stop> {
         schema: CUSTOM_BUCKETS,
         zero_threshold: 0.0,
         sum: sum.unwrap_or(0.0),
-        reset_hint: ResetHint::Unknown,
+        reset_hint,
         positive_spans: buckets.spans,
         negative_spans: Vec::new(),
         custom_values,

@@ -2,15 +2,15 @@
 
 use super::labels::Labels;
 use crate::error::Error;
+use crate::message::Message;
+use crate::metadata;
 use crate::pool::Reservation;
-use crate::service::Message;
 use crate::tenant::Tenant;
 use model::METRIC_NAME;
-use model::mutation::MetricMetadata;
-use wire::remote_write::RequestV2;
+use wire::remote_write::{MetadataView, RequestV2};
 
 /// So much is reserved at once.
-const STEP_BYTES: usize = 256 << 10;
+const STEP_BYTES: u64 = 256 << 10;
 /// Positions in a message are 32-bit.
 const MESSAGE_BYTES_MAX: u64 = 2 << 30;
 
@@ -25,15 +25,14 @@ pub(crate) struct Growth<'r> {
 /// A message under way.
 pub(super) struct Output<'t> {
     message: Message,
-    metadata_bytes: usize,
     pub(super) tenant: &'t Tenant,
     growth: Growth<'t>,
-    reserved: usize,
+    reserved: u64,
 }
 
 impl<'t> Output<'t> {
     pub(super) fn new(tenant: &'t Tenant, growth: Growth<'t>) -> Self {
-        Self { message: Message::default(), metadata_bytes: 0, tenant, growth, reserved: 0 }
+        Self { message: Message::default(), tenant, growth, reserved: 0 }
     }
 
     /// Adds a series: its name, its labels, perhaps one more, and what `fill` puts in.
@@ -62,23 +61,23 @@ impl<'t> Output<'t> {
     }
 
     /// Adds what a metric means.
-    pub(super) fn describe(&mut self, metadata: MetricMetadata) -> Result<(), Error> {
-        let MetricMetadata { metric, help, unit, .. } = &metadata;
-        self.metadata_bytes += size_of::<MetricMetadata>() + metric.len() + help.len() + unit.len();
-        self.message.metadata.push(metadata);
+    pub(super) fn describe(&mut self, view: &MetadataView<'_>) -> Result<(), Error> {
+        if let Some(one) = metadata::kept(view, &self.tenant.limits) {
+            self.message.describe(one);
+        }
         self.check()
     }
 
     fn check(&mut self) -> Result<(), Error> {
-        let bytes = self.message.request.bytes() + self.metadata_bytes;
+        let bytes = self.message.bytes();
         let limit = self.tenant.limits.max_decoded_bytes;
-        if limit.is_exceeded_by(bytes as u64) || bytes as u64 > MESSAGE_BYTES_MAX {
+        if limit.is_exceeded_by(bytes) || bytes > MESSAGE_BYTES_MAX {
             return Err(self.tenant.too_many_bytes_translated().into());
         }
         if bytes > self.reserved {
             self.reserved = bytes + STEP_BYTES;
             // The message, its columns and the mutation made of them.
-            let wanted = self.growth.base_bytes + 2 * self.reserved as u64;
+            let wanted = self.growth.base_bytes + 2 * self.reserved;
             self.growth.reservation.raise_to(wanted)?;
         }
         Ok(())

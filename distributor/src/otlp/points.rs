@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::refusal::Reason;
 use crate::validate::SeriesFault;
 use model::HistogramSample;
+use model::histogram::ResetHint;
 use model::sample::STALE_NAN_BITS;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -67,10 +68,11 @@ impl Samples<'_, '_, '_> {
 }
 
 impl Translator<'_> {
-    /// Translates a point of the metric that is stored as `name`; returns when it was.
+    /// Translates a point of the metric that is stored as `name`; returns when it was. The hint is of
+    /// native histograms.
     pub(super) fn point(
         &mut self,
-        name: &str,
+        (name, reset_hint): (&str, ResetHint),
         point: &Point<'_>,
         scope: &Scope<'_, '_>,
     ) -> Result<i64, Stop> {
@@ -81,8 +83,10 @@ impl Translator<'_> {
         let is_stale = point.has_no_recorded_value;
         let converts = self.rules.settings.convert_histograms_to_nhcb;
         let native = match &point.value {
-            PointValue::Exponential { .. } => Some(native::exponential(point)?),
-            PointValue::Histogram { .. } if converts => Some(native::custom_buckets(point)?),
+            PointValue::Exponential { .. } => Some(native::exponential(point, reset_hint)?),
+            PointValue::Histogram { .. } if converts => {
+                Some(native::custom_buckets(point, reset_hint)?)
+            }
             _ => None,
         };
         if let Some(histogram) = native {

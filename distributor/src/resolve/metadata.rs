@@ -5,8 +5,8 @@
 
 use super::pass::Pass;
 use crate::error::Error;
+use crate::metadata;
 use model::METRIC_NAME;
-use model::mutation::MetricMetadata;
 use std::collections::HashSet;
 use wire::remote_write::{MetadataRefs, MetadataView, ReferenceIter};
 
@@ -15,7 +15,7 @@ use wire::remote_write::{MetadataRefs, MetadataView, ReferenceIter};
 pub(super) struct Described {
     last: Option<(u32, MetadataRefs)>,
     seen: HashSet<(u32, MetadataRefs)>,
-    /// What the texts of all that was kept take.
+    /// What all that was kept takes.
     bytes: u64,
 }
 
@@ -24,10 +24,11 @@ impl Pass<'_> {
     pub(super) fn metadata(&mut self, view: &MetadataView<'_>) {
         let (count, limits) = (self.out.metadata.len() as u64, &self.tenant.limits);
         // A symbol of 2.0 may be the help of thousands.
-        let is_full = limits.max_request_series.is_exceeded_by(count + 1)
-            || limits.max_decoded_bytes.is_exceeded_by(self.described.bytes);
-        if !is_full && let Some(one) = metadata(view, limits) {
-            self.described.bytes += (one.metric.len() + one.help.len() + one.unit.len()) as u64;
+        let bytes_max = limits.max_decoded_bytes.get().min(metadata::REQUEST_BYTES_MAX);
+        let is_full =
+            limits.max_request_series.is_exceeded_by(count + 1) || self.described.bytes > bytes_max;
+        if !is_full && let Some(one) = metadata::kept(view, limits) {
+            self.described.bytes += metadata::bytes(&one);
             self.out.metadata.push(one);
         }
     }
@@ -65,23 +66,3 @@ impl Pass<'_> {
 fn body_error(error: wire::remote_write::ProtobufError) -> Error {
     Error::Body(error.into())
 }
-
-/// Metadata as text; what is no text or too long is left out, it never fails a request.
-fn metadata(view: &MetadataView<'_>, limits: &guard::Limits) -> Option<MetricMetadata> {
-    let text = |bytes: &[u8], max: u64| {
-        if bytes.len() as u64 > max {
-            return None;
-        }
-        Some(model::Text::from(std::str::from_utf8(bytes).ok()?))
-    };
-    let metric = text(view.metric, limits.max_label_value_bytes.get())?;
-    let help = String::from_utf8_lossy(&view.help[..view.help.len().min(HELP_BYTES_MAX)]);
-    let unit = text(view.unit, UNIT_BYTES_MAX)?;
-    let metric_type = view.metric_type;
-    (!metric.is_empty()).then(|| MetricMetadata { metric, metric_type, help: help.into(), unit })
-}
-
-/// A help text is cut here.
-const HELP_BYTES_MAX: usize = 1024;
-/// A unit is no longer than this.
-const UNIT_BYTES_MAX: u64 = 128;

@@ -190,7 +190,7 @@ impl Decode {
             body = Bytes::Made(from_json(&body, &tenant, &mut reservation)?);
         }
         let growth = Growth { base_bytes: body.len() as u64, reservation: &mut reservation };
-        let mut translated = translate(&body, &tenant, growth)?;
+        let mut translated = translate(&body, &tenant, context.now, growth)?;
         drop(body);
         let message = std::mem::take(&mut translated.message);
         if message.request.is_empty() {

@@ -37,7 +37,7 @@ impl Distributor {
             raw.clear();
             raw.extend_from_slice(&body.raw);
             let reservation = self.inner.budget.reserve(&tenant.id);
-            let written = match self.decode(context, body.form, raw, reservation).await {
+            let written = match self.decode(context, body.form, raw, reservation, true).await {
                 Ok((batch, plan, now)) => self.deliver(batch, plan, now).await.map(drop),
                 Err(error) => Err(error),
             };

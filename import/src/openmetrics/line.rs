@@ -3,15 +3,16 @@
 use crate::bytes::Bad;
 use model::mutation::MetricType;
 use model::{Exemplar, LabelSet, METRIC_NAME, Sample};
+use std::borrow::Cow;
 
 /// What a line says.
 #[derive(Debug)]
 pub(super) enum Line<'a> {
     Nothing,
     Eof,
-    Type(&'a str, MetricType),
-    Help(&'a str, String),
-    Unit(&'a str, String),
+    Type(Cow<'a, str>, MetricType),
+    Help(Cow<'a, str>, String),
+    Unit(Cow<'a, str>, String),
     Sample { labels: LabelSet, sample: Sample, exemplar: Option<Exemplar> },
 }
 
@@ -24,19 +25,31 @@ pub(super) fn parse(line: &str) -> Result<Line<'_>, Bad> {
     if comment == " EOF" {
         return Ok(Line::Eof);
     }
-    let mut words = comment.trim_start().splitn(3, ' ');
-    let (keyword, name, rest) = (words.next(), words.next(), words.next());
-    let rest = rest.unwrap_or_default();
-    match (keyword, name) {
-        (Some("TYPE"), Some(name)) => Ok(Line::Type(unquoted(name), metric_type(rest)?)),
-        (Some("HELP"), Some(name)) => Ok(Line::Help(unquoted(name), unescaped(rest)?)),
-        (Some("UNIT"), Some(name)) => Ok(Line::Unit(unquoted(name), rest.to_owned())),
+    match comment.trim_start().split_once(' ') {
+        Some(("TYPE", rest)) => {
+            let (name, rest) = named(rest)?;
+            Ok(Line::Type(name, metric_type(rest)?))
+        }
+        Some(("HELP", rest)) => {
+            let (name, rest) = named(rest)?;
+            Ok(Line::Help(name, unescaped(rest)?))
+        }
+        Some(("UNIT", rest)) => {
+            let (name, rest) = named(rest)?;
+            Ok(Line::Unit(name, rest.to_owned()))
+        }
         _ => Ok(Line::Nothing),
     }
 }
 
-fn unquoted(name: &str) -> &str {
-    name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name)
+/// The name of a metric, which may be a text in quotes, and what is told of it.
+fn named(text: &str) -> Result<(Cow<'_, str>, &str), Bad> {
+    if text.starts_with('"') {
+        let (name, behind) = quoted(text)?;
+        return Ok((Cow::Owned(name), behind.strip_prefix(' ').unwrap_or(behind)));
+    }
+    let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Ok((Cow::Borrowed(name), rest))
 }
 
 fn metric_type(text: &str) -> Result<MetricType, Bad> {

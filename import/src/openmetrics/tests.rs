@@ -68,6 +68,24 @@ fn a_text_is_read_with_its_metadata_and_exact_moments() {
 }
 
 #[test]
+fn a_name_in_quotes_may_have_blanks_where_a_comment_tells_of_it() {
+    let text = r#"# TYPE "a b" gauge
+# HELP "a b" what it is
+# UNIT "a b" seconds
+{"a b"} 1 2
+# EOF
+"#;
+    let (seen, report) = parse(text);
+    report.unwrap();
+    let [told] = &seen.metadata[..] else { panic!("{:?}", seen.metadata) };
+    assert_eq!((&*told.metric, &*told.help, &*told.unit), ("a b", "what it is", "seconds"));
+    assert_eq!(
+        parse("# HELP \"a b\n# EOF\n").1.unwrap_err().to_string().matches("line 1").count(),
+        1
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named_by_its_line() {
     for (text, line, what) in [
         ("a 1 2\nb 1\n# EOF\n", 2, "it has no timestamp"),

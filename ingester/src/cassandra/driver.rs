@@ -9,7 +9,7 @@
 //! - A write carries its own timestamp; reads, and they alone, may be sent to a second node when the
 //!   first is slow.
 //! - So many requests and bytes are in flight at most; after a failure the next request waits, longer
-//!   after each one.
+//!   after each one. Leases and the ring, which have times of their own, wait for nothing.
 //! - Every request has a time-out, so every call has an end.
 //!
 //! Not here: the text of requests (`cql.rs`); how a session comes to be (`driver/connect.rs`); what is
@@ -308,7 +308,7 @@ impl Inner {
             // Who reads a journal knows how large its rows are.
             prepared.set_page_size(i32::try_from(read.rows_max).unwrap_or(1).clamp(1, 1_000));
         }
-        let _permits = self.admit(0).await?;
+        let _permits = if is_timed(&read.table) { None } else { Some(self.admit(0).await?) };
         let mut found = values::Found::new(read, shape, wants_guard);
         let mut at = PagingState::start();
         loop {
@@ -345,6 +345,12 @@ impl Inner {
         let answer = self.session.batch(&batch, bound).await.map_err(outcome::of_change)?;
         values::changed(&outcome::rows(answer)?)
     }
+}
+
+/// Whether what is asked of a table has times of its own, which are not to be lengthened: a lease that is not
+/// renewed in time is another's.
+fn is_timed(table: &str) -> bool {
+    table == schema::LEASE || table == schema::RING
 }
 
 /// A row's values, in the order of the statement's places.
@@ -413,7 +419,8 @@ impl Rows for Driver {
     fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
         let read = read.clone();
         self.run(move |inner| async move {
-            inner.pace.of(inner.read(&read, Mode::Read(consistency))).await
+            let work = inner.read(&read, Mode::Read(consistency));
+            if is_timed(&read.table) { work.await } else { inner.pace.of(work).await }
         })
     }
 
@@ -448,7 +455,10 @@ impl Rows for Driver {
 
     fn change(&self, change: &Change) -> Result<Changed, RowsError> {
         let change = change.clone();
-        self.run(move |inner| async move { inner.change_pace.of(inner.change(&change)).await })
+        self.run(move |inner| async move {
+            let work = inner.change(&change);
+            if is_timed(&change.table) { work.await } else { inner.change_pace.of(work).await }
+        })
     }
 
     fn datacenter(&self) -> Option<String> {

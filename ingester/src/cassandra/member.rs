@@ -14,10 +14,11 @@
 //! - An ask that has no answer after [`ASK_TIMEOUT_MS`](cluster::ownership::lease::ASK_TIMEOUT_MS) is unknown, and what comes later is not heard.
 //! - A lease that is lost ends this incarnation: everything is let go of, and another begins.
 //!
-//! Not here: what is asked and when (`member/state.rs`), opening (`member/opening.rs`), giving away
+//! Not here: what is asked and when (`member/state.rs`), where members are found (`member/addresses.rs`), opening (`member/opening.rs`), giving away
 //! (`member/giving.rs`), upkeep (`member/keeping.rs`), threads (`member/threads.rs`), requests (`member/serve.rs`), which process is asked
 //! (`fleet.rs`).
 
+mod addresses;
 mod backoff;
 mod giving;
 mod keeping;
@@ -37,7 +38,7 @@ pub use threads::Driver;
 
 use super::Database;
 use super::agreement::{self, Asker};
-use super::rows::{Rows, RowsError};
+use super::rows::Rows;
 use super::settings;
 use crate::config::Config;
 use crate::embedded::Bounds;
@@ -160,6 +161,11 @@ pub enum Task {
         place: usize,
         /// Names the hold that it is given away under.
         hold: u64,
+    },
+    /// Look where a member is found.
+    Find {
+        /// Which.
+        who: Incarnation,
     },
     /// Make the table of the journals' next period.
     Period,
@@ -288,6 +294,12 @@ impl Member {
         if !state.owner.is_trusted(now) {
             return Some("the lease is not trusted".to_owned());
         }
+        if let Some(namesake) = state.owner.namesake(now) {
+            return Some(self.tell_namesake(namesake));
+        }
+        if !row.members().contains_key(&state.owner.me()) {
+            return Some("this process has not joined the ring yet".to_owned());
+        }
         let open = self.open.read();
         let is_shut =
             |place: &usize| state.owner.keeps(*place) && !open.by_place.contains_key(place);
@@ -307,46 +319,12 @@ impl Member {
         self.state.lock().owner.heard_of(version);
     }
 
-    /// Where members are found by their peers, as far as it is known: this one among them.
-    #[must_use]
-    pub fn addresses(&self) -> BTreeMap<Incarnation, String> {
-        let mut all = self.addresses.lock().clone();
-        all.insert(self.me(), self.parts.address.clone());
-        all
-    }
-
-    /// Where a member is found by its peers, if it is known.
-    #[must_use]
-    pub fn address_of(&self, who: Incarnation) -> Option<String> {
-        match self.me() == who {
-            true => Some(self.parts.address.clone()),
-            false => self.addresses.lock().get(&who).cloned(),
-        }
-    }
-
-    /// Looks where a process is found by its peers, and remembers it; `None` if it never began. Blocks.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub fn find(&self, who: Incarnation) -> Result<Option<String>, RowsError> {
-        let found = agreement::address(&*self.parts.rows, who)?;
-        self.addresses.lock().extend(found.clone().map(|address| (who, address)));
-        Ok(found)
-    }
-
-    /// Forgets where those are that are no members any more; whether there were any.
-    pub fn forget_others(&self, row: &RingRow) -> bool {
-        let mut addresses = self.addresses.lock();
-        let before = addresses.len();
-        addresses.retain(|who, _| row.members().contains_key(who));
-        addresses.len() < before
-    }
-
     /// What is to be done now. To be called after each task, and at least every half second.
     pub fn due(&self) -> Vec<Task> {
         let now = self.parts.boot.now();
         let mut state = self.state.lock();
         state.give_up_late_asks(now);
+        state.tell_trust(now);
         if state.owner.is_over() {
             self.let_go(|_, _| true);
             if state.is_leaving {
@@ -357,6 +335,7 @@ impl Member {
         let open = Arc::clone(&self.open.read());
         open.by_place.keys().for_each(|place| state.owner.has_opened(*place));
         let mut tasks = state.poll(&open, now);
+        self.look_for_namesakes(&mut state, now, &mut tasks);
         self.keep(&mut state, now, &mut tasks);
         self.reconcile(&mut state, now, &mut tasks);
         tasks
@@ -440,6 +419,7 @@ impl Member {
             Task::Open { place, ticket, ring_version } => self.open(place, ticket, ring_version),
             Task::Flush => self.flush_owed(),
             Task::Give { place, hold } => self.give(place, hold),
+            Task::Find { who } => self.find_namesake(who),
             Task::Period => self.make_period(),
             Task::Settings => self.look_at_settings(),
             Task::Roll { place } => {
@@ -463,6 +443,9 @@ impl Member {
             }
             Task::Flush => state.flush = Flush::DueAt(self.parts.boot.now()),
             Task::Give { .. } | Task::Period | Task::Settings => state.later.push(task),
+            Task::Find { who } => {
+                state.finding.remove(&who);
+            }
             Task::Roll { .. } => {}
         }
     }

@@ -33,8 +33,9 @@ pub const RING: &str = "ring";
 pub const CLAIMS: &str = "claims";
 /// The table of what all processes agree on; changed on condition only.
 pub const SETTINGS: &str = "settings";
-/// The version of this schema. A process that finds a newer one does not start.
-pub const VERSION: u64 = 1;
+/// The version of this schema. A process that finds another one does not start. In version 1, which no release
+/// had, each place's journal was a partition of its own.
+pub const VERSION: u64 = 2;
 /// Days that share a table of a class that is kept for ever: about a year.
 const FOR_EVER_DAYS: i32 = 365;
 

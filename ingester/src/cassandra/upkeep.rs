@@ -88,10 +88,10 @@ pub fn schema(rows: &dyn Rows) -> Result<Option<Schema>> {
 /// Looks at the schema before anything is done by it.
 ///
 /// # Errors
-/// If it is not there, or newer: the message says what to run. What the database says.
+/// If it is not there, or another one: the message says what to run. What the database says.
 pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
     let why = match schema(rows)? {
-        Some(found) if found.version <= schema::VERSION => {
+        Some(found) if found.version == schema::VERSION => {
             let tables = table_names(rows)?;
             let gone = schema::FIRST.into_iter().find(|table| !tables.contains(*table));
             let Some(gone) = gone else { return Ok(found) };
@@ -100,27 +100,30 @@ pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
                  `cumae cassandra init` makes an empty one"
             )
         }
-        Some(found) => newer(found.version),
+        Some(found) => another(found.version),
         None => "the keyspace has no tables of cumae; run `cumae cassandra init`".to_owned(),
     };
     Err(rows::refused("use", "cassandra", why))
 }
 
-fn newer(version: u64) -> String {
-    format!(
-        "its schema has version {version}, and this cumae knows up to {}: use a newer cumae",
-        schema::VERSION
-    )
+fn another(version: u64) -> String {
+    let what = match version > schema::VERSION {
+        true => "use a newer cumae",
+        false => {
+            "it was made before the first release; run `cumae cassandra init` in another keyspace"
+        }
+    };
+    format!("its schema has version {version}, and this cumae knows {}: {what}", schema::VERSION)
 }
 
 /// Creates the tables that are there from the beginning, and sets the version.
 ///
 /// # Errors
-/// If there is a newer schema; what the database says.
+/// If there is another schema; what the database says.
 pub fn init(rows: &dyn Rows, gc_grace_seconds: Option<u32>) -> Result<Schema> {
     let found = schema(rows)?;
-    if let Some(found) = found.filter(|found| found.version > schema::VERSION) {
-        return Err(rows::refused("change", "cassandra", newer(found.version)));
+    if let Some(found) = found.filter(|found| found.version != schema::VERSION) {
+        return Err(rows::refused("change", "cassandra", another(found.version)));
     }
     for table in schema::FIRST {
         create(rows, table)?;
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_made_once_keeps_what_was_said_and_a_newer_one_is_left_alone() {
+    fn a_schema_is_made_once_keeps_what_was_said_and_another_one_is_left_alone() {
         let (fake, _) = fake();
         let error = require_schema(&fake).unwrap_err().to_string();
         assert!(error.contains("cumae cassandra init"), "{error}");
@@ -392,9 +395,14 @@ mod tests {
         assert!(error.contains("`manifest` is not there"), "{error}");
         init(&fake, None).unwrap();
 
-        guard(&fake, Some("1"), "7");
+        guard(&fake, Some(&version.to_string()), "7");
         for error in [require_schema(&fake).unwrap_err(), init(&fake, None).unwrap_err()] {
             assert!(error.to_string().contains("version 7"), "{error}");
+            assert!(error.to_string().contains("use a newer cumae"), "{error}");
+        }
+        guard(&fake, Some("7"), "1");
+        for error in [require_schema(&fake).unwrap_err(), init(&fake, None).unwrap_err()] {
+            assert!(error.to_string().contains("in another keyspace"), "{error}");
         }
     }
 

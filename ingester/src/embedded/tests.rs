@@ -1,5 +1,7 @@
 //! Whole replicas on a directory of their own.
 
+mod share;
+
 use super::*;
 use cluster::TopologyConfig;
 use guard::{Limit, Limits};
@@ -37,6 +39,10 @@ fn open_as(dir: &Path, max_series: u64, config: &Config) -> Arc<Embedded> {
 }
 
 fn open_with(dir: &Path, limits: Limits, config: &Config) -> Arc<Embedded> {
+    open_among(dir, limits, config, Topology::new(TopologyConfig::alone("n0")).unwrap())
+}
+
+fn open_among(dir: &Path, limits: Limits, config: &Config, topology: Topology) -> Arc<Embedded> {
     let parts = EmbeddedParts {
         name: "n0".into(),
         store: Parts {
@@ -46,7 +52,7 @@ fn open_with(dir: &Path, limits: Limits, config: &Config) -> Arc<Embedded> {
         },
         clock: Arc::new(Ticking::default()),
         limits: Arc::new(LimitTable::new(limits)),
-        share: Arc::new(Topology::new(TopologyConfig::alone("n0")).unwrap()),
+        share: Arc::new(topology),
         registry: Registry::new(),
     };
     Embedded::open(parts, config).unwrap().0

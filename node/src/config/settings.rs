@@ -153,7 +153,7 @@ fn walk_write(v: &mut impl Visitor, write: &mut super::Write) {
     let meaning = "Memory of all writes under way, of several tenants half of it for one; more get \
                    503. 0 is a quarter of the machine's, at most 512MiB.";
     size(v, "memory", meaning, &mut write.memory_bytes);
-    let meaning = "Tenants that may begin per second, after ten seconds' worth of them at once; \
+    let meaning = "Tenants that may begin per second in this process, after ten seconds' worth of them at once; \
                    more get 503. 0 is no limit.";
     v.setting("new_tenants_per_second", meaning, &mut write.new_tenants_per_second);
     let meaning = "Tenants of which something is in memory, where series are kept until they have been idle \
@@ -187,7 +187,7 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
     );
     v.setting(
         "body_timeout",
-        "How long a request's body may take to come.",
+        "How long a request's body may take to come; one of an import may take longer.",
         &mut server.body_timeout,
     );
     v.setting(
@@ -204,19 +204,7 @@ fn walk_server(v: &mut impl Visitor, config: &mut Config) {
 
 /// Walks the limits of one tenant.
 pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
-    bytes(v, "max_request_bytes", "A write's body as sent.", &mut limits.max_request_bytes);
-    bytes(v, "max_decoded_bytes", "The same, decompressed.", &mut limits.max_decoded_bytes);
-    count(v, "max_request_series", "Series in one write.", &mut limits.max_request_series);
-    count(v, "max_request_samples", "Samples in one write.", &mut limits.max_request_samples);
-    count(v, "ingestion_rate", "Samples per second.", &mut limits.ingestion_rate);
-    v.setting(
-        "ingestion_burst",
-        "Samples at once; 0 is two seconds of ingestion_rate.",
-        &mut limits.ingestion_burst,
-    );
-    count(v, "max_series", "Open series; known ones go on at the limit.", &mut limits.max_series);
-    let per_metric = &mut limits.max_series_per_metric;
-    count(v, "max_series_per_metric", "Open series of one metric.", per_metric);
+    walk_amounts(v, limits);
     count(v, "max_labels", "Labels of one series.", &mut limits.max_labels);
     bytes(v, "max_label_name_bytes", "One label name.", &mut limits.max_label_name_bytes);
     bytes(v, "max_label_value_bytes", "One label value.", &mut limits.max_label_value_bytes);
@@ -242,11 +230,16 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     );
     walk_ha(v, &mut limits.ha);
     walk_otlp(v, &mut limits.otlp);
-    count(v, "max_metadata", "Metrics whose metadata is kept.", &mut limits.max_metadata);
+    count(
+        v,
+        "max_metadata",
+        "Metrics whose metadata is kept by each replica; over Cassandra by each place.",
+        &mut limits.max_metadata,
+    );
     count(
         v,
         "max_exemplars",
-        "Exemplars kept by each replica; the oldest go.",
+        "Exemplars kept by each replica, over Cassandra by each place; the oldest go.",
         &mut limits.max_exemplars,
     );
     count(
@@ -261,8 +254,37 @@ pub(super) fn walk_limits(v: &mut impl Visitor, limits: &mut Limits) {
     bytes(v, "max_query_bytes", "Memory of one query.", &mut query.max_bytes);
     count(v, "max_query_tombstones", "Deletes that touch one read.", &mut query.max_tombstones);
     span(v, "query_timeout", "Time of one query.", &mut query.timeout_ms);
-    count(v, "max_query_concurrency", "Queries at once.", &mut query.max_concurrency);
-    count(v, "max_query_queue", "Queries that wait.", &mut query.max_queue);
+    count(
+        v,
+        "max_query_concurrency",
+        "Queries at once, in each process.",
+        &mut query.max_concurrency,
+    );
+    count(v, "max_query_queue", "Queries that wait, in each process.", &mut query.max_queue);
+}
+
+/// Walks how much it may send.
+fn walk_amounts(v: &mut impl Visitor, limits: &mut Limits) {
+    bytes(v, "max_request_bytes", "A write's body as sent.", &mut limits.max_request_bytes);
+    bytes(v, "max_decoded_bytes", "The same, decompressed.", &mut limits.max_decoded_bytes);
+    count(v, "max_request_series", "Series in one write.", &mut limits.max_request_series);
+    count(v, "max_request_samples", "Samples in one write.", &mut limits.max_request_samples);
+    count(
+        v,
+        "ingestion_rate",
+        "Samples per second, in each process that takes writes.",
+        &mut limits.ingestion_rate,
+    );
+    v.setting(
+        "ingestion_burst",
+        "Samples at once, in each process too; 0 is two seconds of ingestion_rate.",
+        &mut limits.ingestion_burst,
+    );
+    let meaning = "Open series; known ones go on at the limit. With more ingesters than copies each enforces its \
+                   share of it, and what midnight may bring beside that: up to twice as many in all.";
+    count(v, "max_series", meaning, &mut limits.max_series);
+    let per_metric = &mut limits.max_series_per_metric;
+    count(v, "max_series_per_metric", "Open series of one metric.", per_metric);
 }
 
 /// Walks how OTLP metrics are translated.
@@ -343,6 +365,9 @@ fn walk_cluster(v: &mut impl Visitor, config: &mut Config) {
     let meaning = "With storage: cassandra, of a process without the role ingester: cluster.listen of some \
                    ingesters, host:port. It learns the others, and who has what, from them.";
     v.setting("ingesters", meaning, &mut cluster.ingesters);
+    let meaning = "The code that a refused start names after the members or replication_factor changed, to go \
+                   on all the same: data stays where it lies, and what lies elsewhere now is not found.";
+    v.setting("accept_layout", meaning, &mut cluster.accept_layout);
     v.setting(
         "replication_factor",
         "Copies of each sample; 0 is 3, or as many as there are ingesters if they are fewer.",

@@ -12,16 +12,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct Scripted {
     reply: Result<f64, Kind>,
     silent: bool,
+    /// How long it needs for a selection.
+    select_ms: u64,
     asked: AtomicU32,
 }
 
 impl Scripted {
     fn new(reply: Result<f64, Kind>) -> Arc<Self> {
-        Arc::new(Self { reply, silent: false, asked: AtomicU32::new(0) })
+        Arc::new(Self { reply, silent: false, select_ms: 0, asked: AtomicU32::new(0) })
     }
 
     fn silent() -> Arc<Self> {
-        Arc::new(Self { reply: Ok(0.0), silent: true, asked: AtomicU32::new(0) })
+        Arc::new(Self { reply: Ok(0.0), silent: true, select_ms: 0, asked: AtomicU32::new(0) })
+    }
+
+    fn late(select_ms: u64) -> Arc<Self> {
+        Arc::new(Self { reply: Ok(1.0), silent: false, select_ms, asked: AtomicU32::new(0) })
     }
 
     fn answer<T: Send + 'static>(&self, make: impl FnOnce(f64) -> T) -> Answer<T> {
@@ -40,7 +46,8 @@ impl Replica for Scripted {
         self.answer(|_| WriteAnswer::NeedLabels)
     }
     fn select(&self, _: Arc<Context>, selection: Selection) -> Answer<Vec<SeriesColumns>> {
-        self.answer(|value| {
+        let needs = Duration::from_millis(self.select_ms);
+        let answer = self.answer(|value| {
             let mut labels = LabelSet::from_pairs([(METRIC_NAME, "up")]).unwrap();
             if let Some(names) = selection.wanted.labels {
                 labels.retain(|name| names.iter().any(|wanted| **wanted == *name));
@@ -48,6 +55,10 @@ impl Replica for Scripted {
             let floats =
                 Column { timestamps_ms: vec![1].into(), values: vec![value], ..Column::default() };
             vec![SeriesColumns { labels, floats, ..SeriesColumns::default() }]
+        });
+        Box::pin(async move {
+            tokio::time::sleep(needs).await;
+            answer.await
         })
     }
     fn labels(&self, _: Arc<Context>, _: LabelQuery) -> Answer<LabelAnswer> {
@@ -211,4 +222,30 @@ async fn bounds_hold_for_all_replicas_together() {
     let selection = Selection { bounds, ..selection() };
     let error = source.select(&context(0), &selection).await.unwrap_err();
     assert_eq!(error.kind, Kind::Unexecutable);
+}
+
+/// The versions of what [`selection`] reads.
+async fn versions(source: &ReplicatedSource) -> Result<Vec<u64>, SourceError> {
+    let Selection { matchers, range, .. } = selection();
+    source.versions(&context(0), &[crate::source::VersionAsk { matchers, range }]).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_are_slow_and_answer_tell_their_versions_right_after() {
+    for count in [1, 3] {
+        // Longer than the patience of a read; those that are asked first answer before another one does.
+        let replicas: Vec<Arc<Scripted>> = (0..count).map(|_| Scripted::late(15)).collect();
+        let source = source(&replicas);
+        assert_eq!(source.select(&context(0), &selection()).await.unwrap().len(), 1);
+        assert!(versions(&source).await.is_ok(), "{count}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_replica_tells_its_versions_although_it_is_slow_to_read() {
+    let source = source(&[Scripted::late(150)]);
+    let error = source.select(&context(100), &selection()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Timeout);
+    assert_eq!(source.suspects.now().len(), 1);
+    assert!(versions(&source).await.is_ok());
 }

@@ -9,7 +9,8 @@ async fn tree(query: &str) -> Json {
 
 fn selector(name: &str) -> Json {
     json!({
-        "type": "vectorSelector", "name": name, "offset": 0, "timestamp": null, "startOrEnd": null,
+        "type": "vectorSelector", "name": name, "offset": 0, "offsetExpr": null, "timestamp": null,
+        "startOrEnd": null, "anchored": false, "smoothed": false,
         "matchers": [{"type": "=", "name": "__name__", "value": name}]
     })
 }
@@ -24,7 +25,10 @@ async fn a_binary_expression_is_a_tree_of_two_sides() {
         tree("up / on (job) down").await,
         json!({
             "type": "binaryExpr", "op": "/", "bool": false,
-            "matching": {"card": "one-to-one", "labels": ["job"], "on": true, "include": []},
+            "matching": {
+                "card": "one-to-one", "labels": ["job"], "on": true, "include": [],
+                "fillValues": {"lhs": null, "rhs": null}
+            },
             "lhs": selector("up"), "rhs": selector("down")
         })
     );
@@ -65,8 +69,8 @@ async fn every_kind_of_node_has_its_type() {
     assert_eq!(
         subquery,
         json!({
-            "type": "subquery", "expr": selector("x"), "range": 3_600_000, "offset": 0,
-            "step": 60_000, "timestamp": 5_000, "startOrEnd": null
+            "type": "subquery", "expr": selector("x"), "range": 3_600_000, "rangeExpr": null,
+            "offset": 0, "offsetExpr": null, "step": 60_000, "stepExpr": null, "timestamp": 5_000, "startOrEnd": null
         })
     );
     assert_eq!(tree("x @ end()").await["startOrEnd"], "end");
@@ -76,6 +80,39 @@ async fn every_kind_of_node_has_its_type() {
     );
     assert_eq!(tree("\"a\\\"b\"").await, json!({"type": "stringLiteral", "val": "a\"b"}));
     assert_eq!(tree("sum(x)").await["param"], Json::Null);
+}
+
+/// The tree with all experiments switched on.
+fn experimental(query: &str) -> Json {
+    let expr = promql::parse(query, promql::ParseOptions::ALL).unwrap();
+    serde_json::from_slice(&crate::tree(&expr)).unwrap()
+}
+
+#[test]
+fn durations_that_are_worked_out_windows_with_edges_and_fill_values_stand_in_the_tree() {
+    let number = |val: &str, is_duration: bool| json!({"type": "numberLiteral", "val": val, "duration": is_duration});
+    let node = |op: &str, lhs: Json, rhs: Json, wrapped: bool| json!({"type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped});
+    let none = Json::Null;
+    let step = || node("step", none.clone(), none.clone(), false);
+
+    let matrix = experimental("x[5m + step() - 2] offset -step()");
+    let sum = node("+", number("300", true), step(), false);
+    assert_eq!(matrix["rangeExpr"], node("-", sum, number("2", false), false));
+    assert_eq!(matrix["offsetExpr"], node("-", none.clone(), step(), false));
+    assert_eq!((&matrix["range"], &matrix["offset"]), (&json!(0), &json!(0)));
+
+    let subquery = experimental("x[(1h):min_of((range() * 2), 1m)]");
+    let product =
+        node("*", node("range", none.clone(), none.clone(), false), number("2", false), true);
+    assert_eq!(subquery["rangeExpr"], node("+", none.clone(), number("3600", true), true));
+    assert_eq!(subquery["stepExpr"], node("min_of", product, number("60", true), false));
+
+    let edges = experimental("rate(x[5m] smoothed)")["args"][0].clone();
+    assert_eq!((&edges["anchored"], &edges["smoothed"]), (&json!(false), &json!(true)));
+    assert_eq!(experimental("increase(x[5m] anchored)")["args"][0]["anchored"], true);
+
+    let filled = experimental("a + on (b) fill_left (1.5) c");
+    assert_eq!(filled["matching"]["fillValues"], json!({"lhs": 1.5, "rhs": null}));
 }
 
 #[tokio::test]

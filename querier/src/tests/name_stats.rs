@@ -1,6 +1,8 @@
 //! `status/metric_names_stats`.
 
-use super::support::{NOW_MS, Server, filled};
+use super::support::{Memory, NOW_MS, Server, filled, one_tenant};
+use crate::Settings;
+use guard::{Limit, Limits, QueryLimits};
 use serde_json::{Value as Json, json};
 
 /// Names and counts, in their order.
@@ -34,4 +36,27 @@ async fn metrics_are_ranked_by_how_often_they_are_asked_for_the_least_first() {
     for bad in [("limit", "-1"), ("limit", "x"), ("le", "-1"), ("match_pattern", "(")] {
         assert_eq!(ask(&[bad]).await.error().0, 400, "{bad:?}");
     }
+}
+
+#[tokio::test]
+async fn more_names_than_a_query_may_read_are_422_and_name_the_limit() {
+    for (max_series, status) in [(4, 200), (3, 422)] {
+        let query = QueryLimits { max_series: Limit(max_series), ..QueryLimits::default() };
+        let tenants = [("default".to_owned(), filled())].into();
+        let memory = Memory { tenants, ..Memory::default() };
+        let server = Server::new(memory, one_tenant(), Limits { query, ..Limits::default() });
+        let got = server.get("status/metric_names_stats", &[]).await;
+        assert_eq!(got.status, status, "{}", got.text());
+        assert!(status == 200 || got.text().contains("max_query_series"), "{}", got.text());
+    }
+}
+
+#[tokio::test]
+async fn names_are_paid_for_out_of_the_memory_of_queries() {
+    let tenants = [("default".to_owned(), filled())].into();
+    let memory = Memory { tenants, ..Memory::default() };
+    let settings = Settings { memory_bytes: 100, ..Settings::default() };
+    let server = Server::with(memory, one_tenant(), Limits::default(), settings);
+    let (status, _, text) = server.get("status/metric_names_stats", &[]).await.error();
+    assert!(status == 422 && text.contains("query.memory"), "{text}");
 }

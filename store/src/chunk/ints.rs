@@ -18,7 +18,8 @@ const HAS_FACTOR: u8 = 0b1000;
 /// Appends integers, at least one. `None` if they cannot be coded; then `out` is as it was.
 pub(crate) fn put(numbers: &[i64], level: usize, out: &mut Vec<u8>) -> Option<()> {
     let before = out.len();
-    let differences = is_better_as_differences(numbers).then(|| differences(numbers));
+    let as_differences = !falls_upwards(numbers) && is_better_as_differences(numbers);
+    let differences = as_differences.then(|| differences(numbers));
     let terms = differences.as_deref().unwrap_or(numbers);
     let min = terms.iter().copied().min()?;
     let mut words: Vec<u64> =
@@ -84,6 +85,12 @@ fn differences(numbers: &[i64]) -> Vec<i64> {
     terms.extend(numbers.windows(2).map(|two| two[1].wrapping_sub(two[0])));
     terms[0] = terms.get(1..).and_then(|rest| rest.iter().copied().min()).unwrap_or(0);
     terms
+}
+
+/// Whether a number is less than the one before and its difference to it wraps around to one that is not:
+/// by their differences the numbers would ascend.
+fn falls_upwards(numbers: &[i64]) -> bool {
+    numbers.windows(2).any(|two| two[1] < two[0] && two[1].wrapping_sub(two[0]) >= 0)
 }
 
 /// Whether differences are shorter than the numbers counted from their middle.
@@ -226,6 +233,17 @@ mod tests {
             prop::collection::vec(step, 1..600),
             prop::collection::vec(Just(7_i64), 1..600)
         ]
+    }
+
+    #[test]
+    fn numbers_that_fall_from_the_highest_to_the_lowest_are_not_known_to_ascend() {
+        let numbers = [3_960_218_484_700_430_059, 9_223_372_036_854_775_770, i64::MIN];
+        let mut bytes = Vec::new();
+        put(&numbers, 8, &mut bytes).unwrap();
+        let mut back = Vec::new();
+        let visit = |_, integers: &[i64]| back.extend_from_slice(integers);
+        assert!(!read(&bytes, 3, 0..1, &mut Buffers::default(), visit).unwrap());
+        assert_eq!(back, numbers);
     }
 
     proptest! {

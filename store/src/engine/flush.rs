@@ -2,8 +2,9 @@
 //! segments before go.
 //!
 //! # Order
-//! 1. The log is rolled while no append is between log and head: all records of the segments
-//!    before are in the head.
+//! 1. The log is rolled, and then the appends that are between log and head are waited for: all
+//!    records of the segments before are in the head. Nobody waits for a sync that is at work, but
+//!    the flush; only for a snapshot everybody does.
 //! 2. The head's samples are written to sstables, one per retention class and window, a partition
 //!    at a time (`head/flush.rs`); they stay readable in the head.
 //! 3. The definitions of all series of the head are written as a checkpoint.
@@ -17,6 +18,7 @@
 //! knows whether they are live on disk, so no further flush is begun before that is settled.
 
 use super::delete;
+use super::purge::Progress;
 use super::recover;
 use super::retain::is_expired;
 use super::{Engine, JobReport, seconds};
@@ -44,10 +46,12 @@ impl Engine {
     /// Closes the log's segment; returns the next one's number and, if it is to be of one moment,
     /// what appends wait for.
     fn roll(&self, takes: Takes) -> Result<(u64, Option<RwLockWriteGuard<'_, ()>>)> {
-        let alone = self.gate.write();
         if takes == Takes::Newest {
-            return Ok((self.log.roll(), None));
+            let from_segment = self.log.roll();
+            drop(self.gate.write());
+            return Ok((from_segment, None));
         }
+        let alone = self.gate.write();
         // What waits for the log would be replayed as of behind that moment.
         self.log.sync().map_err(|failed| failed.error)?;
         Ok((self.log.roll(), Some(alone)))
@@ -61,7 +65,8 @@ impl Engine {
         now: TimestampMs,
     ) -> Result<JobReport> {
         self.settle()?;
-        let purge = self.purge_asked.begin_flush();
+        let purge = self.purge_asked.progress();
+        let is_for_room = self.reserve.wants_flush();
         let (from_segment, alone) = self.roll(takes)?;
         let mut tenants: Vec<Arc<Tenant>> = self.tenants.read().values().cloned().collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -103,27 +108,30 @@ impl Engine {
         }
         // A purge lets go of the texts of every series that has nothing left.
         let with_exemplars_s = seconds(now.minus_ms(self.config.series_idle_ms));
-        let bare_s = if purge == 0 { with_exemplars_s } else { u32::MAX };
+        let bare_s = if purge.is_asked() { u32::MAX } else { with_exemplars_s };
+        let idle = IdleBefore { bare_s, with_exemplars_s, now_s: seconds(now) };
         for tenant in &tenants {
-            let idle = IdleBefore { bare_s, with_exemplars_s };
             report.series_dropped += tenant.release(idle, &self.gate);
         }
         self.forget_tenants(&tenants);
         self.flushed_at_ms.store(now.0, Ordering::Relaxed);
         report.segments_removed = self.cut_log(from_segment, purge)?;
         self.purge_asked.end_flush(purge);
+        if is_for_room {
+            self.reserve.was_flushed();
+        }
         Ok(report)
     }
 
     /// Unlinks what is behind the flush, and returns how many segments went.
-    fn cut_log(&self, from_segment: u64, purge: u8) -> Result<u64> {
+    fn cut_log(&self, from_segment: u64, purge: Progress) -> Result<u64> {
         // The checkpoint before; what cannot be unlinked now stays in line.
         let _ = self.remove_retired();
         let last = from_segment.saturating_sub(1);
         let count = || self.log.segments_through(last);
         let before = count()?;
         self.log.remove_through(last)?;
-        if purge > 0 {
+        if purge.is_asked() {
             // The newest segment always stays: it must not be one with samples.
             self.log.mark_anew();
             self.log.sync_into_reserve().map_err(|failed| failed.error)?;
@@ -199,8 +207,7 @@ impl Engine {
     /// Takes over what has changed about live files, which stay where they are.
     pub(super) fn publish_moved(&self, metas: &[SstableMeta]) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let ids: Vec<u64> = metas.iter().map(|meta| meta.id).collect();
-        let tables = self.tables.read().replace(&ids, metas)?;
+        let tables = self.tables.read().moved(metas);
         let edits: Vec<Edit> = metas.iter().cloned().map(Edit::AddSstable).collect();
         manifest.apply(&edits)?;
         *self.tables.write() = Arc::new(tables);

@@ -416,3 +416,26 @@ fn five_hundredths_of_a_disk_are_kept_back_and_no_more_than_10_gib() {
     assert_eq!([20, 100, 200].map(kept_of), [1 << 30, 5 << 30, 10 << 30]);
     assert_eq!([201, 4_000].map(kept_of), [10 << 30; 2]);
 }
+
+#[test]
+fn a_start_for_which_there_is_no_memory_calls_no_file_damaged() {
+    let disk = SimDisk::new(1);
+    let engine = open(&disk);
+    push_days(&engine);
+    engine.flush(NOW).unwrap();
+    drop(engine);
+    let mut reads = 0;
+    disk.set_hook(move |call| {
+        reads += u64::from(call.path.starts_with(SSTABLE_DIRECTORY));
+        match call.action == Action::Read && reads > 9 {
+            true => Outcome::Fail(ErrorKind::OutOfMemory),
+            false => Outcome::Done,
+        }
+    });
+    let error = try_open(&disk, Config::default()).unwrap_err();
+    assert!(error.is_exhausted(), "{error}");
+    disk.clear_hook();
+    let (engine, report) = try_open(&disk, Config::default()).unwrap();
+    assert_eq!(report.sstables_damaged.len(), 0);
+    assert_eq!(shown(&engine, NOW.0)[0].1.len(), 5);
+}

@@ -22,7 +22,7 @@ impl Engine {
         let stats = self.stats();
         let tail_max = self.config.tail_samples_per_series.saturating_mul(stats.series);
         let flush = |reason| (stats.head_samples > 0).then_some(Job::Flush(reason));
-        if self.reserve.takes_flush() {
+        if self.reserve.wants_flush() {
             return flush(FlushReason::DiskReserve);
         }
         if stats.head_sample_bytes > self.config.head_bytes_max {
@@ -34,7 +34,8 @@ impl Engine {
         let block = |at: i64| {
             at.saturating_sub(self.config.flush_slack_ms).div_euclid(self.config.block_ms.max(1))
         };
-        let is_over = block(now.0) > block(self.flushed_at_ms.load(Ordering::Relaxed));
+        // A clock that was ahead when it was flushed last is in another block as well.
+        let is_over = block(now.0) != block(self.flushed_at_ms.load(Ordering::Relaxed));
         if is_over { flush(FlushReason::BlockBorder) } else { None }
     }
 

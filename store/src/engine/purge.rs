@@ -26,47 +26,73 @@ use crate::manifest::{SstableMeta, Stage};
 use crate::sstable::writer::Encoding;
 use model::TimestampMs;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far a purge that was asked for has come.
+/// A purge that somebody may have asked for.
 #[derive(Debug, Default)]
-pub(super) struct Asked(AtomicU8);
+pub(super) struct Asked(AtomicU64);
 
+/// How far it has come, in the low bits, and above them how often somebody has asked: who asks anew
+/// while a step is done does so by another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress(u64);
+
+/// The bits of a step.
+const STEP: u64 = 3;
 /// Nobody asked.
-const NO: u8 = 0;
+const NO: u64 = 0;
 /// The head is to be flushed so many times minus one, and then files are looked at.
-const FILES: u8 = 1;
-const FLUSHES: u8 = 2;
+const FILES: u64 = 1;
+const FLUSHES: u64 = 2;
+
+impl Progress {
+    fn step(self) -> u64 {
+        self.0 & STEP
+    }
+
+    /// Whether somebody asked, and it is not done.
+    pub(super) fn is_asked(self) -> bool {
+        self.step() != NO
+    }
+
+    fn wants_flush(self) -> bool {
+        self.step() > FILES
+    }
+
+    fn is_at_files(self) -> bool {
+        self.step() == FILES
+    }
+}
 
 impl Asked {
     /// Somebody asks.
     pub(super) fn ask(&self) {
-        self.0.store(FILES + FLUSHES, Ordering::Release);
+        let anew = |asked: u64| Some((asked & !STEP).wrapping_add(STEP + 1) | (FILES + FLUSHES));
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, anew);
     }
 
-    /// How far it is when a flush begins.
-    pub(super) fn begin_flush(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        Progress(self.0.load(Ordering::Acquire))
     }
 
     /// A flush that began so has been done. Who has asked again meanwhile begins again.
-    pub(super) fn end_flush(&self, began: u8) {
-        if began > FILES {
-            let step = began - 1;
-            let _ = self.0.compare_exchange(began, step, Ordering::AcqRel, Ordering::Acquire);
+    pub(super) fn end_flush(&self, began: Progress) {
+        if began.wants_flush() {
+            self.step(began);
         }
     }
 
-    fn is_at_files(&self) -> bool {
-        self.0.load(Ordering::Acquire) == FILES
+    /// The files have been looked at by who began so.
+    fn end_files(&self, began: Progress) {
+        if began.is_at_files() {
+            self.step(began);
+        }
     }
 
-    fn is_under_way(&self) -> bool {
-        self.0.load(Ordering::Acquire) != NO
-    }
-
-    fn end(&self) {
-        let _ = self.0.compare_exchange(FILES, NO, Ordering::AcqRel, Ordering::Acquire);
+    fn step(&self, began: Progress) {
+        let next = began.0 - 1;
+        let _ = self.0.compare_exchange(began.0, next, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -92,7 +118,7 @@ impl Engine {
 
     /// The flush that a purge needs first.
     pub(super) fn purge_job(&self) -> Option<Job> {
-        (self.purge_asked.begin_flush() > FILES).then_some(Job::Flush(FlushReason::Asked))
+        self.purge_asked.progress().wants_flush().then_some(Job::Flush(FlushReason::Asked))
     }
 
     /// Frees one file of what is deleted; `None` if there is none to be freed now. See
@@ -105,7 +131,8 @@ impl Engine {
         now: TimestampMs,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<PurgeReport>> {
-        let asked = self.purge_asked.is_at_files();
+        let began = self.purge_asked.progress();
+        let asked = began.is_at_files();
         let freed = self.purge_file(now, asked, pace)?;
         if freed.is_some() {
             self.has_purged.store(true, Ordering::Relaxed);
@@ -116,11 +143,11 @@ impl Engine {
             // With a file that cannot be read nobody knows which metrics there are.
             described = self.forget_metadata().unwrap_or(0);
         }
-        if described > 0 && self.purge_asked.is_under_way() {
+        if described > 0 && self.purge_asked.progress().is_asked() {
             // It is in the checkpoint and the log, and in that of a flush that is at work.
             self.purge_asked.ask();
-        } else if asked {
-            self.purge_asked.end();
+        } else {
+            self.purge_asked.end_files(began);
         }
         Ok(None)
     }

@@ -5,7 +5,7 @@ use super::tests::{NOW, all, labels, mutation, open_with, tenant, write};
 use super::*;
 use crate::config::Config;
 use crate::retention::RetentionConfig;
-use crate::sim::SimDisk;
+use crate::sim::{Action, Outcome, SimDisk};
 use model::read::{LabelAnswer, LabelQuery, LabelWant};
 use model::time::DAY_MS;
 use model::{
@@ -14,7 +14,7 @@ use model::{
 };
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{scope, yield_now};
+use std::thread::{scope, spawn, yield_now};
 
 const DAYS: i64 = 4;
 const SAMPLES: i64 = 5;
@@ -266,4 +266,56 @@ fn who_may_not_wait_is_told_when_somebody_is_alone_with_the_log() {
         matches!(appended, Some(Ok(Appended::Queued { .. }))),
         "nothing of it was there before"
     );
+}
+
+#[test]
+fn a_file_that_goes_after_something_was_said_anew_of_it_stays_for_its_readers_of_before() {
+    let disk = SimDisk::new(1);
+    let (engine, _) = open_with(&disk, eager());
+    fill(&engine, 1);
+    engine.flush(NOW).unwrap();
+    let readers = Arc::clone(&engine.tables.read());
+    let metas = readers.metas();
+    let ids: Vec<u64> = metas.iter().map(|meta| meta.id).collect();
+    engine.publish_moved(&metas).unwrap();
+    engine.publish(&[], &ids, &[]).unwrap();
+    assert_eq!(engine.remove_retired().unwrap(), ids.len());
+    drop(readers);
+    assert_eq!(engine.remove_retired().unwrap(), 0);
+    assert!(!disk.paths().iter().any(|path| path.ends_with(".sst")));
+}
+
+#[test]
+fn while_a_flush_waits_for_a_sync_that_hangs_appends_go_on() {
+    const TRIES: usize = 5_000;
+    let disk = SimDisk::new(1);
+    let engine = Arc::new(open_with(&disk, eager()).0);
+    let mut some = mutation("t");
+    some.push(SeriesRef::Labels(of_slot(0)), [(NOW.0, 1.0)]);
+    engine.append(&some, AppendLimits::NONE, NOW).unwrap();
+    let (flush, taken) = (Arc::new(Mutex::new(None)), Arc::new(AtomicUsize::new(0)));
+    let (begun, counted, shared) =
+        (Arc::clone(&flush), Arc::clone(&taken), Arc::downgrade(&engine));
+    let mut is_first = true;
+    disk.set_hook(move |call| {
+        // In the first sync, which holds the log's file, the flush begins and cannot go on.
+        if call.action == Action::SyncData && std::mem::take(&mut is_first) {
+            let engine = shared.upgrade().unwrap();
+            let flushes = Arc::clone(&engine);
+            *begun.lock() = Some(spawn(move || flushes.flush(NOW).map(drop)));
+            while !engine.flushing.is_locked() {
+                yield_now();
+            }
+            for _ in 0..TRIES {
+                yield_now();
+                let appended = engine.try_append(&some, AppendLimits::NONE, NOW);
+                counted.fetch_add(usize::from(appended.is_some()), Ordering::Relaxed);
+            }
+        }
+        Outcome::Done
+    });
+    engine.sync().unwrap();
+    flush.lock().take().unwrap().join().unwrap().unwrap();
+    assert_eq!(taken.load(Ordering::Relaxed), TRIES);
+    assert_eq!(engine.select(&tenant("t"), &all(&[]), NOW).unwrap().len(), 1);
 }

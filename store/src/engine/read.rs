@@ -113,7 +113,7 @@ impl Engine {
         let mut gather = match &query.want {
             LabelWant::Values(name) => Gather::of_texts(Some(name.clone()), limit),
             LabelWant::Names => Gather::of_texts(None, limit),
-            LabelWant::Series => Gather::new(SelectBounds::NONE),
+            LabelWant::Series => Gather::of_first(limit),
             LabelWant::SeriesPart(_) => Gather::new(SelectBounds {
                 series_max: u64::try_from(limit).unwrap_or(u64::MAX),
                 ..SelectBounds::NONE
@@ -149,11 +149,12 @@ impl Engine {
         gather: &mut Gather,
     ) -> Result<()> {
         let tenant = self.tenants.read().get(id).cloned();
-        let of_head = |gather: &mut Gather| tenant.as_ref().map(|t| t.collect(query, gather));
+        let of_head =
+            |gather: &mut Gather| tenant.as_ref().map(|t| t.collect(query, gather)).transpose();
         let before = Arc::clone(&self.tombstones.read());
         self.hide(id, query, (&before, tombstones_max), gather)?;
         let mark = gather.mark();
-        let mut hits = of_head(gather);
+        let mut hits = of_head(gather)?;
         let mut tables = Arc::clone(&self.tables.read());
         // A file may be without what a delete hides that came in between, and others not yet.
         let mut later = Arc::clone(&self.tombstones.read());
@@ -161,7 +162,7 @@ impl Engine {
             if query.want != Want::Samples || gather.steps().is_some() {
                 // The head was asked for less than it takes to leave something out afterwards.
                 gather.ask_for_samples(mark);
-                hits = of_head(gather);
+                hits = of_head(gather)?;
                 tables = Arc::clone(&self.tables.read());
                 later = Arc::clone(&self.tombstones.read());
             }

@@ -16,6 +16,7 @@ use crate::commit_log::{self, Replayed};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::head::series::EXEMPLAR_BYTES;
 use crate::manifest::{LOG_DIRECTORY, leftovers, spare};
 use crate::verify;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,7 +43,7 @@ pub(super) struct Reserve {
     bytes: u64,
     free_bytes: AtomicU64,
     is_short: AtomicBool,
-    /// A flush is due: what it lets go of in the log is more than it writes.
+    /// A flush is due, until one is done: what it lets go of in the log is more than it writes.
     wants_flush: AtomicBool,
 }
 
@@ -89,9 +90,14 @@ impl Reserve {
         }
     }
 
-    /// Whether a flush is due for it, once.
-    pub(super) fn takes_flush(&self) -> bool {
-        self.wants_flush.swap(false, Ordering::Relaxed)
+    /// Whether a flush is due for it.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.wants_flush.load(Ordering::Relaxed)
+    }
+
+    /// A flush has been done that began when one was due.
+    pub(super) fn was_flushed(&self) {
+        self.wants_flush.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn state(&self) -> (u64, bool) {
@@ -163,9 +169,12 @@ impl Engine {
         }
     }
 
-    /// What a flush writes at most, about: the head's samples and its series' definitions.
+    /// What a flush writes at most, about: the head's samples, its series' definitions and their
+    /// exemplars.
     pub(super) fn flush_bytes(&self) -> u64 {
         let stats = self.stats();
-        stats.head_sample_bytes.saturating_add(stats.series.saturating_mul(256))
+        let exemplars = stats.exemplars.saturating_mul(EXEMPLAR_BYTES as u64);
+        let definitions = stats.series.saturating_mul(256);
+        stats.head_sample_bytes.saturating_add(exemplars).saturating_add(definitions)
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! Not here: how many a tenant may have (`AppendLimits`), what hides them (`engine/exemplars.rs`).
 
-use super::series::{EXEMPLAR_BYTES, Series};
+use super::series::Series;
 use super::shard::Shard;
 use super::symbols::{LabelIds, Symbols};
 use super::{Tenant, local_of, shard_of};
@@ -153,7 +153,6 @@ impl Shard {
         series.received_s = series.received_s.max(now_s);
         self.exemplars = self.exemplars + more - gone;
         self.exemplars_lost.limit += gone;
-        self.sample_bytes += more * EXEMPLAR_BYTES as u64;
         if more > 0 {
             self.with_exemplars.insert(local);
         }

@@ -4,6 +4,9 @@
 //! a new one, and is counted. What came with the same request does not go: of that the rest is not
 //! kept, and counted too.
 //!
+//! What takes more than [`ENTRY_BYTES_MAX`] is not kept, and counted: senders' texts are cut far below
+//! it before they come here.
+//!
 //! That something went is not in the log: after a start it may be there until more is said. A start
 //! itself keeps the newest [`RECOVERED_MAX`] of a tenant.
 //!
@@ -18,6 +21,9 @@ const OLDEST_SHARE: usize = 8;
 
 /// So many metrics of a tenant come back at a start, whose limits it does not know.
 const RECOVERED_MAX: u64 = 1 << 20;
+
+/// The texts of one entry, in bytes: the longest name that an operator may allow, and what is said of it.
+const ENTRY_BYTES_MAX: usize = 128 << 10;
 
 /// The metadata of one tenant.
 #[derive(Debug, Default)]
@@ -56,7 +62,9 @@ impl Metadata {
         let mut news = Vec::new();
         let mut more = 0;
         for entry in entries {
-            if let Some(held) = self.by_metric.get(&entry.metric) {
+            if is_too_long(entry) {
+                self.lost += 1;
+            } else if let Some(held) = self.by_metric.get(&entry.metric) {
                 if held.entry != *entry {
                     news.push(entry);
                 }
@@ -119,7 +127,9 @@ impl Metadata {
     /// Keeps an entry that was said before now, at a start.
     pub(crate) fn recover(&mut self, entry: MetricMetadata) {
         self.said += 1;
-        if self.by_metric.contains_key(&entry.metric) || self.has_room(0, RECOVERED_MAX) {
+        if is_too_long(&entry) {
+            self.lost += 1;
+        } else if self.by_metric.contains_key(&entry.metric) || self.has_room(0, RECOVERED_MAX) {
             self.insert(entry);
         }
     }
@@ -143,6 +153,11 @@ impl Metadata {
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
+}
+
+/// Whether the texts of an entry take more than they may.
+fn is_too_long(MetricMetadata { metric, help, unit, .. }: &MetricMetadata) -> bool {
+    metric.len() + help.len() + unit.len() > ENTRY_BYTES_MAX
 }
 
 #[cfg(test)]
@@ -200,6 +215,22 @@ mod tests {
             ["a 1", "b 1"]
         );
         assert_eq!(metadata.lost(), 2);
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_kept_nor_brought_back_at_a_start_and_is_counted() {
+        let mut metadata = Metadata::default();
+        let long = entry("long", &"h".repeat(ENTRY_BYTES_MAX - 3));
+        let longest = entry("long", &"h".repeat(ENTRY_BYTES_MAX - 4));
+        assert!(metadata.news(std::slice::from_ref(&long), 9).is_empty());
+        metadata.recover(long.clone());
+        assert_eq!((metadata.iter().len(), metadata.lost()), (0, 2));
+        assert_eq!(say(&mut metadata, &[entry("a", "1"), longest], 9).len(), 2);
+        assert_eq!(say(&mut metadata, &[long], 9).len(), 2);
+        assert_eq!(
+            (metadata.get("long").map(|held| held.help.len()), metadata.lost()),
+            (Some(ENTRY_BYTES_MAX - 4), 3)
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Reading the head: which series match, and copies of what they hold.
 //!
-//! A shard is locked while its matching series are looked up and their coded bytes copied; they
-//! are decoded after that.
+//! A shard is locked while its matching series are looked up (`read/plan.rs`) and their coded bytes
+//! copied; they are decoded after that.
+
+mod plan;
 
 use super::Tenant;
 use super::query_shard::ShardFilter;
@@ -12,27 +14,13 @@ use crate::chunk::ChunkHead;
 use crate::compaction::cut::{self, Cut, Labels};
 use crate::error::Result;
 use crate::merge::Run;
-use crate::postings::List;
-use crate::select::{Gather, Query, Want};
-use model::matcher::CompiledMatcher;
+use crate::select::{First, Gather, Query, Want};
 use model::read::{Estimate, Steps};
 use model::{HistogramSample, Sample, Text};
+use plan::{Plan, for_each_match};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// A matcher in terms of one tenant's symbols.
-struct Plan<'q> {
-    matcher: &'q CompiledMatcher,
-    name: Option<u32>,
-    matches_empty: bool,
-    /// The only symbols that match, if it is a set of literals and does not match the empty value.
-    literals: Option<Vec<u32>>,
-    /// For each shape, where among a series' ids the value of `name` stands; 0 is nowhere.
-    places: Vec<usize>,
-    /// For each symbol: not tried yet, matches, does not.
-    tried: Vec<Option<bool>>,
-}
 
 /// Copies of what the matching series hold, to be decoded when no lock is held.
 #[derive(Debug, Default)]
@@ -45,6 +33,11 @@ pub(crate) struct Hits {
     open: Vec<u8>,
     late: Vec<Sample>,
     late_histograms: Vec<HistogramSample>,
+    /// So many samples at least are in chunks of which all is asked for.
+    samples: u64,
+    /// The keys of series that are known to have a sample that is asked for, if only the first series are
+    /// wanted; then there are no others.
+    first: Vec<Range<usize>>,
 }
 
 /// Where each part of a series ends in [`Hits`].
@@ -71,6 +64,12 @@ enum Coded {
 }
 
 impl Hits {
+    /// How many series there are.
+    #[cfg(test)]
+    pub(crate) fn series(&self) -> usize {
+        self.series.len() + self.first.len()
+    }
+
     /// Copies what a series holds. The question is `narrowed` if some of it is hidden.
     fn push(
         &mut self,
@@ -96,6 +95,7 @@ impl Hits {
         }
         let (sealed, late) = series.closed();
         let sealed = sealed.filter(|chunk| chunk.head.overlaps(start_ms, end_ms));
+        let first = self.chunks.len();
         self.chunks.extend(sealed.map(|c| (c.head, Coded::Sealed(Arc::clone(&c.bytes)))));
         let (histograms, late_histograms) = series.histograms();
         let open = series.open().into_iter().chain(histograms);
@@ -104,12 +104,38 @@ impl Hits {
             self.open.extend_from_slice(bytes);
             self.chunks.push((head, Coded::Open(at..self.open.len())));
         }
+        if narrowed.is_none() {
+            let own = self.chunks[first..].iter().map(|(head, _)| head);
+            let whole = own.filter(|head| query.keeps(head.first_ms) && query.keeps(head.last_ms));
+            self.samples += whole.map(|head| u64::from(head.count)).sum::<u64>();
+        }
         let inside = |sample: &&Sample| (start_ms..end_ms).contains(&sample.timestamp_ms);
         self.late.extend(late.iter().filter(inside));
         let inside = |at: i64| (start_ms..end_ms).contains(&at);
         let late = late_histograms.iter().filter(|sample| inside(sample.timestamp_ms));
         self.late_histograms.extend(late.cloned());
         self.end(narrowed, None, false);
+    }
+
+    /// Notes a series of which only the labels are wanted, if it may be among the first.
+    fn push_first(
+        &mut self,
+        first: &mut First,
+        (series, query): (&Series, &Query),
+        symbols: &Symbols,
+        key: impl Iterator<Item = u32>,
+    ) {
+        let text = |symbol: u32| &**symbols.text(symbol);
+        let start = self.keys.len();
+        self.keys.extend(key);
+        if first.is_beyond(&self.keys[start..], text) || !has_sample(series, query) {
+            self.keys.truncate(start);
+            return;
+        }
+        self.first.push(start..self.keys.len());
+        if first.is_full(self.first.len()) {
+            first.cut(&mut self.keys, &mut self.first, text);
+        }
     }
 
     fn end(&mut self, narrowed: Option<Query>, newest: Option<Sample>, is_present: bool) {
@@ -129,6 +155,9 @@ impl Hits {
     /// # Errors
     /// If there are more series or samples than the reader can bear.
     pub(crate) fn add(&self, query: &Query, gather: &mut Gather) -> Result<()> {
+        for key in &self.first {
+            gather.add_present(&self.keys[key.clone()])?;
+        }
         let want = gather.want_of_head(query);
         let (mut key, mut chunk, mut late, mut late_histogram) = (0, 0, 0, 0);
         for hit in &self.series {
@@ -176,92 +205,50 @@ impl Hits {
     }
 }
 
-impl<'q> Plan<'q> {
-    fn new(matcher: &'q CompiledMatcher, symbols: &Symbols) -> Self {
-        let name = symbols.get(&matcher.name);
-        let matches_empty = matcher.matches("");
-        let literals = matcher
-            .literals()
-            .filter(|_| !matches_empty)
-            .map(|texts| texts.iter().filter_map(|text| symbols.get(text)).collect());
-        let place =
-            |shape: &[u32]| shape.iter().position(|n| Some(*n) == name).map_or(0, |p| p + 1);
-        let places = symbols.shapes().iter().map(|shape| place(shape)).collect();
-        Self { matcher, name, matches_empty, literals, places, tried: vec![None; symbols.len()] }
-    }
-
-    fn matches(&mut self, ids: &[u32], symbols: &Symbols) -> bool {
-        let shape = ids.first().copied().unwrap_or(0) as usize;
-        match self.places.get(shape).copied().unwrap_or(0) {
-            0 => self.matches_empty,
-            place => self.matches_value(ids.get(place).copied().unwrap_or(0), symbols),
-        }
-    }
-
-    fn matches_value(&mut self, symbol: u32, symbols: &Symbols) -> bool {
-        let tried = &mut self.tried[symbol as usize];
-        *tried.get_or_insert_with(|| self.matcher.matches(symbols.text(symbol)))
-    }
-
-    /// The postings of the values that match, if they are fewer numbers than `count_max` and
-    /// cheap to find: by literals, or by a try of each value that the label has here.
-    fn lists<'s>(
-        &mut self,
-        shard: &'s Shard,
-        symbols: &Symbols,
-        count_max: u64,
-    ) -> Option<Vec<&'s List>> {
-        if self.matches_empty {
-            return None;
-        }
-        let name = self.name?;
-        let values = shard.values(name);
-        let lists: Vec<&List> = match &self.literals {
-            Some(literals) if literals.len() <= values.len() => {
-                literals.iter().filter_map(|value| shard.postings(name, *value)).collect()
-            }
-            _ if values.len() as u64 > count_max => return None,
-            _ => {
-                let matching = values.iter().filter(|value| self.matches_value(**value, symbols));
-                matching.filter_map(|value| shard.postings(name, *value)).collect()
-            }
-        };
-        let count: u64 = lists.iter().map(|list| u64::from(list.count())).sum();
-        (count < count_max).then_some(lists)
-    }
-}
-
 impl Tenant {
     /// Copies of the series that match, or marks of their labels in `gather`.
-    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Hits {
+    ///
+    /// # Errors
+    /// If they are far more than the reader can bear: no more than that is copied.
+    pub(crate) fn collect(&self, query: &Query, gather: &mut Gather) -> Result<Hits> {
         let mut hits = Hits::default();
         let symbols = self.symbols.read();
         let mut plans: Vec<Plan<'_>> =
             query.matchers.iter().map(|matcher| Plan::new(matcher, &symbols)).collect();
-        let none = |plan: &Plan<'_>| {
-            !plan.matches_empty
-                && (plan.name.is_none() || plan.literals.as_ref().is_some_and(Vec::is_empty))
-        };
-        if plans.iter().any(none) {
-            return hits;
+        if plans.iter().any(Plan::is_vain) {
+            return Ok(hits);
         }
         let want = gather.want_of_head(query);
         let step = gather.steps().filter(Steps::is_one);
         let hides = query.clip.of_head();
         if want == Want::Possibility {
             self.mark(query, &hides, &mut plans, &symbols, gather);
-            return hits;
+            return Ok(hits);
         }
         let mut filter = ShardFilter::new(query, &symbols);
+        let counts_all = gather.counts_all();
+        let mut first = gather.first().filter(|_| want == Want::Presence);
         for shard in self.shards() {
+            let mut bearable = Ok(());
             for_each_match(&shard, query, &mut plans, &symbols, |series| {
+                if bearable.is_err() {
+                    return;
+                }
                 if filter.as_mut().is_some_and(|filter| !filter.holds(&series.labels, &symbols)) {
                     return;
                 }
                 let key = symbols.pairs(&series.labels).flat_map(|(name, value)| [name, value]);
                 let narrowed = self.narrowed(series, query, &hides, &symbols);
+                if let Some(first) = &mut first {
+                    let query = narrowed.as_ref().unwrap_or(query);
+                    hits.push_first(first, (series, query), &symbols, key);
+                    return;
+                }
                 hits.push(series, (query, narrowed), (want, step), key);
+                let samples = if counts_all { hits.samples } else { 0 };
+                bearable = gather.check(hits.series.len() as u64, samples);
             });
+            bearable?;
         }
         let mut texts = vec![0_u32; symbols.len()];
         for symbol in &mut hits.keys {
@@ -271,7 +258,7 @@ impl Tenant {
             }
             *symbol = *text - 1;
         }
-        hits
+        Ok(hits)
     }
 }
 
@@ -433,55 +420,4 @@ fn has_sample(series: &Series, query: &Query) -> bool {
     let near = sealed.chain(open).filter(|(head, _)| query.overlaps(head.first_ms, head.last_ms));
     // Bytes in memory are what was coded.
     near.into_iter().any(|(head, bytes)| query.is_present(&head, bytes).unwrap_or(true))
-}
-
-/// Visits the series of a shard that match and may have a sample in the range: those that the most
-/// selective matcher leaves, each tried by its labels.
-fn for_each_match(
-    shard: &Shard,
-    query: &Query,
-    plans: &mut [Plan<'_>],
-    symbols: &Symbols,
-    mut visit: impl FnMut(&Series),
-) {
-    if shard.samples == 0 {
-        return;
-    }
-    let candidates = narrowest(shard, plans, symbols);
-    let mut visit_if = |series: &Series| {
-        if series.may_overlap(query.start_ms, query.end_ms)
-            && plans.iter_mut().all(|plan| plan.matches(&series.labels, symbols))
-        {
-            visit(series);
-        }
-    };
-    match candidates {
-        None => shard.iter().for_each(&mut visit_if),
-        Some(locals) => {
-            locals.iter().filter_map(|local| shard.get(*local)).for_each(&mut visit_if);
-        }
-    }
-}
-
-/// The local numbers that the most selective matcher leaves, ascending; `None` if a look at every
-/// series is no worse.
-fn narrowest(shard: &Shard, plans: &mut [Plan<'_>], symbols: &Symbols) -> Option<Vec<u32>> {
-    let mut count_max = shard.len() as u64 / 2;
-    let mut best = None;
-    // Literals first: they may spare the rest.
-    plans.sort_by_key(|plan| plan.literals.as_ref().map_or(usize::MAX, Vec::len));
-    for plan in plans {
-        if let Some(lists) = plan.lists(shard, symbols, count_max) {
-            count_max = lists.iter().map(|list| u64::from(list.count())).sum();
-            best = Some(lists);
-        }
-    }
-    let lists = best?;
-    let mut locals: Vec<u32> =
-        lists.iter().flat_map(|list| list.runs().flat_map(|(start, end)| start..end)).collect();
-    if lists.len() > 1 {
-        locals.sort_unstable();
-        locals.dedup();
-    }
-    Some(locals)
 }

@@ -81,6 +81,11 @@ struct Sealed {
     taken: u32,
 }
 
+/// The bytes that a complete chunk takes.
+fn sealed_bytes(chunk: &Chunk) -> usize {
+    chunk.bytes.len() + 64
+}
+
 impl Rest {
     fn extend(&mut self, chunks: impl IntoIterator<Item = Chunk>) {
         let chunks = chunks.into_iter();
@@ -110,6 +115,8 @@ struct Histograms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     InOrder,
+    /// In order, and it began a chunk: the one before is complete and takes so many bytes.
+    Began(usize),
     Late,
     /// It was there, bit for bit.
     Repeated,
@@ -136,20 +143,21 @@ impl Series {
     #[inline]
     pub(crate) fn push(&mut self, sample: &Sample) -> Pushed {
         let at = sample.timestamp_ms;
+        let mut pushed = Pushed::InOrder;
         if self.open.count() > 0 {
             if at <= self.open.last_ms() || sample.revision != self.revision {
                 return self.push_late(sample);
             }
             let day = TimestampMs(self.open.first_ms()).day();
             if TimestampMs(at).day() != day || self.open.count() >= CHUNK_SAMPLES_MAX {
-                self.seal();
+                pushed = Pushed::Began(self.seal());
             }
         }
         if self.open.count() == 0 {
             self.revision = sample.revision;
         }
         self.open.push(at, sample.value, sample.start_timestamp_ms);
-        Pushed::InOrder
+        pushed
     }
 
     #[cold]
@@ -171,6 +179,7 @@ impl Series {
     /// Adds a histogram.
     pub(crate) fn push_histogram(&mut self, sample: &HistogramSample) -> Pushed {
         let at = sample.timestamp_ms;
+        let mut pushed = Pushed::InOrder;
         let rest = self.rest.get_or_insert_default();
         let own = rest.histograms.get_or_insert_default();
         if own.open.count() > 0 {
@@ -188,16 +197,17 @@ impl Series {
             }
             if at >= own.day_end_ms || own.open.count() >= histogram::SAMPLES_MAX {
                 let sealed = own.open.seal(own.revision);
+                pushed = Pushed::Began(sealed.as_ref().map_or(0, sealed_bytes));
                 rest.extend(sealed);
             }
         }
-        let Some(own) = rest.histograms.as_deref_mut() else { return Pushed::InOrder };
+        let Some(own) = rest.histograms.as_deref_mut() else { return pushed };
         if own.open.count() == 0 {
             own.revision = sample.revision;
             own.day_end_ms = TimestampMs(at).day().range().end.0;
         }
         own.open.push(sample);
-        Pushed::InOrder
+        pushed
     }
 
     /// Adds an exemplar, if it is not there yet. Returns by how many there are more, and how many of
@@ -234,14 +244,16 @@ impl Series {
         self.rest.as_deref().map_or(&[], |rest| &rest.exemplars)
     }
 
-    fn seal(&mut self) {
-        if let Some(chunk) = self.open.seal(self.revision) {
-            let taken = u32::from(std::mem::take(&mut self.open_taken));
-            let sealed = &mut self.rest.get_or_insert_default().sealed;
-            // Mostly there is one, for a moment: no room for more.
-            sealed.reserve_exact(1);
-            sealed.push(Sealed { chunk, taken });
-        }
+    /// Completes the open chunk, and returns the bytes that it takes then.
+    fn seal(&mut self) -> usize {
+        let Some(chunk) = self.open.seal(self.revision) else { return 0 };
+        let taken = u32::from(std::mem::take(&mut self.open_taken));
+        let bytes = sealed_bytes(&chunk);
+        let sealed = &mut self.rest.get_or_insert_default().sealed;
+        // Mostly there is one, for a moment: no room for more.
+        sealed.reserve_exact(1);
+        sealed.push(Sealed { chunk, taken });
+        bytes
     }
 
     /// Codes the late samples.
@@ -260,21 +272,30 @@ impl Series {
         rest.extend(merge::histogram_chunks_of(own.late));
     }
 
-    /// The bytes that its samples take.
+    /// How many samples it holds. Of those that came late at one moment each counts until they are
+    /// coded.
+    pub(crate) fn samples(&self) -> u64 {
+        let rest = self.rest.as_deref().map_or(0, |rest| {
+            let sealed = rest.sealed.iter().map(|sealed| u64::from(sealed.chunk.head.count));
+            let histograms = rest
+                .histograms
+                .as_deref()
+                .map_or(0, |own| u64::from(own.open.count()) + own.late.len() as u64);
+            sealed.sum::<u64>() + rest.late.len() as u64 + histograms
+        });
+        u64::from(self.open.count()) + rest
+    }
+
+    /// The bytes that its samples take; exemplars are none.
     #[inline]
     pub(crate) fn sample_bytes(&self) -> usize {
         let rest = self.rest.as_deref().map_or(0, |rest| {
-            let sealed: usize =
-                rest.sealed.iter().map(|sealed| sealed.chunk.bytes.len() + 64).sum();
+            let sealed: usize = rest.sealed.iter().map(|sealed| sealed_bytes(&sealed.chunk)).sum();
             let histograms = rest.histograms.as_ref().map_or(0, |own| {
                 let late: usize = own.late.iter().map(|late| late.histogram.bytes()).sum();
                 own.open.capacity() + late
             });
-            let exemplars = rest.exemplars.len();
-            sealed
-                + rest.late.capacity() * size_of::<Sample>()
-                + histograms
-                + exemplars * EXEMPLAR_BYTES
+            sealed + rest.late.capacity() * size_of::<Sample>() + histograms
         });
         self.open.capacity() + rest
     }
@@ -283,6 +304,12 @@ impl Series {
     #[inline]
     pub(crate) fn open_bytes(&self) -> usize {
         self.open.capacity()
+    }
+
+    /// Bytes that the open chunk of histograms holds on to.
+    pub(crate) fn open_histogram_bytes(&self) -> usize {
+        let own = self.rest.as_deref().and_then(|rest| rest.histograms.as_deref());
+        own.map_or(0, |own| own.open.capacity())
     }
 
     /// Whether it holds no sample; exemplars are none.

@@ -26,6 +26,8 @@ pub(crate) struct IdleBefore {
     pub(crate) bare_s: u32,
     /// If it has exemplars, which go with it.
     pub(crate) with_exemplars_s: u32,
+    /// It is now; what was received later was so by a clock that was ahead.
+    pub(crate) now_s: u32,
 }
 
 /// The series of some targets.
@@ -40,7 +42,8 @@ pub(crate) struct Shard {
     dead: usize,
     /// Series whose definition is in a record that may not be on disk yet: local number -> ticket.
     pending: HashMap<u32, u64, FixedState>,
-    /// Samples held.
+    /// Samples held, and at most those that fell to others of their moment since the last
+    /// [`Shard::release`].
     pub(crate) samples: u64,
     /// Exemplars held.
     pub(crate) exemplars: u64,
@@ -48,7 +51,8 @@ pub(crate) struct Shard {
     pub(super) with_exemplars: BTreeSet<u32>,
     /// Exemplars that had to go for newer ones, ever, and those that went with an idle series.
     pub(crate) exemplars_lost: Lost,
-    /// Bytes of samples held, without the constant part of a series.
+    /// Bytes of samples held, about, until [`Shard::release`] looks: what a flush gives back, without
+    /// the constant part of a series and without exemplars.
     pub(crate) sample_bytes: u64,
 }
 
@@ -195,7 +199,8 @@ impl Shard {
         }
     }
 
-    /// Adds a series' samples, and returns how many came late.
+    /// Adds a series' samples, and returns how many came late. It takes no longer for what the series
+    /// holds already.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -203,31 +208,28 @@ impl Shard {
         received_s: u32,
         samples: impl Iterator<Item = Sample>,
     ) -> u64 {
-        let (mut kept, mut late) = (0, 0);
+        let (mut kept, mut late, mut sealed_bytes) = (0, 0, 0);
         let slot = self.index.get(local);
         let Some(series) = slot.and_then(|slot| self.slots.get_mut(slot)) else {
             return 0;
         };
         let bytes_before = series.open_bytes();
-        let mut slow = false;
         for sample in samples {
             match series.push(&sample) {
                 Pushed::InOrder => kept += 1,
-                Pushed::Late => {
-                    (kept, late, slow) = (kept + 1, late + 1, true);
-                }
+                Pushed::Began(bytes) => (kept, sealed_bytes) = (kept + 1, sealed_bytes + bytes),
+                Pushed::Late => (kept, late) = (kept + 1, late + 1),
                 Pushed::Repeated => {}
             }
         }
         series.received_s = received_s;
-        let grown = series.open_bytes().saturating_sub(bytes_before);
+        let grown = (series.open_bytes() + sealed_bytes).saturating_sub(bytes_before);
         self.samples += kept;
-        self.sample_bytes +=
-            grown as u64 + if slow { late * size_of::<Sample>() as u64 } else { 0 };
+        self.sample_bytes += grown as u64 + late * size_of::<Sample>() as u64;
         late
     }
 
-    /// Adds a series' histograms, and returns how many came late.
+    /// As [`Shard::push`], of histograms.
     pub(crate) fn push_histograms(
         &mut self,
         local: u32,
@@ -235,17 +237,23 @@ impl Shard {
         samples: impl Iterator<Item = HistogramSample>,
     ) -> u64 {
         let Some(series) = self.get_mut(local) else { return 0 };
-        let before = series.sample_bytes();
-        let (mut kept, mut late) = (0, 0);
+        let bytes_before = series.open_histogram_bytes();
+        let (mut kept, mut late, mut more_bytes) = (0, 0, 0);
         for sample in samples {
-            let pushed = series.push_histogram(&sample);
-            kept += u64::from(pushed != Pushed::Repeated);
-            late += u64::from(pushed == Pushed::Late);
+            match series.push_histogram(&sample) {
+                Pushed::InOrder => kept += 1,
+                Pushed::Began(bytes) => (kept, more_bytes) = (kept + 1, more_bytes + bytes),
+                Pushed::Late => {
+                    more_bytes += sample.histogram.bytes();
+                    (kept, late) = (kept + 1, late + 1);
+                }
+                Pushed::Repeated => {}
+            }
         }
         series.received_s = received_s;
-        let grown = series.sample_bytes().saturating_sub(before) as u64;
+        let grown = (series.open_histogram_bytes() + more_bytes).saturating_sub(bytes_before);
         self.samples += kept;
-        self.sample_bytes += grown;
+        self.sample_bytes += grown as u64;
         late
     }
 
@@ -255,8 +263,10 @@ impl Shard {
         let (mut samples, mut bytes) = (0, 0);
         for slot in (0..).take(self.slots.end()) {
             let Some(series) = self.slots.get_mut(slot) else { continue };
-            samples += series.release();
+            series.release();
+            samples += series.samples();
             bytes += series.sample_bytes() as u64;
+            series.received_s = series.received_s.min(idle.now_s);
             let exemplars = series.exemplars().len() as u64;
             let before_s = if exemplars > 0 { idle.with_exemplars_s } else { idle.bare_s };
             if series.is_empty() && series.received_s < before_s {
@@ -265,7 +275,7 @@ impl Shard {
                 dropped.extend(self.remove(slot));
             }
         }
-        self.samples = self.samples.saturating_sub(samples);
+        self.samples = samples;
         self.sample_bytes = bytes;
         if self.dead > 1024 && self.dead > self.len() / 4 {
             self.rebuild_postings(symbols);

@@ -10,6 +10,7 @@
 mod finish;
 mod moments;
 
+use super::first::First;
 use super::{Query, Want};
 use crate::engine::READ_SSTABLES_WARN;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ use hashbrown::{HashMap, HashTable};
 use model::read::{SelectBounds, Steps, Wanted};
 use model::{DayBucket, Text};
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,6 +60,8 @@ pub(crate) struct Gather {
     lists: Vec<Vec<Text>>,
     /// The most that are wanted.
     texts_max: usize,
+    /// If only the first series are wanted.
+    first: Option<First>,
     /// In how many sstables each partition was looked at; `None` if there are few anyway.
     sstables: Option<HashMap<(Text, DayBucket), u32, FixedState>>,
 }
@@ -97,6 +101,7 @@ impl Gather {
             marked: Vec::new(),
             lists: Vec::new(),
             texts_max: usize::MAX,
+            first: None,
             sstables: None,
         }
     }
@@ -114,6 +119,27 @@ impl Gather {
     /// The steps, if a source need not bring more than what they see: nothing is left out later.
     pub(crate) fn steps(&self) -> Option<Steps> {
         self.wanted.steps.filter(|_| !self.asks_for_samples && self.tombstones.is_empty())
+    }
+
+    /// Whether a source's samples all count, and none is left out.
+    pub(crate) fn counts_all(&self) -> bool {
+        self.wanted.steps.is_none() && self.tombstones.is_empty()
+    }
+
+    /// Refuses what a source would bring, before it is copied, if it is more than twice what the reader can
+    /// bear: so many series, and so many samples that all count.
+    ///
+    /// # Errors
+    /// If so.
+    pub(crate) fn check(&self, series: u64, samples: u64) -> Result<()> {
+        let SelectBounds { series_max, samples_max, .. } = self.bounds;
+        if series > series_max.saturating_mul(2) {
+            return Err(Error::TooManySeries { series_max });
+        }
+        match samples > samples_max.saturating_mul(2) {
+            true => Err(Error::TooManySamples { samples_max }),
+            false => Ok(()),
+        }
     }
 
     /// From now on what these hide is left out.
@@ -138,6 +164,16 @@ impl Gather {
     /// wanted.
     pub(crate) fn of_texts(values_of: Option<Text>, texts_max: usize) -> Self {
         Self { values_of, wants_texts: true, texts_max, ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// Nothing found yet of series of which only labels are wanted, of the first `max` by labels.
+    pub(crate) fn of_first(max: usize) -> Self {
+        Self { first: Some(First::new(max)), ..Self::new(SelectBounds::NONE) }
+    }
+
+    /// What tells a source which series are not wanted, if only the first are.
+    pub(crate) fn first(&self) -> Option<First> {
+        self.first.as_ref().map(|first| First::new(first.max()))
     }
 
     /// Whether a sample of this metric in `[first_ms, last_ms]` may be hidden. If so, a source has
@@ -269,11 +305,38 @@ impl Gather {
     /// # Errors
     /// If there are more series than the reader can bear.
     pub(crate) fn add_present(&mut self, key: &[u32]) -> Result<()> {
+        let text = |id: u32| self.texts.get(id as usize).map_or("", |text| &**text);
+        if self.first.as_ref().is_some_and(|first| first.is_beyond(key, text)) {
+            return Ok(());
+        }
         let hash = self.hasher.hash_one(key);
         if self.find(hash, key).is_none() {
             self.insert(hash, key)?;
+            self.keep_first();
         }
         Ok(())
+    }
+
+    /// Lets go of series that are not wanted, if there are many.
+    fn keep_first(&mut self) {
+        let Self { first, texts, keys, series, by_key, hasher, .. } = self;
+        let Some(first) = first.as_mut().filter(|first| first.is_full(series.len())) else {
+            return;
+        };
+        let mut ranges: Vec<Range<usize>> =
+            series.iter().map(|held| held.key_start..held.key_end).collect();
+        first.cut(keys, &mut ranges, |id| texts.get(id as usize).map_or("", |text| &**text));
+        series.clear();
+        by_key.clear();
+        let hash_of = |held: &Gathered| hasher.hash_one(&keys[held.key_start..held.key_end]);
+        for (number, key) in (0..).zip(ranges) {
+            let held = Gathered { key_start: key.start, key_end: key.end, runs: Vec::new() };
+            let hash = hash_of(&held);
+            series.push(held);
+            by_key.insert_unique(hash, number, |index: &u32| {
+                series.get(*index as usize).map_or(0, hash_of)
+            });
+        }
     }
 
     /// The index of the series of a key.

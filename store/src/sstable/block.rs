@@ -186,6 +186,7 @@ pub(crate) fn read_range(reader: &dyn DiskReader, path: &str, at: BlockRef) -> R
 pub(crate) fn unreadable(path: &str, offset: u64, error: &Error) -> Error {
     match error {
         Error::Unreachable { .. } => error.clone(),
+        _ if error.is_exhausted() => error.clone(),
         _ => Error::corrupt(path, offset, format!("it cannot be read: {error}")),
     }
 }

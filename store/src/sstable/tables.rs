@@ -42,13 +42,12 @@ fn for_each_scan(
         }
         let meta = &table.meta;
         let hides = query.clip.of_file(meta.retention_version);
-        let sstable = table.state.as_ref().map_err(Clone::clone)?;
-        let may_hold = sstable.tenants.binary_search(tenant).is_ok()
-            && metric.is_none_or(|metric| sstable.may_hold(tenant, metric));
+        let source = table.state.as_ref().map_err(Clone::clone)?.source();
+        let may_hold = source.sstable.tenants.binary_search(tenant).is_ok()
+            && metric.is_none_or(|metric| source.sstable.may_hold(tenant, metric));
         if !may_hold {
             continue;
         }
-        let source = Source { sstable, id: meta.id, cache: &table.cache };
         let directory = source.directory()?;
         let Some((index, part)) = directory.tenant(tenant) else { continue };
         let symbols = source.symbols(index, part)?;
@@ -62,18 +61,18 @@ fn for_each_scan(
 pub(crate) struct Retired {
     pub(crate) path: String,
     /// What readers that came before hold on to.
-    table: Weak<Table>,
+    opened: Weak<Opened>,
 }
 
 impl Retired {
     /// A file that no reader opens.
     pub(crate) fn unheld(path: String) -> Self {
-        Self { path, table: Weak::new() }
+        Self { path, opened: Weak::new() }
     }
 
     /// Whether a reader may still open it.
     pub(crate) fn is_held(&self) -> bool {
-        self.table.strong_count() > 0
+        self.opened.strong_count() > 0
     }
 }
 
@@ -81,22 +80,39 @@ impl Retired {
 #[derive(Debug)]
 pub(super) struct Table {
     meta: SstableMeta,
-    state: Result<Sstable>,
+    state: Result<Arc<Opened>>,
+}
+
+/// A file that was opened. It stays the same one when something is said anew of it, so that who holds
+/// it by what was said before holds the file.
+#[derive(Debug)]
+struct Opened {
+    sstable: Sstable,
+    id: u64,
     cache: Arc<Cache>,
 }
 
 impl Table {
+    fn sstable(&self) -> Result<&Sstable, &Error> {
+        self.state.as_ref().map(|opened| &opened.sstable)
+    }
+
     /// To read from, if it could be opened.
     pub(super) fn source(&self) -> Option<Source<'_>> {
-        let sstable = self.state.as_ref().ok()?;
-        Some(Source { sstable, id: self.meta.id, cache: &self.cache })
+        self.state.as_ref().ok().map(|opened| opened.source())
+    }
+}
+
+impl Opened {
+    fn source(&self) -> Source<'_> {
+        Source { sstable: &self.sstable, id: self.id, cache: &self.cache }
     }
 }
 
 /// Nobody reads the file any more, and no later file has its number.
-impl Drop for Table {
+impl Drop for Opened {
     fn drop(&mut self) {
-        self.cache.forget(self.meta.id);
+        self.cache.forget(self.id);
     }
 }
 
@@ -123,6 +139,10 @@ fn open(disk: &dyn Disk, meta: &SstableMeta) -> Result<Sstable> {
 impl Tables {
     /// Opens all that the manifest names. One that is damaged is reported, and refuses the reads
     /// that would need it: an answer without its samples would be wrong.
+    ///
+    /// # Errors
+    /// Of a file of which nothing is known: it is of a later release, nobody answered, or there were no
+    /// more files to be opened.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         state: &State,
@@ -139,11 +159,12 @@ impl Tables {
             }
             let path = manifest::sstable_path(meta.id);
             let state = match open(&*tables.disk, meta) {
-                Ok(table) => Ok(table),
+                Ok(sstable) => Ok(tables.opened(meta.id, sstable)),
                 // Of a file that nobody was let see nothing is known: it is asked for again.
                 Err(error @ (Error::NewerFormat { .. } | Error::Unreachable { .. })) => {
                     return Err(error);
                 }
+                Err(error) if error.is_exhausted() => return Err(error),
                 Err(error) => {
                     let error = match tables.disk.len(&path)? {
                         None => Error::corrupt(&path, 0, "it is missing"),
@@ -156,11 +177,7 @@ impl Tables {
                     Err(error)
                 }
             };
-            tables.list.push(Arc::new(Table {
-                meta: (*meta).clone(),
-                state,
-                cache: Arc::clone(&tables.cache),
-            }));
+            tables.list.push(Arc::new(Table { meta: (*meta).clone(), state }));
         }
         report.sstables = tables.list.len() as u64;
         Ok(tables)
@@ -171,11 +188,25 @@ impl Tables {
         let mut tables = self.clone();
         tables.list.retain(|table| !removed.contains(&table.meta.id));
         for meta in added {
-            let table = open(&*self.disk, meta)?;
-            let (meta, cache) = (meta.clone(), Arc::clone(&self.cache));
-            tables.list.push(Arc::new(Table { meta, state: Ok(table), cache }));
+            let state = Ok(self.opened(meta.id, open(&*self.disk, meta)?));
+            tables.list.push(Arc::new(Table { meta: meta.clone(), state }));
         }
         Ok(tables)
+    }
+
+    /// These tables with something else said of files that stay as they are.
+    pub(crate) fn moved(&self, metas: &[SstableMeta]) -> Self {
+        let mut tables = self.clone();
+        for table in &mut tables.list {
+            if let Some(meta) = metas.iter().find(|meta| meta.id == table.meta.id) {
+                *table = Arc::new(Table { meta: meta.clone(), state: table.state.clone() });
+            }
+        }
+        tables
+    }
+
+    fn opened(&self, id: u64, sstable: Sstable) -> Arc<Opened> {
+        Arc::new(Opened { sstable, id, cache: Arc::clone(&self.cache) })
     }
 
     /// The tables of these numbers, for when they are no longer live.
@@ -183,7 +214,7 @@ impl Tables {
         let gone = self.list.iter().filter(|table| ids.contains(&table.meta.id));
         let retired = |table: &Arc<Table>| Retired {
             path: manifest::sstable_path(table.meta.id),
-            table: Arc::downgrade(table),
+            opened: table.state.as_ref().map_or_else(|_| Weak::new(), Arc::downgrade),
         };
         gone.map(retired).collect()
     }
@@ -191,12 +222,12 @@ impl Tables {
     /// A live table that could be opened.
     pub(crate) fn readable(&self, id: u64) -> Option<(&SstableMeta, &Sstable)> {
         let table = self.list.iter().find(|table| table.meta.id == id)?;
-        table.state.as_ref().ok().map(|sstable| (&table.meta, sstable))
+        table.sstable().ok().map(|sstable| (&table.meta, sstable))
     }
 
     /// Hands the large partitions of each table to `visit`, with their bytes there.
     pub(crate) fn large_parts(&self, mut visit: impl FnMut(&TenantId, &Text, DayBucket, u64)) {
-        for sstable in self.list.iter().filter_map(|table| table.state.as_ref().ok()) {
+        for sstable in self.list.iter().filter_map(|table| table.sstable().ok()) {
             for (tenant, metric, day, bytes) in &sstable.large {
                 if let Some(tenant) = sstable.tenants.get(*tenant) {
                     visit(tenant, metric, *day, *bytes);
@@ -223,7 +254,7 @@ impl Tables {
         metrics: Option<impl Iterator<Item = &'m Text>>,
     ) -> bool {
         let Some(table) = self.list.iter().find(|table| table.meta.id == id) else { return false };
-        let Ok(sstable) = &table.state else { return false };
+        let Ok(sstable) = table.sstable() else { return false };
         sstable.tenants.binary_search(tenant).is_ok()
             && metrics
                 .is_none_or(|mut metrics| metrics.any(|metric| sstable.may_hold(tenant, metric)))
@@ -276,11 +307,10 @@ impl Tables {
     /// If a table cannot be read that may hold some.
     pub(crate) fn metrics_held(&self, tenant: &TenantId, held: &mut BTreeSet<Text>) -> Result<()> {
         for table in &self.list {
-            let sstable = table.state.as_ref().map_err(Clone::clone)?;
-            if sstable.tenants.binary_search(tenant).is_err() {
+            let source = table.state.as_ref().map_err(Clone::clone)?.source();
+            if source.sstable.tenants.binary_search(tenant).is_err() {
                 continue;
             }
-            let source = Source { sstable, id: table.meta.id, cache: &table.cache };
             let directory = source.directory()?;
             let parts = directory.tenant(tenant).into_iter();
             let entries = parts.flat_map(|(_, part)| &part.partitions);
@@ -292,15 +322,15 @@ impl Tables {
     /// Each with the tenants in it; `None` if it cannot be read.
     pub(crate) fn with_tenants(&self) -> impl Iterator<Item = (&SstableMeta, Option<&[TenantId]>)> {
         self.list.iter().map(|table| {
-            let tenants = table.state.as_ref().ok().map(|table| &*table.tenants);
+            let tenants = table.sstable().ok().map(|sstable| &*sstable.tenants);
             (&table.meta, tenants)
         })
     }
 
     /// The tenants of all tables that can be read.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
-        let readable = self.list.iter().filter_map(|table| table.state.as_ref().ok());
-        readable.flat_map(|table| table.tenants.iter().cloned()).collect()
+        let readable = self.list.iter().filter_map(|table| table.sstable().ok());
+        readable.flat_map(|sstable| sstable.tenants.iter().cloned()).collect()
     }
 
     /// Counts them.

@@ -13,9 +13,9 @@ pub enum Line<'a> {
     /// It is empty, or a comment.
     Nothing,
     /// The type of a metric.
-    Type(&'a str, MetricType),
+    Type(Cow<'a, str>, MetricType),
     /// What a metric means.
-    Help(&'a str, Cow<'a, str>),
+    Help(Cow<'a, str>, Cow<'a, str>),
     /// A sample.
     Sample(Row<'a>),
 }
@@ -35,12 +35,19 @@ pub fn parse(line: &[u8], default_ms: i64, bounds: LineBounds) -> Result<Line<'_
 
 const BLANKS: [char; 3] = [' ', '\t', '\r'];
 
-/// What a comment tells of a metric.
+/// What a comment tells of a metric, whose name may be a text in quotes.
 fn told(comment: &str) -> Line<'_> {
-    let mut words = comment.splitn(3, BLANKS);
-    let (keyword, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let rest = words.next().unwrap_or_default();
-    let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+    let (keyword, rest) = comment.split_once(BLANKS).unwrap_or((comment, ""));
+    let mut rest = rest.trim_start_matches(BLANKS);
+    let name = if rest.starts_with('"') {
+        // What says nothing of a metric is only a comment.
+        quoted(&mut rest).unwrap_or_default()
+    } else {
+        let (name, behind) = rest.split_once(BLANKS).unwrap_or((rest, ""));
+        rest = behind;
+        Cow::Borrowed(name)
+    };
+    rest = rest.trim_start_matches(BLANKS);
     let metric_type = match (keyword, rest.trim_matches(BLANKS)) {
         ("HELP", _) if !name.is_empty() => return Line::Help(name, unescaped(rest)),
         ("TYPE", "counter") => MetricType::Counter,
@@ -232,10 +239,23 @@ mod tests {
         assert_eq!(parse(b"# EOF", 0, LineBounds::NONE).unwrap(), Line::Nothing);
         assert_eq!(
             parse(b"# TYPE up gauge", 0, LineBounds::NONE).unwrap(),
-            Line::Type("up", MetricType::Gauge)
+            Line::Type("up".into(), MetricType::Gauge)
         );
-        let help = Line::Help("up", Cow::Borrowed("a\nb c"));
+        let help = Line::Help("up".into(), "a\nb c".into());
         assert_eq!(parse(br"# HELP up a\nb c", 0, LineBounds::NONE).unwrap(), help);
+    }
+
+    #[test]
+    fn a_name_in_quotes_may_have_blanks_and_quotes_where_a_comment_tells_of_it() {
+        for (line, wanted) in [
+            (r#"# HELP "a b" what"#, Line::Help("a b".into(), "what".into())),
+            (r#"# TYPE "a b" gauge"#, Line::Type("a b".into(), MetricType::Gauge)),
+            (r#"#  TYPE   "a\"b"	counter"#, Line::Type("a\"b".into(), MetricType::Counter)),
+            (r#"# HELP "a b"#, Line::Nothing),
+            (r#"# HELP "" what"#, Line::Nothing),
+        ] {
+            assert_eq!(parse(line.as_bytes(), 0, LineBounds::NONE).unwrap(), wanted, "{line}");
+        }
     }
 
     #[test]

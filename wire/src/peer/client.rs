@@ -6,6 +6,8 @@
 //! - A request is sent at most once. One whose connection broke has failed with `Unavailable`, which
 //!   says nothing about whether it was kept.
 //! - A lane never has more requests, or more bytes of them, out than [`PeerConfig`] says.
+//! - A question whose asker has left, or whose time is over, is cancelled at the peer. What changes
+//!   anything is not: it may be half done.
 //!
 //! Not here: asking somebody else (`querier::select`, `distributor`).
 
@@ -28,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Requests of more bytes than this are encoded, and answers decoded, off the async threads.
 const HEAVY_BYTES: usize = 256 << 10;
@@ -122,7 +124,9 @@ impl PeerClient {
                 0 => shared.parts.config.timeout_ms,
                 given => given.into(),
             };
-            let work = shared.exchange(request, calls, budget);
+            // Left with this future, however it ends: the lane looks whether there was an answer.
+            let (gone, _asks) = gone_with_asker(&request);
+            let work = shared.exchange(request, calls, budget, gone);
             let response = tokio::time::timeout(Duration::from_millis(timeout_ms), work).await;
             let response = response.unwrap_or_else(|_| {
                 Err(shared.error(Kind::Timeout, format!("no answer within {timeout_ms} ms")))
@@ -134,6 +138,16 @@ impl PeerClient {
             }
         })
     }
+}
+
+/// Says when the asker of a question has left: when the guard is dropped. Nothing for what may not be
+/// cancelled.
+fn gone_with_asker(request: &Request) -> (Option<CancellationToken>, Option<DropGuard>) {
+    if matches!(request, Request::Write(_) | Request::Delete(..) | Request::Purge(_)) {
+        return (None, None);
+    }
+    let gone = CancellationToken::new();
+    (Some(gone.clone()), Some(gone.drop_guard()))
 }
 
 impl Drop for PeerClient {
@@ -239,18 +253,19 @@ impl Shared {
         request: Request,
         calls: mpsc::Sender<Call>,
         budget: Arc<Semaphore>,
+        gone: Option<CancellationToken>,
     ) -> Result<Response, ReplicaError> {
-        let gone = || self.error(Kind::Unavailable, "the connection is closed");
+        let closed = || self.error(Kind::Unavailable, "the connection is closed");
         let payload = request.encode();
         let bytes = payload.len();
         if bytes > self.parts.config.in_flight_bytes_max.min(FRAME_BYTES_MAX - 64) {
             return Err(self.error(Kind::TooLarge, format!("a request of {bytes} bytes")));
         }
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let budget = budget.acquire_many_owned(permits).await.map_err(|_| gone())?;
+        let budget = budget.acquire_many_owned(permits).await.map_err(|_| closed())?;
         let (reply, parts) = oneshot::channel();
-        calls.send(Call { payload, reply, budget }).await.map_err(|_| gone())?;
-        let parts = parts.await.map_err(|_| gone())??;
+        calls.send(Call { payload, reply, budget, gone }).await.map_err(|_| closed())?;
+        let parts = parts.await.map_err(|_| closed())??;
         let decoded = if parts.iter().map(Vec::len).sum::<usize>() > HEAVY_BYTES {
             let work = tokio::task::spawn_blocking(move || Response::decode(&parts));
             work.await.map_err(|error| self.error(Kind::Internal, error.to_string()))?

@@ -3,7 +3,7 @@
 //! ```text
 //! length u32   bytes after this field and the next
 //! crc32c u32   of those bytes
-//! kind   u8    request, part, last part, ping, pong
+//! kind   u8    request, part, last part, ping, pong, cancel
 //! number u64   which request
 //! payload
 //! ```
@@ -37,10 +37,13 @@ pub enum FrameKind {
     Ping,
     /// Yes.
     Pong,
+    /// Nobody waits for the answer any more.
+    Cancel,
 }
 
 impl FrameKind {
-    const ALL: [Self; 5] = [Self::Request, Self::Part, Self::Last, Self::Ping, Self::Pong];
+    const ALL: [Self; 6] =
+        [Self::Request, Self::Part, Self::Last, Self::Ping, Self::Pong, Self::Cancel];
 }
 
 /// One frame.

@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //! - A request is sent at most once. When its connection breaks it fails with `Unavailable`.
+//! - A question that nobody waits for any more gives its slot back, and the peer is told, once.
 //! - While a broken connection is being made again, whoever asks is refused at once.
 //!
 //! Not here: encoding (`message.rs`), the time limit of a request (`client.rs`).
@@ -12,6 +13,8 @@ use crate::peer::frame::{FRAME_BYTES_MAX, Frame, FrameKind, read_frame, write_fr
 use crate::peer::handshake::{self, HandshakeError, Identity};
 use crate::replica::ReplicaError;
 use cluster::Member;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use model::Kind;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,6 +26,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What a client and its lanes know.
@@ -39,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) payload: Vec<u8>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<u8>>, ReplicaError>>,
     pub(crate) budget: OwnedSemaphorePermit,
+    /// Whoever asks has left; nothing if it may not be cancelled.
+    pub(crate) gone: Option<CancellationToken>,
 }
 
 /// The task of one connection.
@@ -130,24 +136,36 @@ impl Lane {
         config: &PeerConfig,
     ) -> io::Error {
         let ping = Duration::from_millis(config.ping_ms);
+        let mut leaving = FuturesUnordered::new();
+        let mut ping_at = Instant::now() + ping;
         loop {
             let next = async {
                 // Never closed: `slots` lives as long as the connection.
                 let slot = slots.clone().acquire_owned().await.ok()?;
                 Some((self.inbox.recv().await?, slot))
             };
-            let frame = match tokio::time::timeout(ping, next).await {
-                Err(_) => Frame::bare(FrameKind::Ping),
-                Ok(None) => return io::Error::other("closed by this node"),
-                // Whoever asked has left, so nobody needs the answer.
-                Ok(Some((call, _))) if call.reply.is_closed() => continue,
-                Ok(Some((call, slot))) => {
-                    self.number += 1;
-                    let waiting = Waiting::new(call.reply, call.budget, slot);
-                    pending.lock().insert(self.number, waiting);
-                    Frame { kind: FrameKind::Request, number: self.number, payload: call.payload }
-                }
+            let frame = tokio::select! {
+                Some(number) = leaving.next() => match pending.lock().remove(&number) {
+                    // It was answered.
+                    None => continue,
+                    Some(_) => Frame { number, ..Frame::bare(FrameKind::Cancel) },
+                },
+                next = tokio::time::timeout_at(ping_at, next) => match next {
+                    Err(_) => Frame::bare(FrameKind::Ping),
+                    Ok(None) => return io::Error::other("closed by this node"),
+                    // Whoever asked has left, so nobody needs the answer.
+                    Ok(Some((call, _))) if call.reply.is_closed() => continue,
+                    Ok(Some((call, slot))) => {
+                        self.number += 1;
+                        let number = self.number;
+                        leaving.extend(call.gone.map(|gone| gone.cancelled_owned().map(move |()| number)));
+                        let waiting = Waiting::new(call.reply, call.budget, slot);
+                        pending.lock().insert(number, waiting);
+                        Frame { kind: FrameKind::Request, number, payload: call.payload }
+                    }
+                },
             };
+            ping_at = Instant::now() + ping;
             let sent = async {
                 write_frame(to, &frame).await?;
                 // More may be waiting: they go out together.
@@ -208,7 +226,7 @@ fn take_in(frame: Frame, pending: &Pending, config: &PeerConfig) -> io::Result<(
     match frame.kind {
         FrameKind::Pong => return Ok(()),
         FrameKind::Part | FrameKind::Last => {}
-        FrameKind::Request | FrameKind::Ping => {
+        FrameKind::Request | FrameKind::Ping | FrameKind::Cancel => {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a server does not ask"));
         }
     }

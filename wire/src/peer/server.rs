@@ -5,6 +5,7 @@
 //!   [`CONNECTIONS_PER_PEER_MAX`] of one peer behind it.
 //! - A connection has at most twice `in_flight_max` requests and `in_flight_bytes_max` bytes of them
 //!   in work, and no client of ours comes near; what is beyond that is answered `Unavailable` without being kept.
+//! - A request that is cancelled counts no longer, and is worked on no further than to its next wait.
 //! - Pings are answered whatever else is in work.
 //! - When it stops, requests in work are answered before their connection closes.
 //! - A peer that has not taken a frame within the time that it may be silent is one that has gone.
@@ -25,7 +26,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// The most connections that have not proved themselves.
@@ -55,6 +56,10 @@ struct Presence {
     node_id: String,
     connections: usize,
 }
+
+/// What is in work for a connection, by number: its task, and what it holds of what a connection may. No
+/// other lock is taken while it is held.
+type Working = Mutex<HashMap<u64, (AbortHandle, (OwnedSemaphorePermit, OwnedSemaphorePermit))>>;
 
 impl PeerServer {
     /// A server that asks `replica`.
@@ -206,6 +211,7 @@ impl PeerServer {
         // Twice what a client may have out: it may have an answer before we have let go of the request.
         let slots = Arc::new(Semaphore::new(2 * config.in_flight_max));
         let budget = Arc::new(Semaphore::new(2 * config.in_flight_bytes_max));
+        let working = Arc::new(Working::default());
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the peer takes no answers");
         loop {
             while requests.try_join_next().is_some() {}
@@ -234,13 +240,25 @@ impl PeerServer {
                         continue;
                     };
                     let (replica, outbox) = (self.replica.clone(), outbox.clone());
-                    let timeout_ms = config.timeout_ms;
-                    requests.spawn(async move {
+                    let (timeout_ms, done) = (config.timeout_ms, Arc::clone(&working));
+                    // It is entered before it can be done.
+                    let mut entered = working.lock();
+                    if entered.contains_key(&number) {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, "a number twice"));
+                    }
+                    let task = requests.spawn(async move {
                         let parts = answer(&*replica, payload, timeout_ms).await;
                         // If the connection is gone, its reader says so.
                         let _gone = send(&outbox, number, parts).await;
-                        drop(held);
+                        done.lock().remove(&number);
                     });
+                    entered.insert(number, (task, held));
+                }
+                // What was answered meanwhile is not there.
+                FrameKind::Cancel => {
+                    if let Some((task, _)) = working.lock().remove(&number) {
+                        task.abort();
+                    }
                 }
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "a client only asks")),
             }
@@ -293,7 +311,11 @@ async fn answer(replica: &dyn Replica, payload: Vec<u8>, timeout_ms: u64) -> Vec
                 Response::Failed(Kind::Timeout, format!("not done within {limit_ms} ms"))
             })
         }
-        Some(Err(error)) => Response::Failed(Kind::Invalid, error.to_string()),
+        // It came from one of ours, so nobody's question is wrong: the two differ in their release.
+        Some(Err(error)) => {
+            let message = format!("the request cannot be read: {error}");
+            Response::Failed(Kind::Internal, message)
+        }
         None => Response::Failed(Kind::Internal, "failed to decode the request".to_owned()),
     };
     let may_be_long = matches!(

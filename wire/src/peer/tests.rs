@@ -1,10 +1,12 @@
 //! Client and server together, over real sockets on loopback.
 
+mod cancel;
+
 use crate::peer::client::{PeerClient, PeerParts};
 use crate::peer::config::{Entropy, PeerConfig, Secret};
-use crate::peer::frame::{Frame, FrameKind, write_frame};
+use crate::peer::frame::{FRAME_BYTES_MAX, Frame, FrameKind, read_frame, write_frame};
 use crate::peer::handshake::{self, Identity};
-use crate::peer::message::Request;
+use crate::peer::message::{Request, Response};
 use crate::peer::server::PeerServer;
 use crate::replica::{Answer, Replica, ReplicaError};
 use cluster::{Member, Roles, Topology, TopologyConfig};
@@ -20,30 +22,41 @@ use model::{
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Answers from what it is asked; a write waits for a permit of `gate`.
+/// Answers from what it is asked; a write, and an estimate, wait for a permit of `gate`.
 #[derive(Debug)]
 struct Echo {
     gate: Arc<Semaphore>,
     samples: usize,
+    /// Each write and estimate that is in work has one.
+    in_work: Arc<()>,
+    written: Arc<AtomicUsize>,
 }
 
 impl Echo {
     fn open() -> Self {
-        Self { gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), samples: 1 }
+        Self::behind(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))
+    }
+
+    fn behind(gate: Arc<Semaphore>) -> Self {
+        Self { gate, samples: 1, in_work: Arc::default(), written: Arc::default() }
     }
 }
 
 impl Replica for Echo {
     fn write(&self, mutation: Mutation) -> Answer<WriteAnswer> {
-        let gate = self.gate.clone();
+        let (gate, in_work) = (self.gate.clone(), self.in_work.clone());
+        let written = self.written.clone();
         Box::pin(async move {
             drop(gate.acquire().await);
+            drop(in_work);
+            written.fetch_add(1, Ordering::Relaxed);
             let numbers = vec![(0, u32::try_from(mutation.values.len()).unwrap())];
             let generation = mutation.context.request_id.0;
             Ok(WriteAnswer::Written(Written { generation, numbers, refused: Vec::new() }))
@@ -67,7 +80,12 @@ impl Replica for Echo {
 
     fn estimate(&self, _: Arc<Context>, selection: Selection) -> Answer<Estimate> {
         let samples = u64::from(selection.shard.count);
-        Box::pin(async move { Ok(Estimate { partitions: 1, series: 2, samples }) })
+        let (gate, in_work) = (self.gate.clone(), self.in_work.clone());
+        Box::pin(async move {
+            drop(gate.acquire().await);
+            drop(in_work);
+            Ok(Estimate { partitions: 1, series: 2, samples })
+        })
     }
 
     fn metadata(&self, _: Arc<Context>, _: MetadataQuery) -> Answer<MetadataAnswer> {
@@ -198,6 +216,16 @@ fn client(secret: &str, address: SocketAddr) -> Arc<PeerClient> {
     PeerClient::start(parts, member)
 }
 
+/// A connection on which anything may be said.
+async fn connect(address: SocketAddr) -> TcpStream {
+    let PeerParts { config, topology, entropy } = parts("n1", "s", address);
+    let who =
+        Identity { config: &config, members: &topology.members, topology_hash: topology.hash() };
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    handshake::connect(&mut stream, who, "n0", entropy.nonce()).await.unwrap();
+    stream
+}
+
 async fn write_until_up(client: &PeerClient) -> WriteAnswer {
     for _ in 0..1_000 {
         match client.write(mutation(5_000)).await {
@@ -273,11 +301,7 @@ async fn a_peer_that_takes_no_answers_does_not_hold_up_the_end() {
     let mut ours = parts("n0", "s", address);
     ours.config = Arc::new(PeerConfig { silence_max_ms: 300, ..(*ours.config).clone() });
     let server = serve_as(ours, listener, Echo { samples: 4_000_000, ..Echo::open() });
-    let PeerParts { config, topology, entropy } = parts("n1", "s", address);
-    let who =
-        Identity { config: &config, members: &topology.members, topology_hash: topology.hash() };
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    handshake::connect(&mut stream, who, "n0", entropy.nonce()).await.unwrap();
+    let mut stream = connect(address).await;
     let payload = Request::Select(context(0), selection()).encode();
     let ask = Frame { kind: FrameKind::Request, number: 1, payload };
     write_frame(&mut stream, &ask).await.unwrap();
@@ -285,6 +309,22 @@ async fn a_peer_that_takes_no_answers_does_not_hold_up_the_end() {
     assert_eq!(stream.peek(&mut [0]).await.unwrap(), 1);
     let end = tokio::time::timeout(std::time::Duration::from_secs(20), server.end()).await;
     assert!(end.is_ok(), "the server waits for who reads nothing");
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_a_fault_of_ours_and_of_no_asker() {
+    let (listener, address) = listen().await;
+    let server = serve(listener, Echo::open());
+    let mut stream = connect(address).await;
+    let ask = Frame { kind: FrameKind::Request, number: 1, payload: vec![0xff; 3] };
+    write_frame(&mut stream, &ask).await.unwrap();
+    let answer = read_frame(&mut stream, FRAME_BYTES_MAX).await.unwrap().unwrap();
+    let Response::Failed(kind, message) = Response::decode(&[answer.payload]).unwrap() else {
+        panic!("nobody can answer that");
+    };
+    assert_eq!(kind, Kind::Internal, "{message}");
+    drop(stream);
+    server.end().await;
 }
 
 #[tokio::test]
@@ -304,7 +344,7 @@ async fn many_requests_at_once_are_all_answered_though_only_eight_are_out() {
 async fn a_replica_that_does_not_answer_is_a_timeout_and_the_next_request_goes_through() {
     let gate = Arc::new(Semaphore::new(0));
     let (listener, address) = listen().await;
-    let server = serve(listener, Echo { gate: gate.clone(), samples: 1 });
+    let server = serve(listener, Echo::behind(gate.clone()));
     let client = client("s", address);
     let error = client.write(mutation(30)).await.unwrap_err();
     assert_eq!(error.kind, Kind::Timeout);
@@ -333,7 +373,7 @@ async fn while_the_peer_is_away_requests_fail_at_once_and_afterwards_they_go_thr
 async fn a_server_that_stops_answers_what_is_in_work_first() {
     let gate = Arc::new(Semaphore::new(0));
     let (listener, address) = listen().await;
-    let server = serve(listener, Echo { gate: gate.clone(), samples: 1 });
+    let server = serve(listener, Echo::behind(gate.clone()));
     let client = client("s", address);
     // The other lane tells when the server is there; the write is sent before its answer is asked.
     assert!(client.select(context(0), selection()).await.is_ok());

@@ -20,7 +20,7 @@ impl Owner {
             return (!self.is_leaving).then(|| RingRow::first(self.me, self.ranges));
         };
         let mut next = row.next();
-        self.take_part(&mut next);
+        self.take_part(&mut next, now);
         let mut heirs = self.heirs(&next, now);
         self.inherit(&mut next, &heirs);
         self.pay(row, &mut next);
@@ -34,10 +34,10 @@ impl Owner {
         (!is_empty || (is_doubtful && self.held.keys().any(is_mine))).then_some(next)
     }
 
-    fn take_part(&self, next: &mut RingRow) {
+    fn take_part(&self, next: &mut RingRow, now: BootMs) {
         let is_member = next.members().contains_key(&self.me);
         match (self.is_leaving, is_member) {
-            (false, false) if !self.was_member => next.join(self.me),
+            (false, false) if !self.was_member && self.may_join(now) => next.join(self.me),
             (true, true) => next.announce_leave(self.me),
             _ => {}
         }

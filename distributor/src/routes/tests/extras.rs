@@ -371,6 +371,6 @@ async fn what_histograms_take_decoded_is_reserved() {
     let body = message(&up(), &samples(&vec![many; 1000]), &[]);
     assert!(body.len() < 250_000, "{}", body.len());
     let response = server.push(&body).await;
-    assert_eq!(response.status, 503, "{}", response.body);
+    assert_eq!(response.status, 413, "{}", response.body);
     assert_eq!(server.push(&few).await.status, 204, "all of it was given back");
 }

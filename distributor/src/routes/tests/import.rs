@@ -33,6 +33,35 @@ async fn text_is_imported_with_its_times_those_of_the_request_or_now() {
 }
 
 #[tokio::test]
+async fn what_text_says_of_metrics_is_cut_and_left_out_as_it_is_of_a_remote_write() {
+    let server = server().await;
+    let (help, long) = ("h".repeat(1 << 20), "n".repeat(2049));
+    let lines = [
+        format!("# HELP up {help}"),
+        "# TYPE up gauge".to_owned(),
+        format!("# HELP {long} too long"),
+        format!("# TYPE {long} gauge"),
+        "up 1".to_owned(),
+    ];
+    assert_eq!(server.import(TEXT, &lines.join("\n")).await.status, 204);
+    let [kept] = &server.rig.replicas[0].metadata()[..] else { panic!("one is kept") };
+    assert_eq!((&*kept.metric, &*kept.help), ("up", &*"h".repeat(1024)));
+    assert_eq!(server.kept(&[("__name__", "up")]), [(NOW_MS, 1.0)]);
+}
+
+#[tokio::test]
+async fn what_is_said_of_metrics_is_written_before_it_is_much() {
+    let server = server().await;
+    let help = "h".repeat(1024);
+    let lines: Vec<String> =
+        (0..900).map(|n| format!("# HELP {n}{} {help}", "n".repeat(2000))).collect();
+    assert_eq!(server.import(TEXT, &lines.join("\n")).await.status, 204);
+    let replica = &server.rig.replicas[0];
+    assert_eq!(replica.metadata_names().len(), 900);
+    assert!(replica.writes() >= 3, "{} mutations of 2.7 MiB", replica.writes());
+}
+
+#[tokio::test]
 async fn json_lines_are_imported() {
     let server = server().await;
     let body = concat!(

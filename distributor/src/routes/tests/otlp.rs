@@ -147,6 +147,44 @@ async fn what_is_refused_is_counted_and_told_and_the_rest_is_stored() {
 }
 
 #[tokio::test]
+async fn a_point_at_a_wrong_time_takes_nothing_from_what_is_said_of_its_resource() {
+    let server = server().await;
+    let far = NOW_MS + 11 * 60_000;
+    let point = r#"{"attributes":[{"key":"http.method""#;
+    let two = format!(r#"{{"timeUnixNano":"{far}000000","asInt":"8"}},{point}"#);
+    let response = server.otlp(&SHOP.replace(point, &two)).await;
+    assert!(response.body.contains(r#""rejectedDataPoints":"1""#), "{}", response.body);
+    let target =
+        [("__name__", "target_info"), ("host_name", "h1"), ("instance", "a1"), ("job", "shop")];
+    let kept = server.rig.replicas[0].samples("default", &labels(&target));
+    assert_eq!(kept, [(NOW_MS + 15_000, 1.0)]);
+}
+
+#[tokio::test]
+async fn what_is_said_of_metrics_is_cut_and_left_out_as_it_is_of_a_remote_write() {
+    let server = server().await;
+    let told = |name: &str, unit: &str, point: &str| {
+        format!(
+            r#"{{"name":"{name}","unit":"{unit}","description":"{}","gauge":{{"dataPoints":[
+            {{"timeUnixNano":"{NOW_MS}000000"{point}}}]}}}}"#,
+            "d".repeat(4096)
+        )
+    };
+    let (long, value) = ("n".repeat(2049), r#","asDouble":1"#);
+    let metrics = [
+        told("kept", "", value),
+        told("of_a_long_unit", &"u".repeat(1 << 20), value),
+        told(&long, "", value),
+        told("without_a_value", "", ""),
+    ];
+    server.otlp(&metric(&metrics.join(","))).await;
+    let [kept] = &server.rig.replicas[0].metadata()[..] else {
+        panic!("{:?}", server.rig.replicas[0].metadata_names())
+    };
+    assert_eq!((&*kept.metric, &*kept.help), ("kept", &*"d".repeat(1024)));
+}
+
+#[tokio::test]
 async fn delta_is_refused_by_its_name_unless_the_tenant_takes_it() {
     let body = metric(
         r#"{"name":"d","sum":{"aggregationTemporality":1,"isMonotonic":true,
@@ -246,6 +284,17 @@ async fn the_limits_of_remote_write_hold_and_are_told_in_the_same_form() {
     let response = server.otlp(&many(4)).await;
     assert_eq!(response.status, 413);
     assert!(response.body.contains("max_request_series"), "{}", response.body);
+
+    // Points are counted, not what they become: each of these is four series.
+    let histogram = |points: usize| {
+        let point = r#"{"timeUnixNano":"1700000000000000000","count":"3","sum":1,"bucketCounts":[1,2],"explicitBounds":[1]}"#;
+        let points = vec![point; points].join(",");
+        metric(&format!(
+            r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{points}]}}}}"#
+        ))
+    };
+    assert_eq!(server.otlp(&histogram(3)).await.status, 200);
+    assert_eq!(server.otlp(&histogram(4)).await.status, 413);
 
     let limits = Limits { ingestion_rate: Limit(1), ingestion_burst: 2, ..Limits::default() };
     let server = limited(limits).await;

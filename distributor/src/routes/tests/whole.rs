@@ -135,13 +135,20 @@ async fn a_body_that_does_not_come_is_503_and_not_408() {
 }
 
 #[tokio::test]
-async fn without_room_in_the_budget_a_write_is_503() {
+async fn without_room_in_the_budget_a_write_is_503_and_413_if_there_could_never_be_room() {
     let config = Config { inflight_bytes_max: 1 << 20, ..Config::default() };
     let server = Server::new(rig(RigConfig { config, ..RigConfig::default() })).await;
     let message = raw_series(&[raw_label(b"__name__", &vec![b'x'; 1 << 20])]);
     let response = server.push(&message).await;
+    assert_eq!((response.status, response.header("retry-after")), (413, None));
+    assert!(response.body.contains("write.memory"), "{}", response.body);
+
+    let mut others = server.rig.distributor.parts().budget.reserve(&id("others"));
+    others.raise_to(1 << 20).unwrap();
+    let response = server.post(PUSH, &[], &bytes_of(RW1)).await;
     assert_eq!(response.status, 503);
     assert!(response.header("retry-after").is_some());
+    drop(others);
     assert_eq!(server.post(PUSH, &[], &bytes_of(RW1)).await.status, 204);
 }
 

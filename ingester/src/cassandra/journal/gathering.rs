@@ -1,22 +1,22 @@
 //! What the journals of a process's places share: the partition that their rows go to, and one request for
-//! the rows of all that sync at one time.
+//! what all of them have at one moment.
 //!
 //! A request costs the database much more than a row of some hundred bytes in it, and rows of one partition
-//! are one write to it. So whoever finds a request under way waits for its end, and the next one takes
-//! the rows of all who wait.
+//! are one write to it. So whoever syncs while a request is under way waits for its end; the next one takes what
+//! all lines have by then, also those whose own sync has not come yet.
 //!
 //! # Invariants
-//! - Whoever waits is told what came of the request that had his rows, and of no other.
-//! - Nothing is held while the database works.
+//! - One request at a time. Nothing is held while the database works.
+//! - Rows whose request failed are written by their own journal, alone: no place waits for another's again.
 //! - It does not matter for what is kept whether two processes have one number: a row's key begins with the
 //!   place and its life.
 //!
-//! Not here: which rows, and what happens to those that could not be written (`journal.rs`).
+//! Not here: which rows there are (`line.rs`).
 
-use crate::cassandra::rows::{Rows, RowsError, Write};
+use super::line::{Line, Progress};
+use crate::cassandra::rows::Rows;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::BTreeMap;
-use std::mem;
+use std::sync::{Arc, Weak};
 
 /// A partition of the database ends about here.
 const PARTITION_BYTES_MAX: u64 = 64 << 20;
@@ -36,26 +36,11 @@ pub(in crate::cassandra) struct Gathering {
     process: u64,
     // The partition that is being filled, and the bytes in it. A leaf.
     filling: Mutex<(u64, u64)>,
-    // A leaf.
-    queue: Mutex<Queue>,
+    // Whose records are gathered. Taken for a moment, and no other lock while it is held.
+    lines: Mutex<Vec<Weak<Line>>>,
+    // Whether a request is under way. Lines are looked at while it is held.
+    is_busy: Mutex<bool>,
     changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Vec<Write>,
-    waiters: usize,
-    /// The number of the request that takes what waits.
-    next: u64,
-    is_busy: bool,
-    done: BTreeMap<u64, Done>,
-}
-
-#[derive(Debug)]
-struct Done {
-    outcome: Result<(), RowsError>,
-    /// Who has not been told yet.
-    waiters: usize,
 }
 
 impl Gathering {
@@ -65,9 +50,17 @@ impl Gathering {
         Self {
             process: IS_PROCESS | low,
             filling: Mutex::default(),
-            queue: Mutex::default(),
+            lines: Mutex::default(),
+            is_busy: Mutex::default(),
             changed: Condvar::new(),
         }
+    }
+
+    /// From now on what this line has goes along, until it is let go of.
+    pub(super) fn join(&self, line: &Arc<Line>) {
+        let mut lines = self.lines.lock();
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Arc::downgrade(line));
     }
 
     /// The partition for a row of so many bytes.
@@ -81,45 +74,36 @@ impl Gathering {
         Shelf { process: self.process, bucket: *bucket }
     }
 
-    /// Writes rows, with those of whoever else waits. Blocks.
-    pub(super) fn write(&self, rows: &dyn Rows, writes: &[Write]) -> Result<(), RowsError> {
-        let mut queue = self.queue.lock();
-        queue.waiting.extend_from_slice(writes);
-        queue.waiters += 1;
-        let mine = queue.next;
+    /// Returns when a line is durable up to a ticket: how far it is then, or `None` if it has rows that
+    /// have to be written alone. Blocks.
+    pub(super) fn reach(&self, rows: &dyn Rows, line: &Line, through: u64) -> Option<u64> {
+        let mut is_busy = self.is_busy.lock();
         loop {
-            if let Some(outcome) = queue.told(mine) {
-                return outcome;
+            match line.progress(through) {
+                Progress::Reached(synced) => return Some(synced),
+                Progress::Refused => return None,
+                Progress::Waits => {}
             }
-            if queue.is_busy {
-                self.changed.wait(&mut queue);
+            if *is_busy {
+                self.changed.wait(&mut is_busy);
                 continue;
             }
-            // Those who wait for the request before have been told or will be: this is mine.
-            let (waiting, waiters) = queue.begin();
-            let outcome = MutexGuard::unlocked(&mut queue, || rows.write(&waiting));
-            queue.is_busy = false;
-            queue.done.insert(mine, Done { outcome, waiters });
+            *is_busy = true;
+            MutexGuard::unlocked(&mut is_busy, || self.round(rows));
+            *is_busy = false;
             self.changed.notify_all();
         }
     }
-}
 
-impl Queue {
-    /// Takes all that waits into one request.
-    fn begin(&mut self) -> (Vec<Write>, usize) {
-        self.is_busy = true;
-        self.next += 1;
-        (mem::take(&mut self.waiting), mem::take(&mut self.waiters))
-    }
-
-    /// What came of a request, if it is over.
-    fn told(&mut self, number: u64) -> Option<Result<(), RowsError>> {
-        let done = self.done.get_mut(&number)?;
-        done.waiters = done.waiters.saturating_sub(1);
-        if done.waiters > 0 {
-            return Some(done.outcome.clone());
+    /// Writes what all lines have.
+    fn round(&self, rows: &dyn Rows) {
+        let lines: Vec<Arc<Line>> = self.lines.lock().iter().filter_map(Weak::upgrade).collect();
+        let groups = lines.into_iter().filter_map(|line| Some((line.take()?, line)));
+        let groups: Vec<_> = groups.collect();
+        let writes: Vec<_> = groups.iter().flat_map(|(group, _)| group.writes.clone()).collect();
+        let outcome = rows.write(&writes);
+        for (group, line) in groups {
+            line.settle(group, outcome.is_ok());
         }
-        self.done.remove(&number).map(|done| done.outcome)
     }
 }

@@ -1,7 +1,8 @@
 //! Reading the journals of a place: every row of its earlier lives, as the signposts of each lead to them.
 
 use super::gathering::Shelf;
-use super::{PART, ROW_BYTES_MAX, Segment, WHOLE, Whose};
+use super::line::ROW_BYTES_MAX;
+use super::{PART, Segment, WHOLE, Whose};
 use crate::cassandra::rows::{Column, Consistency, Read, Row, Rows, read_all, table_names};
 use crate::cassandra::schema::{ints, journal_of, journal_table};
 use std::collections::BTreeSet;
@@ -25,7 +26,8 @@ pub(in crate::cassandra) fn replay(
     let from = Segment::of(from_segment);
     let tables = table_names(rows)?;
     let periods: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
-    let mut replay = Replay { rows, visit, parts: Parts::default(), report: ReplayReport::default() };
+    let mut replay =
+        Replay { rows, visit, parts: Parts::default(), report: ReplayReport::default() };
     for dead in from.life.max(1)..life {
         for period in periods.range(from.period..) {
             let is_first = (dead, *period) == (from.life, from.period);
@@ -186,7 +188,12 @@ struct Pages {
 }
 
 impl Pages {
-    fn new(table: &str, partition: Vec<Column>, first: Vec<Column>, last: Option<Vec<Column>>) -> Self {
+    fn new(
+        table: &str,
+        partition: Vec<Column>,
+        first: Vec<Column>,
+        last: Option<Vec<Column>>,
+    ) -> Self {
         // Any of them may be as large as a row can be, as long as nothing is known.
         let rows_max = PAGE_BYTES / ROW_BYTES_MAX;
         Self { read: Read { table: table.to_owned(), partition, first, last, rows_max } }

@@ -1,10 +1,12 @@
 //! The journal over the fake.
 
+use super::line::ROW_BYTES_MAX;
 use super::*;
 use crate::cassandra::fake::{Fake, Faults};
 use crate::cassandra::rows::{
-    Change, Changed, CommitLogSync, Consistency, Read, Row, RowsError, create,
+    Change, Changed, Column, CommitLogSync, Consistency, Read, Row, RowsError, Write, create,
 };
+use crate::cassandra::schema::ints;
 
 fn whose(place: u16, period: u64) -> Whose {
     let periods = Arc::new(Periods::default());
@@ -167,19 +169,21 @@ fn rows_whose_place_is_given_stay_in_their_period_until_they_are_written() {
     assert_eq!(replayed(&fake, 0, first(1, 6)), [[3]]);
 }
 
-/// A database that holds up writes to journals.
+/// A database that holds up writes to journals, and refuses those of a writer.
 #[derive(Debug)]
 struct Slow {
     fake: Fake,
     is_held: Mutex<bool>,
     changed: parking_lot::Condvar,
     waiting: AtomicU64,
+    refuses: Mutex<Option<Column>>,
 }
 
 impl Slow {
     fn new(fake: &Fake) -> Arc<Self> {
         let (changed, waiting) = (parking_lot::Condvar::new(), AtomicU64::new(0));
-        Arc::new(Self { fake: fake.clone(), is_held: Mutex::new(true), changed, waiting })
+        let (is_held, refuses) = (Mutex::new(true), Mutex::default());
+        Arc::new(Self { fake: fake.clone(), is_held, changed, waiting, refuses })
     }
 
     fn until_one_waits(&self) {
@@ -211,6 +215,10 @@ impl Rows for Slow {
             self.changed.wait(&mut is_held);
         }
         drop(is_held);
+        let refused = self.refuses.lock().clone();
+        if rows.iter().any(|row| refused.is_some() && row.key.row.first() == refused.as_ref()) {
+            return Err(RowsError::Refused("planted".to_owned()));
+        }
         self.fake.write(rows)
     }
     fn read(&self, read: &Read, consistency: Consistency) -> Result<Vec<Row>, RowsError> {
@@ -259,6 +267,73 @@ fn a_segment_ends_and_records_come_in_line_while_a_group_is_under_way() {
     assert_eq!(replayed(&fake, 0, first(1, 6)), [[2]]);
 }
 
+/// Journals of three places of a process, over a database that is slow.
+fn three(slow: &Arc<Slow>) -> [Arc<Journal>; 3] {
+    let (one, config) = (whose(0, 5), commit_log::Config::default());
+    [0, 1, 2].map(|place| {
+        let rows = Arc::clone(slow) as Arc<dyn Rows>;
+        let whose = Whose { place, ..one.clone() };
+        Arc::new(Journal::open(rows, whose, 1, 0, &config).unwrap())
+    })
+}
+
+#[test]
+fn what_places_have_while_a_request_is_under_way_is_one_request_behind_it() {
+    let fake = Fake::new(1, Faults::default());
+    let slow = Slow::new(&fake);
+    let journals = three(&slow);
+    let synced = |journal: &Arc<Journal>| {
+        let journal = Arc::clone(journal);
+        std::thread::spawn(move || journal.sync().unwrap())
+    };
+    journals[0].append(&[1]).unwrap();
+    let first = synced(&journals[0]);
+    slow.until_one_waits();
+    for (journal, record) in journals.iter().zip([2, 3, 4]) {
+        journal.append(&[record]).unwrap();
+    }
+    let second = synced(&journals[1]);
+    slow.let_go();
+    assert_eq!((first.join().unwrap(), second.join().unwrap()), (1, 1));
+    assert_eq!(journals.each_ref().map(|journal| journal.synced_sequence()), [2, 1, 1]);
+    assert_eq!(slow.waiting.load(Ordering::Acquire), 2, "requests");
+    assert_eq!(journals[2].sync().unwrap(), 1, "is there already");
+    assert_eq!(
+        [0, 1, 2].map(|place| replayed(&fake, place, 0).concat()),
+        [vec![1, 2], vec![3], vec![4]]
+    );
+}
+
+#[test]
+fn a_place_whose_rows_are_refused_holds_up_no_other() {
+    let fake = Fake::new(1, Faults::default());
+    let slow = Slow::new(&fake);
+    slow.let_go();
+    let journals = three(&slow);
+    *slow.refuses.lock() = Some(Column::Int((1 << LIFE_BITS) | 1));
+    for round in 0..3 {
+        for journal in &journals {
+            journal.append(&[round]).unwrap();
+        }
+        let outcomes = journals.each_ref().map(|journal| journal.sync().is_ok());
+        assert_eq!(outcomes, [true, false, true], "round {round}");
+    }
+    *slow.refuses.lock() = None;
+    assert_eq!(journals[1].sync().unwrap(), 3);
+    assert_eq!([0, 1, 2].map(|place| replayed(&fake, place, 0).concat()), [[0, 1, 2]; 3]);
+}
+
+#[test]
+fn a_signpost_that_is_damaged_is_told() {
+    let fake = Fake::new(1, Faults::default());
+    write(&opened(&fake, &whose(0, 5), 1), 1);
+    let key = super::super::Key { partition: ints([1, 0]), row: ints([0, 1]) };
+    let data = Some(vec![7; 20].into());
+    fake.write(&[Write { table: journal_table(5), key, data, timestamp: 2 }]).unwrap();
+    let report = replay(&fake, &whose(0, 0), 9, 0, &mut |_| Ok(())).unwrap();
+    assert_eq!((report.records, report.damage.len()), (0, 1), "{:?}", report.damage);
+}
+
 #[test]
 fn a_period_whose_table_is_not_made_holds_up_no_write() {
     let fake = Fake::new(1, Faults::default());
@@ -292,7 +367,7 @@ fn what_waits_is_bounded_over_all_places_of_a_process() {
     let place = |place| open(&Whose { place, ..one.clone() });
     let (first, second, third) = (place(0), place(1), place(2));
     let full = |appended, bytes, bytes_max| {
-        matches!(appended, Err(Error::LogFull { pending_bytes, pending_bytes_max })
+        matches!(appended, Err(store::Error::LogFull { pending_bytes, pending_bytes_max })
             if (pending_bytes, pending_bytes_max) == (bytes, bytes_max))
     };
     first.append(&[0; 50]).unwrap();

@@ -31,6 +31,9 @@ pub(super) struct State {
     pub(super) at_work: BTreeSet<usize>,
     /// Places that could not be opened.
     pub(super) failed: BTreeMap<usize, Failed>,
+    /// Members of which it is being found out where they are.
+    pub(super) finding: BTreeSet<Incarnation>,
+    pub(super) has_told_namesake: bool,
     /// Tasks for which there was no room.
     pub(super) later: Vec<Task>,
     pub(super) keeping: Keeping,
@@ -38,6 +41,8 @@ pub(super) struct State {
     pub(super) roll_at: BTreeMap<usize, BootMs>,
     pub(super) flush: Flush,
     pub(super) is_leaving: bool,
+    /// Whether the lease was trusted at the last look.
+    was_trusted: bool,
 }
 
 /// A place that could not be opened.
@@ -65,19 +70,37 @@ impl State {
         Self {
             owner: Owner::new(Incarnation(parts.chance.draw()), parts.places)
                 .without_tails()
-                .giving_by_place(),
+                .giving_by_place()
+                .looking_for_namesakes(),
             database,
             pending: BTreeMap::new(),
             tickets: 0,
             opening: BTreeMap::new(),
             at_work: BTreeSet::new(),
             failed: BTreeMap::new(),
+            finding: BTreeSet::new(),
+            has_told_namesake: false,
             later: Vec::new(),
             keeping: Keeping::new(parts.chance.draw(), parts.boot.now()),
             roll_at: BTreeMap::new(),
             flush: Flush::Idle,
             is_leaving: false,
+            was_trusted: false,
         }
+    }
+
+    /// Tells when the lease is trusted no more, and when it is again.
+    pub(super) fn tell_trust(&mut self, now: BootMs) {
+        let is_trusted = self.owner.is_trusted(now);
+        if is_trusted != self.was_trusted && !self.is_leaving {
+            match is_trusted {
+                true => tracing::info!("the lease is renewed"),
+                false => tracing::warn!(
+                    "the lease was not renewed in time: nothing is answered or acknowledged until it is"
+                ),
+            }
+        }
+        self.was_trusted = is_trusted;
     }
 
     /// Whether nothing speaks against opening a place now: it did not fail lately, or the ring has changed.

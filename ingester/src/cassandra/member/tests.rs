@@ -3,6 +3,7 @@
 mod equal;
 mod faults;
 mod guests;
+mod namesakes;
 mod neighbours;
 mod stories;
 mod world;

@@ -96,6 +96,32 @@ async fn an_exponential_histogram_becomes_native_with_its_buckets_one_further() 
 }
 
 #[tokio::test]
+async fn a_histogram_that_counts_from_the_point_before_is_a_gauge() {
+    use model::histogram::ResetHint::{Gauge, Unknown};
+    let otlp = guard::OtlpSettings {
+        allow_delta_temporality: true,
+        convert_histograms_to_nhcb: true,
+        ..Default::default()
+    };
+    let own = metric(
+        r#"{"name":"h","histogram":{"aggregationTemporality":2,"dataPoints":[
+        {"timeUnixNano":"1700000000000000000","count":"1","bucketCounts":[1,0],"explicitBounds":[1]}]}}"#,
+    );
+    let rest = r#""count":"1","positive":{"bucketCounts":[1]}"#;
+    let stale = r#""flags":1,"count":"0""#;
+    for (name, body) in [("h", own), ("e", exponential(0, rest)), ("e", exponential(0, stale))] {
+        for (temporality, hint) in [("2", Unknown), ("1", Gauge)] {
+            let server = with_otlp(otlp.clone()).await;
+            let key = r#""aggregationTemporality":"#;
+            let body = body.replace(&format!("{key}2"), &format!("{key}{temporality}"));
+            assert_eq!(server.otlp(&body).await.body, "{}");
+            let (kept, _) = server.extras(&[("__name__", name)]);
+            assert_eq!(kept[0].histogram.reset_hint, hint, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_scale_above_8_is_lowered_and_one_below_minus_4_is_refused() {
     let server = server().await;
     // Two scales too fine: indexes 3, 4, 5, 8 of theirs are 0, 1, 1, 2 of the one in four.

@@ -355,14 +355,14 @@ async fn refused_new_series_do_not_stop_those_that_are_known() {
 }
 
 #[tokio::test]
-async fn what_the_symbols_need_is_reserved_and_503_when_there_is_none_left() {
+async fn what_the_symbols_need_is_reserved_and_413_when_there_could_never_be_so_much() {
     let config = Config { inflight_bytes_max: 1 << 20, ..Config::default() };
     let server = Server::new(rig(RigConfig { config, ..RigConfig::default() })).await;
     // Decoded it needs twice 100 KB, its table 1.2 MB.
     let response = server.push_v2(&[0x22, 0x00].repeat(50_000)).await;
-    assert_eq!((response.status, response.written()), (503, counts(0, 0, 0)));
-    assert!(response.header("Retry-After").is_some());
+    assert_eq!((response.status, response.written()), (413, counts(0, 0, 0)));
+    assert!(response.body.contains("write.memory"), "{}", response.body);
     // Written out, 200 series take 3 MB.
-    assert_eq!(server.push_v2(&shared_symbols(200, 60, 250)).await.status, 503);
+    assert_eq!(server.push_v2(&shared_symbols(200, 60, 250)).await.status, 413);
     assert_eq!(server.push_v2(&simple()).await.status, 204);
 }

@@ -255,6 +255,11 @@ impl World {
 
     /// Starts a process in a place where none is.
     pub(super) fn start(&mut self, number: usize) {
+        self.start_at(number, &format!("n{number}:9010"));
+    }
+
+    /// The same, where it says that it is found.
+    pub(super) fn start_at(&mut self, number: usize, address: &str) {
         let link = Link {
             fake: self.fake.clone(),
             time: self.time.clone(),
@@ -268,7 +273,7 @@ impl World {
         let (boot, chance) = (Arc::new(boot), Arc::new(chance));
         let parts = || MemberParts {
             name: format!("n{number}"),
-            address: format!("n{number}:9010"),
+            address: address.to_owned(),
             rows: Arc::new(link.clone()),
             places: PLACES,
             accept_periodic: false,
