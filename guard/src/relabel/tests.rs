@@ -177,7 +177,7 @@ fn what_is_wrong_with_a_rule_is_told_in_prometheus_words() {
         ),
         ("action=keep source=a, regex=x", "\"\" is not a valid label name ('source_labels')"),
         ("action=keep regex=a)", "error parsing regexp: unexpected ): `a)`"),
-        ("action=replace target=b regex=a)", "error parsing regexp: unexpected ): `a)`"),
+        ("action=replace target=b regex=a)", "error parsing regexp: unexpected ): `^(?s:a))$`"),
     ] {
         let faults = Relabeling::compile(&[rule(text)]).unwrap_err();
         let told: Vec<String> = faults.iter().map(|(_, fault)| fault.to_string()).collect();
