@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use model::{Context, Kind, Principal, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
+use wire::http_error::unreadable_body;
 
 /// The longest a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -166,7 +167,10 @@ async fn read_body(body: Body, what: &str) -> Result<Bytes, Error> {
             let text = format!("the {what} has more than {BODY_BYTES_MAX} bytes");
             Err(Error::new(Kind::TooLarge, text))
         }
-        Ok(Err(_)) => Err(Error::invalid(format!("the {what} did not arrive whole"))),
+        Ok(Err(error)) => {
+            let kind = unreadable_body(&*error);
+            Err(Error::new(kind, format!("the {what} did not arrive whole: {error}")))
+        }
         Err(_) => Err(Error::new(Kind::Timeout, format!("the {what} did not arrive in time"))),
     }
 }

@@ -167,7 +167,11 @@ pub(crate) async fn metric_names_stats(querier: Querier, call: Call) -> Result<R
             return Err(Error::new(Kind::Internal, "asked for names, got something else"));
         };
         if allowed.is_exceeded_by(to_u64(stored.len())) {
-            return Err(label_calls::too_many_rows(allowed, &tenant));
+            let text = format!(
+                "there are more than {} metrics: limit `max_query_series` of tenant `{tenant}`",
+                allowed.0
+            );
+            return Err(Error::new(Kind::Unexecutable, text));
         }
         for name in stored {
             asked.entry(name).or_default();

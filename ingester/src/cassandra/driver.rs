@@ -308,7 +308,7 @@ impl Inner {
             // Who reads a journal knows how large its rows are.
             prepared.set_page_size(i32::try_from(read.rows_max).unwrap_or(1).clamp(1, 1_000));
         }
-        let _permits = if is_timed(&read.table) { None } else { Some(self.admit(0).await?) };
+        let _permits = if is_timed_read(read) { None } else { Some(self.admit(0).await?) };
         let mut found = values::Found::new(read, shape, wants_guard);
         let mut at = PagingState::start();
         loop {
@@ -351,6 +351,11 @@ impl Inner {
 /// renewed in time is another's.
 fn is_timed(table: &str) -> bool {
     table == schema::LEASE || table == schema::RING
+}
+
+/// A guard alone: whoever reads more of those tables has no time of his own.
+fn is_timed_read(read: &Read) -> bool {
+    is_timed(&read.table) && read.last.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// A row's values, in the order of the statement's places.
@@ -420,7 +425,7 @@ impl Rows for Driver {
         let read = read.clone();
         self.run(move |inner| async move {
             let work = inner.read(&read, Mode::Read(consistency));
-            if is_timed(&read.table) { work.await } else { inner.pace.of(work).await }
+            if is_timed_read(&read) { work.await } else { inner.pace.of(work).await }
         })
     }
 

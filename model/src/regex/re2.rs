@@ -66,6 +66,7 @@ pub(super) fn rewritten(pattern: &str) -> Result<Rewritten, RegexError> {
         names: Vec::new(),
         groups: 0,
         repeats: Repeats::new(),
+        absent: Vec::new(),
     };
     rewriter.run()?;
     Ok(Rewritten { text: rewriter.out, names: rewriter.names })
@@ -79,9 +80,24 @@ struct Rewriter<'p> {
     /// How many groups there were that can be asked for.
     groups: usize,
     repeats: Repeats,
+    /// What was looked for in all the rest and is not there: it is not looked for again, so that the time
+    /// does not grow with the square of the length.
+    absent: Vec<&'static str>,
 }
 
 impl<'p> Rewriter<'p> {
+    /// Where the rest of the pattern, from a byte of it on, has a text; counted from there.
+    fn find(&mut self, from: usize, what: &'static str) -> Option<usize> {
+        if self.absent.contains(&what) {
+            return None;
+        }
+        let found = self.rest().get(from..).and_then(|rest| rest.find(what));
+        if found.is_none() {
+            self.absent.push(what);
+        }
+        found
+    }
+
     fn run(&mut self) -> Result<(), RegexError> {
         loop {
             let at = self.at();
@@ -259,7 +275,7 @@ impl<'p> Rewriter<'p> {
     fn push_hex(&mut self) {
         self.out.push_str("\\x");
         if self.rest().starts_with('{') {
-            let len = self.rest().find('}').map_or(1, |at| at + 1);
+            let len = self.find(0, "}").map_or(1, |at| at + 1);
             let (braces, rest) = self.rest().split_at(len);
             self.out.push_str(braces);
             self.chars = rest.chars();

@@ -2,19 +2,22 @@
 
 use super::CaptureRegex;
 use regex_syntax::hir::{Class, ClassUnicode, HirKind};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// A text with places for the groups of a regex.
 #[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
+    /// What names stand for: of each the groups of which the first that took part is meant.
+    names: Vec<Vec<usize>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    /// The first of these groups that took part.
-    Groups(Vec<usize>),
+    /// What a name stands for.
+    Name(usize),
 }
 
 impl Template {
@@ -22,7 +25,8 @@ impl Template {
     /// the group `1x`. What names no group stands for nothing; a `$` before anything else for itself.
     #[must_use]
     pub fn new(template: &str, regex: &CaptureRegex) -> Self {
-        let mut pieces = Vec::new();
+        let (mut pieces, mut names) = (Vec::new(), Vec::new());
+        let mut by_name = HashMap::new();
         let mut rest = template;
         while let Some(at) = rest.find('$') {
             pieces.push(Piece::Text(rest[..at].into()));
@@ -34,7 +38,11 @@ impl Template {
             }
             match group_name(rest) {
                 Some((name, after)) => {
-                    pieces.push(Piece::Groups(group_indexes(name, regex)));
+                    let name = *by_name.entry(name).or_insert_with(|| {
+                        names.push(group_indexes(name, regex));
+                        names.len() - 1
+                    });
+                    pieces.push(Piece::Name(name));
                     rest = after;
                 }
                 None => pieces.push(Piece::Text("$".into())),
@@ -42,19 +50,27 @@ impl Template {
         }
         pieces.push(Piece::Text(rest.into()));
         pieces.retain(|piece| !matches!(piece, Piece::Text(text) if text.is_empty()));
-        Self { pieces }
+        Self { pieces, names }
     }
 
     /// How many bytes [`expand`](Self::expand) will return.
     #[must_use]
     pub fn expanded_len(&self, groups: &[Option<&str>]) -> u64 {
-        self.pieces.iter().map(|of| piece(of, groups).len() as u64).sum()
+        let values = self.values(groups);
+        self.pieces.iter().map(|of| of.text(&values).len() as u64).sum()
     }
 
     /// The text with the groups of a match in their places.
     #[must_use]
     pub fn expand(&self, groups: &[Option<&str>]) -> String {
-        self.pieces.iter().map(|of| piece(of, groups)).collect()
+        let values = self.values(groups);
+        self.pieces.iter().map(|of| of.text(&values)).collect()
+    }
+
+    /// What each name stands for in a match.
+    fn values<'t>(&self, groups: &[Option<&'t str>]) -> Vec<&'t str> {
+        let value = |of: &Vec<usize>| of.iter().find_map(|index| groups.get(*index).copied()?);
+        self.names.iter().map(|of| value(of).unwrap_or("")).collect()
     }
 }
 
@@ -92,13 +108,11 @@ fn group_indexes(name: &str, regex: &CaptureRegex) -> Vec<usize> {
     regex.groups_named(name)
 }
 
-fn piece<'t>(piece: &'t Piece, groups: &[Option<&'t str>]) -> &'t str {
-    match piece {
-        Piece::Text(text) => text,
-        Piece::Groups(indexes) => {
-            let mut there =
-                indexes.iter().filter_map(|index| groups.get(*index).copied().flatten());
-            there.next().unwrap_or("")
+impl Piece {
+    fn text<'t>(&'t self, values: &[&'t str]) -> &'t str {
+        match self {
+            Self::Text(text) => text,
+            Self::Name(name) => values.get(*name).copied().unwrap_or(""),
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Hits {
     /// The keys of series that are known to have a sample that is asked for, if only the first series are
     /// wanted; then there are no others.
     first: Vec<Range<usize>>,
+    /// How many of the series are in the answer for sure: nothing of them is left out later.
+    sure: u64,
 }
 
 /// Where each part of a series ends in [`Hits`].
@@ -86,6 +88,7 @@ impl Hits {
             && query.keeps(newest.timestamp_ms)
         {
             let is_seen = newest.timestamp_ms > steps.first_ms.saturating_sub(steps.back_ms);
+            self.sure += u64::from(is_seen);
             self.end(None, is_seen.then_some(newest), true);
             return;
         }
@@ -244,9 +247,11 @@ impl Tenant {
                     hits.push_first(first, (series, query), &symbols, key);
                     return;
                 }
+                let has_one = || series.has_end_in(|at| query.keeps(at));
+                hits.sure += u64::from(counts_all && narrowed.is_none() && has_one());
                 hits.push(series, (query, narrowed), (want, step), key);
                 let samples = if counts_all { hits.samples } else { 0 };
-                bearable = gather.check(hits.series.len() as u64, samples);
+                bearable = gather.check(hits.sure, samples);
             });
             bearable?;
         }

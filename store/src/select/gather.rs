@@ -121,9 +121,9 @@ impl Gather {
         self.wanted.steps.filter(|_| !self.asks_for_samples && self.tombstones.is_empty())
     }
 
-    /// Whether a source's samples all count, and none is left out.
+    /// Whether a source's samples all count, and none is left out later.
     pub(crate) fn counts_all(&self) -> bool {
-        self.wanted.steps.is_none() && self.tombstones.is_empty()
+        self.wanted.steps.is_none() && !self.asks_for_samples && self.tombstones.is_empty()
     }
 
     /// Refuses what a source would bring, before it is copied, if it is more than twice what the reader can

@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// The version of this protocol: handshake, frames and messages.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const MAGIC: &[u8; 8] = b"CUMAEPR\0";
 

@@ -14,6 +14,9 @@ use cluster::ownership::ring_row::RingRow;
 use cluster::ownership::{BootMs, Incarnation};
 use std::collections::BTreeMap;
 
+/// Where a member is found is asked so often at most, while it is not known.
+const FIND_EVERY_MS: u64 = 1_500;
+
 impl Member {
     /// Where members are found by their peers, as far as it is known: this one among them.
     #[must_use]
@@ -53,8 +56,9 @@ impl Member {
     /// What has to be found out before this process may join.
     pub(super) fn look_for_namesakes(&self, state: &mut State, now: BootMs, tasks: &mut Vec<Task>) {
         let State { owner, finding, .. } = &mut *state;
-        for who in owner.to_find().filter(|who| !finding.contains(who)).collect::<Vec<_>>() {
-            finding.insert(who);
+        let is_due = |who: &Incarnation| finding.get(who).is_none_or(|again_at| now >= *again_at);
+        for who in owner.to_find().filter(is_due).collect::<Vec<_>>() {
+            finding.insert(who, now.plus_ms(FIND_EVERY_MS));
             tasks.push(Task::Find { who });
         }
         let namesake = state.owner.namesake(now);
@@ -64,13 +68,11 @@ impl Member {
         }
     }
 
-    /// Finds out where a member is. Blocks. What fails is tried again when tasks are due.
+    /// Finds out where a member is. Blocks. What fails is tried again in time.
     pub(super) fn find_namesake(&self, who: Incarnation) {
         let found = self.find(who);
-        let mut state = self.state.lock();
-        state.finding.remove(&who);
         if let Ok(Some(address)) = found {
-            state.owner.found(who, address == self.parts.address);
+            self.state.lock().owner.found(who, address == self.parts.address);
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) struct State {
     /// Places that could not be opened.
     pub(super) failed: BTreeMap<usize, Failed>,
     /// Members of which it is being found out where they are.
-    pub(super) finding: BTreeSet<Incarnation>,
+    pub(super) finding: BTreeMap<Incarnation, BootMs>,
     pub(super) has_told_namesake: bool,
     /// Tasks for which there was no room.
     pub(super) later: Vec<Task>,
@@ -78,7 +78,7 @@ impl State {
             opening: BTreeMap::new(),
             at_work: BTreeSet::new(),
             failed: BTreeMap::new(),
-            finding: BTreeSet::new(),
+            finding: BTreeMap::new(),
             has_told_namesake: false,
             later: Vec::new(),
             keeping: Keeping::new(parts.chance.draw(), parts.boot.now()),

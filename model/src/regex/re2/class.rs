@@ -99,8 +99,7 @@ impl Rewriter<'_> {
     fn push_named_class(&mut self) -> Result<(), RegexError> {
         let at = self.at() - 1;
         // Behind the first colon, which may be the last too.
-        let end = self.rest().get(1..).and_then(|name| name.find(":]"));
-        let Some(end) = end else {
+        let Some(end) = self.find(1, ":]") else {
             self.out.push_str("\\[");
             return Ok(());
         };

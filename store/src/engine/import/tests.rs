@@ -373,16 +373,16 @@ fn an_import_of_more_metadata_than_a_log_record_holds_is_taken() {
     let disk = SimDisk::new(1);
     let engine = open(&disk);
     let mut import = engine.import(ImportOptions { tenant: tenant(), revision: 0 }, NOW);
-    for metric in 0..70 {
+    for metric in 0..700 {
         import.metadata(MetricMetadata {
             metric: format!("m{metric}").into(),
             metric_type: MetricType::Gauge,
-            help: "h".repeat(1 << 20).into(),
+            help: "h".repeat(100 << 10).into(),
             unit: "".into(),
         });
     }
-    assert_eq!(import.finish().unwrap().metadata, 70);
+    assert_eq!(import.finish().unwrap().metadata, 700);
     drop(engine);
     let engine = open(&disk);
-    assert_eq!(engine.metadata(&tenant(), &MetadataQuery { metric: None }).len(), 70);
+    assert_eq!(engine.metadata(&tenant(), &MetadataQuery { metric: None }).len(), 700);
 }

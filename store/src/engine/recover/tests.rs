@@ -77,13 +77,13 @@ fn a_head_with_80_mib_of_labels_is_flushed_and_comes_back() {
 fn a_tenant_with_80_mib_of_metadata_is_flushed_and_keeps_it() {
     let disk = SimDisk::new(1);
     let (engine, _) = open(&disk);
-    describe(&engine, 80, 1 << 20);
+    describe(&engine, 800, 100 << 10);
     engine.flush(NOW).unwrap();
     assert_bounded(&frames(&disk));
     drop(engine);
     disk.power_cut();
     let (engine, _) = open(&disk);
-    assert_eq!(engine.metadata(&tenant("t"), &MetadataQuery { metric: None }).len(), 80);
+    assert_eq!(engine.metadata(&tenant("t"), &MetadataQuery { metric: None }).len(), 800);
 }
 
 #[test]
