@@ -403,7 +403,7 @@ mod tests {
         let who = Identity { config: &config, members: &members, topology_hash: 7 };
         for (greeting, want) in [
             (b"HTTP/1.1 400 Bad Request".to_vec(), "does not speak"),
-            ([MAGIC.as_slice(), &[2]].concat(), "protocol version 2 there, 1 here"),
+            ([MAGIC.as_slice(), &[VERSION + 1]].concat(), "protocol version 3 there, 2 here"),
         ] {
             let (mut near, mut far) = tokio::io::duplex(8192);
             let greet = write_hello(&mut far, &greeting);
