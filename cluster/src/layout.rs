@@ -5,9 +5,9 @@
 //! written under would be asked for what it has not got, and answer as if there were nothing.
 //!
 //! # Invariants
-//! - Two texts are equal exactly when the data of the one lies where the other looks for it: copies,
-//!   ingesters in their order with their racks, and which of them this is. Addresses and members that
-//!   keep no data are left out.
+//! - If two texts are equal the data of the one lies where the other looks for it: copies, ingesters in
+//!   their order with their racks, and which of them this is. Addresses and members that keep no data are
+//!   left out. Some that differ move nothing, as another order does where each node has everything.
 //! - A node that keeps all data alone is the same by whatever name.
 //! - A text is one line, whatever a rack is called.
 //!

@@ -4,8 +4,8 @@
 //! - One process at a time: an advisory lock on `LOCK` is held as long as the value lives, and the
 //!   kernel drops it when the process dies, however it dies.
 //! - `NODE_ID` is written once, synced before it is used, and never changes.
-//! - `LAYOUT` says under which layout of the cluster the data was written (`cluster::layout`): it is synced
-//!   before there is any.
+//! - `LAYOUT` says under which layout of the cluster a server has written the data (`cluster::layout`): it is synced
+//!   before the first write is taken. What a snapshot or an import left without one is taken for the present one's.
 
 use crate::parts::random_u64;
 use cluster::Layout;
@@ -107,8 +107,15 @@ impl DataDir {
                 Err(Error::Layout { dir: self.path.clone(), kept, layout: layout.clone() })
             }
             (_, kept) => {
-                if let Some(kept) = kept.filter(|_| has_data) {
-                    tracing::warn!(was = %kept, is = %layout, "the layout has changed, as accepted");
+                match kept.filter(|_| has_data) {
+                    Some(was) => {
+                        tracing::warn!(%was, is = %layout, "the layout has changed, as accepted");
+                    }
+                    None if has_data => tracing::warn!(
+                        is = %layout,
+                        "it is not known under which layout this data was written: it is taken for the present one"
+                    ),
+                    None => {}
                 }
                 publish(&self.path, "LAYOUT", &format!("{layout}\n"))
             }

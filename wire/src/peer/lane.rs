@@ -154,7 +154,13 @@ impl Lane {
                     Err(_) => Frame::bare(FrameKind::Ping),
                     Ok(None) => return io::Error::other("closed by this node"),
                     // Whoever asked has left, so nobody needs the answer.
-                    Ok(Some((call, _))) if call.reply.is_closed() => continue,
+                    Ok(Some((call, _))) if call.reply.is_closed() => {
+                        // What was kept for this one to go along.
+                        if let Err(error) = to.flush().await {
+                            return error;
+                        }
+                        continue;
+                    }
                     Ok(Some((call, slot))) => {
                         self.number += 1;
                         let number = self.number;
@@ -168,8 +174,11 @@ impl Lane {
             ping_at = Instant::now() + ping;
             let sent = async {
                 write_frame(to, &frame).await?;
-                // More may be waiting: they go out together.
-                if self.inbox.is_empty() { to.flush().await } else { Ok(()) }
+                // More may be waiting: they go out together, if there is a slot for them.
+                let more_follow = frame.kind == FrameKind::Request
+                    && slots.available_permits() > 0
+                    && !self.inbox.is_empty();
+                if more_follow { Ok(()) } else { to.flush().await }
             };
             if let Err(error) = sent.await {
                 return error;

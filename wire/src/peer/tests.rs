@@ -211,7 +211,10 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 fn client(secret: &str, address: SocketAddr) -> Arc<PeerClient> {
-    let parts = parts("n1", secret, address);
+    client_as(parts("n1", secret, address))
+}
+
+fn client_as(parts: PeerParts) -> Arc<PeerClient> {
     let member = parts.topology.members.as_slice()[0].clone();
     PeerClient::start(parts, member)
 }
@@ -333,6 +336,28 @@ async fn many_requests_at_once_are_all_answered_though_only_eight_are_out() {
     let server = serve(listener, Echo::open());
     let client = client("s", address);
     let writes: Vec<_> = (0..200).map(|_| tokio::spawn(client.write(mutation(0)))).collect();
+    for write in writes {
+        assert!(write.await.unwrap().is_ok());
+    }
+    client.close().await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_lane_that_is_full_is_not_silent() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (listener, address) = listen().await;
+    let quick = |mut parts: PeerParts| {
+        let config = PeerConfig { ping_ms: 50, silence_max_ms: 300, ..(*parts.config).clone() };
+        parts.config = Arc::new(config);
+        parts
+    };
+    let replica = Echo { gate: gate.clone(), ..Echo::open() };
+    let server = serve_as(quick(parts("n0", "s", address)), listener, replica);
+    let client = client_as(quick(parts("n1", "s", address)));
+    let writes: Vec<_> = (0..30).map(|_| tokio::spawn(client.write(mutation(0)))).collect();
+    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+    gate.add_permits(Semaphore::MAX_PERMITS / 2);
     for write in writes {
         assert!(write.await.unwrap().is_ok());
     }
