@@ -61,7 +61,7 @@ fn b9_a_regex_that_is_too_large_is_refused_before_it_takes_memory() {
         ("[a-z".to_owned(), "missing closing ]"),
         // What is never closed is looked for once.
         (format!("[{}", "[:".repeat(100_000)), "missing closing ]"),
-        ("\\\\x{".repeat(60_000), "escape"),
+        ("\\\\x{".repeat(60_000), "hexadecimal"),
     ];
     for (pattern, word) in bombs {
         let (ended, took) = survives(&source, &format!("up{{instance=~\"{pattern}\"}}"));
