@@ -3,6 +3,7 @@
 use super::eval::{Naive, bare};
 use super::histogram_rate::Mean;
 use super::numbers::{Kahan, decimal, mean, percent_g, quantile};
+use super::quote::quoted;
 use super::value::{Failure, Matrix, Sample, Series, Val, Vector, at, fail};
 use model::histogram::ResetHint;
 use model::{LabelSet, METRIC_NAME};
@@ -227,8 +228,7 @@ impl Naive<'_> {
             return fail("count_values has a text");
         };
         let Ok(name) = std::str::from_utf8(&label.bytes) else {
-            let escaped: String = label.bytes.escape_ascii().to_string();
-            return fail(format!("invalid label name \"{escaped}\""));
+            return fail(format!("invalid label name {}", quoted(&label.bytes)));
         };
         if name.is_empty() {
             return fail("invalid label name \"\"");

@@ -4,6 +4,7 @@ use super::eval::{Naive, bare};
 use super::histogram::Hist;
 use super::notes::{Forced, of_metric};
 use super::numbers::{open_metrics, percent_g};
+use super::quote::quoted;
 use super::rank::{self, Effect};
 use super::value::{Failure, Sample, Val, Vector};
 use model::LabelSet;
@@ -138,8 +139,9 @@ impl Naive<'_> {
             let le = sample.labels.value("le").to_string();
             let Ok(bound) = le.parse() else {
                 let metric = if self.is_late() { sample.labels.metric_name() } else { "" };
+                let le = quoted(le.as_bytes());
                 let text =
-                    format!("bucket label \"le\" is missing or has a malformed value of {le:?}");
+                    format!("bucket label \"le\" is missing or has a malformed value of {le}");
                 self.notes.warn(of_metric(&text, metric), span);
                 continue;
             };

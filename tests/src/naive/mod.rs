@@ -27,6 +27,7 @@ mod labels;
 mod notes;
 mod numbers;
 mod over_time;
+mod quote;
 mod rank;
 mod rate;
 mod select;
