@@ -238,13 +238,26 @@ def ask_families(cumae, prometheus, moment):
     return faults
 
 
+# What a tree of Prometheus 3.14 tells and one of 3.5 does not.
+NEWER = ("anchored", "smoothed", "offsetExpr", "rangeExpr", "stepExpr", "fillValues")
+
+
+def without_newer(ours, theirs):
+    """Our tree without what theirs is too old to tell."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return {key: without_newer(value, theirs.get(key)) for key, value in ours.items() if key in theirs or key not in NEWER}
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [without_newer(one, other) for one, other in zip(ours, theirs)]
+    return ours
+
+
 def compare_texts(cumae, prometheus):
     """Compares every query's tree and its pretty form, and returns how many faults there were."""
     faults, queries = 0, [query.replace("AT", "1.5") for family in questions.FAMILIES.values() for query in family]
     for query in queries:
         for path in ("parse_query", "format_query"):
             ours, theirs = (server.api(path, {"query": query}) for server in (cumae, prometheus))
-            if ours != theirs:
+            if without_newer(ours, theirs) != theirs:
                 faults += 1
                 print(f"DIFFERS {path}: {query}\n        ours {str(ours)[:900]}\n        theirs {str(theirs)[:900]}")
     print(f"compare_prometheus: {2 * len(queries) - faults} of {2 * len(queries)} trees and pretty forms agree")
