@@ -93,6 +93,8 @@ def on_a_sound_node(cumae, node):
         cumae.says(at, [command], 1, "version 7", "use a newer cumae")
     session.run("DROP TABLE says.manifest")
     session.run("UPDATE says.settings SET guard = textAsBlob('1') WHERE kind = 'schema'")
+    cumae.says(at, ["status"], 1, "version 1", "in another keyspace")
+    session.run("UPDATE says.settings SET guard = textAsBlob('2') WHERE kind = 'schema'")
     for command in ["status", "serve"]:
         cumae.says(at, [command], 1, "`manifest` is not there", "from a backup")
 
