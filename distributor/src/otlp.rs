@@ -25,7 +25,7 @@ use crate::message::Message;
 use crate::refusal::{Item, Reason, Refusals};
 use crate::tenant::Tenant;
 use crate::validate::{SeriesFault, TimeRules};
-use labels::{ResourceLabels, Rules, ScopeLabels, key_text, shown};
+use labels::{Labels, ResourceLabels, Rules, ScopeLabels, key_text, shown};
 use model::histogram::ResetHint;
 use model::mutation::MetricType;
 use model::{LabelSet, METRIC_NAME, TimestampMs};
@@ -109,13 +109,14 @@ struct Scope<'a, 's> {
 /// From when to when a resource was heard of: the first and the last moment, in milliseconds, of those
 /// at which it may have samples.
 struct Span {
-    times: TimeRules,
+    /// `None` of a resource that nothing is said of.
+    times: Option<TimeRules>,
     ends_ms: Option<(i64, i64)>,
 }
 
 impl Span {
     fn add(&mut self, at_ms: i64) {
-        if self.times.allow(at_ms) {
+        if self.times.as_ref().is_some_and(|times| times.allow(at_ms)) {
             let (first_ms, last_ms) = self.ends_ms.unwrap_or((at_ms, at_ms));
             self.ends_ms = Some((first_ms.min(at_ms), last_ms.max(at_ms)));
         }
@@ -145,7 +146,8 @@ impl Translator<'_> {
                 return Ok(());
             }
         };
-        let mut span = Span { times: self.times_of(&labels), ends_ms: None };
+        let times = labels.target.as_ref().map(|target| self.times_of(target));
+        let mut span = Span { times, ends_ms: None };
         for scope in resource.scopes() {
             let view = scope?;
             let scope = match ScopeLabels::read(&view, self.rules) {
@@ -237,9 +239,9 @@ impl Translator<'_> {
     }
 
     /// The times at which `target_info` of a resource may have samples.
-    fn times_of(&self, labels: &ResourceLabels<'_>) -> TimeRules {
-        let (tenant, target) = (self.output.tenant, labels.target.iter().flatten());
-        let pairs = target.map(|(name, value)| (&**name, &**value));
+    fn times_of(&self, target: &Labels<'_>) -> TimeRules {
+        let tenant = self.output.tenant;
+        let pairs = target.iter().map(|(name, value)| (&**name, &**value));
         let labels = LabelSet::from_pairs(pairs.chain([(METRIC_NAME, TARGET_INFO)]));
         let (shortest, _) = tenant.retention.bounds();
         let retention = labels.map_or(shortest, |labels| tenant.retention.of_labels(&labels));
