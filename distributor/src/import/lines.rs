@@ -78,12 +78,15 @@ impl Lines {
         self.buffer.get(line).unwrap_or_default()
     }
 
-    /// Reads a line; `None` at the end.
+    /// Reads the next line that is not empty; `None` at the end.
     ///
     /// # Errors
     /// [`Error`] if the body cannot be read, or the line is too long.
     pub(crate) async fn next(&mut self) -> Result<Option<Range<usize>>, Error> {
         loop {
+            if self.searched == self.start {
+                self.pass_empty();
+            }
             let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
             let end = found.map_or(self.buffer.len(), |at| self.searched + at);
             let line = self.start..end;
@@ -103,6 +106,14 @@ impl Lines {
             self.searched = end;
             self.fill().await?;
         }
+    }
+
+    /// Goes past lines that say nothing, which a body may be full of.
+    fn pass_empty(&mut self) {
+        let empty = self.buffer[self.start..].iter().take_while(|byte| **byte == b'\n').count();
+        self.number += empty as u64;
+        self.start += empty;
+        self.searched = self.start;
     }
 
     /// Takes over a piece more.
