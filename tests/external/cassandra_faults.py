@@ -5,7 +5,7 @@
 
 Plays each row of the table of faults (docs/cassandra.md) and rounds of kill -9, and ends with status 1 if a promise does not hold. While it is written everything is read back: an error is no answer, a short answer is a fault. At the end of a row each
 process says whether every acknowledged sample is there, once. `--short` plays two rounds and each row once, with small load; without it
-ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer. `--at-once` plays some of the short rows
+ten rounds of two minutes, one of fifteen at 100,000 samples a second, and each row for longer, with 100,000 series. `--at-once` plays some of the short rows
 together: for machines with processors to spare, since what is judged are seconds.
 
 CUMAE is built with the feature `cassandra`. Nodes listen on 127.0.0.N, the proxy on 127.0.0.1N.
@@ -104,7 +104,8 @@ def header(flags, version):
         "processes (a third where a row needs one)",
         f"{os.cpu_count()} processors, {int(memory.split()[1]) / 1e6:.0f} GB, {platform.system()} {platform.release()}; all of it and the "
         f"load on this machine, whose load average was {os.getloadavg()[1]:.0f} when it began",
-        f"{'short' if flags.short else 'whole'}: {flags.load:,} series, a sample each half second unless said otherwise",
+        f"{'short' if flags.short else 'whole'}: {flags.load:,} series, a sample each {'half second' if flags.short else 'ten seconds'} unless "
+        "said otherwise",
         "",
     ]
 
@@ -120,7 +121,7 @@ def main():
     parser.add_argument("--heap", default="512m")
     parser.add_argument("--report")
     flags = parser.parse_args()
-    flags.load = flags.load or (400 if flags.short else 2_000)
+    flags.load = flags.load or (400 if flags.short else 100_000)
     flags.rounds = flags.rounds or (2 if flags.short else 10)
     names = flags.row.split(",")
     if unknown := set(names) - {"rounds", *ROWS}:

@@ -10,7 +10,8 @@ from cassandra_story import ENOUGH, TAKEN, WAIT_MAX_S
 def nodes_hang(story):
     """Many senders, and nodes that hang for seconds: what waits stays bounded, who is too many is told so, nothing is lost."""
     nodes, proxy = story.cluster.nodes, story.cluster.nodes.proxy
-    load = story.load(story.either(50, 90), series=40 * story.series, batch=250, connections=64, past=5, each_batch=False)
+    load = story.load(story.either(50, 90), series=story.either(16_000, story.series), interval_ms=500, batch=250, connections=64, past=5,
+                      each_batch=False)
     story.wait(8)
     before = {one.name: (one.server.memory(), proxy.counts(one.known_as())) for one in story.cluster.alive()}
     over, began = threading.Event(), time.time()

@@ -18,6 +18,8 @@ ENOUGH = 3
 # What is not answered takes so long.
 NEVER_S = 1e6
 TAKEN = (200, 204)
+# How often a series has a sample, and how many a request: of a short list, and of a whole one.
+SHORT, WHOLE = {"interval_ms": 500, "batch": 100}, {"interval_ms": 10_000, "batch": 1_000}
 
 
 class Story:
@@ -47,7 +49,7 @@ class Story:
             raise SystemExit(f"FAILED: {self.row}: {text}")
 
     def load(self, seconds, **more):
-        load = Load(self.cluster, seconds, more.pop("series", self.series), **more)
+        load = Load(self.cluster, seconds, more.pop("series", self.series), **{**self.either(SHORT, WHOLE), **more})
         self.loads.append(load)
         return load
 

@@ -145,19 +145,23 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Writes every so-many-th batch, from the one of this number on, until the time is over.
+    /// Writes every so-many-th batch, from the one of this number on, until the time is over; each in its part
+    /// of the interval.
     fn run(&mut self, number: u32) -> Result<(), Error> {
         let step = self.plan.connections.clamp(1, self.run.batches) as usize;
         let mut last_ms = i64::MIN;
         while process::now() < self.end {
             let began = process::now();
             for batch in (number..self.run.batches).step_by(step) {
-                // A clock that was set back must not make a time come twice.
-                last_ms = (process::wall_ms() + self.plan.shift_ms).max(last_ms.saturating_add(1));
-                self.deliver(batch, last_ms)?;
+                let due = self.plan.interval.mul_f64(f64::from(batch) / f64::from(self.run.batches));
+                let rest = self.end.saturating_duration_since(process::now());
+                process::settle(due.saturating_sub(began.elapsed()).min(rest));
                 if process::now() >= self.end {
                     return Ok(());
                 }
+                // A clock that was set back must not make a time come twice.
+                last_ms = (process::wall_ms() + self.plan.shift_ms).max(last_ms.saturating_add(1));
+                self.deliver(batch, last_ms)?;
             }
             let rest = self.end.saturating_duration_since(process::now());
             process::settle(self.plan.interval.saturating_sub(began.elapsed()).min(rest));
