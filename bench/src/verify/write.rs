@@ -153,7 +153,8 @@ impl<'a> Sender<'a> {
         while process::now() < self.end {
             let began = process::now();
             for batch in (number..self.run.batches).step_by(step) {
-                let due = self.plan.interval.mul_f64(f64::from(batch) / f64::from(self.run.batches));
+                let due =
+                    self.plan.interval.mul_f64(f64::from(batch) / f64::from(self.run.batches));
                 let rest = self.end.saturating_duration_since(process::now());
                 process::settle(due.saturating_sub(began.elapsed()).min(rest));
                 if process::now() >= self.end {

@@ -13,13 +13,14 @@
 //! - Every request has a time-out, so every call has an end.
 //!
 //! Not here: the text of requests (`cql.rs`); how a session comes to be (`driver/connect.rs`); what is
-//! looked at rather than kept (`driver/looks.rs`).
+//! looked at rather than kept (`driver/looks.rs`); which tables there are (`driver/tables.rs`).
 
 mod connect;
 mod looks;
 mod outcome;
 mod requests;
 mod statements;
+mod tables;
 mod values;
 
 pub use connect::{Config, ConnectError, TlsFiles};
@@ -36,7 +37,7 @@ use scylla::statement::batch::{Batch, BatchType};
 use statements::{Mode, Statements};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -70,6 +71,8 @@ struct Inner {
     change_pace: Pace,
     /// Instead of that of a table's shape, or [`AS_SHAPED`].
     gc_grace_seconds: AtomicU32,
+    /// The nodes did not agree on the schema when they were asked last.
+    is_apart: AtomicBool,
 }
 
 impl Driver {
@@ -105,6 +108,7 @@ impl Driver {
             pace: Pace::default(),
             change_pace: Pace::default(),
             gc_grace_seconds: AtomicU32::new(AS_SHAPED),
+            is_apart: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner), runtime: Some(runtime) })
     }
@@ -215,51 +219,6 @@ impl Inner {
         statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
         let done = self.session.query_unpaged(statement, ()).await;
         done.map(drop).map_err(outcome::of_change)
-    }
-
-    /// What other processes did to the schema is seen by the node that is asked next.
-    async fn agree(&self) -> Result<(), RowsError> {
-        let agreed = self.session.await_schema_agreement().await;
-        agreed.map(drop).map_err(|error| RowsError::Unknown(error.to_string()))
-    }
-
-    async fn tables(&self) -> Result<Vec<String>, RowsError> {
-        self.agree().await?;
-        let text = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
-        let rows = self.select(text, vec![Value::of_text(&self.config.keyspace)]).await?;
-        let mut names = values::column_text(&rows, "table_name")?;
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// The id that a table has.
-    async fn id(&self, table: &str) -> Result<Option<String>, RowsError> {
-        let text = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
-        let key = vec![Value::of_text(&self.config.keyspace), Value::of_text(table)];
-        let rows = self.select(text, key).await?;
-        Ok(values::column_uuid(&rows, "id")?.into_iter().next())
-    }
-
-    async fn create_table(&self, table: &str, id: u128) -> Result<(), RowsError> {
-        let shape = Self::shape(table)?;
-        let id = cql::id_in(&self.config.keyspace, id);
-        let mut found = self.id(table).await?;
-        // While versions of Cassandra differ the nodes do not agree for hours: who needs nothing new goes on.
-        if found.is_none() {
-            self.agree().await?;
-            let own = self.gc_grace_seconds.load(Ordering::Relaxed);
-            let gc_grace = if own == AS_SHAPED { shape.gc_grace_seconds } else { own };
-            let keyspace = &self.config.keyspace;
-            self.alter(cql::create_table(keyspace, table, shape, &id, gc_grace)).await?;
-            found = self.id(table).await?;
-        }
-        match found {
-            Some(found) if found == id => Ok(()),
-            Some(found) => Err(RowsError::Refused(format!(
-                "table `{table}` has the id {found} instead of {id}: it was made by hand"
-            ))),
-            None => Err(RowsError::Unknown(format!("table `{table}` is not there yet"))),
-        }
     }
 
     /// Writes the rows of one request (`driver/requests.rs`).
@@ -380,6 +339,11 @@ fn bounds_of(read: &Read, shape: Shape, wants_guard: bool) -> Bounds {
 impl Rows for Driver {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
         self.run(|inner| async move { inner.pace.of(inner.tables()).await })
+    }
+
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
+        let table = table.to_owned();
+        self.run(move |inner| async move { inner.pace.of(inner.is_everywhere(&table)).await })
     }
 
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {

@@ -284,13 +284,14 @@ fn dead() -> RowsError {
 
 impl Rows for Fake {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
+        Ok(self.inner.lock().schema.keys().cloned().collect())
+    }
+
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
         let mut inner = self.inner.lock();
         let apart = inner.faults.create_apart;
         inner.is_apart = inner.is_apart && inner.percent(apart);
-        match inner.is_apart {
-            true => Err(RowsError::Unknown("no schema agreement".to_owned())),
-            false => Ok(inner.schema.keys().cloned().collect()),
-        }
+        Ok(!inner.is_apart && inner.schema.contains_key(table))
     }
 
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {

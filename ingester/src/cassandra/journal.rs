@@ -30,7 +30,7 @@ pub(super) use gathering::Gathering;
 pub(super) use replay::replay;
 
 use super::periods::{PERIOD_BITS, Periods};
-use super::rows::{Rows, drop_table, write_all};
+use super::rows::{Rows, drop_table, table_names, write_all};
 use super::schema::{journal_of, journal_table};
 use line::Line;
 use parking_lot::Mutex;
@@ -204,9 +204,8 @@ impl LogSink for Journal {
 /// Drops the tables of periods that no place's replay needs. That of this place begins with period
 /// `from`; where those of others begin is asked only if there is something to drop.
 fn sweep(rows: &dyn Rows, whose: &Whose, from: u64) -> Result<()> {
-    // Once: while nodes do not agree on the schema an answer takes long, and none is needed.
-    let tables = rows.tables().map_err(|error| error.on("tables"))?;
-    let past: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
+    let past: BTreeSet<u64> =
+        table_names(rows)?.iter().filter_map(|name| journal_of(name)).collect();
     if past.range(..from).next().is_none() {
         return Ok(());
     }

@@ -10,7 +10,7 @@
 //!
 //! Not here: when a period is made (`member/upkeep.rs`); who writes into it (`journal.rs`).
 
-use super::rows::{Rows, RowsError, create, table_names};
+use super::rows::{Rows, RowsError, create, persist, table_names};
 use super::schema::{journal_of, journal_table};
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::Result;
@@ -64,8 +64,8 @@ impl Periods {
     pub(super) fn make(&self, rows: &dyn Rows, period: u64) -> Result<()> {
         let table = journal_table(period);
         create(rows, &table)?;
-        // One node having it is not all of them: who tried again was told by one. This waits for all.
-        if !table_names(rows)?.contains(&table) {
+        // One node having it is not all of them: who tried again was told by one.
+        if !persist(&table, || rows.is_everywhere(&table))? {
             return Err(RowsError::Unknown("the table is not there yet".to_owned()).on(&table));
         }
         self.is_there(period);

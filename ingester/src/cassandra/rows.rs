@@ -133,11 +133,17 @@ pub enum RowsError {
 
 /// A database. All of it blocks.
 pub trait Rows: Debug + Send + Sync {
-    /// The names of the keyspace's tables, ascending.
+    /// The names of the keyspace's tables, ascending: those that any node has.
     ///
     /// # Errors
     /// [`RowsError`].
     fn tables(&self) -> Result<Vec<String>, RowsError>;
+
+    /// Whether every node that can be asked has a table.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError>;
 
     /// Creates a table with this id, unless it is there. Returns when all nodes agree.
     ///

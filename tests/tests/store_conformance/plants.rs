@@ -50,6 +50,10 @@ impl Rows for Planted {
         self.fake.tables()
     }
 
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
+        self.fake.is_everywhere(table)
+    }
+
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         let id = match self.plant {
             Plant::TableTwice => u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)),

@@ -24,7 +24,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 impl Inner {
     /// What each node of the data centre answers, by its address. All are asked at once, and who does not
     /// answer soon is not waited for: a node that hangs holds up no start.
-    async fn of_each_node(
+    pub(super) async fn of_each_node(
         self: &Arc<Self>,
         text: &str,
         value: Option<&str>,

@@ -202,6 +202,9 @@ impl Rows for Slow {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
         self.fake.tables()
     }
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
+        self.fake.is_everywhere(table)
+    }
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         self.fake.create_table(name, id)
     }
@@ -348,6 +351,7 @@ fn a_period_whose_table_is_not_made_holds_up_no_write() {
     assert_eq!(fake.tables().unwrap(), [journal_table(5)]);
     fake.set_faults(Faults { create_apart: 100, ..Faults::default() });
     assert!(whose.periods.make_next(&fake, 6).is_err(), "made, but the nodes do not agree");
+    assert_eq!(replayed(&fake, 0, 0), [[1], [2]], "who takes a place over does not wait for them");
     assert_eq!(whose.periods.newest(), 5);
     fake.set_faults(Faults::default());
     assert_eq!(whose.periods.make_next(&fake, 6).unwrap(), 6);

@@ -161,6 +161,9 @@ impl Rows for Link {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
         self.go(|| self.fake.tables())
     }
+    fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
+        self.go(|| self.fake.is_everywhere(table))
+    }
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         self.go(|| self.fake.create_table(name, id))
     }
