@@ -111,6 +111,11 @@ impl Database {
         self.periods.newest()
     }
 
+    /// The bytes of files that were fetched from the database since this was asked last.
+    pub fn take_fetched_bytes(&self) -> u64 {
+        self.cache.take_fetched_bytes()
+    }
+
     /// Makes the table of the journals' next period, or finds that another has: from now on journals go
     /// there. Blocks.
     ///

@@ -263,6 +263,7 @@ impl DiskFile for Sink {
 pub(super) struct PieceCache {
     // A leaf: nothing is read while it is held.
     held: Mutex<Held>,
+    fetched_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -284,7 +285,13 @@ impl PieceCache {
         self.held.lock().pieces.get(&key).cloned()
     }
 
+    /// The bytes of the pieces that were fetched since this was asked last.
+    pub(super) fn take_fetched_bytes(&self) -> u64 {
+        self.fetched_bytes.swap(0, Ordering::Relaxed)
+    }
+
     fn put(&self, key: (u64, u64), bytes: Arc<[u8]>) {
+        self.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut held = self.held.lock();
         if held.pieces.insert(key, bytes).is_none() {
             held.order.push_back(key);

@@ -101,6 +101,7 @@ impl Member {
         }
         keeping.is_far = is_far;
         self.told.clock_away(newest, hour);
+        self.told.fetched_bytes.inc_by(state.database.take_fetched_bytes());
         if !keeping.is_looking && now >= keeping.settings_at {
             keeping.is_looking = true;
             tasks.push(Task::Settings);

@@ -10,6 +10,7 @@ pub(super) struct Told {
     pub(super) period_failures: IntCounter,
     clock_away_hours: IntGauge,
     pub(super) settings_differ: IntGauge,
+    pub(super) fetched_bytes: IntCounter,
 }
 
 impl Told {
@@ -44,6 +45,10 @@ impl Told {
             settings_differ: gauge(
                 "cumae_cassandra_settings_differ",
                 "1 while this configuration's retention is not the one that holds.",
+            )?,
+            fetched_bytes: counter(
+                "cumae_cassandra_fetched_bytes_total",
+                "Bytes of segments that were fetched from the database.",
             )?,
         })
     }
