@@ -19,6 +19,7 @@ mod node;
 use super::rows::{
     Change, Changed, CommitLogSync, Consistency, Key, Read, Row, Rows, RowsError, Write,
 };
+use super::schema;
 use model::SplitMix64;
 use node::{Node, write_of};
 use parking_lot::Mutex;
@@ -97,10 +98,12 @@ impl Fake {
     /// An empty keyspace. All chance comes from `seed`.
     #[must_use]
     pub fn new(seed: u64, faults: Faults) -> Self {
+        let id = |table: &str| (table.to_owned(), schema::table_id(table));
         let inner = Inner {
             chance: SplitMix64::new(seed),
             faults,
-            schema: BTreeMap::new(),
+            // What whoever opens a place expects to be there.
+            schema: [schema::MANIFEST, schema::DEFINITIONS].map(id).into(),
             is_apart: false,
             nodes: Default::default(),
             late: Vec::new(),

@@ -4,8 +4,9 @@
 //! requests by the version that it knows; who knows another one says so, and the guest asks again.
 //!
 //! # Invariants
-//! - It forgets no version of the ring row for a lower one. An old one does no harm: whoever is asked by it for
-//!   what is not theirs refuses (`member/serve.rs`).
+//! - It forgets a version of the ring row for a lower one only when nobody has told that or a higher one for
+//!   many looks: then the database was restored. An old one does no harm: whoever is asked by it for what is not
+//!   theirs refuses (`member/serve.rs`).
 //! - Two are asked at a time, whoever else may be away, so what is asked does not grow with the guests' doubts.
 //!
 //! Not here: sending requests by what is known (`fleet.rs`).
@@ -29,6 +30,9 @@ const ASKED: usize = 2;
 /// After so many looks to which nobody answered what is known is not relied upon.
 const SILENT_MAX: usize = 10;
 
+/// After so many answers in a row that all told a lower version than the known one, that is what there is.
+const LOWER_MAX: usize = 20;
+
 /// What a guest knows of the ring.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -46,14 +50,17 @@ pub struct Guest {
     known: RwLock<Option<Arc<Known>>>,
     looks: AtomicUsize,
     silent: AtomicUsize,
+    /// How many answers in a row told a lower version.
+    lower: AtomicUsize,
 }
 
 impl Guest {
     /// One that knows nothing but some processes that may be members.
     #[must_use]
     pub fn new(seeds: Vec<Arc<dyn Replica>>) -> Self {
-        let (looks, silent) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { seeds, known: RwLock::new(None), looks, silent }
+        let zero = || AtomicUsize::new(0);
+        let (looks, silent, lower) = (zero(), zero(), zero());
+        Self { seeds, known: RwLock::new(None), looks, silent, lower }
     }
 
     pub(super) fn known(&self) -> Option<Arc<Known>> {
@@ -98,10 +105,16 @@ impl Guest {
     pub(super) fn hear(&self, ring: &RingAnswer) -> bool {
         let Some(row) = agreement::ring_of(&ring.row) else { return false };
         let mut known = self.known.write();
-        let before = known.as_deref();
-        if before.is_some_and(|before| before.row.version() > row.version()) {
-            return true;
+        let mut before = known.as_deref();
+        if let Some(held) = before.filter(|before| before.row.version() > row.version()) {
+            if self.lower.fetch_add(1, Ordering::Relaxed) + 1 < LOWER_MAX {
+                return true;
+            }
+            let (from, to) = (held.row.version(), row.version());
+            tracing::warn!(from, to, "the ring row is an older one: the database was restored");
+            before = None;
         }
+        self.lower.store(0, Ordering::Relaxed);
         let mut addresses = before.map_or_else(BTreeMap::new, |before| before.addresses.clone());
         addresses.extend(ring.addresses.iter().map(|(who, at)| (Incarnation(*who), at.clone())));
         addresses.retain(|who, _| row.members().contains_key(who));
@@ -151,6 +164,27 @@ mod tests {
         assert_eq!(known.addresses, BTreeMap::from([(A, "a:1".to_owned()), (B, "b:1".to_owned())]));
         assert_eq!(guest.why_not_ready(), None);
         assert!(!guest.hear(&RingAnswer { row: vec![1, 2], addresses: Vec::new() }));
+    }
+
+    #[test]
+    fn a_guest_takes_an_older_ring_when_nobody_knows_the_newer_one_any_more() {
+        let guest = Guest::new(Vec::new());
+        let (old, mut new) = (RingRow::first(A, 8), RingRow::first(B, 8).next());
+        new.join(A);
+        let version = || guest.known().unwrap().row.version();
+        guest.hear(&told(&new, &[]));
+        for _ in 0..3 * LOWER_MAX {
+            // A member that lags behind, among others.
+            guest.hear(&told(&old, &[]));
+            guest.hear(&told(&new, &[]));
+        }
+        assert_eq!(version(), new.version());
+        for _ in 1..LOWER_MAX {
+            guest.hear(&told(&old, &[]));
+        }
+        assert_eq!(version(), new.version());
+        guest.hear(&told(&old, &[(A, "a:1")]));
+        assert_eq!(version(), old.version());
     }
 
     #[tokio::test]

@@ -60,6 +60,11 @@ struct Segment {
     stretch: u64,
 }
 
+/// The table in which replay from a segment begins.
+pub(super) fn table_of(segment: u64) -> String {
+    journal_table(Segment::of(segment).period)
+}
+
 impl Segment {
     fn of(number: u64) -> Self {
         let low = |bits: u32| (1 << bits) - 1;

@@ -19,7 +19,9 @@
 //! not the answers of whoever lost it.
 
 use super::row_disk::RowDisk;
-use super::rows::{Change, Changed, Column, Consistency, Read, Rows, RowsError, create, read_all};
+use super::rows::{
+    Change, Changed, Column, Consistency, Read, Rows, RowsError, read_all, refused, table_names,
+};
 use super::schema::{self, ints};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,9 +103,7 @@ impl RowManifest {
         disk: Arc<RowDisk>,
         incarnation: u128,
     ) -> Result<(Self, u64)> {
-        for table in [schema::MANIFEST, schema::DEFINITIONS] {
-            create(&*rows, table)?;
-        }
+        require_tables(&*rows)?;
         let guard = take_over(&*rows, (place, ring_version), incarnation)?;
         let state = load(&*rows, place, guard)?;
         disk.learn(&state);
@@ -172,6 +172,16 @@ impl RowManifest {
             let value = live.get(&name).cloned();
             self.doubtful.insert(name, value);
         }
+    }
+}
+
+/// Without its rows nobody knows what a place has: an empty table that is made anew would hide all of it.
+fn require_tables(rows: &dyn Rows) -> Result<()> {
+    let tables = table_names(rows)?;
+    match [schema::MANIFEST, schema::DEFINITIONS].into_iter().find(|table| !tables.contains(*table))
+    {
+        Some(gone) => Err(refused("open", gone, schema::gone(gone))),
+        None => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::disk::{DiskFile, DiskReader};
 use store::{Error, Result};
 use xxhash_rust::xxh3::Xxh3;
@@ -204,11 +204,23 @@ pub(super) struct Sink {
     written: u64,
     /// Tells how far it has come, so that a file that is given up can be deleted.
     grown: Arc<AtomicU64>,
+    /// Tells that a row could not be written.
+    is_refused: Arc<AtomicBool>,
 }
 
 impl Sink {
-    pub(super) fn new(rows: Arc<dyn Rows>, at: FileAt, grown: Arc<AtomicU64>) -> Self {
-        Self { rows, at, bytes: Vec::new(), pieces: 0, written: 0, grown }
+    pub(super) fn new(
+        rows: Arc<dyn Rows>,
+        at: FileAt,
+        (grown, is_refused): (Arc<AtomicU64>, Arc<AtomicBool>),
+    ) -> Self {
+        Self { rows, at, bytes: Vec::new(), pieces: 0, written: 0, grown, is_refused }
+    }
+
+    fn put(&self, rows: &[Write]) -> Result<()> {
+        let done = write_all(&*self.rows, rows, &self.at.path());
+        self.is_refused.fetch_or(done.is_err(), Ordering::Relaxed);
+        done
     }
 
     /// Writes the pieces that are whole, or all there is.
@@ -225,7 +237,7 @@ impl Sink {
             self.pieces += 1;
         }
         for some in group.chunks(IN_FLIGHT_MAX) {
-            write_all(&*self.rows, some, &self.at.path())?;
+            self.put(some)?;
         }
         Ok(())
     }
@@ -249,8 +261,7 @@ impl DiskFile for Sink {
 
     fn sync_data(&mut self) -> Result<()> {
         self.write(true)?;
-        let end = self.at.row(END, &self.written.to_be_bytes());
-        write_all(&*self.rows, &[end], &self.at.path())
+        self.put(&[self.at.row(END, &self.written.to_be_bytes())])
     }
 
     fn written_bytes(&self) -> u64 {
@@ -381,7 +392,7 @@ mod tests {
     }
 
     fn written(fake: &Fake, file: u64, bytes: &[u8]) {
-        let mut sink = Sink::new(Arc::new(fake.clone()), at(file), Arc::default());
+        let mut sink = Sink::new(Arc::new(fake.clone()), at(file), Default::default());
         bytes.chunks(100_000).for_each(|some| sink.append(some).unwrap());
         sink.sync_data().unwrap();
     }
@@ -435,7 +446,7 @@ mod tests {
     fn a_file_that_was_not_finished_is_not_there_and_one_that_was_deleted_stays_so() {
         let fake = Fake::new(1, Faults::default());
         fake.create_table(TABLE, 1).unwrap();
-        let mut sink = Sink::new(Arc::new(fake.clone()), at(1), Arc::default());
+        let mut sink = Sink::new(Arc::new(fake.clone()), at(1), Default::default());
         sink.append(&vec![1; 3 * PIECE_BYTES]).unwrap();
         assert_eq!(at(1).len(&fake).unwrap(), None);
 

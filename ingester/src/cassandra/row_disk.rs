@@ -43,6 +43,8 @@ pub(super) struct RowDisk {
     places: u16,
     /// Is set before this life writes a file.
     is_used: Arc<AtomicBool>,
+    /// Is set when a file could not be written: somebody may have dropped its table.
+    is_refused: Arc<AtomicBool>,
     // A leaf.
     held: Mutex<Held>,
 }
@@ -52,7 +54,7 @@ struct Held {
     files: BTreeMap<u64, Known>,
     /// How long the samples of each class are kept.
     kept_ms: BTreeMap<u32, u64>,
-    /// Tables that are known to be there.
+    /// Tables that were there when they were asked for last.
     tables: BTreeSet<String>,
     /// Those that were dropped.
     dropped: BTreeSet<String>,
@@ -65,7 +67,8 @@ impl RowDisk {
         (place, places): (u16, u16),
         is_used: Arc<AtomicBool>,
     ) -> Self {
-        Self { rows, cache, place, places, is_used, held: Mutex::default() }
+        let is_refused = Arc::default();
+        Self { rows, cache, place, places, is_used, is_refused, held: Mutex::default() }
     }
 
     /// Takes in where the files are that a manifest names.
@@ -90,7 +93,10 @@ impl RowDisk {
         let file = file_of(path)?;
         self.is_used.store(true, Ordering::Relaxed);
         let (is_there, is_dropped) = {
-            let held = self.held.lock();
+            let mut held = self.held.lock();
+            if self.is_refused.swap(false, Ordering::Relaxed) {
+                held.tables.clear();
+            }
             (held.tables.contains(&table), held.dropped.contains(&table))
         };
         if is_dropped {
@@ -107,7 +113,8 @@ impl RowDisk {
         if held.files.insert(file, known).is_some() {
             return Err(refused("create", path, "its number has been used"));
         }
-        Ok(Box::new(Sink::new(Arc::clone(&self.rows), at, bytes)))
+        let is_refused = Arc::clone(&self.is_refused);
+        Ok(Box::new(Sink::new(Arc::clone(&self.rows), at, (bytes, is_refused))))
     }
 
     /// Whether another place has a file in one of these tables.
@@ -258,8 +265,16 @@ impl Disk for RowDisk {
         // A name that no file has had yet is nothing to delete: it would hide what comes.
         let Some(Known { at, bytes }) = self.known(path) else { return Ok(()) };
         let written = bytes.load(Ordering::Relaxed);
-        let bytes = at.len(&*self.rows)?.unwrap_or(written).max(written);
-        at.delete(&*self.rows, bytes)?;
+        let delete = || {
+            let bytes = at.len(&*self.rows)?.unwrap_or(written).max(written);
+            at.delete(&*self.rows, bytes)
+        };
+        // Whoever expired its window last may have dropped the table, and the file with it.
+        if let Err(error) = delete()
+            && table_names(&*self.rows)?.contains(&at.table)
+        {
+            return Err(error);
+        }
         self.held.lock().files.remove(&at.file);
         Ok(())
     }

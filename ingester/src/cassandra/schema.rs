@@ -99,6 +99,14 @@ const GC_GRACE_SECONDS: u32 = 864_000;
 /// The tables that are there from the beginning.
 pub const FIRST: [&str; 6] = [SETTINGS, MANIFEST, DEFINITIONS, LEASE, RING, CLAIMS];
 
+/// What is to be done where a table of [`FIRST`] is missing that was there.
+pub(super) fn gone(table: &str) -> String {
+    format!(
+        "table `{table}` is not there: somebody dropped it; restore it from a backup, for \
+         `cumae cassandra init` makes an empty one"
+    )
+}
+
 /// The columns of a table of this schema; `None` for any other.
 #[must_use]
 pub fn shape(table: &str) -> Option<Shape> {

@@ -15,7 +15,7 @@ use super::rows::{
     read_all, table_names, write_all,
 };
 use super::schema::{self, SegmentTable};
-use super::{manifest, rows};
+use super::{journal, manifest, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::Result;
@@ -95,10 +95,7 @@ pub fn require_schema(rows: &dyn Rows) -> Result<Schema> {
             let tables = table_names(rows)?;
             let gone = schema::FIRST.into_iter().find(|table| !tables.contains(*table));
             let Some(gone) = gone else { return Ok(found) };
-            format!(
-                "table `{gone}` is not there: somebody dropped it; restore it from a backup, for \
-                 `cumae cassandra init` makes an empty one"
-            )
+            schema::gone(gone)
         }
         Some(found) => another(found.version),
         None => "the keyspace has no tables of cumae; run `cumae cassandra init`".to_owned(),
@@ -257,6 +254,14 @@ pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     let mut checked = Checked::default();
     let mut live_files = BTreeSet::new();
     for (number, place) in &places {
+        let from = place.state.log_from_segment();
+        let journal = journal::table_of(from);
+        if from > 0 && !tables.contains(&journal) {
+            let why = "is not there: what it had of place";
+            checked
+                .faults
+                .push(format!("{journal}: it {why} {number} and was not flushed is lost"));
+        }
         for at in &place.files {
             live_files.insert((at.table.clone(), at.file));
             let is_there = tables.contains(&at.table);

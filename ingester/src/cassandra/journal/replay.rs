@@ -28,6 +28,12 @@ pub(in crate::cassandra) fn replay(
     let periods: BTreeSet<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
     let mut replay =
         Replay { rows, visit, parts: Parts::default(), report: ReplayReport::default() };
+    // Nobody drops the one that replay begins with, nor the newest that was there.
+    let newest = Some(whose.periods.newest()).filter(|newest| *newest >= from.period.max(1));
+    let needed = Some(from.period).filter(|_| from_segment > 0 && from.life < life);
+    for gone in needed.into_iter().chain(newest).filter(|period| !periods.contains(period)) {
+        replay.gone(&journal_table(gone));
+    }
     for dead in from.life.max(1)..life {
         for period in periods.range(from.period..) {
             let is_first = (dead, *period) == (from.life, from.period);
@@ -112,6 +118,16 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A table is not there that had rows of this place, or may have had.
+    fn gone(&mut self, table: &str) {
+        tracing::error!(
+            table,
+            "a table of journals was dropped: what was acknowledged and not flushed is lost"
+        );
+        let path = format!("{table}: it is not there");
+        self.report.damage.push(Damage { path, offset: 0, bytes: 0, sequences: None });
     }
 
     fn damaged(&mut self, table: &str, row: &Row) {

@@ -42,6 +42,10 @@ fn replayed(fake: &Fake, place: u16, from_segment: u64) -> Vec<Vec<u8>> {
     records
 }
 
+fn journals(fake: &Fake) -> Vec<u64> {
+    fake.tables().unwrap().iter().filter_map(|name| journal_of(name)).collect()
+}
+
 fn opened(fake: &Fake, whose: &Whose, life: u64) -> Journal {
     let (rows, config) = (Arc::new(fake.clone()), commit_log::Config::default());
     Journal::open(rows, whose.clone(), life, 0, &config).unwrap()
@@ -112,7 +116,27 @@ fn a_replay_begins_at_its_segment_and_goes_on_through_later_lives_and_periods() 
     assert_eq!(replayed(&fake, 1, first(1, 7)), [[3], [4]]);
     assert_eq!(replayed(&fake, 1, first(3, 7)), [[4]]);
     assert_eq!(replayed(&fake, 0, 0), [[0; 0]; 0], "nothing of another place");
-    assert_eq!(fake.tables().unwrap(), [journal_table(5), journal_table(7)]);
+    assert_eq!(journals(&fake), [5, 7]);
+}
+
+#[test]
+fn a_table_of_journals_that_somebody_dropped_is_told_and_one_that_nobody_needs_is_not_missed() {
+    let fake = Fake::new(1, Faults::default());
+    let (knowing, unknowing) = (whose(0, 5), whose(0, 0));
+    let life = opened(&fake, &knowing, 1);
+    write(&life, 1);
+    begin(&fake, &knowing, 7);
+    write(&life, 2);
+    let told = |whose: &Whose, from| {
+        let report = replay(&fake, whose, 9, from, &mut |_| Ok(())).unwrap();
+        report.damage.into_iter().map(|damage| damage.path).collect::<Vec<_>>()
+    };
+    assert!(told(&unknowing, first(1, 5)).is_empty());
+    fake.drop_table(&journal_table(5)).unwrap();
+    assert_eq!(told(&unknowing, first(1, 5)), [format!("{}: it is not there", journal_table(5))]);
+    assert!(told(&unknowing, first(1, 7)).is_empty(), "all of it had been flushed");
+    fake.drop_table(&journal_table(7)).unwrap();
+    assert_eq!(told(&knowing, first(1, 5)).len(), 2, "this process knows that it was there");
 }
 
 #[test]
@@ -348,7 +372,7 @@ fn a_period_whose_table_is_not_made_holds_up_no_write() {
     assert!(whose.periods.make_next(&fake, 6).is_err());
     write(&journal, 2);
     assert_eq!(Segment::of(journal.roll()).period, 5);
-    assert_eq!(fake.tables().unwrap(), [journal_table(5)]);
+    assert_eq!(journals(&fake), [5]);
     fake.set_faults(Faults { create_apart: 100, ..Faults::default() });
     assert!(whose.periods.make_next(&fake, 6).is_err(), "made, but the nodes do not agree");
     assert_eq!(replayed(&fake, 0, 0), [[1], [2]], "who takes a place over does not wait for them");

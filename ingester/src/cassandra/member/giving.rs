@@ -58,19 +58,21 @@ impl Member {
             let owed = open.by_place.iter().filter(|(place, _)| debts.contains(place));
             (cover, owed.map(|(place, served)| (*place, Arc::clone(served))).collect::<Vec<_>>())
         };
-        let flushed = owed.into_iter().try_for_each(|(place, served)| {
-            let flushed = served.embedded.flush_now().map(drop);
-            flushed.inspect_err(|error| tracing::warn!(place, %error, "a place is not flushed yet"))
-        });
+        // One that cannot be flushed holds up no other: what those owe is paid, and is not flushed again.
+        let mut failed = BTreeSet::new();
+        for (place, served) in owed {
+            if let Err(error) = served.embedded.flush_now() {
+                tracing::warn!(place, %error, "a place is not flushed yet");
+                failed.insert(place);
+            }
+        }
         let mut state = self.state.lock();
-        match flushed {
-            Ok(()) => {
-                state.owner.flush_done(cover);
-                state.flush = Flush::Idle;
-            }
-            Err(_) => {
-                state.flush = Flush::DueAt(self.parts.boot.now().plus_ms(FLUSH_AGAIN_MS));
-            }
+        if failed.is_empty() {
+            state.owner.flush_done(cover);
+            state.flush = Flush::Idle;
+        } else {
+            state.owner.flush_done(cover.of_kept(|place| !failed.contains(&place)));
+            state.flush = Flush::DueAt(self.parts.boot.now().plus_ms(FLUSH_AGAIN_MS));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A store's files over the fake.
 
 use crate::cassandra::fake::{Fake, Faults};
+use crate::cassandra::rows::Rows;
+use crate::cassandra::schema;
 use crate::cassandra::{Database, RowStore};
 use model::mutation::Mutation;
 use model::read::{SelectBounds, Selection, Wanted};
@@ -64,4 +66,53 @@ fn what_several_files_hold_is_asked_for_at_once() {
     assert_eq!(series[0].floats.len(), usize::try_from(FILES).unwrap());
     assert!(opening < 60, "{opening} round trips to open {FILES} files");
     assert!(reading < 40, "{reading} round trips to read {FILES} files");
+}
+
+fn append(engine: &Engine, at_ms: i64) -> store::Result<()> {
+    engine.append(&sample(at_ms), AppendLimits::NONE, NOW).unwrap();
+    engine.sync().unwrap();
+    engine.flush(NOW).map(drop)
+}
+
+#[test]
+fn a_table_of_segments_that_somebody_dropped_is_made_again_for_what_comes() {
+    let fake = Fake::new(1, Faults::default());
+    let engine = open(&fake, 1);
+    append(&engine, NOW.0).unwrap();
+    let table = || fake.tables().unwrap().into_iter().find(|name| name.starts_with("segments_"));
+    let dropped = table().unwrap();
+    fake.drop_table(&dropped).unwrap();
+    assert!(append(&engine, NOW.0 + 1).is_err());
+    append(&engine, NOW.0 + 2).unwrap();
+    assert_eq!(table(), Some(dropped));
+}
+
+#[test]
+fn a_file_whose_table_is_gone_is_deleted() {
+    let fake = Fake::new(1, Faults::default());
+    let database = Database::new(Arc::new(fake.clone()), 1, 1, false).unwrap();
+    let disk = database.place(0, 0).disk();
+    let path = "sstables/000000000000002a.sst";
+    let mut file = disk.create_new(path).unwrap();
+    file.append(b"x").unwrap();
+    file.sync_data().unwrap();
+    fake.drop_table(schema::DEFINITIONS).unwrap();
+    disk.unlink(path).unwrap();
+    assert!(disk.open(path).is_err(), "it is not known any more");
+}
+
+#[test]
+fn a_manifest_that_somebody_dropped_is_not_made_anew() {
+    let fake = Fake::new(1, Faults::default());
+    let engine = open(&fake, 1);
+    append(&engine, NOW.0).unwrap();
+    drop(engine);
+    fake.drop_table(schema::MANIFEST).unwrap();
+    let database = Database::new(Arc::new(fake.clone()), 2, 1, false).unwrap();
+    let store = database.place(0, 0);
+    let parts = Parts { disk: store.disk(), cluster_name: "c".to_owned(), generation_seed: 1 };
+    let opened = Engine::open_on(&store, parts, store::Config::default(), NOW);
+    let error = opened.map(drop).unwrap_err().to_string();
+    assert!(error.contains("table `manifest` is not there: somebody dropped it"), "{error}");
+    assert!(!fake.tables().unwrap().contains(&schema::MANIFEST.to_owned()));
 }
