@@ -40,7 +40,7 @@ use periods::Periods;
 use pieces::PieceCache;
 use row_disk::RowDisk;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use store::Result;
 use store::commit_log::{self, LogSink, ReplayReport};
 use store::disk::Disk;
@@ -62,6 +62,8 @@ pub struct Database {
     /// What waits in the journals of all places.
     pending_bytes: Arc<AtomicUsize>,
     gathering: Arc<Gathering>,
+    /// By how many milliseconds the clock was ahead of the nodes' when it was looked at.
+    clock_ahead_ms: Arc<AtomicI64>,
     // How many stores were made: each has an incarnation of its own.
     made: AtomicU64,
 }
@@ -96,6 +98,7 @@ impl Database {
             periods: Arc::default(),
             pending_bytes: Arc::default(),
             gathering: Arc::new(Gathering::new(incarnation)),
+            clock_ahead_ms: Arc::default(),
             made: AtomicU64::new(0),
         })
     }
@@ -103,6 +106,18 @@ impl Database {
     /// The clock shows this hour since 1970: the number of the journals' next period, if it can be.
     pub fn set_hour(&self, hour: u64) {
         self.periods.set_hour(hour);
+    }
+
+    /// Compares the clock, which shows this many milliseconds since 1970, with those of the nodes: by how many it
+    /// is ahead of them all. By what it is ahead nothing expires. Blocks.
+    ///
+    /// # Errors
+    /// What the database says; what was found before holds.
+    pub fn look_at_clock(&self, now_ms: i64) -> Result<i64> {
+        let told = self.rows.clock_ms().map_err(|error| error.on("clock"))?;
+        let ahead_ms = told.map_or(0, |theirs_ms| now_ms.saturating_sub(theirs_ms));
+        self.clock_ahead_ms.store(ahead_ms, Ordering::Relaxed);
+        Ok(ahead_ms)
     }
 
     /// The newest period of the journals that is known; 0 before the first place is open.
@@ -143,7 +158,7 @@ impl Database {
             Arc::clone(&self.rows),
             Arc::clone(&self.cache),
             (place, self.places),
-            Arc::clone(&is_used),
+            (Arc::clone(&is_used), Arc::clone(&self.clock_ahead_ms)),
         );
         RowStore {
             rows: Arc::clone(&self.rows),

@@ -161,6 +161,12 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// If the operating system refuses.
     fn total_bytes(&self) -> Result<u64>;
+
+    /// By how many milliseconds the clock of this machine was ahead of the disk's own when the two were compared
+    /// last: nothing is thrown away by what it is ahead. 0 if the disk has none.
+    fn clock_ahead_ms(&self) -> i64 {
+        0
+    }
 }
 
 /// A file that is being written.

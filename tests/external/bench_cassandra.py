@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What a sample costs over a Cassandra: the processor time of both processes beside VictoriaMetrics' on the same data in the same run,
-rows and bytes by table, bytes a sample once sealed, and the memory of a process with a million open series.
+rows and bytes by table, bytes a sample once sealed, the memory of a process with a million open series, and what a question about a day
+takes beside a cumae over a directory.
 
-    bench_cassandra.py CUMAE [--scale N] [--heap 2g] [--settle SECONDS] [--without victoria-metrics,memory]
+    bench_cassandra.py CUMAE [--scale N] [--heap 2g] [--settle SECONDS] [--without writes,victoria-metrics,memory,queries]
 
 One node of Cassandra 5, RF 1, durable before each answer. CUMAE is built with the feature `cassandra`. `--scale 10` takes a tenth of
 the series. On a machine that does something else only ratios mean something.
@@ -15,15 +16,21 @@ import subprocess
 import tempfile
 import time
 
+import bench_queries
 import benches
 import servers
 from benches import verdict
 from bench_writes import metric
-from cassandra import JARS, Node, ONE_COPY, SCRIPT
+import cassandra
+from cassandra import JARS, Node, SCRIPT
 
 # How often VictoriaMetrics' samples per CPU-second the design asks for, of both processes together.
 TIMES = 3
 SEALED_BYTES_MAX = 0.85
+# A question with nothing cached may take so much longer than over a directory, for each megabyte that is fetched.
+FETCH_MS_MAX = 12
+DAY = ("query_range", "sum by (job) (rate(node_cpu_seconds_total[5m]))", 86_400, 300)
+COLD_ROUNDS = 5
 MILLION = 1_000_000
 
 
@@ -31,18 +38,17 @@ class Over:
     """A cumae over a keyspace of its own on the node."""
 
     def __init__(self, binary, node, directory, keyspace):
-        directory = pathlib.Path(directory) / keyspace
-        directory.mkdir(parents=True)
-        self.node, self.keyspace, self.binary, self.directory = node, keyspace, binary, directory
-        config = (f"storage: cassandra\ncassandra: {{contact_points: ['{node.address}'], keyspace: {keyspace}}}\n"
-                  f"cluster: {{listen: '127.0.0.1:{servers.free_port()}'}}\n" + benches.LIFTED)
-        (directory / "cumae.yaml").write_text(config)
-        self.cassandra("init", "--gc-grace", "0", "--replication", ONE_COPY)
-        self.server = servers.cumae(binary, directory, config)
+        self.node, self.keyspace, self.binary, self.directory = node, keyspace, binary, pathlib.Path(directory) / keyspace
+        self.server = cassandra.over(binary, node, self.directory, keyspace, benches.LIFTED)
 
     def cassandra(self, *arguments):
         command = [self.binary, "--config", self.directory / "cumae.yaml", "cassandra", *arguments]
         return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=300).stdout
+
+    def begin_again(self):
+        """Another process over the same keyspace: it has nothing near yet."""
+        self.server.end()
+        self.server = servers.cumae(self.binary, self.directory, (self.directory / "cumae.yaml").read_text())
 
     def last_words(self):
         """Why it may have failed: how often it lost its lease, and what it said last."""
@@ -138,6 +144,44 @@ def measure_memory(flags, node, directory):
     return {"series": series, "empty": empty, "held": held, "peak": peak}
 
 
+def measure_queries(flags, node, directory, end_ms):
+    """A question about a day of workload C, sealed: with nothing cached by a process that has just begun, and asked again and again; and
+    the same of a cumae over a directory."""
+    over, plain = Over(flags.binary, node, directory, "day"), benches.start("cumae", flags.binary, directory)
+    try:
+        for server in (over.server, plain):
+            benches.fill(flags.binary, server, "C", flags.scale, end_ms, flags.settle)
+            status, body = server.request("POST", "/ingester/flush?seal=true", b"", timeout=600)
+            if status != 204:
+                raise SystemExit(f"FAILED: it does not seal: {status} {body[:300]!r}")
+        path, query, span, step = DAY
+        _, asked = bench_queries.parameters(query, span, step, end_ms // 1000)
+        asked["nocache"] = 1
+        cold, answers = [], []
+        for _ in range(COLD_ROUNDS):
+            over.begin_again()
+            before, began = metric(over.server, "cumae_cassandra_fetched_bytes_total"), time.monotonic()
+            answers.append(over.server.api(path, asked))
+            took = 1000 * (time.monotonic() - began)
+            time.sleep(3)
+            cold.append((took, (metric(over.server, "cumae_cassandra_fetched_bytes_total") - before) / 1e6))
+        of = bench_queries.medians({"over": over.server, "plain": plain}, path, asked)
+        if any(answer != of["plain"][0] for answer in [*answers, of["over"][0]]):
+            raise SystemExit("FAILED: it answers not as a cumae over a directory does")
+        return {"cold": sorted(cold)[len(cold) // 2], "warm": of["over"][1], "plain": of["plain"][1]}
+    finally:
+        over.server.end()
+        plain.end()
+
+
+def show_queries(queries):
+    (cold, fetched), warm, plain = queries["cold"], queries["warm"], queries["plain"]
+    print(f"\n24 h, rate by job: nothing cached {cold:.1f} ms, {fetched:.1f} MB fetched; again {warm:.1f} ms; over a directory {plain:.1f} ms")
+    most = plain + FETCH_MS_MAX * fetched
+    missed = verdict(f"with nothing cached at most what it takes over a directory and {FETCH_MS_MAX} ms a megabyte ({most:.1f} ms)", cold <= most)
+    return missed + verdict(f"again at most 1.25 times what it takes over a directory ({warm / plain:.2f} x)", warm <= 1.25 * plain)
+
+
 def show(ours, theirs, memory):
     samples, (own, database) = ours["samples"], ours["cpu"]
     print(f"\nworkload A over one node, RF 1: {ours['series']:,} series, {samples:,} samples\n")
@@ -178,14 +222,20 @@ def main():
     end_ms = int(time.time()) * 1000 - 1
     with tempfile.TemporaryDirectory(prefix="cumae-bench-", ignore_cleanup_errors=True) as directory:
         node = Node(directory, 1, HEAP=flags.heap)
+        missed = 0
         try:
-            warm(flags, node, directory, end_ms)
-            ours = measure_cumae(flags, node, directory, end_ms)
-            memory = None if "memory" in without else measure_memory(flags, node, directory)
+            if "queries" not in without:
+                missed += show_queries(measure_queries(flags, node, directory, end_ms))
+            if "writes" not in without:
+                warm(flags, node, directory, end_ms)
+                ours = measure_cumae(flags, node, directory, end_ms)
+                memory = None if "memory" in without else measure_memory(flags, node, directory)
         finally:
             node.stop()
-        theirs = None if "victoria-metrics" in without else measure_victoria_metrics(flags, directory, end_ms)
-    raise SystemExit(1 if show(ours, theirs, memory) else 0)
+        if "writes" not in without:
+            theirs = None if "victoria-metrics" in without else measure_victoria_metrics(flags, directory, end_ms)
+            missed += show(ours, theirs, memory)
+    raise SystemExit(1 if missed else 0)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,18 @@ class Node:
         return Cql(host, int(port), user, password)
 
 
+def over(binary, node, directory, keyspace, config="self_metrics: false\n"):
+    """A cumae over a keyspace of its own on a node."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True)
+    config += (f"storage: cassandra\ncassandra: {{contact_points: ['{node.address}'], keyspace: {keyspace}}}\n"
+               f"cluster: {{listen: '127.0.0.1:{servers.free_port()}'}}\n")
+    (directory / "cumae.yaml").write_text(config)
+    init = [binary, "--config", directory / "cumae.yaml", "cassandra", "init", "--gc-grace", "0", "--replication", ONE_COPY]
+    subprocess.run([str(part) for part in init], check=True, capture_output=True, timeout=300)
+    return servers.cumae(binary, directory, config)
+
+
 class Cumae:
     """The binary, with a configuration of its own."""
 
@@ -211,12 +223,12 @@ def serves(binary):
             node.stop()
 
 
-def suite():
-    """The same sequences as over the fake; in one test the node is killed with the process, and started again."""
+def suite(binary):
+    """The same sequences as over the fake, and upstream's compliance queries; in one test the node is killed with the process, and started again."""
     with tempfile.TemporaryDirectory() as directory:
         node = Node(directory, 1)
         kill = f"kill -9 $(cat {directory}/node1/pid); sleep 0.2; {SCRIPT} start {directory} 1"
-        env = {**node.env, "CUMAE_CASSANDRA": node.address, "CUMAE_CASSANDRA_KILL": kill}
+        env = {**node.env, "CUMAE_CASSANDRA": node.address, "CUMAE_CASSANDRA_KILL": kill, "CUMAE_BIN": str(binary)}
         try:
             test = ["cargo", "test", "--package", "tests", "--features", "cassandra", "--test", "real_cassandra"]
             subprocess.run([*test, "--", "--test-threads=1"], env=env, cwd=servers.ROOT, check=True)
@@ -232,7 +244,7 @@ def main():
     if "serves" in what:
         serves(binary)
     if "suite" in what:
-        suite()
+        suite(binary)
 
 
 if __name__ == "__main__":

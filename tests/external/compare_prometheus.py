@@ -5,17 +5,19 @@ Both are written the same two hours of data and asked the questions of every fam
 (`written.py`, `questions.py`). Beside that a Prometheus scrapes itself and a cumae every five seconds and remote-writes all
 of it to that cumae; after two minutes these two are asked about it at the same fixed times.
 
-    compare_prometheus.py CUMAE_BINARY [SECONDS]
+    compare_prometheus.py CUMAE_BINARY [SECONDS] [--cassandra]
 
-With 0 seconds nothing is scraped.
+With 0 seconds nothing is scraped. `--cassandra` has cumae over a real Cassandra.
 """
 
+import argparse
 import math
 import shutil
-import sys
+import subprocess
 import tempfile
 import time
 
+import cassandra
 import questions
 import servers
 import written
@@ -264,9 +266,9 @@ def compare_texts(cumae, prometheus):
     return faults
 
 
-def compare_written(binary, directory):
+def compare_written(start, directory):
     """Writes to both what a query may meet, and asks all questions."""
-    cumae = servers.cumae(binary, f"{directory}/cumae-written", CUMAE_WRITTEN)
+    cumae = start("written", CUMAE_WRITTEN)
     prometheus = servers.prometheus(f"{directory}/prometheus-written", CONFIG_WRITTEN, *FLAGS_WRITTEN)
     try:
         end_ms = int(time.time()) // 60 * 60_000 - 60_000
@@ -281,20 +283,33 @@ def compare_written(binary, directory):
 
 
 def main():
-    binary, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 125.0
-    directory = tempfile.mkdtemp(prefix="cumae-compare-")
-    failed = compare_written(binary, directory)
-    if seconds > 0:
-        failed += compare_scraped(binary, directory, seconds)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("seconds", nargs="?", type=float, default=125.0)
+    parser.add_argument("--cassandra", action="store_true")
+    flags = parser.parse_args()
+    directory, node = tempfile.mkdtemp(prefix="cumae-compare-"), None
+    start = lambda name, *config: servers.cumae(flags.binary, f"{directory}/cumae-{name}", *config)
+    if flags.cassandra:
+        subprocess.run([cassandra.SCRIPT, "fetch", cassandra.JARS], check=True)
+        node = cassandra.Node(directory, 1)
+        start = lambda name, *config: cassandra.over(flags.binary, node, f"{directory}/cumae-{name}", name, *config)
+    try:
+        failed = compare_written(start, directory)
+        if flags.seconds > 0:
+            failed += compare_scraped(start, directory, flags.seconds)
+    finally:
+        if node:
+            node.stop()
     if failed:
         print(f"logs are in {directory}")
         raise SystemExit(1)
     shutil.rmtree(directory)
 
 
-def compare_scraped(binary, directory, seconds):
+def compare_scraped(start, directory, seconds):
     """Lets Prometheus scrape and send for a while, asks about it, and returns how many faults there were."""
-    cumae = servers.cumae(binary, f"{directory}/cumae")
+    cumae = start("scraped")
     prometheus = servers.prometheus(f"{directory}/prometheus", CONFIG.replace("CUMAE", f"127.0.0.1:{cumae.port}"))
     try:
         print(f"compare_prometheus: scraping for {seconds:.0f} s", flush=True)

@@ -2,9 +2,11 @@
 
 use model::sample::stale_marker;
 use model::{Column, LabelSet, SeriesColumns};
-use promqltest::{Answer, Data, Sample};
+use promqltest::{Answer, Ask, Data, Sample, Subject};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 /// When the range queries start, in milliseconds since 1970.
 pub const START_MS: i64 = 1_699_999_800_000;
@@ -45,6 +47,26 @@ fn labels(json: &Json) -> LabelSet {
         labels.set(name.as_str(), value.as_str().unwrap_or_default());
     }
     labels
+}
+
+/// Loads the data of upstream's folder and asks all queries; how many, and what was wrong with the answers.
+///
+/// # Panics
+/// If a file cannot be read, or the data not be loaded.
+pub fn faults(folder: &Path, subject: &mut dyn Subject) -> (usize, Vec<String>) {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("the folder is whole");
+    subject.load(&read_data(&read("data.jsonl"))).expect("it takes the data");
+    let golden = read_golden(&read("golden.jsonl"));
+    let ask = |query: &str, start_ms, step_ms| {
+        subject.ask(Ask { query, start_ms, end_ms: END_MS, step_ms })
+    };
+    let fault = |golden: &Golden| {
+        let range = ask(&golden.query, START_MS, STEP_MS);
+        let instant = ask(&golden.query, END_MS, 0);
+        let checked = golden.check_range(&range).and_then(|()| golden.check_instant(&instant));
+        checked.err().map(|reason| format!("{}: {reason}", golden.query))
+    };
+    (golden.len(), golden.iter().filter_map(fault).collect())
 }
 
 /// What the upstream engine answers to a query.

@@ -55,6 +55,24 @@ impl HttpSubject {
         Self::start(dir, DEFAULT)
     }
 
+    /// A process as it comes, with these settings.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    #[must_use]
+    pub fn with(dir: &Path, config: &str) -> Self {
+        Self::start(dir, &format!("{DEFAULT}{config}"))
+    }
+
+    /// Brings all that it holds into its densest form.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn seal(&self) {
+        let (status, text) = self.post("/ingester/flush?seal=true", &[], b"").expect("it answers");
+        assert_eq!(status, 204, "{text}");
+    }
+
     fn start(dir: &Path, config: &str) -> Self {
         let cumae = Launch::new(&dir.join("data")).config(config).start();
         let connection = Connection::open(cumae.address()).expect("a process that is ready serves");

@@ -174,24 +174,9 @@ fn check_compliance(subject: &mut dyn Subject) {
         println!("../shared/promql-compliance IS MISSING: its 322 queries are not asked");
         return;
     };
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    subject.load(&compliance::read_data(&read("data.jsonl"))).unwrap();
-    let golden = compliance::read_golden(&read("golden.jsonl"));
-    let ask = |query: &str, start_ms, step_ms| {
-        subject.ask(Ask { query, start_ms, end_ms: compliance::END_MS, step_ms })
-    };
-    let mut faults = Vec::new();
-    for golden in &golden {
-        let query = &golden.query;
-        let range = ask(query, compliance::START_MS, compliance::STEP_MS);
-        let instant = ask(query, compliance::END_MS, 0);
-        let checked = golden.check_range(&range).and_then(|()| golden.check_instant(&instant));
-        if let Err(reason) = checked {
-            faults.push(format!("{query}: {reason}"));
-        }
-    }
-    println!("compliance: {} of {} queries", golden.len() - faults.len(), golden.len());
-    assert_eq!((golden.len(), &faults[..]), (322, &[][..] as &[String]));
+    let (asked, faults) = compliance::faults(&folder, subject);
+    println!("compliance: {} of {asked} queries", asked - faults.len());
+    assert_eq!((asked, faults), (322, Vec::new()));
 }
 
 /// Queries whose value at a step depends on that step alone.

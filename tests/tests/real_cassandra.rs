@@ -1,7 +1,7 @@
 //! The store's conformance suite over a real Cassandra: the same sequences as over the fake.
 //!
 //! Only with the feature `cassandra`. `CUMAE_CASSANDRA` says where it is (`host:port`); without it these
-//! tests fail. `tests/external/cassandra.py` starts one and runs them.
+//! tests fail. `tests/external/cassandra.py` starts one and runs them. `CUMAE_BIN` is a cumae with that feature.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "store_conformance/contract.rs"]
@@ -10,11 +10,13 @@ mod contract;
 mod in_rows;
 
 use in_rows::{Database, InRows, did_all, dropped_what_is_over};
-use ingester::cassandra::Rows;
 use ingester::cassandra::driver::{Config, Driver};
+use ingester::cassandra::{Rows, upkeep};
 use std::process::Command;
 use std::sync::Arc;
+use tests::process::free_address;
 use tests::store_suite::{run, run_side_by_side};
+use tests::{HttpSubject, compliance, shared};
 
 /// How many sequences are run.
 const SEQUENCES: usize = 1_000;
@@ -40,6 +42,7 @@ impl Keyspace {
         let driver = Driver::connect(&config).unwrap();
         let replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}";
         driver.create_keyspace(replication).unwrap();
+        upkeep::init(&driver, Some(0)).unwrap();
         Self { config, kills: false }
     }
 
@@ -95,4 +98,24 @@ fn a_store_in_cassandra_answers_as_a_map_does_when_the_node_is_killed_with_it() 
     keyspace.kills = true;
     let done = run(&mut InRows::on(keyspace, 2), 2, 32, ROUNDS).unwrap();
     assert!(done.lives > 2, "{done:?}");
+}
+
+#[test]
+fn compliance_queries_are_answered_over_cassandra_as_upstream_does() {
+    let Some(folder) = shared::folder("promql-compliance") else {
+        println!("../shared/promql-compliance IS MISSING: its 322 queries are not asked");
+        return;
+    };
+    let (keyspace, dir) = (Keyspace::new("compliance"), tempfile::tempdir().unwrap());
+    let Config { contact_points, keyspace, .. } = &keyspace.config;
+    let config = format!(
+        "storage: cassandra\ncassandra: {{contact_points: {contact_points:?}, keyspace: {keyspace}}}\n\
+         cluster: {{listen: '{}'}}\n",
+        free_address()
+    );
+    let mut subject = HttpSubject::with(dir.path(), &config);
+    for form in ["from journals and memory", "from segments"] {
+        assert_eq!(compliance::faults(&folder, &mut subject), (322, Vec::new()), "{form}");
+        subject.seal();
+    }
 }

@@ -346,6 +346,10 @@ impl Rows for Driver {
         self.run(move |inner| async move { inner.pace.of(inner.is_everywhere(&table)).await })
     }
 
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError> {
+        self.run(|inner| async move { inner.clock_ms().await.map(Some) })
+    }
+
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         let name = name.to_owned();
         self.run(move |inner| async move { inner.pace.of(inner.create_table(&name, id)).await })

@@ -81,6 +81,7 @@ struct Inner {
     schema: BTreeMap<String, u128>,
     /// The nodes do not agree on the schema.
     is_apart: bool,
+    clock_ms: Option<i64>,
     nodes: [Node; 3],
     /// Writes on their way: node, table, write.
     late: Vec<(usize, u128, Write)>,
@@ -105,6 +106,7 @@ impl Fake {
             // What whoever opens a place expects to be there.
             schema: [schema::MANIFEST, schema::DEFINITIONS].map(id).into(),
             is_apart: false,
+            clock_ms: None,
             nodes: Default::default(),
             late: Vec::new(),
             late_changes: Vec::new(),
@@ -121,6 +123,11 @@ impl Fake {
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.inner.lock().faults = faults;
+    }
+
+    /// What the clocks of the nodes say from now on.
+    pub fn set_clock(&self, now_ms: i64) {
+        self.inner.lock().clock_ms = Some(now_ms);
     }
 
     /// From now on nobody gets an answer who reads tables whose name begins so; `None` ends it.
@@ -295,6 +302,10 @@ impl Rows for Fake {
         let apart = inner.faults.create_apart;
         inner.is_apart = inner.is_apart && inner.percent(apart);
         Ok(!inner.is_apart && inner.schema.contains_key(table))
+    }
+
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError> {
+        Ok(self.inner.lock().clock_ms)
     }
 
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {

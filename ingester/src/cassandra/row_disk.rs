@@ -15,7 +15,7 @@ use super::schema::{self, SegmentTable};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use store::disk::{ClassWindow, Disk, DiskFile, DiskReader, FileRange};
 use store::manifest::{RetentionClass, SstableMeta, State};
 use store::{Error, Result};
@@ -45,6 +45,8 @@ pub(super) struct RowDisk {
     is_used: Arc<AtomicBool>,
     /// Is set when a file could not be written: somebody may have dropped its table.
     is_refused: Arc<AtomicBool>,
+    /// As [`Disk::clock_ahead_ms`].
+    clock_ahead_ms: Arc<AtomicI64>,
     // A leaf.
     held: Mutex<Held>,
 }
@@ -65,10 +67,10 @@ impl RowDisk {
         rows: Arc<dyn Rows>,
         cache: Arc<PieceCache>,
         (place, places): (u16, u16),
-        is_used: Arc<AtomicBool>,
+        (is_used, clock_ahead_ms): (Arc<AtomicBool>, Arc<AtomicI64>),
     ) -> Self {
-        let is_refused = Arc::default();
-        Self { rows, cache, place, places, is_used, is_refused, held: Mutex::default() }
+        let (is_refused, held) = (Arc::default(), Mutex::default());
+        Self { rows, cache, place, places, is_used, is_refused, clock_ahead_ms, held }
     }
 
     /// Takes in where the files are that a manifest names.
@@ -301,6 +303,10 @@ impl Disk for RowDisk {
 
     fn total_bytes(&self) -> Result<u64> {
         Ok(ROOM_BYTES)
+    }
+
+    fn clock_ahead_ms(&self) -> i64 {
+        self.clock_ahead_ms.load(Ordering::Relaxed)
     }
 }
 

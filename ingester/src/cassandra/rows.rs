@@ -145,6 +145,13 @@ pub trait Rows: Debug + Send + Sync {
     /// [`RowsError`].
     fn is_everywhere(&self, table: &str) -> Result<bool, RowsError>;
 
+    /// What the clocks of the nodes say, in milliseconds since 1970: the lowest of them; `None` if they say
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError>;
+
     /// Creates a table with this id, unless it is there. Returns when all nodes agree.
     ///
     /// # Errors

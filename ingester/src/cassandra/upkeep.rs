@@ -223,7 +223,7 @@ fn live(rows: &Arc<dyn Scan>) -> Result<BTreeMap<u16, Live>> {
         let Ok(place) = u16::try_from(place) else { continue };
         let (life, state) = manifest::look(&**rows, place)?;
         let all = Arc::clone(rows) as Arc<dyn Rows>;
-        let disk = RowDisk::new(all, Arc::default(), (place, 0), Arc::default());
+        let disk = RowDisk::new(all, Arc::default(), (place, 0), Default::default());
         disk.learn(&state);
         places.insert(place, Live { life, state, files: disk.files() });
     }

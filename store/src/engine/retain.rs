@@ -131,7 +131,8 @@ impl Engine {
 
     /// The moment by which samples may be thrown away.
     pub(super) fn trusted(&self, now: TimestampMs) -> TimestampMs {
-        TimestampMs(self.trust.lock().observe(now.0))
+        let ahead_ms = self.parts.disk.clock_ahead_ms().max(0);
+        TimestampMs(self.trust.lock().observe(now.minus_ms(ahead_ms).0))
     }
 
     /// The number of a class, which gets one if it has none.

@@ -54,6 +54,10 @@ impl Rows for Planted {
         self.fake.is_everywhere(table)
     }
 
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError> {
+        self.fake.clock_ms()
+    }
+
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         let id = match self.plant {
             Plant::TableTwice => u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)),

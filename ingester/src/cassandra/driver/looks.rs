@@ -82,6 +82,21 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The lowest of the clocks of the nodes that answer, in milliseconds since 1970.
+    pub(super) async fn clock_ms(self: &Arc<Self>) -> Result<i64, RowsError> {
+        let text = "SELECT toUnixTimestamp(now()) AS time FROM system.local";
+        let mut lowest = Err(RowsError::Unknown("no node tells what time it is".to_owned()));
+        for (_, answer) in self.of_each_node(text, None).await {
+            let told = answer.and_then(|rows| values::column_int(&rows, "time"));
+            if let Ok(Some(now_ms)) = told {
+                lowest = Ok(lowest.map_or(now_ms, |before: i64| before.min(now_ms)));
+            }
+        }
+        lowest
+    }
+}
+
 impl Scan for Driver {
     fn guard_age_ms(&self, table: &str, partition: &[Column]) -> Result<Option<u64>, RowsError> {
         let (table, key) = (table.to_owned(), partition.iter().map(Value::of).collect::<Vec<_>>());

@@ -229,6 +229,9 @@ impl Rows for Slow {
     fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
         self.fake.is_everywhere(table)
     }
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError> {
+        self.fake.clock_ms()
+    }
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         self.fake.create_table(name, id)
     }

@@ -23,6 +23,8 @@ use store::RetentionConfig;
 const AHEAD_MS: u64 = 240_000;
 /// If the clock does not say that it is time, the next period is made so long after the one before.
 const PERIOD_MAX_MS: u64 = PERIOD_MS + 300_000;
+/// A clock so far ahead of the nodes' is told.
+const CLOCK_WRONG_S: i64 = 60;
 /// How often settings are looked at.
 const SETTINGS_EVERY_MS: u64 = 30_000;
 
@@ -141,8 +143,29 @@ impl Member {
         }
     }
 
-    /// Looks whether settings have changed, and tells open places. Blocks.
+    /// Looks how far the clock is ahead of the nodes', by which nothing expires.
+    fn look_at_clock(&self) {
+        let database = Arc::clone(&self.state.lock().database);
+        match database.look_at_clock(self.parts.clock.now().0) {
+            Ok(ahead_ms) => {
+                let was_wrong = self.told.clock_ahead_seconds.get() >= CLOCK_WRONG_S;
+                self.told.clock_ahead_seconds.set(ahead_ms / 1000);
+                if ahead_ms / 1000 >= CLOCK_WRONG_S && !was_wrong {
+                    tracing::error!(
+                        ahead_ms,
+                        "the clock is ahead of those of Cassandra's nodes: set it"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the clocks of Cassandra's nodes cannot be looked at")
+            }
+        }
+    }
+
+    /// Looks at the clock, and whether settings have changed, and tells open places. Blocks.
     pub(super) fn look_at_settings(&self) {
+        self.look_at_clock();
         match settings::retention(&*self.parts.rows) {
             Ok(Some(holds)) if holds != **self.rules.read() => {
                 tracing::info!("how long samples are kept has changed");

@@ -11,6 +11,7 @@ pub(super) struct Told {
     clock_away_hours: IntGauge,
     pub(super) settings_differ: IntGauge,
     pub(super) fetched_bytes: IntCounter,
+    pub(super) clock_ahead_seconds: IntGauge,
 }
 
 impl Told {
@@ -45,6 +46,10 @@ impl Told {
             settings_differ: gauge(
                 "cumae_cassandra_settings_differ",
                 "1 while this configuration's retention is not the one that holds.",
+            )?,
+            clock_ahead_seconds: gauge(
+                "cumae_cassandra_clock_ahead_seconds",
+                "By how much this machine's clock is ahead of those of Cassandra's nodes; nothing expires by it.",
             )?,
             fetched_bytes: counter(
                 "cumae_cassandra_fetched_bytes_total",

@@ -7,8 +7,8 @@ use crate::cassandra::{Database, RowStore};
 use model::mutation::Mutation;
 use model::read::{SelectBounds, Selection, Wanted};
 use model::{
-    Context, LabelSet, METRIC_NAME, Matcher, Principal, QueryShard, RequestId, SeriesRef, TenantId,
-    TimeRange, TimestampMs,
+    Context, LabelSet, METRIC_NAME, Matcher, Principal, QueryShard, RequestId, Retention,
+    RetentionRules, SeriesRef, TenantId, TimeRange, TimestampMs,
 };
 use std::sync::Arc;
 use store::Engine;
@@ -115,4 +115,36 @@ fn a_manifest_that_somebody_dropped_is_not_made_anew() {
     let error = opened.map(drop).unwrap_err().to_string();
     assert!(error.contains("table `manifest` is not there: somebody dropped it"), "{error}");
     assert!(!fake.tables().unwrap().contains(&schema::MANIFEST.to_owned()));
+}
+
+#[test]
+fn a_clock_that_is_ahead_of_the_nodes_throws_nothing_away() {
+    const DAY_MS: i64 = 86_400_000;
+    let default = RetentionRules::all(Retention::from_ms(30 * 86_400_000));
+    let kept = store::RetentionConfig { default, ..store::RetentionConfig::default() };
+    let expired = |node_ms: Option<i64>| {
+        let fake = Fake::new(1, Faults::default());
+        let database = Database::new(Arc::new(fake.clone()), 1, 1, false).unwrap();
+        let store = database.place(0, 0);
+        let parts = Parts { disk: store.disk(), cluster_name: "c".to_owned(), generation_seed: 1 };
+        let engine = Engine::open_on(&store, parts, store::Config::default(), NOW).unwrap().0;
+        engine.set_retention(&kept, NOW).unwrap();
+        append(&engine, NOW.0).unwrap();
+        // A year ahead, and that for more than an hour.
+        for minute in 0..90 {
+            let now = TimestampMs(NOW.0 + 365 * DAY_MS + minute * 60_000);
+            if let Some(node_ms) = node_ms {
+                fake.set_clock(node_ms + minute * 60_000);
+            }
+            assert!(database.look_at_clock(now.0).unwrap() >= 0);
+            while let Some(job) = engine.next_job(now) {
+                engine.run(job, now).unwrap();
+            }
+        }
+        let tables = fake.tables().unwrap();
+        !tables.iter().any(|name| name.starts_with("segments_"))
+    };
+    assert!(expired(None), "without a word of theirs the clock is believed after an hour");
+    assert!(expired(Some(NOW.0 + 365 * DAY_MS)), "they say the same");
+    assert!(!expired(Some(NOW.0)), "they say that it is ahead");
 }

@@ -164,6 +164,9 @@ impl Rows for Link {
     fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {
         self.go(|| self.fake.is_everywhere(table))
     }
+    fn clock_ms(&self) -> Result<Option<i64>, RowsError> {
+        self.go(|| self.fake.clock_ms())
+    }
     fn create_table(&self, name: &str, id: u128) -> Result<(), RowsError> {
         self.go(|| self.fake.create_table(name, id))
     }
