@@ -4,7 +4,7 @@
 //! Samples that have a start go by remote write 2.0, since 1.0 does not carry it; others by 1.0. Of
 //! an answer only what the JSON says is judged.
 
-use crate::process::{Cumae, Launch};
+use crate::process::{Cumae, Launch, eventually};
 use bench::http::{self, Connection};
 use bench::remote_write::{HEADERS, HEADERS_V2, compress};
 use model::{HistogramSample, LabelSet, SeriesColumns};
@@ -61,7 +61,10 @@ impl HttpSubject {
     /// If it does not serve.
     #[must_use]
     pub fn with(dir: &Path, config: &str) -> Self {
-        Self::start(dir, &format!("{DEFAULT}{config}"))
+        let subject = Self::start(dir, &format!("{DEFAULT}{config}"));
+        let is_ready = || subject.cumae.get("/-/ready").status == 200;
+        assert!(eventually(is_ready), "it has all places: {}", subject.cumae.log());
+        subject
     }
 
     /// Brings all that it holds into its densest form.

@@ -60,9 +60,10 @@ struct Segment {
     stretch: u64,
 }
 
-/// The table in which replay from a segment begins.
-pub(super) fn table_of(segment: u64) -> String {
-    journal_table(Segment::of(segment).period)
+/// The table in which replay from a segment begins; `None` of a place that was never flushed.
+pub(super) fn table_of(segment: u64) -> Option<String> {
+    let period = Segment::of(segment).period;
+    (period > 0).then(|| journal_table(period))
 }
 
 impl Segment {

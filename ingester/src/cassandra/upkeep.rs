@@ -254,9 +254,8 @@ pub fn check(rows: &Arc<dyn Scan>) -> Result<Checked> {
     let mut checked = Checked::default();
     let mut live_files = BTreeSet::new();
     for (number, place) in &places {
-        let from = place.state.log_from_segment();
-        let journal = journal::table_of(from);
-        if from > 0 && !tables.contains(&journal) {
+        let journal = journal::table_of(place.state.log_from_segment());
+        if let Some(journal) = journal.filter(|journal| !tables.contains(journal)) {
             let why = "is not there: what it had of place";
             checked
                 .faults

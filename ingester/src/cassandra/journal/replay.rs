@@ -30,9 +30,10 @@ pub(in crate::cassandra) fn replay(
         Replay { rows, visit, parts: Parts::default(), report: ReplayReport::default() };
     // Nobody drops the one that replay begins with, nor the newest that was there.
     let newest = Some(whose.periods.newest()).filter(|newest| *newest >= from.period.max(1));
-    let needed = Some(from.period).filter(|_| from_segment > 0 && from.life < life);
-    for gone in needed.into_iter().chain(newest).filter(|period| !periods.contains(period)) {
-        replay.gone(&journal_table(gone));
+    let needed = Some(from.period).filter(|period| *period > 0 && from.life < life);
+    let expected: BTreeSet<u64> = needed.into_iter().chain(newest).collect();
+    for gone in expected.difference(&periods) {
+        replay.gone(&journal_table(*gone));
     }
     for dead in from.life.max(1)..life {
         for period in periods.range(from.period..) {
