@@ -48,6 +48,10 @@ pub fn is_gzip(content_encoding: Option<&[u8]>) -> Result<bool, Error> {
 
 /// So much is decompressed at once.
 const STEP_BYTES: usize = 64 << 10;
+/// A buffer up to this size grows as any vector does,
+const SMALL_BYTES: usize = 1 << 20;
+/// a larger one at once by so many times.
+const GROWTH: usize = 64;
 /// Each member has its price, also an empty one: a body may have so many,
 const MEMBERS_MAX: u64 = 10_000;
 /// and one more for so many bytes that come out of it.
@@ -101,6 +105,11 @@ pub fn decompress<E: From<Error>>(
         }
         members.bytes = bytes as u64;
         grow(bytes)?;
+        if bytes > decoded.capacity() && bytes > SMALL_BYTES {
+            // By steps that are large, so that little is held twice; what is not written to is not taken.
+            let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+            decoded.reserve_exact(most.min(GROWTH * bytes).max(bytes) - decoded.len());
+        }
         decoded.extend_from_slice(&step[..read]);
     }
 }
