@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A table that was just made is known to all nodes by then.
-const SOON: Duration = Duration::from_secs(2);
+/// A table that was just made is known to all nodes by then, also to those that are busy.
+const SOON: Duration = Duration::from_secs(8);
 const NAMES: &str = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ";
 
 impl Inner {
