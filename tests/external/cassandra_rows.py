@@ -300,7 +300,8 @@ def table_dropped(story):
     session = cluster.nodes.session()
     journals = [line for line in tables(cluster, config) if line.startswith("journal_")]
     session.run(f"DROP TABLE dropped.{journals[0]}")
-    status, text = servers.wait_until("a write to be refused", lambda: refusal(one.server), 30)
+    # Nodes that have not heard of it yet take writes into it: Cassandra gives them a minute.
+    status, text = servers.wait_until("a write to be refused", lambda: refusal(one.server), 90)
     burn, lines = Burn(one), len(one.log().splitlines())
     story.wait(6)
     share, more = burn.share(), len(one.log().splitlines()) - lines
