@@ -86,7 +86,10 @@ pub(crate) fn translate(
     let output = Output::new(tenant, growth);
     let mut translator = Translator { rules, now, output, translated };
     for resource in Request::new(body).resources() {
-        translator.resource(&resource?)?;
+        let resource = resource?;
+        if !resource.is_empty() {
+            translator.resource(&resource)?;
+        }
     }
     let Translator { output, mut translated, .. } = translator;
     translated.message = output.finish();

@@ -46,6 +46,12 @@ impl<'a> ResourceMetrics<'a> {
         Ok(view)
     }
 
+    /// Whether it says nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Who the resource is.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'a> {
