@@ -45,6 +45,8 @@ pub(super) enum Value {
     // Of a manifest row.
     Replaces(Arc<BTreeSet<Segment>>),
     Position(Position),
+    // Of each place, up to which row of the journal it stands in manifests.
+    Covered([u64; PLACES]),
 }
 
 /// A value, or none where it was deleted, and when by the writer's word.
@@ -210,6 +212,27 @@ impl Cassandra {
         let rows = self.read(keys, quorum(chance));
         let mut answer = Answer::from(Reply::Bucket(rows.len()));
         rows.values().for_each(|row| add(&mut answer.samples, row.samples()));
+        answer
+    }
+
+    /// The samples of all journals, those aside that their writers say stand in manifests.
+    pub(super) fn read_journals(&self, is_quorum: bool, chance: &mut Chance) -> Answer {
+        let none = Incarnation(0);
+        let last = Key::Progress(Incarnation(u128::MAX));
+        let covered = self.read(Key::Progress(none)..last, quorum(chance));
+        let replicas = if is_quorum { quorum(chance) } else { &quorum(chance)[..1] };
+        let rows = self.read(Key::Journal(none, 0, 0)..Key::Piece((none, 0)), replicas);
+        let mut answer = Answer::from(Reply::Bucket(rows.len()));
+        for (key, value) in rows {
+            let Key::Journal(life, _, seq) = key else { continue };
+            let upto = match covered.get(&Key::Progress(life)) {
+                Some(Value::Covered(upto)) => *upto,
+                _ => [0; PLACES],
+            };
+            for place in (0..PLACES).filter(|place| seq > upto[*place]) {
+                answer.samples[place] |= value.samples()[place];
+            }
+        }
         answer
     }
 

@@ -2,7 +2,9 @@
 //! between the deciders and what they ask.
 
 use super::cassandra::{Answer, Cell, Key, PLACES, Samples, Segment, Value};
+use super::places::{Give, Opening, Places};
 use super::sealer::{CLAIM, Sealer};
+use super::world::machine_of;
 use crate::ownership::journal::{Position, Writer};
 use crate::ownership::owner::{FlushCover, Owner};
 use crate::ownership::publication::{Publication, Step};
@@ -25,6 +27,26 @@ pub(super) enum Plant {
     ReplacedDeletedFirst,
     MissingPieceIgnored,
     SuccessorNotConfirmed,
+    JournalReadFromOneNode,
+}
+
+/// How a process comes by what others have acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It reads the journals of the dead, and their tails again, as an [`Owner`] does by itself.
+    ByTheDead,
+    /// It opens and gives away each place by itself, as `ingester` does.
+    ByPlace,
+}
+
+impl Manner {
+    fn owner(self, life: Incarnation) -> Owner {
+        let owner = Owner::new(life, u16::try_from(PLACES).unwrap());
+        match self {
+            Self::ByTheDead => owner,
+            Self::ByPlace => owner.without_tails().giving_by_place().looking_for_namesakes(),
+        }
+    }
 }
 
 /// Some token of a place.
@@ -39,6 +61,10 @@ pub(super) enum Request {
     Write(Key, Cell),
     ReadManifest,
     ReadPieces(BTreeSet<Segment>, bool),
+    /// All journals, from a quorum or from one replica.
+    ReadJournals {
+        is_quorum: bool,
+    },
 }
 
 /// Requests, each with the ticket that its answer names.
@@ -49,6 +75,7 @@ pub(super) type Outbox = Vec<(u64, Request)>;
 enum Pending {
     Command(Command),
     Row { at: Position, place: usize, bit: u64, tries: u8 },
+    Open(Opening),
     Step(Step),
     Seal,
 }
@@ -57,8 +84,10 @@ enum Pending {
 #[derive(Debug)]
 struct Flush {
     number: u64,
-    cover: FlushCover,
+    cover: Option<FlushCover>,
+    give: Option<Give>,
     frozen: Samples,
+    covers: [bool; PLACES],
     upto: Position,
     publication: Publication,
 }
@@ -70,10 +99,14 @@ pub(super) struct Process {
     memory: Samples,
     writer: Writer,
     plant: Plant,
+    // None where the journals of the dead are read.
+    places: Option<Places>,
     pending: BTreeMap<u64, Pending>,
     tickets: u64,
     flush: Option<Flush>,
     flushes: u64,
+    // Where places are opened by themselves: up to where what stands in manifests covers the journal of each.
+    covered: [u64; PLACES],
     wants_flush: bool,
     flush_every_ms: u64,
     flush_at: BootMs,
@@ -81,17 +114,24 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(life: Incarnation, plant: Plant, flush_every_ms: u64, now: BootMs) -> Self {
+    pub(super) fn new(
+        life: Incarnation,
+        (manner, plant): (Manner, Plant),
+        flush_every_ms: u64,
+        now: BootMs,
+    ) -> Self {
         Self {
             life,
-            owner: Owner::new(life, u16::try_from(PLACES).unwrap()),
+            owner: manner.owner(life),
             memory: Samples::default(),
             writer: Writer::new(4),
             plant,
+            places: (manner == Manner::ByPlace).then(Places::default),
             pending: BTreeMap::new(),
             tickets: 0,
             flush: None,
             flushes: 0,
+            covered: [0; PLACES],
             wants_flush: false,
             flush_every_ms,
             flush_at: now.plus_ms(flush_every_ms),
@@ -100,7 +140,8 @@ impl Process {
     }
 
     pub(super) fn serves(&self, place: usize, now: BootMs) -> bool {
-        self.owner.serves(token(place), now)
+        let is_open = self.places.as_ref().is_none_or(|places| places.is_open(place));
+        is_open && self.owner.serves(token(place), now)
     }
 
     /// What it would answer of a place from memory.
@@ -115,33 +156,80 @@ impl Process {
 
     /// Lets time pass.
     pub(super) fn poll(&mut self, now: BootMs, out: &mut Outbox) {
+        self.let_go();
         for command in self.owner.poll(now) {
-            match self.planted(command) {
-                Command { ask: Ask::Flush, .. } => self.wants_flush = true,
-                command => {
-                    let request = Request::Ask(command.ask.clone());
-                    self.send(Pending::Command(command), request, out);
-                }
+            let command = self.planted(command);
+            let places = self.places.as_ref();
+            if command.ask == Ask::Flush {
+                self.wants_flush = true;
+            } else if let Some(reply) = places.and_then(|p| p.reply(&self.owner, &command.ask)) {
+                self.owner.answered(&command, &reply, now);
+            } else {
+                let request = Request::Ask(command.ask.clone());
+                self.send(Pending::Command(command), request, out);
             }
         }
+        self.reconcile(now, out);
         self.owner.claim(CLAIM, true);
         if self.owner.holds(CLAIM, now)
             && let Some(request) = self.sealer.poll(now)
         {
             self.send(Pending::Seal, request, out);
         }
-        if self.flush.is_none() && (self.wants_flush || now >= self.flush_at) {
+        if self.flush.is_none() {
+            self.flush_due(now, out);
+        }
+    }
+
+    /// Closes, opens and gives away places, where it does that by itself.
+    fn reconcile(&mut self, now: BootMs, out: &mut Outbox) {
+        let Some(places) = &mut self.places else { return };
+        for who in self.owner.to_find().collect::<Vec<_>>() {
+            self.owner.found(who, machine_of(who) == machine_of(self.life));
+        }
+        for opening in places.reconcile(&mut self.owner, now) {
+            let is_quorum = self.plant != Plant::JournalReadFromOneNode;
+            self.send(Pending::Open(opening), Request::ReadJournals { is_quorum }, out);
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(places) = &mut self.places {
+            let closed = places.let_go(&mut self.owner);
+            closed.into_iter().for_each(|place| self.memory[place] = 0);
+        }
+    }
+
+    fn flush_due(&mut self, now: BootMs, out: &mut Outbox) {
+        let give = self.places.as_mut().and_then(Places::next_give);
+        let is_due = self.wants_flush || now >= self.flush_at;
+        let (frozen, covers, cover) = match (give, &self.places) {
+            (Some((given, _)), _) => {
+                // It is closed.
+                let mut frozen = Samples::default();
+                frozen[given] = std::mem::take(&mut self.memory[given]);
+                (frozen, std::array::from_fn(|place| place == given), None)
+            }
+            (None, _) if !is_due => return,
+            (None, None) => (self.memory, [true; PLACES], Some(self.owner.flush_began())),
+            (None, Some(places)) => {
+                let is_open = |place| places.is_open(place);
+                let cover = self.wants_flush.then(|| self.owner.flush_began().of_kept(is_open));
+                (self.memory, std::array::from_fn(is_open), cover)
+            }
+        };
+        if give.is_none() {
             self.wants_flush = false;
             self.flush_at = now.plus_ms(self.flush_every_ms);
-            self.flushes += 1;
-            self.flush = Some(Flush {
-                number: self.flushes,
-                cover: self.owner.flush_began(),
-                frozen: self.memory,
-                upto: self.writer.last(),
-                publication: Publication::default(),
-            });
-            self.publish(out);
+        }
+        self.flushes += 1;
+        let (number, upto) = (self.flushes, self.writer.last());
+        let publication = Publication::default();
+        self.flush = Some(Flush { number, cover, give, frozen, covers, upto, publication });
+        match give {
+            // Now and then a place cannot be flushed.
+            Some(_) if number % 4 == 0 => self.flushed(),
+            _ => self.publish(out),
         }
     }
 
@@ -196,6 +284,13 @@ impl Process {
                 self.write_row(at, place, bit, tries + 1, out);
             }
             Pending::Row { .. } => {}
+            Pending::Open(opening) => {
+                let is_read = matches!(answer.reply, Reply::Bucket(_));
+                let places = self.places.as_mut();
+                if places.is_some_and(|places| places.has_read(opening, is_read)) {
+                    self.memory[opening.0] = answer.samples[opening.0];
+                }
+            }
         }
         None
     }
@@ -229,6 +324,12 @@ impl Process {
                 return self.publish(out);
             }
             Step::Manifest => (Key::Manifest(segment), 1, Value::Replaces(Arc::default())),
+            Step::Progress if self.places.is_some() => {
+                for place in (0..PLACES).filter(|place| flush.covers[*place]) {
+                    self.covered[place] = flush.upto.seq;
+                }
+                (Key::Progress(self.life), flush.number, Value::Covered(self.covered))
+            }
             Step::Progress => {
                 (Key::Progress(self.life), flush.upto.seq, Value::Position(flush.upto))
             }
@@ -246,8 +347,17 @@ impl Process {
         if flush.publication.next().is_some() {
             return self.publish(out);
         }
-        if let Some(Flush { cover, frozen, .. }) = self.flush.take() {
+        self.flushed();
+    }
+
+    fn flushed(&mut self) {
+        let Some(Flush { cover, frozen, give, .. }) = self.flush.take() else { return };
+        if let Some(cover) = cover {
             self.owner.flush_done(cover);
+        }
+        if let (Some(give), Some(places)) = (give, &mut self.places) {
+            places.has_given(give, &mut self.owner);
+        } else {
             self.memory.iter_mut().zip(frozen).for_each(|(memory, frozen)| *memory &= !frozen);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::cassandra::{Answer, Cassandra, Cell, Key, PLACES, Samples};
 use super::chance::Chance;
-use super::process::{Outbox, Plant, Process, Request};
+use super::process::{Manner, Outbox, Plant, Process, Request};
 use crate::ownership::lease::ASK_TIMEOUT_MS;
 use crate::ownership::ring_row::RingRow;
 use crate::ownership::{Ask, BootMs, Incarnation, Reply};
@@ -12,6 +12,16 @@ use std::collections::BTreeMap;
 pub(super) const SLOTS: usize = 3;
 /// How often a process is polled.
 const WAKE_EVERY_MS: u64 = 500;
+
+/// Each life on a machine is another incarnation.
+fn life_of(slot: usize, number: u128) -> Incarnation {
+    Incarnation(number * SLOTS as u128 + slot as u128)
+}
+
+/// On which machine an incarnation lives.
+pub(super) fn machine_of(life: Incarnation) -> u128 {
+    life.0 % SLOTS as u128
+}
 
 /// One machine.
 #[derive(Debug, Default)]
@@ -89,7 +99,7 @@ pub(super) struct World {
     pub(super) cassandra: Cassandra,
     pub(super) outage_until: u64,
     pub(super) faults_until: u64,
-    plant: Plant,
+    bent: (Manner, Plant),
     lives: u128,
     pub(super) sealed: Samples,
     pub(super) is_sealed_known: bool,
@@ -100,7 +110,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, plant: Plant, faults_until: u64) -> Self {
+    pub(super) fn new(seed: u64, bent: (Manner, Plant), faults_until: u64) -> Self {
         let mut world = Self {
             now: 0,
             events: BTreeMap::new(),
@@ -110,7 +120,7 @@ impl World {
             cassandra: Cassandra::default(),
             outage_until: 0,
             faults_until,
-            plant,
+            bent,
             lives: 0,
             sealed: Samples::default(),
             is_sealed_known: true,
@@ -181,6 +191,9 @@ impl World {
                     Request::Ask(ask) => self.cassandra.serve(life, &ask, &mut self.chance),
                     Request::ReadPieces(segments, is_quorum) => {
                         self.cassandra.read_pieces(&segments, is_quorum, &mut self.chance)
+                    }
+                    Request::ReadJournals { is_quorum } => {
+                        self.cassandra.read_journals(is_quorum, &mut self.chance)
                     }
                     _ => self.cassandra.read_manifest(&mut self.chance),
                 };
@@ -254,9 +267,9 @@ impl World {
             return;
         }
         self.lives += 1;
-        let (life, now) = (Incarnation(self.lives), self.boot(slot));
+        let (life, now) = (life_of(slot, self.lives), self.boot(slot));
         let flush_every_ms = self.chance.between(8_000, 60_000);
-        self.slots[slot].process = Some(Process::new(life, self.plant, flush_every_ms, now));
+        self.slots[slot].process = Some(Process::new(life, self.bent, flush_every_ms, now));
         self.after(0, Event::Wake(slot, life));
     }
 
