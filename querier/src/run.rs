@@ -144,7 +144,7 @@ pub(crate) async fn run<T: Send + 'static>(
         limits: querier.limits_of(&context.tenant).clone(),
         runtime: Handle::current(),
         stopped: stop.told.subscribe(),
-        series_read: AtomicU64::new(0),
+        read: ReadSoFar::default(),
         samples_read: Arc::default(),
         purse: querier.inner.memory.purse(),
         estimated: Mutex::default(),
@@ -207,6 +207,15 @@ impl Drop for Stop {
 /// What is in the message of an error that names its limit by itself.
 pub(crate) const NAMED_LIMIT: &str = "limit `max_query_";
 
+/// What an evaluation has read.
+#[derive(Debug, Default)]
+struct ReadSoFar {
+    series: AtomicU64,
+    samples: AtomicU64,
+    // Of the purse.
+    bytes: AtomicU64,
+}
+
 /// The source as one query's evaluation sees it: blocking, bounded by what the query has left.
 #[derive(Debug)]
 pub(crate) struct BlockingQuery {
@@ -215,8 +224,8 @@ pub(crate) struct BlockingQuery {
     limits: QueryLimits,
     runtime: Handle,
     stopped: watch::Receiver<bool>,
-    series_read: AtomicU64,
-    /// How many samples were read so far.
+    read: ReadSoFar,
+    /// How many samples were read, by all evaluations.
     pub(crate) samples_read: Arc<AtomicU64>,
     /// The memory that the query has taken.
     pub(crate) purse: Arc<Purse>,
@@ -228,7 +237,7 @@ pub(crate) struct BlockingQuery {
 
 impl SeriesSource for BlockingQuery {
     fn select(&self, selection: &Selection) -> Result<Vec<SeriesColumns>, SourceError> {
-        let read = self.samples_read.load(Ordering::Relaxed).saturating_mul(SAMPLE_BYTES);
+        let read = self.read.samples.load(Ordering::Relaxed).saturating_mul(SAMPLE_BYTES);
         let left = self.limits.max_bytes.get().saturating_sub(read);
         let mut reserved = self.likely_bytes(selection).min(left);
         loop {
@@ -248,6 +257,7 @@ impl SeriesSource for BlockingQuery {
                 Err(error) => return Err(self.name_limits(error)),
                 Ok(series) => {
                     self.purse.take(bytes.saturating_sub(reserved))?;
+                    self.read.bytes.fetch_add(bytes, Ordering::Relaxed);
                     return Ok(series);
                 }
             }
@@ -298,11 +308,11 @@ impl BlockingQuery {
         let mut selection = selection.clone();
         let bounds = &mut selection.bounds;
         bounds.series_max = bounds.series_max.min(
-            self.limits.max_series.get().saturating_sub(self.series_read.load(Ordering::Relaxed)),
+            self.limits.max_series.get().saturating_sub(self.read.series.load(Ordering::Relaxed)),
         );
         bounds.samples_max = bounds.samples_max.min(
             (self.limits.max_bytes.get() / SAMPLE_BYTES)
-                .saturating_sub(self.samples_read.load(Ordering::Relaxed)),
+                .saturating_sub(self.read.samples.load(Ordering::Relaxed)),
         );
         bounds.samples_max = bounds.samples_max.min(reserved / SAMPLE_BYTES);
         bounds.tombstones_max = bounds.tombstones_max.min(self.limits.max_tombstones.get());
@@ -319,8 +329,9 @@ impl BlockingQuery {
         if samples > bounds.samples_max {
             return Err(too_much("samples"));
         }
-        let series_read = self.series_read.fetch_add(count, Ordering::Relaxed) + count;
-        let samples_read = self.samples_read.fetch_add(samples, Ordering::Relaxed) + samples;
+        let series_read = self.read.series.fetch_add(count, Ordering::Relaxed) + count;
+        let samples_read = self.read.samples.fetch_add(samples, Ordering::Relaxed) + samples;
+        self.samples_read.fetch_add(samples, Ordering::Relaxed);
         // Shards ask at the same time: each is within the bounds, all together may not be.
         if series_read > self.limits.max_series.get() {
             return Err(self.name_limits(too_much("series")));
@@ -340,6 +351,13 @@ impl VersionedSource for BlockingQuery {
 
     fn reserve(&self, bytes: u64) -> Result<(), SourceError> {
         Ok(self.purse.take(bytes)?)
+    }
+
+    fn begin(&self) {
+        let ReadSoFar { series, samples, bytes } = &self.read;
+        series.store(0, Ordering::Relaxed);
+        samples.store(0, Ordering::Relaxed);
+        self.purse.put_back(bytes.swap(0, Ordering::Relaxed));
     }
 }
 

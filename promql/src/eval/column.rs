@@ -50,6 +50,11 @@ impl Steps {
         }
     }
 
+    /// Whether a step is one of both.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(word, other)| word & other != 0)
+    }
+
     /// Whether the step is one of them.
     #[inline]
     pub(crate) fn has(&self, step: usize) -> bool {

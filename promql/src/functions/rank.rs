@@ -10,6 +10,7 @@ use crate::math::format::open_metrics;
 use crate::span::Span;
 use model::{LabelSet, Text};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// What is asked about: series of native histograms and of buckets, and the histograms that those
 /// buckets make.
@@ -123,26 +124,35 @@ pub(super) fn quantiles(args: &Args<'_>) -> Result<Val, EvalError> {
         let q = args.scalar(index)?;
         warn_of_quantiles(args, &q, index)?;
         for series in input.quantiles(args, &q)? {
-            result.extend(labelled(args, &series, &q, &label));
+            result.extend(labelled(args, &series, &q, &label)?);
         }
     }
     finish(args, result)
 }
 
 /// The series once for each value that the quantile takes on, which may vary from step to step.
-fn labelled(args: &Args<'_>, series: &Series, q: &Scalar, label: &Text) -> Vec<Series> {
-    let mut distinct: Vec<(u64, Series)> = Vec::new();
+fn labelled(
+    args: &Args<'_>,
+    series: &Series,
+    q: &Scalar,
+    label: &Text,
+) -> Result<Vec<Series>, EvalError> {
+    let mut distinct: Vec<Series> = Vec::new();
+    let mut places: HashMap<u64, usize> = HashMap::new();
     for step in (0..args.grid.len).filter(|step| series.has(*step)) {
-        let bits = q.at(step).to_bits();
-        let at = distinct.iter().position(|(have, _)| *have == bits).unwrap_or_else(|| {
-            let mut of_quantile = series.emptied();
-            of_quantile.labels.set(label.clone(), open_metrics(q.at(step)));
-            distinct.push((bits, of_quantile));
-            distinct.len() - 1
-        });
-        distinct[at].1.copy_step(step, series);
+        let place = match places.entry(q.at(step).to_bits()) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                args.ctx.budget.take_column(args.grid.len)?;
+                let mut of_quantile = series.emptied();
+                of_quantile.labels.set(label.clone(), open_metrics(q.at(step)));
+                distinct.push(of_quantile);
+                *place.insert(distinct.len() - 1)
+            }
+        };
+        distinct[place].copy_step(step, series);
     }
-    distinct.into_iter().map(|(_, series)| series).collect()
+    Ok(distinct)
 }
 
 /// `histogram_fraction`: the share of observations between two bounds.

@@ -55,6 +55,9 @@ pub trait VersionedSource: SeriesSource {
         let _ = bytes;
         Ok(())
     }
+
+    /// An evaluation begins: what was selected before is let go, and counts towards no limit any more.
+    fn begin(&self) {}
 }
 
 /// What is asked of the cache.
@@ -292,6 +295,7 @@ fn evaluate(
     question: Question<'_>,
     params: &EvalParams,
 ) -> Result<(Evaluation, Seen), EvalError> {
+    source.begin();
     let watched = Watched { source, seen: Seen::default() };
     let evaluation = promql::evaluate(&watched, question.query, params, question.cancel)?;
     Ok((evaluation, watched.seen))

@@ -2,7 +2,7 @@
 
 use super::support::{Data, Memory, NOW_MS, Server, filled, one_tenant};
 use crate::Settings;
-use guard::Limits;
+use guard::{Limit, Limits, QueryLimits};
 use serde_json::Value as Json;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,16 @@ struct Watched {
 
 impl Watched {
     fn new(settings: Settings) -> Self {
+        Self::within(Limits::default(), settings)
+    }
+
+    fn within(limits: Limits, settings: Settings) -> Self {
         let tenants = [("default".to_owned(), filled())].into();
         let memory = Memory { tenants, version: Arc::new(AtomicU64::new(1)), ..Memory::default() };
         let (version, late) = (memory.version.clone(), memory.late.clone());
         let races = memory.races.clone();
         let (selects, version_asks) = (memory.selects.clone(), memory.version_asks.clone());
-        let server = Server::with(memory, one_tenant(), Limits::default(), settings);
+        let server = Server::with(memory, one_tenant(), limits, settings);
         Self { server, version, late, races, selects, version_asks }
     }
 
@@ -126,6 +130,23 @@ async fn annotations_come_out_of_the_cache_too() {
     let before = it.selects.load(Ordering::SeqCst);
     assert_eq!(ask().await, first);
     assert_eq!(it.selects.load(Ordering::SeqCst), before);
+}
+
+#[tokio::test]
+async fn a_query_whose_segments_are_evaluated_one_by_one_meets_no_limit_that_it_does_not_meet_whole()
+ {
+    let query = QueryLimits { max_series: Limit(3), ..QueryLimits::default() };
+    let limits = Limits { query, ..Limits::default() };
+    let it = Watched::within(limits, Settings::default());
+    // Two series, over a border of segments, with something to be told.
+    let text = "rate(up[5m])";
+    let (start, end) = ("1699999200", "1700000000");
+    let params = [("query", text), ("start", start), ("end", end), ("step", "60")];
+    let first = it.server.get("query_range", &params).await.json();
+    assert!(first["infos"][0].is_string(), "{first}");
+    for _ in 0..2 {
+        assert_eq!(it.server.get("query_range", &params).await.json(), first);
+    }
 }
 
 #[tokio::test]

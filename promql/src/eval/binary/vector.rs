@@ -168,12 +168,20 @@ impl<'a> Sides<'a> {
 
     fn pairs(&self, ctx: &Evaluator<'_>) -> Result<Vec<Pair<'a>>, EvalError> {
         let mut pairs = Vec::new();
+        let presence = self.presence(ctx)?;
         for (many, signature) in self.many.iter().zip(&self.numbers.left) {
             ctx.budget.tick(self.grid.len)?;
             let partners = &self.one_of[*signature];
-            for one in partners.iter().map(|index| &self.one[*index]) {
-                ctx.budget.tick(self.by.matching.include.len())?;
-                pairs.push(self.pair(*signature, many, one));
+            let mut is_many_there = Steps::none(self.grid.len);
+            if partners.len() > 1 {
+                is_many_there.add(many);
+            }
+            for index in partners {
+                ctx.budget.tick(self.by.matching.include.len() + self.grid.len / 64)?;
+                let is_there = |steps: &Steps| steps.meets(&is_many_there);
+                if presence[*index].as_ref().is_none_or(is_there) {
+                    pairs.push(self.pair(*signature, many, &self.one[*index]));
+                }
             }
             // Upstream names the sides of fill values as written, wherever the many side stands.
             if let Some(fill) = self.by.matching.fill_right {
@@ -183,6 +191,20 @@ impl<'a> Sides<'a> {
             }
         }
         Ok(pairs)
+    }
+
+    /// Of the series of the one side that share a signature, at which steps each is there: those that come and go
+    /// one after the other make no pair with each that ever was on the other side.
+    fn presence(&self, ctx: &Evaluator<'_>) -> Result<Vec<Option<Steps>>, EvalError> {
+        let mut presence = vec![None; self.one.len()];
+        for index in self.one_of.iter().filter(|series| series.len() > 1).flatten() {
+            ctx.budget.take_column(self.grid.len.div_ceil(64))?;
+            ctx.budget.tick(self.grid.len)?;
+            let mut steps = Steps::none(self.grid.len);
+            steps.add(&self.one[*index]);
+            presence[*index] = Some(steps);
+        }
+        Ok(presence)
     }
 
     /// The pairs that the one side makes with the left fill value where nothing came of a partner.
