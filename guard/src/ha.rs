@@ -6,8 +6,8 @@
 //! # Invariants
 //! - At each moment at most one replica of a cluster is elected.
 //! - Who is elected stays so until it has been silent for `failover`, and somebody else speaks.
-//! - What one replica has covered is taken from no later one: a sample at or before the *floor* of an
-//!   election was delivered by those before.
+//! - What one replica has covered is taken from no later one: a sample at or shortly before the *floor* of
+//!   an election was delivered by those before. One that is hours older is of no pair: somebody sends it late.
 //! - Of those that wait one is the *heir*, as long as it speaks: what it sends meanwhile is worth
 //!   keeping, since nobody else is elected before it.
 //!
@@ -25,10 +25,20 @@ const CLUSTERS_MAX: u64 = 100_000;
 /// A cluster that was silent for so long is forgotten.
 const FORGET_NS: u64 = 3_600 * 1_000_000_000;
 
+/// So far before the floor of an election a sample may be one that was delivered before: who takes over sends
+/// what its log still holds, which of a Prometheus is two hours. What is older is not the other's.
+const DELIVERED_MS: i64 = 2 * 3_600_000;
+
+/// Whether a sample of this time was delivered by those who were elected before that floor.
+#[must_use]
+pub fn ha_was_delivered(floor_ms: i64, timestamp_ms: i64) -> bool {
+    timestamp_ms <= floor_ms && timestamp_ms > floor_ms.saturating_sub(DELIVERED_MS)
+}
+
 /// What a replica's samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HaVerdict {
-    /// Kept, but for those at or before `floor_ms`, which were delivered by another replica.
+    /// Kept, but for those that another replica has delivered ([`ha_was_delivered`]).
     Elected {
         /// Milliseconds since 1970; the least number there is if nobody was elected before.
         floor_ms: i64,
@@ -300,6 +310,18 @@ mod tests {
             tracker.hear("c", "a", 80 * S),
             Ok(HaVerdict::Elected { floor_ms: 5_000, took_over: true })
         );
+    }
+
+    #[test]
+    fn what_is_hours_older_than_a_floor_was_not_delivered_by_those_before() {
+        let floor_ms = 10 * 3_600_000;
+        let told =
+            [floor_ms + 1, floor_ms, floor_ms - DELIVERED_MS + 1, floor_ms - DELIVERED_MS, 0];
+        assert_eq!(
+            told.map(|at| ha_was_delivered(floor_ms, at)),
+            [false, true, true, false, false]
+        );
+        assert!(!ha_was_delivered(i64::MIN, i64::MIN + 1) && !ha_was_delivered(i64::MIN, i64::MIN));
     }
 
     #[test]

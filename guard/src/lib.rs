@@ -12,7 +12,7 @@ pub mod rate;
 pub mod relabel;
 
 pub use error::Error;
-pub use ha::{HaTracker, HaVerdict};
+pub use ha::{HaTracker, HaVerdict, ha_was_delivered};
 pub use identity::{Access, Tenancy};
 pub use limits::{HaLimits, Limit, LimitTable, Limits, QueryLimits};
 pub use otlp::{OtlpSettings, Translation};

@@ -21,7 +21,7 @@ use wire::remote_write::{Extra, SeriesView, Tail};
 pub(super) struct Replica {
     /// Its place among those that were heard.
     place: usize,
-    /// What is at or before this time was delivered by another replica.
+    /// What is at this time, or shortly before it, was delivered by another replica.
     floor_ms: i64,
 }
 
@@ -117,11 +117,12 @@ impl Pass<'_> {
     /// Whether another replica has delivered what is at this time. What it has not, this one does.
     pub(super) fn was_delivered(&mut self, timestamp_ms: i64) -> bool {
         let Some(Replica { place, floor_ms }) = self.replica else { return false };
-        if timestamp_ms > floor_ms {
+        let was_delivered = guard::ha_was_delivered(floor_ms, timestamp_ms);
+        if !was_delivered {
             let newest_ms = &mut self.out.heard[place].newest_ms;
             *newest_ms = timestamp_ms.max(*newest_ms);
         }
-        timestamp_ms <= floor_ms
+        was_delivered
     }
 
     /// Takes the floats out again that another replica has delivered.

@@ -256,6 +256,19 @@ async fn a_fail_over_after_thirty_seconds_leaves_no_gap_and_brings_no_sample_twi
 }
 
 #[tokio::test]
+async fn what_is_sent_late_after_a_fail_over_is_kept() {
+    let server = pairs(Limits::default()).await;
+    assert_eq!(say(&server, "a", 0, 1.0).await, 204);
+    server.rig.clock.advance(30_000);
+    assert_eq!(say(&server, "b", 30_000, 2.0).await, 204);
+    // A day of one machine that was cut off, and what the other of the pair had delivered.
+    for (at, value) in [(-86_400_000, 3.0), (-60_000, 4.0)] {
+        assert_eq!(say(&server, "b", at, value).await / 100, 2);
+    }
+    assert_eq!(kept_of(&server), [(-86_400_000, 3.0), (0, 1.0), (30_000, 2.0)]);
+}
+
+#[tokio::test]
 async fn a_fail_over_of_otlp_and_of_imports_leaves_no_gap_either() {
     let otlp = |replica: &str, at_ms: i64| {
         format!(
