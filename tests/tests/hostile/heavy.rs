@@ -62,6 +62,7 @@ const LONG: &[&str] = &[
     "max_over_time(quantile_over_time(0.9, m[10m])[1h:100ms])",
     "max_over_time(label_replace(m, \"a\", \"$1\", \"i\", \"(.*)\")[1h:100ms])",
     "max_over_time(sort(m)[1h:100ms])",
+    "max_over_time(histogram_quantiles(m, \"q\", time() % 3600 / 3600)[1h:50ms])",
     "max_over_time(absent(m)[1h:1ms])",
     "max_over_time(hour(vector(time()))[5h:1ms])",
     "max_over_time(vector(scalar(vector(1)))[5h:1ms])",
@@ -132,4 +133,30 @@ fn b10_a_query_that_is_told_to_stop_stops_within_100_ms_wherever_it_is() {
     }
     assert!(late.is_empty(), "{late:#?}");
     assert!(stopped > LONG.len(), "only {stopped} of {} were still running", 3 * LONG.len());
+}
+
+#[test]
+fn series_that_come_one_after_the_other_cost_what_they_are_and_not_each_pair_of_them() {
+    let mut source = MemorySource::default();
+    for pod in 0..200_i64 {
+        for metric in ["a", "b"] {
+            let mut labels = LabelSet::default();
+            labels.set("__name__", metric);
+            labels.set("d", "x");
+            labels.set("pod", pod.to_string().as_str());
+            let mut floats = Column::default();
+            (0..14_i64).for_each(|tick| floats.push((pod * 14 + tick) * 30_000, 7.0));
+            source.add(&SeriesColumns { labels, floats, ..SeriesColumns::default() });
+        }
+    }
+    let text = "a / on (d) b";
+    let expr = promql::parse(text, ParseOptions::ALL).unwrap();
+    let mut params = EvalParams::instant(0);
+    (params.end_ms, params.step_ms, params.lookback_ms) = (2_799 * 30_000, 30_000, 30_000);
+    params.limits = server_limits();
+    let answer =
+        promql::evaluate(&source, Query { text, expr: &expr }, &params, &Cancel::default());
+    let promql::Value::Matrix(series) = answer.unwrap().value else { panic!("no matrix") };
+    assert_eq!(series.len(), 1);
+    assert_eq!(series[0].floats.values, vec![1.0; 2_800]);
 }
