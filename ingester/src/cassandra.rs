@@ -51,6 +51,9 @@ use store::manifest::ManifestSink;
 /// handed on. Each try has the driver's own time-out.
 const TRIES: usize = 4;
 
+/// So many bytes of pieces of sstables are kept near.
+pub const CACHE_BYTES: usize = 128 << 20;
+
 /// The stores of all places of one database, for one life of a process.
 #[derive(Debug)]
 pub struct Database {
@@ -92,7 +95,7 @@ impl Database {
         }
         Ok(Self {
             rows,
-            cache: Arc::default(),
+            cache: Arc::new(PieceCache::new(CACHE_BYTES)),
             incarnation,
             places: places.max(1),
             periods: Arc::default(),
@@ -101,6 +104,13 @@ impl Database {
             clock_ahead_ms: Arc::default(),
             made: AtomicU64::new(0),
         })
+    }
+
+    /// Keeps so many bytes of pieces of sstables near, instead of [`CACHE_BYTES`].
+    #[must_use]
+    pub fn keeping_near(mut self, bytes: usize) -> Self {
+        self.cache = Arc::new(PieceCache::new(bytes));
+        self
     }
 
     /// The clock shows this hour since 1970: the number of the journals' next period, if it can be.

@@ -54,6 +54,14 @@ pub(crate) enum Error {
          cassandra.accept_periodic_commitlog: true"
     )]
     Periodic(String),
+    /// More tables than nodes bear.
+    #[cfg(feature = "cassandra")]
+    #[error(
+        "keyspace `{0}` has {1} tables: above {max} they cost the nodes much memory; drop what is not of Cumae, \
+         or take a keyspace of its own",
+        max = ingester::cassandra::upkeep::TABLES_MAX
+    )]
+    TooManyTables(String, usize),
     /// What was looked for, was found.
     #[cfg(feature = "cassandra")]
     #[error("{0} faults: what they name is missing or damaged")]

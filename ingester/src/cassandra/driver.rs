@@ -90,6 +90,7 @@ impl Driver {
                 Err(ConnectError::Unreachable {
                     points: config.contact_points.join(", "),
                     why: "the driver's task died".to_owned(),
+                    more: "",
                 })
             });
         let (session, local_dc) = match connected {

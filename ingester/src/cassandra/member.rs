@@ -89,6 +89,8 @@ pub struct MemberParts {
     pub places: u16,
     /// Whether nodes may answer before they have synced.
     pub accept_periodic: bool,
+    /// So many bytes of pieces of sstables are kept near.
+    pub cache_bytes: usize,
     /// Seasons the hash of series.
     pub cluster_name: String,
     /// The time of samples.
@@ -200,7 +202,8 @@ impl Member {
         parts.registry.register(Box::new(sizes))?;
         let (rows, periodic) = (Arc::clone(&parts.rows), parts.accept_periodic);
         // A store's incarnation is not the process's: it has one for each opening.
-        let database = Database::new(rows, parts.chance.draw(), parts.places, periodic)?;
+        let database = Database::new(rows, parts.chance.draw(), parts.places, periodic)?
+            .keeping_near(parts.cache_bytes);
         let state = Mutex::new(State::begin(&parts, Arc::new(database)));
         let number = agreement::agree_on_number(&*parts.rows, parts.chance.draw())?;
         let (config, placing) = (of_place(&parts.config, parts.places), Placing::new(parts.places));

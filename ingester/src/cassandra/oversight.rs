@@ -13,6 +13,8 @@ use cluster::ownership::watch::TAKE_OVER_AFTER_MS;
 use std::sync::Arc;
 use store::{Result, RetentionConfig};
 
+const HOUR_MS: i64 = 3_600_000;
+
 /// A member of the ring, and its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -51,8 +53,10 @@ pub struct Oversight {
     pub holders: Vec<Holder>,
     /// What is owed to the journals of the dead, and how far that has come.
     pub obligations: Vec<(Debt, Stage)>,
-    /// The periods of the journals whose tables are there, ascending.
+    /// The periods of the journals whose tables are there, ascending: hours since 1970.
     pub journals: Vec<u64>,
+    /// The hour since 1970 that the nodes' clocks show, if they were asked.
+    pub hour: Option<u64>,
     /// How long samples are kept, once a process has said it.
     pub retention: Option<RetentionConfig>,
 }
@@ -65,7 +69,9 @@ pub fn look(rows: &Arc<dyn Scan>) -> Result<Oversight> {
     let tables = table_names(&**rows)?;
     let mut journals: Vec<u64> = tables.iter().filter_map(|name| journal_of(name)).collect();
     journals.sort_unstable();
-    let mut seen = Oversight { journals, ..Oversight::default() };
+    let clock_ms = persist(SETTINGS, || rows.clock_ms())?;
+    let hour = clock_ms.and_then(|ms| u64::try_from(ms / HOUR_MS).ok());
+    let mut seen = Oversight { journals, hour, ..Oversight::default() };
     if tables.contains(SETTINGS) {
         seen.retention = settings::retention(&**rows)?;
     }

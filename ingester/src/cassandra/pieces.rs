@@ -31,8 +31,8 @@ const PIECES_PER_PART: u64 = 256;
 const AHEAD: u64 = 8;
 /// So many pieces are in flight.
 const IN_FLIGHT_MAX: usize = 8;
-/// So many are brought near ahead of a read: half of what is kept.
-pub(super) const FETCHED_MAX: usize = CACHED_MAX / 2;
+/// So many pieces are brought near ahead of a read at most.
+const FETCHED_MAX: usize = 32;
 /// The end's place: a part that holds nothing else.
 pub(super) const END: u64 = u32::MAX as u64;
 /// The timestamp of every row, and that of its deletion.
@@ -170,7 +170,7 @@ impl FileAt {
     }
 }
 
-/// Brings pieces near, [`FETCHED_MAX`] of them at most. What does not come right is left to who reads it.
+/// Brings pieces near. What does not come right is left to who reads it.
 pub(super) fn fetch(rows: &dyn Rows, cache: &PieceCache, far: &[(FileAt, u64)]) {
     for some in far.chunks(IN_FLIGHT_MAX) {
         let reads: Vec<Read> = some.iter().map(|(at, piece)| at.read(*piece)).collect();
@@ -269,9 +269,13 @@ impl DiskFile for Sink {
     }
 }
 
-/// The pieces that were read last, of all files: a reader asks for many small ranges of one.
-#[derive(Debug, Default)]
+/// A file, and which of its pieces.
+type PieceKey = (u64, u64);
+
+/// The pieces that were read last, of the files of all places: a reader asks for many small ranges of one.
+#[derive(Debug)]
 pub(super) struct PieceCache {
+    bytes_max: usize,
     // A leaf: nothing is read while it is held.
     held: Mutex<Held>,
     fetched_bytes: AtomicU64,
@@ -279,21 +283,62 @@ pub(super) struct PieceCache {
 
 #[derive(Debug, Default)]
 struct Held {
-    pieces: BTreeMap<(u64, u64), Arc<[u8]>>,
-    order: VecDeque<(u64, u64)>,
+    /// With when each was read last.
+    pieces: BTreeMap<PieceKey, (u64, Arc<[u8]>)>,
+    /// By when they were read last.
+    order: BTreeMap<u64, PieceKey>,
+    reads: u64,
+    bytes: usize,
 }
 
-/// 16 MiB.
-const CACHED_MAX: usize = 64;
+impl Held {
+    fn get(&mut self, key: PieceKey) -> Option<Arc<[u8]>> {
+        let (read, bytes) = self.pieces.get_mut(&key)?;
+        self.order.remove(read);
+        self.reads += 1;
+        *read = self.reads;
+        self.order.insert(self.reads, key);
+        Some(Arc::clone(bytes))
+    }
+
+    fn put(&mut self, key: PieceKey, bytes: Arc<[u8]>) {
+        self.reads += 1;
+        self.bytes += bytes.len();
+        if let Some((read, old)) = self.pieces.insert(key, (self.reads, bytes)) {
+            self.order.remove(&read);
+            self.bytes -= old.len();
+        }
+        self.order.insert(self.reads, key);
+    }
+
+    fn shrink_to(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max
+            && let Some((_, key)) = self.order.pop_first()
+        {
+            let old = self.pieces.remove(&key);
+            self.bytes -= old.map_or(0, |(_, old)| old.len());
+        }
+    }
+}
 
 impl PieceCache {
+    /// Keeps so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, held: Mutex::default(), fetched_bytes: AtomicU64::new(0) }
+    }
+
+    /// So many pieces are brought near ahead of a read: of what is kept a quarter at most.
+    pub(super) fn fetched_max(&self) -> usize {
+        FETCHED_MAX.min(self.bytes_max / PIECE_BYTES / 4)
+    }
+
     /// Whether a piece is near.
     pub(super) fn holds(&self, at: &FileAt, piece: u64) -> bool {
         self.held.lock().pieces.contains_key(&(at.file, piece))
     }
 
-    fn get(&self, key: (u64, u64)) -> Option<Arc<[u8]>> {
-        self.held.lock().pieces.get(&key).cloned()
+    fn get(&self, key: PieceKey) -> Option<Arc<[u8]>> {
+        self.held.lock().get(key)
     }
 
     /// The bytes of the pieces that were fetched since this was asked last.
@@ -301,17 +346,11 @@ impl PieceCache {
         self.fetched_bytes.swap(0, Ordering::Relaxed)
     }
 
-    fn put(&self, key: (u64, u64), bytes: Arc<[u8]>) {
+    fn put(&self, key: PieceKey, bytes: Arc<[u8]>) {
         self.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut held = self.held.lock();
-        if held.pieces.insert(key, bytes).is_none() {
-            held.order.push_back(key);
-        }
-        while held.order.len() > CACHED_MAX {
-            if let Some(oldest) = held.order.pop_front() {
-                held.pieces.remove(&oldest);
-            }
-        }
+        held.put(key, bytes);
+        held.shrink_to(self.bytes_max);
     }
 }
 
@@ -400,7 +439,29 @@ mod tests {
     fn source(fake: &Fake, file: u64) -> Source {
         let bytes = at(file).len(fake).unwrap().unwrap();
         let (rows, next) = (Arc::new(fake.clone()), AtomicU64::new(0));
-        Source { rows, at: at(file), bytes, cache: Arc::default(), next }
+        Source { rows, at: at(file), bytes, cache: Arc::new(cache()), next }
+    }
+
+    fn cache() -> PieceCache {
+        PieceCache::new(64 * PIECE_BYTES)
+    }
+
+    #[test]
+    fn the_pieces_that_were_read_last_are_near_and_no_more_than_so_many_bytes_of_them() {
+        let cache = PieceCache::new(4_000);
+        let is_near = |pieces: [u64; 5]| pieces.map(|piece| cache.holds(&at(1), piece));
+        for piece in 0..4 {
+            cache.put((1, piece), vec![7; 1_000].into());
+        }
+        assert!(cache.get((1, 0)).is_some());
+        cache.put((1, 4), vec![7; 1_500].into());
+        assert_eq!(is_near([0, 1, 2, 3, 4]), [true, false, false, true, true]);
+        // What is near already counts once.
+        cache.put((1, 4), vec![7; 2_000].into());
+        assert_eq!(is_near([0, 1, 2, 3, 4]), [true, false, false, true, true]);
+        cache.put((1, 5), vec![7; 5_000].into());
+        assert_eq!(is_near([0, 1, 3, 4, 5]), [false; 5]);
+        assert_eq!(cache.held.lock().bytes, 0);
     }
 
     #[test]
@@ -469,9 +530,9 @@ mod tests {
             fake.rounds() - before
         };
         fake.mute(Some(TABLE));
-        assert_eq!(rounds(&PieceCache::default()), 1);
+        assert_eq!(rounds(&cache()), 1);
         fake.mute(None);
-        let cache = PieceCache::default();
+        let cache = cache();
         assert_eq!(rounds(&cache), 3);
         assert!(cache.holds(&at(5), 0) && cache.holds(&at(5), 23));
     }

@@ -9,7 +9,7 @@
 //!
 //! Not here: pieces (`pieces.rs`); what is live (`manifest.rs`).
 
-use super::pieces::{self, END, FETCHED_MAX, FileAt, PIECE_BYTES, PieceCache, Sink, Source};
+use super::pieces::{self, END, FileAt, PIECE_BYTES, PieceCache, Sink, Source};
 use super::rows::{Rows, create, drop_table, refused, table_names};
 use super::schema::{self, SegmentTable};
 use parking_lot::Mutex;
@@ -231,7 +231,7 @@ impl Disk for RowDisk {
             let (first, last) =
                 (offset / PIECE, offset.saturating_add(len.saturating_sub(1)) / PIECE);
             for piece in end.into_iter().chain(first..=last) {
-                if far.len() >= FETCHED_MAX {
+                if far.len() >= self.cache.fetched_max() {
                     break;
                 }
                 let is_said = far.iter().any(|(said, other)| (said, *other) == (&at, piece));

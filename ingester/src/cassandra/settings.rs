@@ -12,7 +12,7 @@ use super::guarded::Guard;
 use super::rows::{Changed, Column, Rows, persist, refused};
 use super::schema::SETTINGS;
 use model::{RetentionRules, TenantId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::manifest::{Edit, RuleSet};
 use store::{Error, Result, RetentionConfig};
@@ -23,6 +23,9 @@ const RETENTION: &str = "retention";
 const VERSION: u8 = 1;
 /// How often a change is tried whose outcome is not known.
 const TRIES: usize = 8;
+/// So many lengths there may be for which samples are kept: each takes about a dozen tables, and the database has
+/// [`TABLES_MAX`](super::upkeep::TABLES_MAX) of ours at most.
+const LENGTHS_MAX: usize = 16;
 
 fn guard(rows: &dyn Rows) -> Guard<'_> {
     Guard { rows, table: SETTINGS, partition: vec![Column::Text(RETENTION.to_owned())] }
@@ -111,7 +114,28 @@ fn said(rules: &RetentionRules) -> String {
     }
 }
 
+/// Refuses more lengths than the database can have tables for.
+///
+/// # Errors
+/// How many there are.
+pub fn check_retention(config: &RetentionConfig) -> Result<()> {
+    let all = config.tenants.values().chain([&config.default]);
+    let lengths = all.flat_map(|rules| {
+        rules.rules.iter().map(|rule| rule.retention.as_ms()).chain([rules.default.as_ms()])
+    });
+    let count = lengths.collect::<BTreeSet<u64>>().len();
+    if count <= LENGTHS_MAX {
+        return Ok(());
+    }
+    let why = format!(
+        "retentions of {count} different lengths: each takes a dozen tables of the database, so there may be \
+         {LENGTHS_MAX}"
+    );
+    Err(refused("set", SETTINGS, why))
+}
+
 fn encode(config: &RetentionConfig) -> Result<Arc<[u8]>> {
+    check_retention(config)?;
     // The first one is everybody's, whatever its name.
     let anybody = TenantId::parse("default").map_err(|error| refused("use", SETTINGS, error))?;
     let mut bytes = vec![VERSION];
@@ -196,6 +220,27 @@ mod tests {
         let bare = |tenants| RetentionConfig { tenants, ..RetentionConfig::default() };
         let same = [(TenantId::parse("t").unwrap(), RetentionRules::default())];
         assert!(differences(&bare(same.into()), &bare(BTreeMap::new())).is_empty());
+    }
+
+    #[test]
+    fn retentions_of_more_lengths_than_there_can_be_tables_for_are_refused() {
+        let tenants = |count: u64| {
+            let all = (0..count).map(|n| {
+                let rules = RetentionRules::all(Retention::from_ms((n % 16 + 1) * 86_400_000));
+                (TenantId::parse(&format!("t{n}")).unwrap(), rules)
+            });
+            let default = RetentionRules::all(Retention::from_ms(86_400_000));
+            RetentionConfig { default, tenants: all.collect() }
+        };
+        let fake = Fake::new(1, Faults::default());
+        create(&fake, SETTINGS).unwrap();
+        // Many tenants of few lengths are none too many.
+        set_retention(&fake, &tenants(100)).unwrap();
+        let mut more = tenants(100);
+        more.default = RetentionRules::default();
+        let error = set_retention(&fake, &more).unwrap_err().to_string();
+        assert!(error.contains("retentions of 17 different lengths"), "{error}");
+        assert_eq!(retention(&fake).unwrap(), Some(tenants(100)));
     }
 
     #[test]

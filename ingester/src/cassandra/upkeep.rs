@@ -8,7 +8,8 @@
 //!
 //! Not here: the keyspace (`driver.rs`); what a person reads (`cumae cassandra`).
 
-use super::pieces::FileAt;
+use super::CACHE_BYTES;
+use super::pieces::{FileAt, PieceCache};
 use super::row_disk::RowDisk;
 use super::rows::{
     Change, Changed, Column, Consistency, Key, Read, Rows, RowsError, Write, create, persist,
@@ -223,7 +224,8 @@ fn live(rows: &Arc<dyn Scan>) -> Result<BTreeMap<u16, Live>> {
         let Ok(place) = u16::try_from(place) else { continue };
         let (life, state) = manifest::look(&**rows, place)?;
         let all = Arc::clone(rows) as Arc<dyn Rows>;
-        let disk = RowDisk::new(all, Arc::default(), (place, 0), Default::default());
+        let cache = Arc::new(PieceCache::new(CACHE_BYTES));
+        let disk = RowDisk::new(all, cache, (place, 0), Default::default());
         disk.learn(&state);
         places.insert(place, Live { life, state, files: disk.files() });
     }

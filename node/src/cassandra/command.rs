@@ -31,7 +31,10 @@ pub(crate) fn run(config: &config::Config, command: &CassandraCommand) -> Result
             crate::print(&script(settings, flags));
             Ok(())
         }
-        CassandraCommand::Init(flags) => init(settings, flags),
+        CassandraCommand::Init(flags) => {
+            shared::check_retention(&own)?;
+            init(settings, flags)
+        }
         CassandraCommand::Status => status(settings, &own),
         CassandraCommand::Retention { apply } => retention(settings, &own, *apply),
         CassandraCommand::Check { remove_orphans } => check(settings, *remove_orphans),
@@ -99,6 +102,10 @@ fn init(settings: &Cassandra, flags: &InitFlags) -> Result<(), Error> {
         return Err(Error::NoReplication(settings.keyspace.clone()));
     }
     require_sync(settings, &driver)?;
+    let tables = if is_there { driver.tables()?.len() } else { 0 };
+    if tables > TABLES_MAX {
+        return Err(Error::TooManyTables(settings.keyspace.clone(), tables));
+    }
     if flags.dry_run {
         crate::print(&script(settings, flags));
         return Ok(());
@@ -145,6 +152,13 @@ fn status(settings: &Cassandra, own: &RetentionConfig) -> Result<(), Error> {
             CommitLogSync::Periodic => "answers before it syncs (commitlog_sync: periodic)",
         };
         let _ = writeln!(text, "node {node} {sync}");
+    }
+    for node in driver.nodes_that_keep_dropped_tables().unwrap_or_default() {
+        let _ = writeln!(
+            text,
+            "node {node} keeps the files of dropped tables (auto_snapshot): the disk gets no emptier when \
+             samples expire; set it to false, or auto_snapshot_ttl to a few days"
+        );
     }
     let _ = writeln!(text, "places were opened {} times", status.lives);
     oversight::tell(&ingester::cassandra::oversight::look(&scan)?, own, &mut text);

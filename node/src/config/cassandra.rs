@@ -47,6 +47,7 @@ pub struct Cassandra {
     pub tls_key_file: PathBuf,
     pub request_timeout: Duration,
     pub accept_periodic_commitlog: bool,
+    pub cache_bytes: u64,
     pub places: usize,
 }
 
@@ -63,6 +64,7 @@ impl Default for Cassandra {
             tls_key_file: PathBuf::new(),
             request_timeout: Duration::from_secs(5),
             accept_periodic_commitlog: false,
+            cache_bytes: ingester::cassandra::CACHE_BYTES as u64,
             places: 16,
         }
     }
@@ -91,6 +93,8 @@ pub(super) fn walk(v: &mut impl Visitor, settings: &mut Cassandra) {
         "Start although nodes answer up to 10 s before what they answer for is on disk.",
         &mut settings.accept_periodic_commitlog,
     );
+    let meaning = "Pieces of sstables kept in memory as they came, of 256 KiB each.";
+    super::settings::size(v, "cache_bytes", meaning, &mut settings.cache_bytes);
     let meaning = "Parts of the data that processes share out; never changes once data is there.";
     v.setting("places", meaning, &mut settings.places);
 }

@@ -143,7 +143,7 @@ fn walk_compaction(v: &mut impl Visitor, compaction: &mut CompactionConfig) {
     );
 }
 
-fn size(v: &mut impl Visitor, key: &'static str, meaning: &'static str, size: &mut u64) {
+pub(super) fn size(v: &mut impl Visitor, key: &'static str, meaning: &'static str, size: &mut u64) {
     let mut bytes = Bytes(*size);
     v.setting(key, meaning, &mut bytes);
     *size = bytes.0;

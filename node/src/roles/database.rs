@@ -53,6 +53,7 @@ impl Assembly<'_> {
             rows,
             places: u16::try_from(settings.places).unwrap_or(u16::MAX),
             accept_periodic: settings.accept_periodic_commitlog,
+            cache_bytes: usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX),
             cluster_name: self.config.cluster.name.clone(),
             clock: Arc::clone(&self.clock),
             boot: Arc::new(SleeplessClock),

@@ -72,9 +72,9 @@ pub struct TlsFiles {
 pub enum ConnectError {
     #[error(
         "no node of Cassandra answers at {points}: {why}; see whether it runs, and \
-         cassandra.contact_points"
+         cassandra.contact_points{more}"
     )]
-    Unreachable { points: String, why: String },
+    Unreachable { points: String, why: String, more: &'static str },
     #[error(
         "Cassandra does not let `{username}` in: {why}; see cassandra.username and the file of \
          cassandra.password_file"
@@ -174,7 +174,28 @@ fn why_not(config: &Config, error: &NewSessionError) -> ConnectError {
     // It is deep inside, in one of several shapes; its text is the same in all.
     match why.contains("uthentication") || why.contains("auth session") {
         true => ConnectError::Login { username: config.username.clone(), why },
-        false => ConnectError::Unreachable { points: config.contact_points.join(", "), why },
+        false => {
+            let more = about_tls(config.tls.as_ref(), &why);
+            ConnectError::Unreachable { points: config.contact_points.join(", "), why, more }
+        }
+    }
+}
+
+/// What an error says to who sets up TLS, if anything.
+fn about_tls(tls: Option<&TlsFiles>, why: &str) -> &'static str {
+    match tls {
+        // So hangs up who waits for something else than CQL.
+        None if why.contains("frame header") => "; if it wants TLS, cassandra.tls_ca_file",
+        Some(_) if why.contains("peer certificate") => {
+            "; cassandra.tls_ca_file has to have signed it"
+        }
+        Some(_) if why.contains("fatal alert") => {
+            "; it asks for a certificate that it knows: cassandra.tls_cert_file and tls_key_file"
+        }
+        Some(_) if why.contains("corrupt message") => {
+            "; if it has no TLS, leave cassandra.tls_ca_file out"
+        }
+        _ => "",
     }
 }
 

@@ -12,7 +12,7 @@ use scylla::policies::load_balancing::{NodeIdentifier, SingleTargetLoadBalancing
 use scylla::response::PagingState;
 use scylla::response::query_result::QueryRowsResult;
 use scylla::statement::Statement;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +144,30 @@ impl Inner {
 }
 
 impl Driver {
+    /// The nodes that keep the files of a dropped table for ever: with `auto_snapshot` and no `auto_snapshot_ttl`.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    pub fn nodes_that_keep_dropped_tables(&self) -> Result<Vec<String>, RowsError> {
+        self.run(|inner| async move {
+            let told =
+                |name| format!("SELECT value FROM system_views.settings WHERE name = '{name}'");
+            let (keeps, ttl) = (told("auto_snapshot"), told("auto_snapshot_ttl"));
+            let mut kept = BTreeSet::new();
+            for (node, answer) in inner.of_each_node(&keeps, None).await {
+                if values::column_text(&answer?, "value")?.iter().any(|value| value == "true") {
+                    kept.insert(node);
+                }
+            }
+            for (node, answer) in inner.of_each_node(&ttl, None).await {
+                if values::column_text(&answer?, "value")?.iter().any(|value| value != "null") {
+                    kept.remove(&node);
+                }
+            }
+            Ok(kept.into_iter().collect())
+        })
+    }
+
     /// What each table of the keyspace has on the disks of all nodes that answer, in MiB.
     ///
     /// # Errors

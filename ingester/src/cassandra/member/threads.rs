@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //! - The thread that looks never blocks on the database: what is asked and not answered is given up in time.
-//! - What is asked does not wait behind what is opened.
+//! - What is asked does not wait behind what is opened, and what keeps the lease behind nothing else.
 //! - Queues are bounded: what does not fit is done a look later, or given up as any ask without an answer.
 
 use super::{Member, Task};
 use crate::background;
 use crate::error::Error;
+use cluster::ownership::Ask;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -16,12 +17,14 @@ use std::time::Duration;
 
 /// How often the member is asked what is due, if nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Asks that are under way at once.
+/// Asks about the lease that are under way at once: those that were given up, and the next.
+const RENEWERS: usize = 3;
+/// Other asks that are under way at once.
 const ASKERS: usize = 4;
 /// Places that are opened or flushed at once. An opening waits for one answer of the database after the other, so
 /// this many go on while one would: with 16 places over two processes a takeover is one round of them.
 const OPENERS: usize = 8;
-/// What waits for either.
+/// What waits for each.
 const QUEUE_LEN: usize = 4_096;
 
 /// The threads of a member. They end when it has left.
@@ -41,7 +44,9 @@ impl Driver {
         // Full means that the thread will look anyhow.
         let (alive, signals) = sync_channel(1);
         let mut inboxes = Vec::new();
-        for (name, count) in [("cumae-lease", ASKERS), ("cumae-places", OPENERS)] {
+        for (name, count) in
+            [("cumae-lease", RENEWERS), ("cumae-asks", ASKERS), ("cumae-places", OPENERS)]
+        {
             inboxes.push(start_workers(&member, name, count, &alive)?);
         }
         let looking = Arc::clone(&member);
@@ -97,11 +102,12 @@ fn work(member: &Member, tasks: &Mutex<Receiver<Task>>, alive: &SyncSender<()>) 
 fn look(member: &Member, signals: &Receiver<()>, inboxes: &[Inbox]) {
     loop {
         for task in member.due() {
-            let inbox = match task {
-                Task::Ask { .. } => inboxes.first(),
-                _ => inboxes.last(),
+            let lane = match &task {
+                Task::Ask { command, .. } if matches!(command.ask, Ask::Lease(_)) => 0,
+                Task::Ask { .. } => 1,
+                _ => 2,
             };
-            if let Some(inbox) = inbox
+            if let Some(inbox) = inboxes.get(lane)
                 && let Err(TrySendError::Full(task)) = inbox.try_send(task)
             {
                 member.give_up(task);

@@ -36,7 +36,11 @@ pub(super) fn tell(seen: &Oversight, own: &RetentionConfig, text: &mut String) {
     }
     if let (Some(oldest), Some(newest)) = (seen.journals.first(), seen.journals.last()) {
         let tables = seen.journals.len();
-        let _ = writeln!(text, "{tables} journal tables, of periods {oldest} to {newest}");
+        let age = match seen.hour {
+            Some(hour) => format!("the oldest began {} h ago", hour.saturating_sub(*oldest)),
+            None => format!("of the hours {oldest} to {newest} since 1970"),
+        };
+        let _ = writeln!(text, "{tables} journal tables, {age}");
     }
     tell_retention(seen.retention.as_ref(), own, text);
 }
@@ -98,7 +102,8 @@ mod tests {
             datacenter: Some("dc1".to_owned()),
             holders: vec![holder.clone(), Holder { is_fenced: true, ..holder }],
             obligations: vec![(Debt { place: 3, dead: Incarnation(1) }, Stage::Replay)],
-            journals: vec![489_000, 490_000, 490_001],
+            journals: vec![489_999, 490_000, 490_001],
+            hour: Some(490_002),
             retention: None,
         };
         let (mut text, own) = (String::new(), RetentionConfig::default());
@@ -109,10 +114,16 @@ mod tests {
             "its lease has ended",
             "1 obligations",
             "place 3 for 00000000000000000000000000000001: to be read and flushed",
-            "3 journal tables, of periods 489000 to 490001",
+            "3 journal tables, the oldest began 3 h ago",
             "the first process that serves says it",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        let mut text = String::new();
+        tell(&Oversight { hour: None, ..seen }, &own, &mut text);
+        assert!(
+            text.contains("3 journal tables, of the hours 489999 to 490001 since 1970"),
+            "{text}"
+        );
     }
 }

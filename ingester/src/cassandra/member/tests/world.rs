@@ -3,6 +3,7 @@
 use super::super::{BootClock, Chance, Member, MemberParts, Places, Task};
 use super::neighbours::Neighbours;
 use super::{PLANT, Plant};
+use crate::cassandra::CACHE_BYTES;
 use crate::cassandra::fake::{Fake, Faults};
 use crate::cassandra::fleet::{Fleet, Peers};
 use crate::cassandra::rows::{
@@ -283,6 +284,7 @@ impl World {
             rows: Arc::new(link.clone()),
             places: PLACES,
             accept_periodic: false,
+            cache_bytes: CACHE_BYTES,
             cluster_name: "c".to_owned(),
             clock: Arc::new(self.clock.clone()),
             boot: Arc::clone(&boot) as Arc<dyn BootClock>,
