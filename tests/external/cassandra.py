@@ -121,7 +121,7 @@ def on_a_node_with_roles(cumae, node):
     cumae.says(login, ["init", "--replication", ONE_COPY], 1, "commitlog_sync: periodic", "accept_periodic_commitlog")
     accepting = {**login, "accept_periodic_commitlog": "true"}
     cumae.says(accepting, ["init", "--replication", ONE_COPY], 0, "is ready")
-    cumae.says(login, ["status"], 0, "answers before it syncs")
+    cumae.says(login, ["status"], 0, "answers before it syncs", "keeps the files of dropped tables")
     cumae.says(login, ["serve"], 1, "commitlog_sync: periodic", "accept_periodic_commitlog")
 
     session = node.session("cassandra", "cassandra")
@@ -134,6 +134,36 @@ def on_a_node_with_roles(cumae, node):
         cumae.says(login, [command], 1, "let `cassandra` in", "password_file")
 
 
+def certificates(directory, address):
+    """Who signs, a node at that address and a client that were signed, and somebody else who signs: PEM."""
+    directory.mkdir()
+    openssl = lambda *words: subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True)
+    key = ["-newkey", "rsa:2048", "-nodes"]
+    for name in ("ca", "other"):
+        openssl("req", "-x509", *key, "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    (directory / "names").write_text(f"subjectAltName=IP:{address}\n")
+    for name in ("node", "client"):
+        openssl("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names",
+                "-out", f"{name}.crt")
+    (directory / "node.pem").write_bytes((directory / "node.key").read_bytes() + (directory / "node.crt").read_bytes())
+    return directory
+
+
+def on_a_node_with_tls(cumae, node):
+    """Which lets nobody in without a certificate."""
+    of = cumae.directory / "tls"
+    at = {"contact_points": f"['{node.address}']", "keyspace": "tls"}
+    trusting = {**at, "tls_ca_file": of / "ca.pem"}
+    known = {**trusting, "tls_cert_file": of / "client.crt", "tls_key_file": of / "client.key"}
+    cumae.says(at, ["status"], 1, "if it wants TLS, cassandra.tls_ca_file")
+    cumae.says({**known, "tls_ca_file": of / "other.pem"}, ["status"], 1, "cassandra.tls_ca_file has to have signed")
+    cumae.says(trusting, ["status"], 1, "cassandra.tls_cert_file")
+    cumae.says({**known, "tls_ca_file": of / "none.pem"}, ["status"], 1, "none.pem")
+    cumae.says(known, ["init", "--replication", ONE_COPY], 0, "is ready")
+    cumae.says(known, ["status"], 0, "syncs before it answers")
+
+
 def says(binary):
     with tempfile.TemporaryDirectory() as directory:
         cumae = Cumae(binary, directory)
@@ -141,7 +171,8 @@ def says(binary):
         cumae.says(nowhere, ["status"], 1, "no node of Cassandra answers at 127.0.0.1:9", "cassandra.contact_points")
         for number, examine, settings in [
             (1, on_a_sound_node, {}),
-            (2, on_a_node_with_roles, {"AUTHENTICATOR": "PasswordAuthenticator", "COMMITLOG_SYNC": "periodic"}),
+            (2, on_a_node_with_roles, {"AUTHENTICATOR": "PasswordAuthenticator", "COMMITLOG_SYNC": "periodic", "AUTO_SNAPSHOT": "true"}),
+            (3, on_a_node_with_tls, {"TLS": str(certificates(cumae.directory / "tls", "127.0.0.3"))}),
         ]:
             node = Node(directory, number, **settings)
             try:

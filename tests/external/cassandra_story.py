@@ -92,7 +92,8 @@ class Story:
         taken = len([one for one in load.attempts(0) if one[2] in TAKEN])
         wanted = least * load.requests_a_second * load.seconds
         self.expect(taken >= wanted, f"{taken:,} writes acknowledged (at least {wanted:,.0f})")
-        self.say(f"{report['samples_acknowledged']:,} samples acknowledged, each there once; {load.watched['answers']:,} answers meanwhile, "
+        self.say(f"{report['samples_acknowledged']:,} samples acknowledged ({report['samples_acknowledged'] / load.seconds:,.0f} a second), each "
+                 f"there once; {load.watched['answers']:,} answers meanwhile, "
                  f"none short; {wrote['requests_refused']} requests refused, {wrote['requests_unanswered']} unanswered, "
                  f"p50/p99 {wrote['request_ms']['p50']:.0f}/{wrote['request_ms']['p99']:.0f} ms")
         return report

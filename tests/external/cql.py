@@ -43,6 +43,29 @@ class Cql:
             raise SystemExit(f"FAILED: {statement}: {body[6:].decode(errors='replace')}")
         return body
 
+    def prepare(self, statement):
+        """The id by which a statement is executed."""
+        text = statement.encode()
+        opcode, body = self._ask(0x09, struct.pack("!i", len(text)) + text)
+        if opcode == 0x00:
+            raise SystemExit(f"FAILED: {statement}: {body[6:].decode(errors='replace')}")
+        (length,) = struct.unpack_from("!H", body, 4)
+        return body[6:6 + length]
+
+    def execute(self, prepared, rows):
+        """Executes a prepared statement once for each row of values, all under way at once; an error ends the run."""
+        frames = []
+        for stream, values in enumerate(rows):
+            body = struct.pack("!H", len(prepared)) + prepared + struct.pack("!HBH", 1, 1, len(values))
+            body += b"".join(struct.pack("!i", len(value)) + value for value in values)
+            frames.append(struct.pack("!BBhBi", 4, 0, stream, 0x0A, len(body)) + body)
+        self.socket.sendall(b"".join(frames))
+        for _ in frames:
+            _, _, _, opcode, length = struct.unpack("!BBhBi", self._read(9))
+            body = self._read(length)
+            if opcode == 0x00:
+                raise SystemExit(f"FAILED: {body[6:].decode(errors='replace')}")
+
     def rows(self, statement):
         """The rows of a SELECT, all at once: numbers, texts, bytes."""
         result = Result(self.run(statement))
