@@ -50,6 +50,11 @@ class Nodes:
         return all(len(self.session(number).rows("SELECT peer FROM system.peers_v2")) == self.count - 1
                    for number in self.numbers if self.is_alive(number))
 
+    def agree(self):
+        """Whether all that run have the same schema."""
+        versions = [self.session(number).rows("SELECT schema_version FROM system.local") for number in self.numbers if self.is_alive(number)]
+        return all(version == versions[0] for version in versions)
+
     def is_alive(self, number):
         return pathlib.Path(f"/proc/{self.pid(number)}").exists()
 

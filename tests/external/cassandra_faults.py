@@ -61,7 +61,7 @@ class Stage:
         self.nodes = Nodes(directory, 3, flags.heap)
 
     def play(self, keyspace, names):
-        """Rows, one after the other, over a keyspace; those that failed."""
+        """Rows, one after the other, over a keyspace; of those that failed, why."""
         cluster = Cluster(self.flags.binary, self.nodes, keyspace)
         self.clusters.append(cluster)
         story, failed = Story(cluster, self.flags.short, self.flags.load, self.report), []
@@ -71,7 +71,7 @@ class Stage:
                 try:
                     play(story, name, self.flags.rounds)
                 except SystemExit as why:
-                    failed.append(name)
+                    failed.append(f"{why}")
                     story.say(f"{why}")
                     story.afresh()
         finally:
@@ -79,7 +79,7 @@ class Stage:
         return failed
 
     def play_all(self, names):
-        """All of them; those that failed."""
+        """All of them; of those that failed, why."""
         failed, alone = [], names
         if self.flags.short and self.flags.at_once:
             lists = [[name for name in some if name in names] for some in AT_ONCE]
@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--report")
     flags = parser.parse_args()
     flags.load = flags.load or (400 if flags.short else 100_000)
-    flags.rounds = flags.rounds or (2 if flags.short else 10)
+    flags.rounds = (2 if flags.short else 10) if flags.rounds is None else flags.rounds
     names = flags.row.split(",")
     if unknown := set(names) - {"rounds", *ROWS}:
         raise SystemExit(f"no such row: {', '.join(unknown)}; there are rounds, {', '.join(ROWS)}")
@@ -140,10 +140,10 @@ def main():
             stage.end()
             if flags.report:
                 report.append(f"\n{time.strftime('%H:%M', time.gmtime())} UTC, after {time.monotonic() - began:.0f} s: "
-                              + ("it was ended" if failed is None else f"FAILED: {', '.join(failed)}" if failed else f"all {len(names)} rows hold"))
+                              + ("it was ended" if failed is None else f"{len(failed)} FAILED" if failed else f"all {len(names)} rows hold"))
                 pathlib.Path(flags.report).write_text("\n".join(report) + "\n")
     if failed:
-        raise SystemExit(f"FAILED: {', '.join(failed)}")
+        raise SystemExit("\n".join(failed))
     print(f"cassandra_faults: {len(names)} rows hold ({time.monotonic() - began:.0f} s)")
 
 

@@ -296,12 +296,15 @@ def table_dropped(story):
     one = cluster.process("dropped")
     one.launch(settings=one.settings(keyspace="dropped"))
     one.wait_ready()
-    servers.wait_until("it to serve", lambda: probe(one.server)[0] == 200)
+    servers.wait_until("it to serve", lambda: probe(one.server)[0] == 200, 120)
     session = cluster.nodes.session()
     journals = [line for line in tables(cluster, config) if line.startswith("journal_")]
     session.run(f"DROP TABLE dropped.{journals[0]}")
-    # Nodes that have not heard of it yet take writes into it: Cassandra gives them a minute.
-    status, text = servers.wait_until("a write to be refused", lambda: refusal(one.server), 90)
+    # A node that has not heard of it takes writes into it. One that was taken for dead hears of it by asking, after a minute.
+    began = time.monotonic()
+    servers.wait_until("the nodes to agree on the schema", cluster.nodes.agree, 240, 0.5)
+    story.say(f"the nodes agree on the schema after {time.monotonic() - began:.1f} s")
+    status, text = servers.wait_until(f"a write to be refused, after {journals[0]} of {journals} was dropped", lambda: refusal(one.server), 60)
     burn, lines = Burn(one), len(one.log().splitlines())
     story.wait(6)
     share, more = burn.share(), len(one.log().splitlines()) - lines
