@@ -7,10 +7,11 @@
 //!
 //! # Invariants
 //! - An answer is the whole, or it is an error.
-//! - Series numbers are given only by a process that has the whole ring: among several nobody knows a
-//!   series by a number.
+//! - A series' number is passed on only if its place's owner gave it, by the ring that the write goes by.
 //!
-//! Not here: who has which place (`cluster::ownership`); how bytes travel (`wire::peer`).
+//! Not here: what numbers mean (`fleet/numbers.rs`); who has which place (`cluster::ownership`); how bytes travel (`wire::peer`).
+
+mod numbers;
 
 use super::guest::Guest;
 use super::joined;
@@ -18,7 +19,7 @@ use super::member::{Member, Places, Placing};
 use cluster::ownership::Incarnation;
 use cluster::ownership::ring_row::RingRow;
 use model::exemplar::SeriesExemplars;
-use model::mutation::{Mutation, WriteAnswer};
+use model::mutation::{Mutation, SeriesRows, WriteAnswer};
 use model::read::{
     Activity, Estimate, ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery,
     Selection,
@@ -27,6 +28,7 @@ use model::{
     Context, DeleteAnswer, DeleteRequest, Kind, Matcher, SeriesColumns, SeriesRef, TimeRange,
     Tombstone,
 };
+use numbers::{Generations, Numbers};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ enum Here {
 pub struct Fleet {
     here: Here,
     peers: Arc<dyn Peers>,
+    numbers: Arc<Numbers>,
     ask_again: usize,
 }
 
@@ -69,13 +72,17 @@ impl Fleet {
     #[must_use]
     pub fn new(member: Arc<Member>, peers: Arc<dyn Peers>) -> Self {
         let own = Places::new(Arc::clone(&member));
-        Self { here: Here::Member(own, member), peers, ask_again: ASK_AGAIN }
+        Self::over_peers(Here::Member(own, member), peers)
     }
 
     /// All processes, as one knows them that keeps no data.
     #[must_use]
     pub fn of_guest(guest: Arc<Guest>, peers: Arc<dyn Peers>) -> Self {
-        Self { here: Here::Guest(guest), peers, ask_again: ASK_AGAIN }
+        Self::over_peers(Here::Guest(guest), peers)
+    }
+
+    fn over_peers(here: Here, peers: Arc<dyn Peers>) -> Self {
+        Self { here, peers, numbers: Arc::default(), ask_again: ASK_AGAIN }
     }
 
     /// Why this process does not take requests, if it does not.
@@ -243,26 +250,48 @@ impl Fleet {
         if let Some(own) = only.and_then(|only| self.own(only)) {
             return own.write(mutation).await;
         }
-        if mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_))) {
-            return Ok(WriteAnswer::NeedLabels);
-        }
-        let parts = placing.cut(&mutation, |place| row.owner(place));
+        let is_number = |rows: &SeriesRows| matches!(rows.series, SeriesRef::Number(_));
+        let given = match mutation.series.iter().any(is_number) {
+            true => {
+                let tenant = &mutation.context.tenant;
+                self.numbers.of(tenant, row.version(), mutation.generation)
+            }
+            false => Some(Generations::new()),
+        };
+        let Some(given) = given else { return Ok(WriteAnswer::NeedLabels) };
+        let parts = placing.cut_by_owner(&mutation, |place| row.owner(place));
         let context =
             Arc::new(Context { ring_version: row.version(), ..(*mutation.context).clone() });
         drop(mutation);
         let (mut asked, mut index) = (Vec::new(), Vec::new());
         for (who, mut part) in parts {
             part.mutation.context = Arc::clone(&context);
+            part.mutation.generation = given.get(&who).copied().unwrap_or(0);
             asked.push(self.replica(who).await?.write(part.mutation));
-            index.push(part.index);
+            index.push((who, part.index));
         }
         let answers = joined::all(asked).await?;
-        let none = |_| None;
-        let parts = index.iter().zip(answers);
-        let parts = parts.map(|(index, answer)| {
-            (index.as_slice(), &none as &dyn Fn(u32) -> Option<u32>, answer)
+        let mut told = Generations::new();
+        for ((who, _), answer) in index.iter().zip(&answers) {
+            let WriteAnswer::Written(written) = answer else { return Ok(WriteAnswer::NeedLabels) };
+            told.insert(*who, written.generation);
+        }
+        let generation = self.numbers.learn(&context.tenant, row.version(), told);
+        // A number of another's place would go to that one: whoever gave it is not the one to ask by it.
+        let (row, placing) = (&row, &placing);
+        let is_of = |who: Incarnation, place: usize| {
+            placing.all().contains(&place) && row.owner(place) == who
+        };
+        let number = |(who, _): &(Incarnation, Vec<u32>)| {
+            let who = *who;
+            move |all: u32| is_of(who, placing.within(all).0).then_some(all)
+        };
+        let numbers: Vec<_> = index.iter().map(number).collect();
+        let parts = index.iter().zip(&numbers).zip(answers);
+        let parts = parts.map(|(((_, index), number), answer)| {
+            (index.as_slice(), number as &dyn Fn(u32) -> Option<u32>, answer)
         });
-        Ok(joined::written(0, parts))
+        Ok(joined::written(generation, parts))
     }
 
     async fn delete(

@@ -98,13 +98,28 @@ impl Placing {
         ((number >> self.number_bits) as usize, number & mask)
     }
 
-    /// Cuts a mutation by what is made of the places: by places, or by who has them. Numbers become those
-    /// of the places; their generation stays as it is.
+    /// Cuts a mutation by places. Numbers become those of the places; their generation stays as it is.
     #[must_use]
-    pub fn cut<K: Ord + Copy>(
+    pub fn cut_by_place(&self, mutation: &Mutation) -> BTreeMap<usize, Part> {
+        self.cut(mutation, |place| place, |_, within| within)
+    }
+
+    /// Cuts a mutation by who has the places. Numbers, and their generation, stay as they are.
+    #[must_use]
+    pub fn cut_by_owner<K: Ord + Copy>(
+        &self,
+        mutation: &Mutation,
+        owner: impl Fn(usize) -> K,
+    ) -> BTreeMap<K, Part> {
+        self.cut(mutation, owner, |all, _| all)
+    }
+
+    /// `number`: of the number among all places, and within its own, the one that a part has.
+    fn cut<K: Ord + Copy>(
         &self,
         mutation: &Mutation,
         of_place: impl Fn(usize) -> K,
+        number: impl Fn(u32, u32) -> u32,
     ) -> BTreeMap<K, Part> {
         let mut parts = BTreeMap::new();
         let context = Arc::clone(&mutation.context);
@@ -116,9 +131,9 @@ impl Placing {
                 SeriesRef::Labels(labels) => {
                     (self.of_labels(tenant, labels), SeriesRef::Labels(labels.clone()))
                 }
-                SeriesRef::Number(number) => {
-                    let (place, within) = self.within(*number);
-                    (place, SeriesRef::Number(within))
+                SeriesRef::Number(all) => {
+                    let (place, within) = self.within(*all);
+                    (place, SeriesRef::Number(number(*all, within)))
                 }
             };
             let key = of_place(place);

@@ -200,7 +200,7 @@ impl Places {
         let has_numbers =
             mutation.series.iter().any(|rows| matches!(rows.series, SeriesRef::Number(_)));
         let given = mutation.generation;
-        let mut parts = self.placing().cut(&mutation, |place| place);
+        let mut parts = self.placing().cut_by_place(&mutation);
         drop(mutation);
         let entered = self.enter(&parts.keys().copied().collect())?;
         let (generation, own) = entered.open.generations(&context.tenant);

@@ -5,6 +5,7 @@ mod faults;
 mod guests;
 mod namesakes;
 mod neighbours;
+mod numbers;
 mod stories;
 mod world;
 

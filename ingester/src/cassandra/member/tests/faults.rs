@@ -28,7 +28,7 @@ fn journals(world: &World) -> Vec<u64> {
     world.fake.tables().unwrap().iter().filter_map(|name| journal_of(name)).collect()
 }
 
-fn flush_all(world: &World, number: usize) {
+pub(super) fn flush_all(world: &World, number: usize) {
     let open = Arc::clone(&process(world, number).member.open.read());
     open.by_place.values().for_each(|served| drop(served.embedded.flush_now().unwrap()));
 }

@@ -4,11 +4,12 @@ use super::super::Places;
 use crate::cassandra::fleet::Peers;
 use cluster::ownership::Incarnation;
 use model::exemplar::SeriesExemplars;
-use model::mutation::{Mutation, WriteAnswer};
+use model::mutation::{Mutation, WriteAnswer, Written};
 use model::read::{
     ExemplarQuery, LabelAnswer, LabelQuery, MetadataAnswer, MetadataQuery, Selection,
 };
 use model::{Context, DeleteAnswer, DeleteRequest, SeriesColumns, Tombstone};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::replica::{Answer, Replica, ReplicaError};
@@ -23,15 +24,28 @@ impl Peers for Neighbours {
     fn replica(&self, _: Incarnation, address: &str) -> Arc<dyn Replica> {
         match self.places.get(address) {
             Some(places) => Arc::new(places.clone()),
-            None => Arc::new(Nobody),
+            None => Arc::new(Nobody { written: None }),
         }
     }
     fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
 }
 
-/// A process that is gone.
+/// Neighbours that change.
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Changing(pub(super) Mutex<Arc<dyn Peers>>);
+
+impl Peers for Changing {
+    fn replica(&self, who: Incarnation, address: &str) -> Arc<dyn Replica> {
+        self.0.lock().replica(who, address)
+    }
+    fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
+}
+
+/// A process that is gone, or that only says this of what is written.
+#[derive(Debug)]
+pub(super) struct Nobody {
+    pub(super) written: Option<Written>,
+}
 
 fn nobody<T: Send + 'static>() -> Answer<T> {
     let error = ReplicaError {
@@ -44,7 +58,8 @@ fn nobody<T: Send + 'static>() -> Answer<T> {
 
 impl Replica for Nobody {
     fn write(&self, _: Mutation) -> Answer<WriteAnswer> {
-        nobody()
+        let Some(written) = self.written.clone() else { return nobody() };
+        Box::pin(std::future::ready(Ok(WriteAnswer::Written(written))))
     }
     fn select(&self, _: Arc<Context>, _: Selection) -> Answer<Vec<SeriesColumns>> {
         nobody()

@@ -189,7 +189,7 @@ fn stall(world: &mut World, number: usize, metric: usize) {
 }
 
 /// Lets it go on; whether the write was acknowledged.
-fn release(world: &mut World, number: usize) -> bool {
+pub(super) fn release(world: &mut World, number: usize) -> bool {
     let Some(process) = world.processes[number].as_mut() else { return false };
     process.link.stall(false);
     process.paused_until = 0;
@@ -199,7 +199,7 @@ fn release(world: &mut World, number: usize) -> bool {
 }
 
 /// What goes wrong now, if anything does.
-fn fault(world: &mut World) {
+pub(super) fn fault(world: &mut World) {
     let number = usize::try_from(world.draw(3)).unwrap();
     let now = world.time.ms();
     match world.draw(40) {
@@ -233,7 +233,7 @@ fn fault(world: &mut World) {
     }
 }
 
-fn heal(world: &mut World, number: usize) {
+pub(super) fn heal(world: &mut World, number: usize) {
     if world.processes[number].as_ref().is_some_and(|p| p.member.has_left()) {
         world.kill(number);
     }
@@ -255,7 +255,7 @@ fn flush(world: &mut World, number: usize) {
     }
 }
 
-fn look(world: &mut World) -> Result<(), String> {
+pub(super) fn look(world: &mut World) -> Result<(), String> {
     for (place, servers) in served_by(world).iter().enumerate() {
         if servers.len() > 1 {
             return Err(format!("place {place} is answered for by {servers:?}"));
