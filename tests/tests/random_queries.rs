@@ -228,6 +228,9 @@ fn twenty_thousand_random_queries_are_answered_as_by_the_naive_evaluator_at_once
     assert!(first.is_empty(), "{len} differ:\n{}", first.join("\n\n"));
     let rare: Vec<_> = all.census.counts().iter().filter(|(_, count)| **count < 50).collect();
     assert!(rare.is_empty(), "drawn too rarely: {rare:?}");
+    let rare: Vec<_> = all.answered.counts().iter().filter(|(_, count)| **count < 20).collect();
+    assert!(rare.is_empty(), "answered with samples too rarely: {rare:?}");
+    assert!(all.with_samples > 10_000, "{} have samples", all.with_samples);
 }
 
 /// Asks the same queries of the store, and of the naive evaluator over what should be in it.
