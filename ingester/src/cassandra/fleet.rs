@@ -271,16 +271,20 @@ impl Fleet {
             index.push((who, part.index));
         }
         let answers = joined::all(asked).await?;
-        let mut told = Generations::new();
-        for ((who, _), answer) in index.iter().zip(&answers) {
-            let WriteAnswer::Written(written) = answer else { return Ok(WriteAnswer::NeedLabels) };
-            told.insert(*who, written.generation);
-        }
-        let generation = self.numbers.learn(&context.tenant, row.version(), told);
+        let told = index.iter().zip(&answers).map(|((who, _), answer)| match answer {
+            WriteAnswer::Written(written) => (*who, Some(written.generation)),
+            WriteAnswer::NeedLabels => (*who, None),
+        });
+        // A straggler of the ring before must not undo what is known of this one.
+        let is_now = self.known().is_ok_and(|(now, _)| now.version() == row.version());
+        let generation = match is_now {
+            true => self.numbers.learn(&context.tenant, row.version(), told),
+            false => 0,
+        };
         // A number of another's place would go to that one: whoever gave it is not the one to ask by it.
         let (row, placing) = (&row, &placing);
         let is_of = |who: Incarnation, place: usize| {
-            placing.all().contains(&place) && row.owner(place) == who
+            is_now && placing.all().contains(&place) && row.owner(place) == who
         };
         let number = |(who, _): &(Incarnation, Vec<u32>)| {
             let who = *who;

@@ -19,7 +19,7 @@ const TENANTS_MAX: usize = 1 << 16;
 /// The generations of owners.
 pub(super) type Generations = BTreeMap<Incarnation, u64>;
 
-/// The generations in which owners gave numbers, by the newest version of the ring row that was used.
+/// The generations in which owners gave numbers, by the version of the ring row that was learned by last.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     // A leaf.
@@ -45,15 +45,28 @@ impl Numbers {
         (together(tenant, ring_version, known) == generation).then(|| known.clone())
     }
 
-    /// Takes in the generations that owners told; what stands for all of them from now on.
-    pub(super) fn learn(&self, tenant: &TenantId, ring_version: u64, told: Generations) -> u64 {
+    /// Takes in the generations that owners told, and that others refused theirs (`None`); what stands for
+    /// all of them from now on.
+    pub(super) fn learn(
+        &self,
+        tenant: &TenantId,
+        ring_version: u64,
+        told: impl IntoIterator<Item = (Incarnation, Option<u64>)>,
+    ) -> u64 {
         let mut held = self.held.lock();
-        if held.ring_version != ring_version || held.by_tenant.len() >= TENANTS_MAX {
+        let is_one_more = !held.by_tenant.contains_key(tenant);
+        let is_full = is_one_more && held.by_tenant.len() >= TENANTS_MAX;
+        if held.ring_version != ring_version || is_full {
             held.by_tenant.clear();
             held.ring_version = ring_version;
         }
         let known = held.by_tenant.entry(tenant.clone()).or_default();
-        known.extend(told);
+        for (who, generation) in told {
+            match generation {
+                Some(generation) => known.insert(who, generation),
+                None => known.remove(&who),
+            };
+        }
         together(tenant, ring_version, known)
     }
 }
@@ -73,38 +86,47 @@ fn together(tenant: &TenantId, ring_version: u64, generations: &Generations) -> 
 mod tests {
     use super::*;
 
-    fn told<const N: usize>(generations: [(u128, u64); N]) -> Generations {
-        generations.map(|(who, generation)| (Incarnation(who), generation)).into()
+    fn known<const N: usize>(generations: [(u128, u64); N]) -> Option<Generations> {
+        Some(generations.map(|(who, generation)| (Incarnation(who), generation)).into())
     }
 
     #[test]
     fn a_generation_stands_for_what_owners_told_until_one_of_them_tells_another() {
         let (numbers, tenant) = (Numbers::default(), TenantId::parse("t").unwrap());
-        let first = numbers.learn(&tenant, 1, told([(1, 10)]));
-        assert_eq!(numbers.of(&tenant, 1, first), Some(told([(1, 10)])));
-        let both = numbers.learn(&tenant, 1, told([(2, 20)]));
+        let learn =
+            |version, who, told| numbers.learn(&tenant, version, [(Incarnation(who), told)]);
+        let first = learn(1, 1, Some(10));
+        assert_eq!(numbers.of(&tenant, 1, first), known([(1, 10)]));
+        let both = learn(1, 2, Some(20));
         assert_eq!(numbers.of(&tenant, 1, first), None, "another owner gives numbers, too");
-        assert_eq!(numbers.of(&tenant, 1, both), Some(told([(1, 10), (2, 20)])));
-        assert_eq!(numbers.learn(&tenant, 1, told([(1, 10)])), both, "nothing is new");
+        assert_eq!(numbers.of(&tenant, 1, both), known([(1, 10), (2, 20)]));
+        assert_eq!(learn(1, 1, Some(10)), both, "nothing is new");
         let other = TenantId::parse("u").unwrap();
         assert_eq!(numbers.of(&other, 1, both), None, "of another tenant");
-        let later = numbers.learn(&tenant, 1, told([(1, 11)]));
+        let later = learn(1, 1, Some(11));
         assert_eq!(numbers.of(&tenant, 1, both), None, "one of them has begun another");
-        assert_eq!(numbers.of(&tenant, 1, later), Some(told([(1, 11), (2, 20)])));
+        assert_eq!(numbers.of(&tenant, 1, later), known([(1, 11), (2, 20)]));
         assert_eq!(numbers.of(&tenant, 2, later), None, "by another ring");
-        let moved = numbers.learn(&tenant, 2, told([(1, 11)]));
-        assert_eq!(numbers.of(&tenant, 2, moved), Some(told([(1, 11)])));
+        learn(1, 1, None);
+        assert_eq!(numbers.of(&tenant, 1, later), None, "one of them has refused it");
+        let moved = learn(2, 1, Some(11));
+        assert_eq!(numbers.of(&tenant, 2, moved), known([(1, 11)]));
         assert_eq!(numbers.of(&tenant, 1, later), None, "the ring before");
     }
 
     #[test]
     fn tenants_without_end_take_no_memory_without_end() {
         let numbers = Numbers::default();
-        for number in 0..2 * TENANTS_MAX {
+        let learn = |number: usize| {
             let tenant = TenantId::parse(&format!("t{number}")).unwrap();
-            let generation = numbers.learn(&tenant, 1, told([(1, 10)]));
+            let generation = numbers.learn(&tenant, 1, [(Incarnation(1), Some(10))]);
             assert!(numbers.of(&tenant, 1, generation).is_some());
+            numbers.held.lock().by_tenant.len()
+        };
+        for number in 0..TENANTS_MAX {
+            assert_eq!(learn(number), number + 1);
         }
-        assert!(numbers.held.lock().by_tenant.len() <= TENANTS_MAX);
+        assert_eq!(learn(0), TENANTS_MAX, "one that is known takes nobody's place");
+        assert_eq!(learn(TENANTS_MAX), 1);
     }
 }

@@ -271,11 +271,18 @@ fn numbers_of_a_tenant_that_was_forgotten_meanwhile_are_refused_though_the_ring_
 
 /// Two that each give the same number to all that they are sent.
 #[derive(Debug)]
-struct Liars(u32);
+struct Liars {
+    number: u32,
+    /// Who is told of another ring meanwhile.
+    told: Option<(Arc<Guest>, RingAnswer)>,
+}
 
 impl Peers for Liars {
     fn replica(&self, who: Incarnation, _: &str) -> Arc<dyn Replica> {
-        let numbers = (0..8).map(|index| (index, self.0)).collect();
+        if let Some((guest, next)) = &self.told {
+            guest.hear(next);
+        }
+        let numbers = (0..8).map(|index| (index, self.number)).collect();
         let generation = 5 + u64::try_from(who.0).unwrap();
         let written = Written { generation, numbers, ..Written::default() };
         Arc::new(Nobody { written: Some(written) })
@@ -283,33 +290,53 @@ impl Peers for Liars {
     fn keep_only(&self, _: &BTreeSet<Incarnation>) {}
 }
 
+const OWNERS: [Incarnation; 3] = [Incarnation(1), Incarnation(2), Incarnation(1)];
+
+fn ring(version: u64) -> RingAnswer {
+    let members = OWNERS.map(|who| (who, Standing::Stays)).into();
+    let row = RingRow::of_parts(version, members, &OWNERS, BTreeMap::new()).unwrap();
+    let addresses = vec![(1, "a:1".to_owned()), (2, "b:1".to_owned())];
+    RingAnswer { row: agreement::ring_bytes(&row), addresses }
+}
+
+/// Of which of eight metrics, each in its place, liars' number is passed on.
+async fn passed_on(guest: Arc<Guest>, liars: Liars) -> Vec<u32> {
+    let fleet = Fleet::of_guest(guest, Arc::new(liars));
+    let mut whole = Mutation::empty(context());
+    for number in 0..8 {
+        let labels = LabelSet::from_pairs([(METRIC_NAME, format!("m{number}"))]).unwrap();
+        whole.push(SeriesRef::Labels(labels), [(1, 1.0)]);
+    }
+    let Ok(WriteAnswer::Written(written)) = fleet.write(whole).await else { panic!() };
+    let mut told: Vec<u32> = written.numbers.iter().map(|(index, _)| *index).collect();
+    told.sort_unstable();
+    told
+}
+
 #[tokio::test]
 async fn a_number_of_a_place_that_whoever_gave_it_does_not_have_is_not_passed_on() {
-    let owners = [1, 2, 1].map(Incarnation);
-    let members = owners.map(|who| (who, Standing::Stays)).into();
-    let row = RingRow::of_parts(9, members, &owners, BTreeMap::new()).unwrap();
-    let addresses = vec![(1, "a:1".to_owned()), (2, "b:1".to_owned())];
-    let told = RingAnswer { row: agreement::ring_bytes(&row), addresses };
     let placing = Placing::new(3);
-    let metric = |number: usize| format!("m{number}");
-    let owner = |number| owners[placing.of_metric(&tenant(), &metric(number))];
+    let owner = |number| OWNERS[placing.of_metric(&tenant(), &format!("m{number}"))];
     for place in 0..4_usize {
         let guest = Arc::new(Guest::new(Vec::new()));
-        assert!(guest.hear(&told));
+        assert!(guest.hear(&ring(9)));
         let number = placing.number(place, 3).unwrap();
-        let fleet = Fleet::of_guest(guest, Arc::new(Liars(number)));
-        let mut whole = Mutation::empty(context());
-        for number in 0..8 {
-            let labels = LabelSet::from_pairs([(METRIC_NAME, metric(number))]).unwrap();
-            whole.push(SeriesRef::Labels(labels), [(1, 1.0)]);
-        }
-        let Ok(WriteAnswer::Written(written)) = fleet.write(whole).await else { panic!() };
-        let mut told: Vec<u32> = written.numbers.iter().map(|(index, _)| *index).collect();
-        told.sort_unstable();
-        let of_owner = |number: &u32| owners.get(place) == Some(&owner(*number as usize));
+        let told = passed_on(guest, Liars { number, told: None }).await;
+        let of_owner = |number: &u32| OWNERS.get(place) == Some(&owner(*number));
         let expected: Vec<u32> = (0..8).filter(of_owner).collect();
         assert_eq!(told, expected, "of place {place}");
         assert_eq!(expected.is_empty(), place == 3);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_by_the_ring_before_gives_no_numbers() {
+    for version in [9, 10] {
+        let guest = Arc::new(Guest::new(Vec::new()));
+        assert!(guest.hear(&ring(9)));
+        let told = Some((Arc::clone(&guest), ring(version)));
+        let told = passed_on(guest, Liars { number: 3, told }).await;
+        assert_eq!(told.is_empty(), version == 10);
     }
 }
 
