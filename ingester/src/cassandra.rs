@@ -212,6 +212,11 @@ impl RowStore {
         Ok(Database::new(rows, incarnation, 1, accept_periodic)?.place(0, 0))
     }
 
+    /// What is near of the files of all places.
+    fn near(&self) -> &Arc<PieceCache> {
+        self.disk.near()
+    }
+
     /// Which life of the place this is, from 1; 0 before it is open.
     #[must_use]
     pub fn life(&self) -> u64 {

@@ -1,10 +1,16 @@
-"""The row of the table of faults (docs/cassandra.md) in which more is sent than the nodes take, a function of a `Story`."""
+"""The rows of the table of faults (docs/cassandra.md) in which the nodes take less than they are sent, each a function of a `Story`."""
 
+import collections
 import signal
 import threading
 import time
 
 from cassandra_story import ENOUGH, TAKEN, WAIT_MAX_S
+
+# Of each process, a second.
+REQUESTS_MAX = 400
+REFUSED = 0.3
+REFUSALS = ("overloaded", "server-error", "write-timeout", "write-failure")
 
 
 def nodes_hang(story):
@@ -49,5 +55,36 @@ def nodes_hang(story):
     for name, (memory, _) in before.items():
         grown = (peaks[name] - memory) / 1e6
         story.expect(grown <= 300, f"{name}: memory grew by {grown:.0f} MB (at most 300)")
-        rate = sum(asked[name][kind] for kind in ("execute", "batch", "query")) / seconds
-        story.expect(rate <= 400, f"{name}: {rate:.0f} requests a second to the nodes (at most 400), {asked[name]['connections']} connections opened")
+        no_storm(story, name, asked[name], seconds)
+
+
+def nodes_refuse(story):
+    """Of what the nodes are asked three tenths are refused, half of that once it is done: it is asked again, and nothing is lost."""
+    proxy, seconds, after = story.cluster.nodes.proxy, story.either(20, 60), 20
+    load = story.load(8 + seconds + after)
+    story.wait(8)
+    processes = [one.known_as() for one in story.cluster.alive()]
+    before = {name: proxy.counts(name) for name in processes}
+    began = time.time()
+    proxy.rule(refused=REFUSED)
+    story.wait(seconds)
+    proxy.clear()
+    ended = time.time()
+    asked = {name: proxy.counts(name) - before[name] for name in processes}
+    story.check(load, 0.3)
+    refused = sum(asked.values(), collections.Counter())
+    story.expect(min(refused[kind] for kind in REFUSALS) >= ENOUGH,
+                 "requests were answered with " + ", ".join(f"{kind} {refused[kind]} times" for kind in REFUSALS))
+    statuses = sorted({status for _, _, status in load.attempts(began, ended)})
+    story.expect(not set(statuses) - {*TAKEN, 503}, f"writes were answered with {statuses}")
+    story.goes_on(load, began, ended)
+    story.back_within(load, ended, ended + after - 2, what="once the nodes take everything: service")
+    for name in processes:
+        no_storm(story, name, asked[name], ended - began)
+
+
+def no_storm(story, name, asked, seconds):
+    """A process does not ask the nodes faster for being refused."""
+    rate = sum(asked[kind] for kind in ("execute", "batch", "query")) / seconds
+    story.expect(rate <= REQUESTS_MAX, f"{name}: {rate:.0f} requests a second to the nodes (at most {REQUESTS_MAX}), "
+                                       f"{asked['connections']} connections opened")

@@ -10,7 +10,7 @@ import threading
 import time
 
 import servers
-from cassandra_overload import nodes_hang
+from cassandra_overload import nodes_hang, nodes_refuse
 from cassandra_story import ENOUGH, TAKEN, TAKEOVER_MAX_S, WAIT_MAX_S, Burn, Prober, faketime, probe
 
 # A lease is trusted for so long, and a request that was let in before may take its time to be answered.
@@ -405,6 +405,7 @@ ROWS = {
     "cut-off": process_cut_off,
     "paused": process_paused,
     "nodes-hang": nodes_hang,
+    "nodes-refuse": nodes_refuse,
     "refused-at-start": refused_at_start,
     "table-dropped": table_dropped,
     "three-days": stopped_for_three_days,

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the nodes of a Cassandra: it hangs, delays, cuts and counts, by process and by node.
+"""A TCP proxy in front of the nodes of a Cassandra: it hangs, delays, cuts, refuses and counts, by process and by node.
 
 Node N listens on 127.0.0.N, clients are told to look for it on 127.0.0.1N (BEHIND_PROXY of `cassandra`), where this listens. Which
 process a connection is of is looked up in /proc. Standard library only.
@@ -11,10 +11,11 @@ import socket
 import struct
 import threading
 
+from cql_frames import Frames
+
 # What a direction of a connection may hold back.
 CHUNK_BYTES, CHUNKS_MAX = 1 << 16, 64
-# Of CQL's requests those that ask the database for something.
-ASKS = {0x07: "query", 0x0A: "execute", 0x0D: "batch", 0x09: "prepare"}
+PASSES = {"hang": False, "cut": False, "delay_s": 0.0, "refused": 0.0}
 
 
 class Proxy:
@@ -42,9 +43,10 @@ class Proxy:
         """Connections of this process are those of `name` from now on."""
         self.pids[name] = pid
 
-    def rule(self, name=None, node=None, hang=False, cut=False, delay_s=0.0):
-        """What happens to the connections of a process, or all, to a node, or all, from now on; nothing given: they pass."""
-        self._in_loop(self._rule((name, node), {"hang": hang, "cut": cut, "delay_s": delay_s}))
+    def rule(self, name=None, node=None, **what):
+        """What happens to the connections of a process, or all, to a node, or all, from now on: `hang`, `cut`, `delay_s`, or this share
+        `refused` of the requests (cql_frames.py)."""
+        self._in_loop(self._rule((name, node), {**PASSES, **what}))
 
     def clear(self, name=None, node=None):
         """What was ruled of them passes again."""
@@ -67,7 +69,7 @@ class Proxy:
         for key in [(name, node), (name, None), (None, node), (None, None)]:
             if self.rules.get(key):
                 return self.rules[key]
-        return {"hang": False, "cut": False, "delay_s": 0.0}
+        return PASSES
 
     def counts(self, name):
         return collections.Counter(self.asked[name])
@@ -126,10 +128,14 @@ class Connection:
         await self._passes()
         answers, self.server = await asyncio.open_connection(f"127.0.0.{self.node}", self.proxy.port, limit=CHUNK_BYTES)
         frames = Frames(self.proxy.asked[self.name])
-        ways = [self._carry(reader, self.server, frames.take), self._carry(answers, self.client, lambda _: None)]
+        # What came first leaves first, each at its time.
+        to_node, to_client = asyncio.Queue(CHUNKS_MAX), asyncio.Queue(CHUNKS_MAX)
+        ways = [self._ask(reader, frames, to_node, to_client), self._answer(answers, frames, to_client),
+                self._carry(to_node, self.server), self._carry(to_client, self.client)]
         tasks = [asyncio.ensure_future(way) for way in ways]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Who reads has its end carried on.
+            await asyncio.wait(tasks[2:], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
@@ -138,52 +144,37 @@ class Connection:
         async with self.proxy.changed:
             await self.proxy.changed.wait_for(lambda: not self.rule()["hang"])
 
-    async def _carry(self, reader, writer, count):
-        """One direction: what came first leaves first, each at its time."""
-        held = asyncio.Queue(CHUNKS_MAX)
-        fill = asyncio.ensure_future(self._fill(reader, held, count))
-        try:
-            while True:
-                due, chunk = await held.get()
-                if not chunk:
-                    return
-                await asyncio.sleep(max(0.0, due - self.proxy.loop.time()))
-                if self.rule()["hang"]:
-                    await self._passes()
-                writer.write(chunk)
-                await writer.drain()
-        finally:
-            fill.cancel()
-
-    async def _fill(self, reader, held, count):
+    async def _carry(self, held, writer):
         while True:
-            try:
-                chunk = await reader.read(CHUNK_BYTES)
-            except OSError:
-                chunk = b""
-            count(chunk)
-            await held.put((self.proxy.loop.time() + self.rule()["delay_s"], chunk))
+            due, chunk = await held.get()
             if not chunk:
                 return
+            await asyncio.sleep(max(0.0, due - self.proxy.loop.time()))
+            if self.rule()["hang"]:
+                await self._passes()
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _ask(self, reader, frames, to_node, to_client):
+        while chunk := await read(reader):
+            on, back = frames.asked(chunk, self.rule()["refused"])
+            await self._hold(to_node, on)
+            await self._hold(to_client, back)
+        await to_node.put((0.0, b""))
+
+    async def _answer(self, reader, frames, to_client):
+        while chunk := await read(reader):
+            await self._hold(to_client, frames.answered(chunk))
+        await to_client.put((0.0, b""))
+
+    async def _hold(self, held, chunk):
+        if chunk:
+            await held.put((self.proxy.loop.time() + self.rule()["delay_s"], chunk))
 
 
-class Frames:
-    """Counts the requests in a stream of CQL, version 4: nine bytes of header, the last four of them the length of what follows."""
-
-    def __init__(self, counts):
-        self.counts, self.header, self.skip = counts, b"", 0
-
-    def take(self, chunk):
-        self.counts["bytes"] += len(chunk)
-        at = 0
-        while at < len(chunk):
-            if self.skip:
-                step = min(self.skip, len(chunk) - at)
-                self.skip, at = self.skip - step, at + step
-                continue
-            step = min(9 - len(self.header), len(chunk) - at)
-            self.header, at = self.header + chunk[at:at + step], at + step
-            if len(self.header) == 9:
-                kind, self.skip = struct.unpack("!BI", self.header[4:])
-                self.counts[ASKS.get(kind, "other")] += 1
-                self.header = b""
+async def read(reader):
+    """What there is; nothing at the end."""
+    try:
+        return await reader.read(CHUNK_BYTES)
+    except OSError:
+        return b""

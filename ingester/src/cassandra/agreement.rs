@@ -97,8 +97,17 @@ pub(super) fn datacenter(rows: &dyn Rows) -> Result<Option<String>> {
 /// What the database says.
 pub(super) fn agree_on_number(rows: &dyn Rows, drawn: u128) -> Result<u128> {
     let first = said_first(rows, NUMBER, &[&[VERSION][..], &drawn.to_be_bytes()].concat())?;
-    let there = first.get(1..).and_then(|bytes| bytes.try_into().ok()).map(u128::from_be_bytes);
-    there.ok_or_else(|| Error::corrupt(RING, 0, "which ring it is cannot be read"))
+    number_of(&first).ok_or_else(|| Error::corrupt(RING, 0, "which ring it is cannot be read"))
+}
+
+/// Which ring this is now, if anybody has said it. Blocks.
+pub(super) fn number(rows: &dyn Rows) -> std::result::Result<Option<u128>, RowsError> {
+    let said = Guard { rows, table: RING, partition: ints([NUMBER]) };
+    Ok(said.read()?.as_deref().and_then(number_of))
+}
+
+fn number_of(bytes: &[u8]) -> Option<u128> {
+    bytes.get(1..).and_then(|bytes| bytes.try_into().ok()).map(u128::from_be_bytes)
 }
 
 /// The ring row, if there is one that this release knows.

@@ -243,6 +243,15 @@ impl Fleet {
         self.over(context, about, ask).await
     }
 
+    /// The places of this process, and the context to ask them in, if what some matchers may match is in one of them.
+    fn only_own(&self, context: &Context, matchers: &[Matcher]) -> Option<(&Places, Context)> {
+        let (row, placing) = self.known().ok()?;
+        let places = placing.of_matchers(&context.tenant, [matchers])?;
+        let place = places.first().filter(|_| places.len() == 1)?;
+        let context = Context { ring_version: row.version(), ..context.clone() };
+        Some((self.own(row.owner(*place))?, context))
+    }
+
     async fn write(self, mutation: Mutation) -> Result<WriteAnswer, ReplicaError> {
         let (row, placing) = self.known()?;
         let mut owners = row.ring().vnodes().iter().map(|(_, owner)| *owner);
@@ -350,6 +359,24 @@ impl Replica for Fleet {
             let answers = all.about(&context, [&*selection.matchers], ask).await?;
             Ok(answers.into_iter().fold(Estimate::default(), Estimate::and))
         })
+    }
+
+    fn select_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, ReplicaError>> {
+        let (own, context) = self.only_own(context, &selection.matchers)?;
+        own.select_here(&context, selection)
+    }
+
+    fn estimate_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, ReplicaError>> {
+        let (own, context) = self.only_own(context, &selection.matchers)?;
+        own.estimate_here(&context, selection)
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {

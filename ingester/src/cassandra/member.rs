@@ -44,8 +44,9 @@ use crate::config::Config;
 use crate::embedded::Bounds;
 use crate::error::Error;
 use crate::telemetry::{StoreSizes, Telemetry};
+use cluster::ownership::lease::LeaseAsk;
 use cluster::ownership::ring_row::RingRow;
-use cluster::ownership::{BootMs, Command, Incarnation};
+use cluster::ownership::{Ask, BootMs, Command, Incarnation, Reply};
 use guard::LimitTable;
 use model::Clock;
 use open::{Open, Served};
@@ -63,6 +64,7 @@ use told::Told;
 const PERIODS_MAX: u64 = 3;
 /// How long after that it may be flushed for it again.
 const ROLL_AGAIN_MS: u64 = 600_000;
+const STRANGER: &str = "the keyspace was made anew since this process began: start it again";
 
 /// A machine's clock that only goes forward, also while the machine or the process sleeps.
 pub trait BootClock: Debug + Send + Sync {
@@ -287,6 +289,9 @@ impl Member {
     #[must_use]
     pub fn why_not_ready(&self) -> Option<String> {
         let state = self.state.lock();
+        if state.is_stranger {
+            return Some(STRANGER.to_owned());
+        }
         let Some(row) = state.owner.row() else {
             return Some("the ring is not known yet".to_owned());
         };
@@ -413,7 +418,10 @@ impl Member {
                 }
                 let (rows, address) = (&*self.parts.rows, self.parts.address.as_str());
                 let asker = Asker { rows, me, address };
-                let reply = asker.put(&command.ask, known.as_ref());
+                let reply = match &command.ask {
+                    Ask::Lease(LeaseAsk::Begin) if !self.is_of_this_ring() => Reply::Unknown,
+                    ask => asker.put(ask, known.as_ref()),
+                };
                 let mut state = self.state.lock();
                 if let Some(command) = state.pending.remove(&ticket) {
                     state.owner.answered(&command, &reply, self.parts.boot.now());
@@ -432,6 +440,19 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// Whether the ring is still the one that this process began in: its tables may have been dropped and
+    /// made anew. Blocks.
+    fn is_of_this_ring(&self) -> bool {
+        let Ok(there) = agreement::number(&*self.parts.rows) else { return false };
+        let is_it = there == Some(self.number);
+        let mut state = self.state.lock();
+        if !is_it && !state.is_stranger {
+            tracing::error!("{STRANGER}");
+        }
+        state.is_stranger = !is_it;
+        is_it
     }
 
     /// A task will not be done.

@@ -279,6 +279,9 @@ pub(super) struct PieceCache {
     // A leaf: nothing is read while it is held.
     held: Mutex<Held>,
     fetched_bytes: AtomicU64,
+    /// How many pieces were put here, and how many when a question needed none.
+    fetches: AtomicU64,
+    fetches_when_near: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -324,7 +327,13 @@ impl Held {
 impl PieceCache {
     /// Keeps so many bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, held: Mutex::default(), fetched_bytes: AtomicU64::new(0) }
+        Self {
+            bytes_max,
+            held: Mutex::default(),
+            fetched_bytes: AtomicU64::new(0),
+            fetches: AtomicU64::new(0),
+            fetches_when_near: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// So many pieces are brought near ahead of a read: of what is kept a quarter at most.
@@ -346,7 +355,31 @@ impl PieceCache {
         self.fetched_bytes.swap(0, Ordering::Relaxed)
     }
 
+    /// Nothing is near any more.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.held.lock().shrink_to(0);
+    }
+
+    /// How many pieces were brought near so far.
+    pub(super) fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// A question is answered that began when there had been so many fetches.
+    pub(super) fn answered(&self, fetches: u64) {
+        if self.fetches() == fetches {
+            self.fetches_when_near.store(fetches, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a question found all near, and nothing was fetched since: it is likely that the next one does.
+    pub(super) fn is_all_near(&self) -> bool {
+        self.fetches_when_near.load(Ordering::Relaxed) == self.fetches()
+    }
+
     fn put(&self, key: PieceKey, bytes: Arc<[u8]>) {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
         self.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut held = self.held.lock();
         held.put(key, bytes);

@@ -73,6 +73,11 @@ impl RowDisk {
         Self { rows, cache, place, places, is_used, is_refused, clock_ahead_ms, held }
     }
 
+    /// What is near of the files of all places.
+    pub(super) fn near(&self) -> &Arc<PieceCache> {
+        &self.cache
+    }
+
     /// Takes in where the files are that a manifest names.
     pub(super) fn learn(&self, state: &State) {
         let mut held = self.held.lock();

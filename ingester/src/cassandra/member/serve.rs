@@ -177,10 +177,34 @@ impl Places {
         ask: impl Fn(&Embedded) -> Answer<T>,
     ) -> Result<Vec<T>, ReplicaError> {
         let entered = self.enter(places)?;
+        let near = entered.places.first().map(|(_, served)| Arc::clone(served.store.near()));
+        let fetches = near.as_ref().map_or(0, |near| near.fetches());
         let asked = entered.places.iter().map(|(_, served)| ask(&served.embedded));
         let answers = joined::all(asked.collect()).await?;
         self.leave(&entered)?;
+        if let Some(near) = near {
+            near.answered(fetches);
+        }
         Ok(answers)
+    }
+
+    /// Asks on the calling thread; `None` unless it is about one place, and that is likely to have near what
+    /// it needs: for the database a thread of questions must not wait, nobody could call it back.
+    pub(super) fn here<T>(
+        &self,
+        context: &Context,
+        matchers: &[Matcher],
+        ask: impl FnOnce(&Embedded) -> Option<Result<T, ReplicaError>>,
+    ) -> Option<Result<T, ReplicaError>> {
+        let about = self.placing().of_matchers(&context.tenant, [matchers]);
+        let places = self.asked(context, about).ok().filter(|places| places.len() == 1)?;
+        let entered = self.enter(&places).ok()?;
+        let (_, served) = entered.places.first().filter(|(_, of)| of.store.near().is_all_near())?;
+        let answer = ask(&served.embedded)?;
+        // What may not be said, or not now, is asked anew where it can be waited for.
+        self.leave(&entered).ok()?;
+        let is_for_now = matches!(&answer, Err(error) if error.kind == Kind::Unavailable);
+        (!is_for_now).then_some(answer)
     }
 
     /// Asks the places of some matchers.
@@ -294,6 +318,22 @@ impl Replica for Places {
             let answers = own.about(&context, [&*selection.matchers], ask).await?;
             Ok(answers.into_iter().fold(Estimate::default(), Estimate::and))
         })
+    }
+
+    fn select_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Vec<SeriesColumns>, ReplicaError>> {
+        self.here(context, &selection.matchers, |one| one.select_here(context, selection))
+    }
+
+    fn estimate_here(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Option<Result<Estimate, ReplicaError>> {
+        self.here(context, &selection.matchers, |one| one.estimate_here(context, selection))
     }
 
     fn labels(&self, context: Arc<Context>, query: LabelQuery) -> Answer<LabelAnswer> {

@@ -34,6 +34,8 @@ pub(super) struct State {
     /// Members of which it is being found out where they are.
     pub(super) finding: BTreeMap<Incarnation, BootMs>,
     pub(super) has_told_namesake: bool,
+    /// Another ring is where this process's was: it has no part in it.
+    pub(super) is_stranger: bool,
     /// Tasks for which there was no room.
     pub(super) later: Vec<Task>,
     pub(super) keeping: Keeping,
@@ -80,6 +82,7 @@ impl State {
             failed: BTreeMap::new(),
             finding: BTreeMap::new(),
             has_told_namesake: false,
+            is_stranger: false,
             later: Vec::new(),
             keeping: Keeping::new(parts.chance.draw(), parts.boot.now()),
             roll_at: BTreeMap::new(),
@@ -118,6 +121,7 @@ impl State {
         // What is at work is at work still, no ticket comes twice, and what fails is waited for.
         (self.tickets, self.at_work) = (before.tickets, before.at_work);
         (self.failed, self.later, self.keeping) = (before.failed, before.later, before.keeping);
+        self.is_stranger = before.is_stranger;
     }
 
     pub(super) fn give_up_late_asks(&mut self, now: BootMs) {

@@ -3,6 +3,7 @@
 mod equal;
 mod faults;
 mod guests;
+mod here;
 mod namesakes;
 mod neighbours;
 mod numbers;

@@ -4,12 +4,13 @@ use super::super::Task;
 use super::Plant;
 use super::stories::{quiet, read_everywhere, served_by, until_served, write_everywhere};
 use super::world::{METRICS, PLACES, Process, World, all, context};
+use crate::cassandra::agreement;
 use crate::cassandra::fake::Faults;
 use crate::cassandra::manifest;
 use crate::cassandra::member::Places;
 use crate::cassandra::rows::Rows as _;
 use crate::cassandra::schema::journal_of;
-use crate::cassandra::settings;
+use crate::cassandra::{settings, upkeep};
 use cluster::ownership::Incarnation;
 use model::{Retention, RetentionRules};
 use std::sync::Arc;
@@ -371,4 +372,29 @@ fn how_long_samples_are_kept_is_what_the_first_process_said() {
     let context = model::Context { now: model::Clock::now(&world.clock), ..(*context()).clone() };
     let found = world.runtime.block_on(answer.select(Arc::new(context), all(0)));
     assert!(found.unwrap().is_empty(), "by the rules that hold it has expired");
+}
+
+#[test]
+fn a_keyspace_that_was_made_anew_is_not_joined_by_who_was_there_before() {
+    let mut world = quiet(1);
+    until_served(&mut world, 15_000);
+    for table in world.fake.tables().unwrap() {
+        world.fake.drop_table(&table).unwrap();
+    }
+    world.run(20_000);
+    upkeep::init(&world.fake, None).unwrap();
+    for said in [None, Some(7)] {
+        if let Some(number) = said {
+            assert_eq!(agreement::agree_on_number(&world.fake, number).unwrap(), number);
+        }
+        world.run(60_000);
+        let why = process(&world, 0).member.why_not_ready().unwrap();
+        assert!(why.contains("start it again"), "{why}");
+        assert_eq!(agreement::ring(&world.fake).unwrap(), None, "it has left the ring alone");
+    }
+    // Whoever begins now serves all of it.
+    world.kill(0);
+    world.start(0);
+    until_served(&mut world, 30_000);
+    assert_eq!(process(&world, 0).member.ring_number(), 7);
 }

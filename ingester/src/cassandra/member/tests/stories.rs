@@ -265,7 +265,7 @@ pub(super) fn look(world: &mut World) -> Result<(), String> {
 }
 
 /// A minute and a half of faults, then everything heals. What was broken, if anything was.
-fn story(seed: u64, plant: Plant) -> Result<[u64; 4], String> {
+fn story(seed: u64, plant: Plant) -> Result<[u64; 5], String> {
     let faults = Faults { schema_late: 0, ..Faults::SOME };
     let mut world = World::new(seed, 3, faults, plant);
     world.run(8_000);
@@ -322,19 +322,21 @@ fn story(seed: u64, plant: Plant) -> Result<[u64; 4], String> {
         }
     }
     let acknowledged = world.said.acknowledged.values().map(|all| all.len() as u64).sum();
-    Ok([acknowledged, world.opened, world.reads, world.reads_of_all])
+    Ok([acknowledged, world.opened, world.reads, world.reads_of_all, world.reads_here])
 }
 
 #[test]
 fn nothing_acknowledged_is_missing_and_no_two_answer_over_200_seeds() {
-    let mut sum = [0; 4];
+    let mut sum = [0; 5];
     for seed in 0..200 {
         let told = story(seed, Plant::Nothing).unwrap_or_else(|fault| panic!("{seed}: {fault}"));
         sum.iter_mut().zip(told).for_each(|(sum, one)| *sum += one);
     }
-    let [acknowledged, opened, reads, of_all] = sum;
-    println!("{acknowledged} acknowledged, {opened} openings, {reads} reads and {of_all} of all");
+    let [acknowledged, opened, reads, of_all, here] = sum;
+    println!("{acknowledged} acknowledged, {opened} openings");
+    println!("{reads} reads, {here} here, and {of_all} of all");
     assert!(acknowledged > 5_000 && opened > 2_000 && reads > 5_000 && of_all > 1_000);
+    assert!(here > 1_000);
 }
 
 /// The first of some seeds that sees a bug.

@@ -224,6 +224,8 @@ pub(super) struct World {
     pub(super) opened: u64,
     pub(super) reads: u64,
     pub(super) reads_of_all: u64,
+    /// Those on the calling thread.
+    pub(super) reads_here: u64,
     next_ms: i64,
 }
 
@@ -247,6 +249,7 @@ impl World {
             opened: 0,
             reads: 0,
             reads_of_all: 0,
+            reads_here: 0,
             next_ms: NOW_MS,
         };
         for number in 0..processes {
@@ -380,6 +383,10 @@ impl World {
     pub(super) fn read(&mut self, number: usize, metric: usize) -> Result<bool, String> {
         let Some(process) = &self.processes[number] else { return Ok(false) };
         let places = Places::new(Arc::clone(&process.member));
+        if let Some(Ok(series)) = places.select_here(&context(), &all(metric)) {
+            self.reads_here += 1;
+            self.judge(number, metric, &series)?;
+        }
         let answer = self.runtime.block_on(async { places.select(context(), all(metric)).await });
         let Ok(series) = answer else { return Ok(false) };
         self.reads += 1;
