@@ -227,8 +227,9 @@ class Load:
     """Samples that prove themselves, sent to all processes, and read back all the while."""
 
     def __init__(self, cluster, seconds, series, interval_ms=500, batch=100, shift_ms=0, connections=4, past=30,
-                 each_batch=True):
-        """`each_batch`: while it is written every process has to answer for each batch, and not only at the end."""
+                 each_batch=True, ask_ms=100):
+        """`each_batch`: while it is written every process has to answer for each batch, and not only at the end. Each is asked every
+        `ask_ms`."""
         cluster.loads += 1
         self.each_batch = each_batch
         base = cluster.directory / f"load{cluster.loads}"
@@ -242,7 +243,7 @@ class Load:
                                   "--batch", batch, "--metrics", 64, "--connections", connections, "--seconds", seconds,
                                   "--interval", interval_ms, "--shift", shift_ms, "--json")
         self.watcher = self._start(*verify, "watch", *targets("querier"), "--ledger", self.ledger, "--log", self.log,
-                                   "--seconds", seconds, "--interval", 100, "--past", past, "--json")
+                                   "--seconds", seconds, "--interval", ask_ms, "--past", past, "--json")
 
     @staticmethod
     def _start(*command):

@@ -41,7 +41,8 @@ def rounds(story, count):
         kill_round(story, number, story.either(6, 120))
     if not story.is_short:
         # 100,000 samples a second: every series once a second, by requests as a Prometheus sends them.
-        kill_round(story, count, 900, series=100_000, interval_ms=1000, batch=2000, connections=64, past=5)
+        kill_round(story, count, 900, series=100_000, interval_ms=1000, batch=2000, connections=64, past=5,
+                   ask_ms=500)
 
 
 def play(story, name, count):

@@ -8,10 +8,12 @@ use crate::cassandra::agreement;
 use crate::cassandra::fake::Faults;
 use crate::cassandra::manifest;
 use crate::cassandra::member::Places;
+use crate::cassandra::member::state::Flush;
 use crate::cassandra::rows::Rows as _;
 use crate::cassandra::schema::journal_of;
 use crate::cassandra::{settings, upkeep};
 use cluster::ownership::Incarnation;
+use cluster::ownership::ring_row::Stage;
 use model::{Retention, RetentionRules};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -397,4 +399,27 @@ fn a_keyspace_that_was_made_anew_is_not_joined_by_who_was_there_before() {
     world.start(0);
     until_served(&mut world, 30_000);
     assert_eq!(process(&world, 0).member.ring_number(), 7);
+}
+
+#[test]
+fn what_a_dead_process_left_is_flushed_until_it_is_paid_and_stays_owed_before() {
+    let mut world = quiet(2);
+    until_served(&mut world, 15_000);
+    write_everywhere(&mut world);
+    world.kill(0);
+    // Files are written and cannot be opened.
+    world.fake.mute(Some("segments_"));
+    until_served(&mut world, 40_000);
+    let owed = |world: &World| {
+        let row = process(world, 1).member.ring().unwrap();
+        row.obligations().values().filter(|stage| **stage == Stage::Replay).count()
+    };
+    world.run(30_000);
+    assert!(owed(&world) > 0, "nothing of it was flushed");
+    read_everywhere(&mut world);
+    world.fake.mute(None);
+    world.run(15_000);
+    assert_eq!(owed(&world), 0);
+    assert_eq!(process(&world, 1).member.state.lock().flush, Flush::Idle);
+    read_everywhere(&mut world);
 }
