@@ -12,6 +12,7 @@ use model::Kind;
 use promql::SourceError;
 use std::future::IntoFuture as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
@@ -69,6 +70,21 @@ async fn a_query_that_takes_too_long_is_503_timeout() {
     let got = server.get("labels", &[]).await;
     assert_eq!(got.error().1, "timeout");
     eventually(|| waiting.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn query_timeout_lets_work_go_on_for_its_value_and_a_millisecond_more_is_503() {
+    let query = QueryLimits { timeout_ms: Limit(50), ..QueryLimits::default() };
+    for (takes_ms, status) in [(1, 200), (50, 200), (51, 503), (5_000, 503)] {
+        let memory = Memory { takes: Duration::from_millis(takes_ms), ..memory() };
+        let server = Server::new(memory, one_tenant(), limits(query.clone()));
+        let got = server.get("labels", &[]).await;
+        assert_eq!(got.status, status, "{takes_ms} ms: {}", got.text());
+    }
+    let none = QueryLimits { timeout_ms: Limit(0), ..QueryLimits::default() };
+    let memory = Memory { takes: Duration::from_secs(3_600), ..memory() };
+    let server = Server::new(memory, one_tenant(), limits(none));
+    assert_eq!(server.get("labels", &[]).await.status, 200, "0 switches it off");
 }
 
 #[tokio::test]
@@ -256,7 +272,7 @@ async fn eventually(done: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.is_ok());
+    assert!(tokio::time::timeout(Duration::from_secs(10), wait).await.is_ok());
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
@@ -129,6 +130,8 @@ impl Data {
 pub(crate) struct Memory {
     pub(crate) tenants: BTreeMap<String, Data>,
     pub(crate) stuck: bool,
+    /// Each answer takes so long.
+    pub(crate) takes: Duration,
     pub(crate) fault: Option<SourceError>,
     /// Behind so many selections all others fail, if there are to be any.
     pub(crate) selects_max: Option<u64>,
@@ -172,7 +175,8 @@ impl Memory {
     }
 
     fn answer<T: Send + 'static>(&self, answer: T) -> SourceAnswer<T> {
-        let (stuck, fault, open) = (self.stuck, self.fault.clone(), self.open.clone());
+        let (stuck, takes) = (self.stuck, self.takes);
+        let (fault, open) = (self.fault.clone(), self.open.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let waiting = Waiting(self.waiting.clone());
         let rank = self.rank.clone();
@@ -182,6 +186,9 @@ impl Memory {
             rank.store(own, Ordering::SeqCst);
             if stuck {
                 std::future::pending::<()>().await;
+            }
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
             }
             if let Some(mut open) = open {
                 open.wait_for(|open| *open).await.unwrap();
