@@ -158,27 +158,34 @@ mod tests {
 
     #[test]
     fn what_is_written_while_tenants_are_forgotten_is_there() {
-        const WRITES: i64 = 300;
+        const WRITES_MIN: i64 = 300;
+        const WRITES_MAX: i64 = 100_000;
         let disk = SimDisk::new(2);
         let (engine, _) = open(&disk);
-        scope(|threads| {
+        let written = scope(|threads| {
             let writer = threads.spawn(|| {
-                for at in 0..WRITES {
+                // How the threads take turns is not ours to say.
+                let is_enough = |at| at >= WRITES_MIN && engine.stats().series_created_total > 3;
+                let mut at = 0;
+                while at < WRITES_MAX && !is_enough(at) {
                     write(&engine, &one("t", TimestampMs(at)));
+                    at += 1;
                     yield_now();
                 }
+                usize::try_from(at).unwrap()
             });
             // By this clock everything is idle as soon as it is flushed.
             while !writer.is_finished() {
                 engine.flush(NOW.plus_ms(2 * HOUR_MS)).unwrap();
                 yield_now();
             }
+            writer.join().unwrap()
         });
         engine.flush(NOW.plus_ms(2 * HOUR_MS)).unwrap();
         let stats = engine.stats();
         assert!(stats.tenants == 0 && stats.series_created_total > 3, "{stats:?}");
-        assert_eq!(samples(&engine, "t", NOW), usize::try_from(WRITES).unwrap());
+        assert_eq!(samples(&engine, "t", NOW), written);
         drop(engine);
-        assert_eq!(samples(&open(&disk).0, "t", NOW), usize::try_from(WRITES).unwrap());
+        assert_eq!(samples(&open(&disk).0, "t", NOW), written);
     }
 }
