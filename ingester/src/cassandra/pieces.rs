@@ -10,12 +10,14 @@
 //! - A piece is believed only if its hash, which covers its place, is right. One node is asked; a
 //!   quorum, if that one does not have it or has something else.
 //!
-//! Not here: which table a file is in (`row_disk.rs`).
+//! Not here: which table a file is in (`row_disk.rs`); what is kept near (`pieces/near.rs`).
+
+mod near;
 
 use super::rows::{Column, Consistency, Key, Read, Row, Rows, Write, read_all, write_all};
 use super::schema::ints;
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+pub(super) use near::PieceCache;
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,8 +33,6 @@ const PIECES_PER_PART: u64 = 256;
 const AHEAD: u64 = 8;
 /// So many pieces are in flight.
 const IN_FLIGHT_MAX: usize = 8;
-/// So many pieces are brought near ahead of a read at most.
-const FETCHED_MAX: usize = 32;
 /// The end's place: a part that holds nothing else.
 pub(super) const END: u64 = u32::MAX as u64;
 /// The timestamp of every row, and that of its deletion.
@@ -269,124 +269,6 @@ impl DiskFile for Sink {
     }
 }
 
-/// A file, and which of its pieces.
-type PieceKey = (u64, u64);
-
-/// The pieces that were read last, of the files of all places: a reader asks for many small ranges of one.
-#[derive(Debug)]
-pub(super) struct PieceCache {
-    bytes_max: usize,
-    // A leaf: nothing is read while it is held.
-    held: Mutex<Held>,
-    fetched_bytes: AtomicU64,
-    /// How many pieces were put here, and how many when a question needed none.
-    fetches: AtomicU64,
-    fetches_when_near: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    /// With when each was read last.
-    pieces: BTreeMap<PieceKey, (u64, Arc<[u8]>)>,
-    /// By when they were read last.
-    order: BTreeMap<u64, PieceKey>,
-    reads: u64,
-    bytes: usize,
-}
-
-impl Held {
-    fn get(&mut self, key: PieceKey) -> Option<Arc<[u8]>> {
-        let (read, bytes) = self.pieces.get_mut(&key)?;
-        self.order.remove(read);
-        self.reads += 1;
-        *read = self.reads;
-        self.order.insert(self.reads, key);
-        Some(Arc::clone(bytes))
-    }
-
-    fn put(&mut self, key: PieceKey, bytes: Arc<[u8]>) {
-        self.reads += 1;
-        self.bytes += bytes.len();
-        if let Some((read, old)) = self.pieces.insert(key, (self.reads, bytes)) {
-            self.order.remove(&read);
-            self.bytes -= old.len();
-        }
-        self.order.insert(self.reads, key);
-    }
-
-    fn shrink_to(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max
-            && let Some((_, key)) = self.order.pop_first()
-        {
-            let old = self.pieces.remove(&key);
-            self.bytes -= old.map_or(0, |(_, old)| old.len());
-        }
-    }
-}
-
-impl PieceCache {
-    /// Keeps so many bytes.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self {
-            bytes_max,
-            held: Mutex::default(),
-            fetched_bytes: AtomicU64::new(0),
-            fetches: AtomicU64::new(0),
-            fetches_when_near: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    /// So many pieces are brought near ahead of a read: of what is kept a quarter at most.
-    pub(super) fn fetched_max(&self) -> usize {
-        FETCHED_MAX.min(self.bytes_max / PIECE_BYTES / 4)
-    }
-
-    /// Whether a piece is near.
-    pub(super) fn holds(&self, at: &FileAt, piece: u64) -> bool {
-        self.held.lock().pieces.contains_key(&(at.file, piece))
-    }
-
-    fn get(&self, key: PieceKey) -> Option<Arc<[u8]>> {
-        self.held.lock().get(key)
-    }
-
-    /// The bytes of the pieces that were fetched since this was asked last.
-    pub(super) fn take_fetched_bytes(&self) -> u64 {
-        self.fetched_bytes.swap(0, Ordering::Relaxed)
-    }
-
-    /// Nothing is near any more.
-    #[cfg(test)]
-    pub(super) fn forget(&self) {
-        self.held.lock().shrink_to(0);
-    }
-
-    /// How many pieces were brought near so far.
-    pub(super) fn fetches(&self) -> u64 {
-        self.fetches.load(Ordering::Relaxed)
-    }
-
-    /// A question is answered that began when there had been so many fetches.
-    pub(super) fn answered(&self, fetches: u64) {
-        if self.fetches() == fetches {
-            self.fetches_when_near.store(fetches, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a question found all near, and nothing was fetched since: it is likely that the next one does.
-    pub(super) fn is_all_near(&self) -> bool {
-        self.fetches_when_near.load(Ordering::Relaxed) == self.fetches()
-    }
-
-    fn put(&self, key: PieceKey, bytes: Arc<[u8]>) {
-        self.fetches.fetch_add(1, Ordering::Relaxed);
-        self.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let mut held = self.held.lock();
-        held.put(key, bytes);
-        held.shrink_to(self.bytes_max);
-    }
-}
-
 /// A file that is being read: the block source.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -480,24 +362,6 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_that_were_read_last_are_near_and_no_more_than_so_many_bytes_of_them() {
-        let cache = PieceCache::new(4_000);
-        let is_near = |pieces: [u64; 5]| pieces.map(|piece| cache.holds(&at(1), piece));
-        for piece in 0..4 {
-            cache.put((1, piece), vec![7; 1_000].into());
-        }
-        assert!(cache.get((1, 0)).is_some());
-        cache.put((1, 4), vec![7; 1_500].into());
-        assert_eq!(is_near([0, 1, 2, 3, 4]), [true, false, false, true, true]);
-        // What is near already counts once.
-        cache.put((1, 4), vec![7; 2_000].into());
-        assert_eq!(is_near([0, 1, 2, 3, 4]), [true, false, false, true, true]);
-        cache.put((1, 5), vec![7; 5_000].into());
-        assert_eq!(is_near([0, 1, 3, 4, 5]), [false; 5]);
-        assert_eq!(cache.held.lock().bytes, 0);
-    }
-
-    #[test]
     fn who_reads_on_asks_once_for_several_pieces_also_of_nodes_that_lag() {
         for write_late in [0, 80] {
             let fake = Fake::new(1, Faults { write_late, ..Faults::default() });
@@ -567,7 +431,7 @@ mod tests {
         fake.mute(None);
         let cache = cache();
         assert_eq!(rounds(&cache), 3);
-        assert!(cache.holds(&at(5), 0) && cache.holds(&at(5), 23));
+        assert!(cache.holds((5, 0)) && cache.holds((5, 23)));
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl Disk for RowDisk {
                     break;
                 }
                 let is_said = far.iter().any(|(said, other)| (said, *other) == (&at, piece));
-                if !is_said && !self.cache.holds(&at, piece) {
+                if !is_said && !self.cache.holds((at.file, piece)) {
                     far.push((at.clone(), piece));
                 }
             }
