@@ -17,13 +17,13 @@
 mod node;
 
 use super::rows::{
-    Change, Changed, CommitLogSync, Consistency, Key, Read, Row, Rows, RowsError, Write,
+    Change, Changed, CommitLogSync, Consistency, Key, MISSING, Read, Row, Rows, RowsError, Write,
 };
 use super::schema;
 use model::SplitMix64;
 use node::{Node, write_of};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The first timestamp of changes on condition.
@@ -93,6 +93,8 @@ struct Inner {
     stop_at: Option<u64>,
     /// No node answers who reads tables whose name begins so.
     mute: Option<String>,
+    /// Tables that are listed and that nobody knows.
+    listed: BTreeSet<String>,
 }
 
 impl Fake {
@@ -116,6 +118,7 @@ impl Fake {
             rounds: 0,
             stop_at: None,
             mute: None,
+            listed: BTreeSet::new(),
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -133,6 +136,11 @@ impl Fake {
     /// From now on nobody gets an answer who reads tables whose name begins so; `None` ends it.
     pub fn mute(&self, tables: Option<&str>) {
         self.inner.lock().mute = tables.map(str::to_owned);
+    }
+
+    /// The power of the node goes while it makes a table: when it is back it lists it, and does not know it.
+    pub fn list(&self, table: &str) {
+        self.inner.lock().listed.insert(table.to_owned());
     }
 
     /// The power of a node goes and comes back.
@@ -197,7 +205,7 @@ impl Inner {
 
     fn table(&self, name: &str) -> Result<u128, RowsError> {
         let id = self.schema.get(name).copied();
-        id.ok_or_else(|| RowsError::Refused(format!("unconfigured table {name}")))
+        id.ok_or_else(|| RowsError::Refused(format!("table {name} {MISSING}")))
     }
 
     /// Counts a changing call; whether the process is dead by now.
@@ -294,7 +302,9 @@ fn dead() -> RowsError {
 
 impl Rows for Fake {
     fn tables(&self) -> Result<Vec<String>, RowsError> {
-        Ok(self.inner.lock().schema.keys().cloned().collect())
+        let inner = self.inner.lock();
+        let names: BTreeSet<&String> = inner.schema.keys().chain(&inner.listed).collect();
+        Ok(names.into_iter().cloned().collect())
     }
 
     fn is_everywhere(&self, table: &str) -> Result<bool, RowsError> {

@@ -120,6 +120,9 @@ pub enum CommitLogSync {
     Periodic,
 }
 
+/// What the database says of a table that it does not know.
+pub(super) const MISSING: &str = "does not exist";
+
 /// Why something was not done, or is not known to have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowsError {
@@ -129,6 +132,14 @@ pub enum RowsError {
     /// Nothing was done: no such table, no right, too large.
     #[error("{0}")]
     Refused(String),
+}
+
+impl RowsError {
+    /// Whether the database says that it knows no such table.
+    #[must_use]
+    pub fn is_of_missing_table(&self) -> bool {
+        matches!(self, Self::Refused(why) if why.contains(MISSING))
+    }
 }
 
 /// A database. All of it blocks.

@@ -13,7 +13,7 @@
 //!
 //! Not here: who asks again, and how often (`rows.rs`).
 
-use crate::cassandra::rows::RowsError;
+use crate::cassandra::rows::{MISSING, RowsError};
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -113,17 +113,12 @@ fn text(error: &ExecutionError) -> String {
 fn told(attempt: &RequestAttemptError, whole: String) -> String {
     match attempt {
         RequestAttemptError::DbError(DbError::Unauthorized, why) => format!("{why}; {RIGHTS}"),
-        RequestAttemptError::DbError(DbError::Invalid, why) if is_missing(why) => {
+        RequestAttemptError::DbError(DbError::Invalid, why) if why.contains(MISSING) => {
             format!("{why}; `cumae cassandra check` says what is missing")
         }
         RequestAttemptError::DbError(DbError::Invalid, why) => why.clone(),
         _ => whole,
     }
-}
-
-/// Whether the database says that it knows no such table.
-pub(super) fn is_missing(why: &str) -> bool {
-    why.contains("does not exist")
 }
 
 /// How long a request waits because of what failed before it: everybody together asks a database that

@@ -68,8 +68,7 @@ impl Statements {
         let mut waited = Duration::ZERO;
         loop {
             let outcome = self.get(inner, text, mode).await;
-            let is_missing =
-                matches!(&outcome, Err(RowsError::Refused(why)) if outcome::is_missing(why));
+            let is_missing = outcome.as_ref().is_err_and(RowsError::is_of_missing_table);
             if !is_missing
                 || waited >= inner.config.request_timeout
                 || inner.id(table).await?.is_none()
