@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import servers
-from cql import Cql
+from cql import Cql, Refused
 
 JARS = servers.ROOT / ".cache" / "cassandra"
 SCRIPT = servers.ROOT / "tests" / "external" / "cassandra"
@@ -41,6 +41,13 @@ class Node:
     def session(self, user=None, password=None):
         host, port = self.address.split(":")
         return Cql(host, int(port), user, password)
+
+    def lets_in(self, user, password):
+        """A new node answers before it has made its first role, by about ten seconds."""
+        try:
+            return self.session(user, password)
+        except Refused:
+            return None
 
 
 def over(binary, node, directory, keyspace, config="self_metrics: false\n"):
@@ -118,13 +125,13 @@ def on_a_node_with_roles(cumae, node):
     at = {"contact_points": f"['{node.address}']", "keyspace": "roles"}
     login = {**at, "username": "cassandra", "password_file": secret}
     cumae.says(at, ["status"], 1, "let `` in", "cassandra.username")
+    session = servers.wait_until("the first role of the node", lambda: node.lets_in("cassandra", "cassandra"))
     cumae.says(login, ["init", "--replication", ONE_COPY], 1, "commitlog_sync: periodic", "accept_periodic_commitlog")
     accepting = {**login, "accept_periodic_commitlog": "true"}
     cumae.says(accepting, ["init", "--replication", ONE_COPY], 0, "is ready")
     cumae.says(login, ["status"], 0, "answers before it syncs", "keeps the files of dropped tables")
     cumae.says(login, ["serve"], 1, "commitlog_sync: periodic", "accept_periodic_commitlog")
 
-    session = node.session("cassandra", "cassandra")
     session.run("CREATE ROLE guest WITH PASSWORD = 'guest' AND LOGIN = true")
     secret.write_text("guest\n")
     for command in ["status", "serve"]:

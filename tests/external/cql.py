@@ -4,6 +4,10 @@ import socket
 import struct
 
 
+class Refused(SystemExit):
+    """A node does not let a user in; ends the run unless it is caught."""
+
+
 class Cql:
     """One connection."""
 
@@ -15,7 +19,7 @@ class Cql:
             token = f"\0{user}\0{password}".encode()
             opcode, body = self._ask(0x0F, struct.pack("!i", len(token)) + token)
         if opcode not in (0x02, 0x10):
-            raise SystemExit(f"FAILED: no session with Cassandra: {body!r}")
+            raise Refused(f"FAILED: no session with Cassandra: {body!r}")
 
     @staticmethod
     def _string(text):

@@ -235,6 +235,8 @@ def main():
                 wrong.append(f"line {line}: {rules}: {labels}: cumae {have}, the case {after}")
     if wrong:
         raise SystemExit("FAILED:\n" + "\n".join(wrong))
+    if checked < 60:
+        raise SystemExit(f"FAILED: only {checked} cases")
     print(f"relabel: {checked} cases in {len(cases)} blocks of rules, the same from Prometheus and from cumae")
 
 
