@@ -43,7 +43,7 @@ class Node:
         return Cql(host, int(port), user, password)
 
     def lets_in(self, user, password):
-        """A new node answers before it has made its first role, by about ten seconds."""
+        """A session, if the user is known by now: a new node answers before it has made its first role."""
         try:
             return self.session(user, password)
         except Refused:
