@@ -5,20 +5,19 @@
 
 #[path = "random_queries/cached.rs"]
 mod cached;
+#[path = "random_queries/twenty_thousand.rs"]
+mod twenty_thousand;
 
 use model::sample::is_stale;
-use model::{Matcher, SeriesColumns, TimeRange, TimestampMs};
 use promql::{Cancel, EvalParams, Evaluation, Expr, ParseOptions, Query, SeriesSource, parse};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use tests::StoreSource;
 use tests::memory::MemorySource;
 use tests::naive::{self, Data, NaiveSubject};
 use tests::promqltest::{Outcome, parse_script, run};
-use tests::random::census::Census;
 use tests::random::data;
-use tests::random::judge::{self, Outcome as Answered, difference};
+use tests::random::judge::{Outcome as Answered, difference};
 use tests::random::queries::{Queries, Question};
 use tests::shared;
 
@@ -64,22 +63,6 @@ fn the_naive_evaluator_passes_our_own_scripts() {
         assert!(passed > 100, "only {passed} cases");
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
-}
-
-/// So many seeds, each with data of its own …
-const SEEDS: u64 = 40;
-/// … and so many queries.
-const QUERIES: usize = 500;
-
-#[derive(Default)]
-struct Tally {
-    census: Census,
-    /// Of queries that were answered with samples.
-    answered: Census,
-    refused: usize,
-    failed: usize,
-    with_samples: usize,
-    failures: Vec<String>,
 }
 
 /// Asks both. Whoever can be asked for series can stand beneath the engine.
@@ -163,136 +146,6 @@ fn told(seed: u64, source: &dyn SeriesSource, data: &Data, question: &Question) 
         "seed {seed}, {start_ms} to {end_ms} by {step_ms}, lookback {lookback_ms}, {flags:?}\n  \
          {text}\n{reason}"
     )
-}
-
-/// Asks the queries of a seed.
-fn run_seed(seed: u64) -> Tally {
-    let series = data::series(seed);
-    let mut source = MemorySource::default();
-    series.iter().for_each(|series| source.add(series));
-    let naive_data = Data::new(&source.all());
-    let mut sharded = source.clone();
-    sharded.says_much = true;
-    let mut queries = Queries::new(seed);
-    let mut tally = Tally { census: Census::new(), answered: Census::new(), ..Tally::default() };
-    for _ in 0..QUERIES {
-        let question = queries.question();
-        if parse(&question.text, ParseOptions::ALL).is_err() {
-            tally.refused += 1;
-            continue;
-        }
-        let (expr, want, have) = both(&source, &naive_data, &question);
-        tally.census.count(&expr);
-        tally.failed += usize::from(want.is_err());
-        if judge::has_samples(&want) {
-            tally.with_samples += 1;
-            tally.answered.count(&expr);
-        }
-        if difference(&expr, &want, &have).is_some() {
-            tally.failures.push(told(seed, &source, &naive_data, &question));
-        }
-        if difference(&expr, &want, &engine(&sharded, &expr, &question)).is_some() {
-            tally
-                .failures
-                .push("in shards: ".to_string() + &told(seed, &sharded, &naive_data, &question));
-        }
-    }
-    tally
-}
-
-#[test]
-fn twenty_thousand_random_queries_are_answered_as_by_the_naive_evaluator_at_once_and_in_shards() {
-    let mut all = Tally { census: Census::new(), answered: Census::new(), ..Tally::default() };
-    let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let half = |part: u64| {
-            move || (0..SEEDS).filter(|s| s % 2 == part).map(run_seed).collect::<Vec<_>>()
-        };
-        let threads = [scope.spawn(half(0)), scope.spawn(half(1))];
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    for tally in tallies {
-        all.census.merge(&tally.census);
-        all.answered.merge(&tally.answered);
-        all.refused += tally.refused;
-        all.failed += tally.failed;
-        all.with_samples += tally.with_samples;
-        all.failures.extend(tally.failures);
-    }
-    let Tally { refused, failed, with_samples, .. } = &all;
-    println!("{refused} do not parse, {failed} fail, {with_samples} have samples");
-    for (name, count) in all.census.counts() {
-        println!("{name:<32}{count:>8}{:>8}", all.answered.counts()[name]);
-    }
-    let len = all.failures.len();
-    let first: Vec<String> = all.failures.into_iter().take(400).collect();
-    assert!(first.is_empty(), "{len} differ:\n{}", first.join("\n\n"));
-    let rare: Vec<_> = all.census.counts().iter().filter(|(_, count)| **count < 50).collect();
-    assert!(rare.is_empty(), "drawn too rarely: {rare:?}");
-    let rare: Vec<_> = all.answered.counts().iter().filter(|(_, count)| **count < 20).collect();
-    assert!(rare.is_empty(), "answered with samples too rarely: {rare:?}");
-    assert!(all.with_samples > 10_000, "{} have samples", all.with_samples);
-}
-
-/// Asks the same queries of the store, and of the naive evaluator over what should be in it.
-fn check_store(seed: u64, when: &str, store: &StoreSource, wanted: &MemorySource) -> usize {
-    const QUESTIONS: usize = 250;
-    let data = Data::new(&wanted.all());
-    let mut queries = Queries::new(seed + 5_000);
-    let mut with_samples = 0;
-    for _ in 0..QUESTIONS {
-        let question = queries.question();
-        let (expr, want, have) = both(store, &data, &question);
-        with_samples += usize::from(judge::has_samples(&want));
-        let is_different = difference(&expr, &want, &have).is_some();
-        assert!(!is_different, "{when}: {}", told(seed, store, &data, &question));
-    }
-    with_samples
-}
-
-/// The samples whose place in their column leaves this remainder when halved.
-fn half(series: &[SeriesColumns], remainder: usize) -> Vec<SeriesColumns> {
-    let part = |of: &SeriesColumns| {
-        let mut part = SeriesColumns { labels: of.labels.clone(), ..SeriesColumns::default() };
-        for at in (0..of.floats.len()).filter(|at| at % 2 == remainder) {
-            part.floats.push_sample(&of.floats.sample(at));
-        }
-        for at in (0..of.histograms.len()).filter(|at| at % 2 == remainder) {
-            part.histograms.push_sample(of.histograms.sample(at));
-        }
-        part
-    };
-    series.iter().map(part).collect()
-}
-
-#[test]
-fn late_writes_compaction_sealing_and_deletes_change_what_they_should_and_nothing_else() {
-    let (mut asked, mut with_samples) = (0, 0);
-    for seed in 1_000..1_004 {
-        let series = data::series(seed);
-        let store = StoreSource::new(seed).unwrap();
-        let mut wanted = MemorySource::default();
-        let mut check = |when: &str, store: &StoreSource, wanted: &MemorySource| {
-            with_samples += check_store(seed, when, store, wanted);
-            asked += 1;
-        };
-        store.write(&series, 1).unwrap();
-        half(&series, 1).iter().for_each(|series| wanted.add(series));
-        check("one half is flushed", &store, &wanted);
-        store.write(&series, 0).unwrap();
-        half(&series, 0).iter().for_each(|series| wanted.add(series));
-        check("the other half came late", &store, &wanted);
-        store.compact_and_seal().unwrap();
-        check("all is compacted and sealed", &store, &wanted);
-        let matcher = Matcher::equal("job", "j1");
-        let range = TimeRange::inclusive(TimestampMs(900_000), TimestampMs(1_500_000));
-        store.delete(&matcher, range).unwrap();
-        wanted.delete(&matcher, range);
-        check("something is deleted", &store, &wanted);
-        store.compact_and_seal().unwrap();
-        check("that is compacted", &store, &wanted);
-    }
-    assert_eq!(asked, 20);
-    assert!(with_samples > 2_000, "only {with_samples} queries were answered with samples");
 }
 
 /// How many queries show that something is wrong with who answers.

@@ -18,12 +18,12 @@ const TEXTS: u32 = 16;
 const ASKS: usize = 160;
 
 /// What a bug does to a range before its version is asked for.
-type Bug = fn(TimeRange) -> TimeRange;
+pub(super) type Bug = fn(TimeRange) -> TimeRange;
 
 /// The store, with versions as the querier asks for them.
-struct Versioned<'a> {
-    store: &'a StoreSource,
-    bug: Bug,
+pub(super) struct Versioned<'a> {
+    pub(super) store: &'a StoreSource,
+    pub(super) bug: Bug,
 }
 
 impl SeriesSource for Versioned<'_> {
