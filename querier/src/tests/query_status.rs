@@ -142,12 +142,14 @@ async fn closing_the_connection_of_a_ten_second_query_ends_its_work_within_100_m
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(axum::serve(listener, server.router()).into_future());
     for query in TEN_SECONDS {
-        // A busy machine may delay one of them: it is the shortest that says what we can.
-        let mut shortest = Duration::MAX;
+        let mut times = Vec::new();
         for _ in 0..3 {
-            shortest = shortest.min(left_after_150_ms(&server, address, query).await);
+            times.push(left_after_150_ms(&server, address, query).await);
         }
-        assert!(shortest < Duration::from_millis(100), "{query}: {shortest:?}");
+        // A busy machine may delay one of them.
+        times.sort();
+        println!("{query}: {times:?}");
+        assert!(times[1] < Duration::from_millis(100), "{query}: {times:?}");
     }
     serving.abort();
 }

@@ -157,8 +157,7 @@ fn closing_the_connection_of_a_ten_second_query_frees_its_processor_and_memory_w
     // What the allocator keeps for the next one.
     let room = 64 << 20;
     for query in TEN_SECONDS {
-        let mut shortest = Duration::MAX;
-        // A busy machine may delay one of them: it is the shortest that says what we can.
+        let mut times = Vec::new();
         for _ in 0..5 {
             let idle = used(&cumae).0;
             let stream = ask(&cumae, "default", query, end_s);
@@ -171,10 +170,11 @@ fn closing_the_connection_of_a_ten_second_query_frees_its_processor_and_memory_w
             let free = || !is_busy(&cumae) && used(&cumae).0 < idle + room;
             assert!(wait(free), "{query}: {:?}, {idle} idle", used(&cumae));
             let took = left.elapsed();
-            shortest = shortest.min(took);
+            times.push(took);
             let after = used(&cumae);
             println!("{query}: {took:?}, held {} MiB, then {}", held >> 20, after.0 >> 20);
-            assert!(after.1 >= before);
+            // Whatever else the machine does: it takes no more of two processors than that.
+            assert!((before..before + 20).contains(&after.1), "{before} to {} ticks", after.1);
             // It is not only asleep: nothing is left of it, and it takes no time any more.
             assert_eq!(cumae.api("status/active_queries", &[])["data"], serde_json::json!([]));
             let ticks = used(&cumae).1;
@@ -182,7 +182,9 @@ fn closing_the_connection_of_a_ten_second_query_frees_its_processor_and_memory_w
             assert!(wait(|| pause.elapsed() > Duration::from_millis(200)));
             assert!(used(&cumae).1 <= ticks + 3, "it goes on");
         }
-        assert!(shortest < Duration::from_millis(100), "{query}: {shortest:?}");
+        // A busy machine may delay one of them.
+        times.sort();
+        assert!(times[3] < Duration::from_millis(100), "{query}: {times:?}");
     }
 }
 
