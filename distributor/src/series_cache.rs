@@ -32,7 +32,7 @@ pub(crate) const UNKNOWN: u32 = u32::MAX;
 const FREE_LEN: u32 = u32::MAX;
 
 /// Room for so many entries is made at first,
-const ROOM_MIN: usize = 4;
+const ROOM_MIN: usize = 2;
 /// and twice of it until there is this; then as much again, or an eighth.
 const ROOM_DOUBLES_MAX: usize = 1024;
 

@@ -8,6 +8,7 @@ mod doors {
     mod abuse;
     mod bomb;
     mod inlets;
+    mod noisy;
     mod overload;
     mod reader;
     mod remote_writes;

@@ -14,7 +14,8 @@ use super::Engine;
 use hashbrown::HashMap;
 use model::{TenantId, TimeRange, TimestampMs};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version of a range whose answers must not be kept.
@@ -48,7 +49,41 @@ struct Marks {
 struct OfTenant {
     /// The mark of all blocks.
     whole: u64,
-    blocks: BTreeMap<i64, u64>,
+    /// Blocks with their marks, ascending. Many a tenant has one.
+    blocks: Vec<(i64, u64)>,
+}
+
+impl OfTenant {
+    fn new(whole: u64) -> Self {
+        Self { whole, blocks: Vec::new() }
+    }
+
+    /// Marks blocks, which ascend.
+    fn mark(&mut self, touched: &BTreeSet<i64>, mark: u64) {
+        let held = self.blocks.len();
+        for block in touched {
+            match self.blocks[..held].binary_search_by_key(block, |(block, _)| *block) {
+                Ok(index) => self.blocks[index].1 = mark,
+                Err(_) => {
+                    if self.blocks.is_empty() {
+                        self.blocks.reserve_exact(touched.len());
+                    }
+                    self.blocks.push((*block, mark));
+                }
+            }
+        }
+        // New ones are newer, mostly; else these are two runs, which are merged.
+        if self.blocks.len() > held {
+            self.blocks.sort_by_key(|(block, _)| *block);
+        }
+    }
+
+    /// The blocks of a range, with their marks.
+    fn of(&self, range: RangeInclusive<i64>) -> &[(i64, u64)] {
+        let first = self.blocks.partition_point(|(block, _)| block < range.start());
+        let end = self.blocks.partition_point(|(block, _)| block <= range.end());
+        self.blocks.get(first..end).unwrap_or_default()
+    }
 }
 
 impl Versions {
@@ -70,11 +105,11 @@ impl Versions {
         let mut marks = self.marks.lock();
         marks.last += 1;
         let mark = marks.last;
-        let new = OfTenant { whole: marks.others, blocks: BTreeMap::new() };
+        let new = OfTenant::new(marks.others);
         let of = marks.tenants.entry_ref(tenant).or_insert(new);
-        of.blocks.extend(touched.into_iter().map(|block| (block, mark)));
+        of.mark(&touched, mark);
         if of.blocks.len() > BLOCKS_MAX {
-            *of = OfTenant { whole: mark, blocks: BTreeMap::new() };
+            *of = OfTenant::new(mark);
         }
     }
 
@@ -83,7 +118,7 @@ impl Versions {
         let mut marks = self.marks.lock();
         marks.last += 1;
         let whole = marks.last;
-        marks.tenants.insert(tenant.clone(), OfTenant { whole, blocks: BTreeMap::new() });
+        marks.tenants.insert(tenant.clone(), OfTenant::new(whole));
     }
 
     /// Marks everything.
@@ -114,7 +149,7 @@ impl Versions {
         if let Some(of) = of.filter(|_| !range.is_empty()) {
             let last_ms = range.end.0.saturating_sub(1);
             let blocks = range.start.0.div_euclid(BLOCK_MS)..=last_ms.div_euclid(BLOCK_MS);
-            for (block, mark) in of.blocks.range(blocks) {
+            for (block, mark) in of.of(blocks) {
                 bytes.extend(block.to_le_bytes());
                 bytes.extend(mark.to_le_bytes());
             }
@@ -147,6 +182,7 @@ mod tests {
     use crate::sim::SimDisk;
     use model::retention::{Retention, RetentionRules};
     use model::{DeleteRequest, Matcher, SeriesRef};
+    use std::collections::BTreeMap;
 
     const HOUR_MS: i64 = 3_600_000;
 

@@ -93,7 +93,7 @@ impl Postings {
                 if lists.len() == lists.capacity() {
                     // There may be as many lists as series: twice the room would be felt. But there
                     // may be as many shards as series, too.
-                    lists.reserve_exact((lists.len() / 8).max(lists.len().clamp(4, 16)));
+                    lists.reserve_exact((lists.len() / 8).max(lists.len().clamp(2, 16)));
                 }
                 lists.push((pair, List::default()));
                 values.entry(pair.0).or_default().push(pair.1);

@@ -6,28 +6,28 @@
 
 use super::SHARDS;
 use super::shard::Shard;
+use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 use std::array;
-use std::sync::OnceLock;
 
 /// The shards of one tenant.
 #[derive(Debug)]
 pub(super) struct Shards {
     seed: u64,
-    /// Each guards its series.
-    all: [OnceLock<Box<Mutex<Shard>>>; SHARDS as usize],
+    /// Each guards its series. One that is not there is a null pointer.
+    all: [OnceBox<Mutex<Shard>>; SHARDS as usize],
 }
 
 impl Shards {
     /// None is there yet.
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, all: array::from_fn(|_| OnceLock::new()) }
+        Self { seed, all: array::from_fn(|_| OnceBox::new()) }
     }
 
     /// The shard at `index`, if it is there.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&Mutex<Shard>> {
-        self.all.get(index)?.get().map(|shard| &**shard)
+        self.all.get(index)?.get()
     }
 
     /// The shard at `index`, below [`SHARDS`], which is made if need be.
@@ -38,6 +38,6 @@ impl Shards {
     /// Those that are there, with their indexes, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Mutex<Shard>)> {
         let all = self.all.iter().enumerate();
-        all.filter_map(|(index, shard)| Some((index, &**shard.get()?)))
+        all.filter_map(|(index, shard)| Some((index, shard.get()?)))
     }
 }

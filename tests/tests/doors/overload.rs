@@ -1,4 +1,4 @@
-//! Too many writes: O1, O2, O3 and O7 in a few seconds, B7 and B12 at the door of a real process.
+//! Too many writes: O1, O2 and O7 in a few seconds, B7 and B12 at the door of a real process.
 
 use super::bomb::{answer_max, beside_another};
 use bench::http::Connection;
@@ -6,14 +6,14 @@ use bench::remote_write::{HEADERS, Series, body, compress};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
-use tests::process::{Cumae, Launch, now, wall_ms};
+use tests::process::{Cumae, Launch, is_released, now, wall_ms};
 
-fn launched(dir: &tempfile::TempDir, config: &str) -> Cumae {
+pub(super) fn launched(dir: &tempfile::TempDir, config: &str) -> Cumae {
     let config = format!("self_metrics: false\n{config}");
     Launch::new(&dir.path().join("data")).config(&config).start()
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+pub(super) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or_default()
 }
 
@@ -97,75 +97,6 @@ fn count(cumae: &Cumae, sender: i64) -> String {
     cumae.query(&query, time_s)[0]["value"][1].to_string()
 }
 
-/// How long a hundred small writes of a tenant take, ascending; each has to be taken.
-fn small_writes(cumae: &Cumae, tenant: &str) -> Vec<Duration> {
-    let mut connection = Connection::open(cumae.address()).unwrap();
-    let mut headers = HEADERS.to_vec();
-    headers.push(("X-Scope-OrgID", tenant));
-    let mut took: Vec<Duration> = (0..100)
-        .map(|round| {
-            let at = wall_ms() - 1_000 + round;
-            let names: Vec<String> = (0..50).map(|number: u32| number.to_string()).collect();
-            let series: Vec<Series> =
-                names.iter().map(|name| Series::new("w", &[("i", name)], &[(at, 1.0)])).collect();
-            let body = body(&series);
-            let began = now();
-            let answer = connection.send("POST", "/api/v1/push", &headers, &body).unwrap();
-            assert_eq!(answer.status, 204, "{}", answer.text());
-            began.elapsed()
-        })
-        .collect();
-    took.sort_unstable();
-    took
-}
-
-#[test]
-fn o3_a_tenant_that_writes_far_over_its_rate_fails_nothing_and_stalls_nothing_of_another() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = "tenancy: multi\noverrides: {noisy: {ingestion_rate: 5000}}\n";
-    let cumae = launched(&dir, config);
-    let alone = small_writes(&cumae, "small");
-    let stop = AtomicBool::new(false);
-    let noise = |number: i64| {
-        let mut connection = Connection::open(cumae.address()).unwrap();
-        let mut headers = HEADERS.to_vec();
-        headers.push(("X-Scope-OrgID", "noisy"));
-        let names: Vec<String> = (0..2_000).map(|at| format!("{number}-{at}")).collect();
-        let at = wall_ms();
-        let series: Vec<Series> =
-            names.iter().map(|name| Series::new("n", &[("i", name)], &[(at, 1.0)])).collect();
-        let body = body(&series);
-        let (mut taken, mut refused) = (0, 0);
-        let began = now();
-        while !stop.load(Relaxed) && began.elapsed() < Duration::from_secs(30) {
-            let answer = connection.send("POST", "/api/v1/push", &headers, &body).unwrap();
-            match answer.status {
-                204 => taken += 1,
-                429 => {
-                    refused += 1;
-                    assert!(answer.header("retry-after").is_some());
-                }
-                other => panic!("{other}: {}", answer.text()),
-            }
-        }
-        (taken, refused)
-    };
-    let (beside, noisy) = thread::scope(|scope| {
-        let noisy: Vec<_> = (0..4).map(|number| scope.spawn(move || noise(number))).collect();
-        let beside = small_writes(&cumae, "small");
-        stop.store(true, Relaxed);
-        let noisy: Vec<(u32, u32)> = noisy.into_iter().map(|one| one.join().unwrap()).collect();
-        (beside, noisy)
-    });
-    let refused: u32 = noisy.iter().map(|(_, refused)| refused).sum();
-    let told = |took: &[Duration]| (percentile(took, 50), percentile(took, 99));
-    println!("alone {:?}, beside {:?}, {noisy:?}", told(&alone), told(&beside));
-    assert!(refused > 20, "{noisy:?}");
-    let (p50, p99) = told(&alone);
-    assert!(percentile(&beside, 50) < p50 * 2 + Duration::from_millis(100), "{beside:?}");
-    assert!(percentile(&beside, 99) < p99 * 2 + Duration::from_millis(400), "{beside:?}");
-}
-
 #[test]
 fn b7_a_flood_of_new_series_over_the_limit_costs_little_and_known_ones_go_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -223,13 +154,15 @@ fn b12_tenants_of_one_series_each_take_little_memory() {
     let cumae = super::bomb::launched(&dir, "write: {new_tenants_per_second: 0}\n");
     let write = |tenant: &str| assert_eq!(begin(&cumae, tenant).0, 204);
     (0..500).for_each(|number| write(&format!("first-{number}")));
-    let (before, tenants) = (cumae.rss_bytes(), 4_000);
+    // So many that what is made once and what grows by doubling is not much of it.
+    let (tenants, most) = if is_released() { (10_000, 5 << 10) } else { (4_000, 6 << 10) };
+    let before = cumae.rss_bytes();
     let ((), _, _, slowest) = beside_another(&cumae, || {
         (0..tenants).for_each(|number| write(&format!("tenant-{number}")));
     });
     let each = cumae.rss_bytes().saturating_sub(before) / tenants;
     println!("{each} bytes a tenant, {slowest:?} beside it");
-    assert!(each < 12 << 10, "{each} bytes a tenant");
+    assert!(each <= most, "{each} bytes a tenant");
     assert!(slowest < answer_max(), "{slowest:?}");
 }
 
